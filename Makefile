@@ -1,0 +1,42 @@
+# Everything here sets itself up in .venv; nothing but Python 3.11 or newer and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    archive a made-up account from a local FLORA into ./demo-archive, twice"
+	@echo "make test    ruff, mypy and the whole test suite"
+	@echo "make format  let ruff lay out the code"
+	@echo "make clean   remove .venv, caches and the demo's archive"
+
+# The tests' tools stand in pyproject.toml's dependency group `test`; pip reads groups from 25.1 on.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/floradl demo demo-archive
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/installed-tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-tests
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo-archive .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

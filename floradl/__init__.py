@@ -1,0 +1,3 @@
+"""floradl: archive everything a FLORA account has generated."""
+
+__version__ = "0.1.0"

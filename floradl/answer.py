@@ -1,0 +1,96 @@
+"""What a media host's answer means for the bytes that are already there. Decides; touches nothing.
+
+Source: RFC 9110, sections 8.8.3 (strong validators), 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from floradl.errors import TransferError
+from floradl.retry import is_retry_status, parse_retry_after
+
+_DEAD_STATUSES = frozenset({401, 403, 404, 410})
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
+_OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """What a partial holds: bytes from the start, of the representation with this strong validator."""
+
+    size_bytes: int = 0
+    validator: str = ""
+    total_bytes: int | None = None
+
+    def request_headers(self) -> dict[str, str]:
+        """What to ask for: the rest, if the representation is still the same."""
+        if not self.size_bytes:
+            return {}
+        return {"Range": f"bytes={self.size_bytes}-", "If-Range": self.validator}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the body that follows is: the rest (`is_rest`) or the whole.
+
+    `total_bytes` is the size of the whole, None when the host does not say; `validator` is "" where a
+    later resume would not be safe.
+    """
+
+    is_rest: bool
+    validator: str
+    total_bytes: int | None
+
+
+def read_answer(status: int, headers: Mapping[str, str], have: Have, *, now_s: float) -> Answer:
+    """Accept or refuse the head of an answer.
+
+    Args:
+        status: its HTTP status, after redirects.
+        headers: its headers, looked up in lower case.
+        have: what is there already; its `request_headers` were sent.
+        now_s: the time of day, for `Retry-After`.
+
+    Raises:
+        TransferError: the answer brings nothing; the error says how to go on.
+    """
+    if status == _NOT_SATISFIABLE and have.size_bytes:
+        raise TransferError(
+            "range_refused", "the host refused to resume", is_retryable=True, voids_partial=True
+        )
+    if status not in (_OK, _PARTIAL):
+        raise TransferError(
+            f"http_{status}",
+            f"the host answered {status}",
+            is_retryable=is_retry_status(status),
+            wants_fresh_url=status in _DEAD_STATUSES,
+            retry_after_s=parse_retry_after(headers.get("retry-after"), now_s),
+        )
+    if headers.get("content-encoding", "").lower() not in ("", "identity"):
+        raise TransferError("encoded", "the host compressed the body although it was asked not to")
+    etag = headers.get("etag", "")
+    validator = etag if _STRONG_ETAG.fullmatch(etag) else ""
+    if status == _PARTIAL:
+        return _read_range(headers.get("content-range", ""), validator, have)
+    length = headers.get("content-length", "")
+    is_resumable = headers.get("accept-ranges", "").lower() != "none"
+    total_bytes = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
+    return Answer(False, validator if is_resumable else "", total_bytes)
+
+
+def _read_range(content_range: str, validator: str, have: Have) -> Answer:
+    """A 206 must be the rest: of the same representation, from where it was asked, to its end."""
+    match = _CONTENT_RANGE.fullmatch(content_range)
+    if match and have.size_bytes and validator in ("", have.validator):
+        start, end = int(match[1]), int(match[2])
+        total_bytes = end + 1 if match[3] == "*" else int(match[3])
+        same_total = have.total_bytes in (None, total_bytes)
+        if start == have.size_bytes and end == total_bytes - 1 and same_total:
+            return Answer(True, have.validator, total_bytes)
+    raise TransferError(
+        "bad_range", "the host sent another range than was asked", is_retryable=True, voids_partial=True
+    )

@@ -1,0 +1,321 @@
+"""The FLORA API: the only code that speaks to it, and the only code that holds the key.
+
+Every request waits at the host's gate, is retried as FLORA documents (408, 425, 429 and 5xx, broken
+connections, and answers that make no sense), and ends in a value or in one error of `errors.ApiError`'s
+branch with the answer's `request-id`. Redirects are refused: following one could carry the key elsewhere.
+
+Sources: FLORA's API reference and the behaviour of its official SDK (`x-should-retry`, `retry-after-ms`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from floradl import net
+from floradl.clock import Clock
+from floradl.errors import (
+    ApiAnswerError,
+    ApiError,
+    ApiNotFoundError,
+    ApiUnavailableError,
+    KeyRefusedError,
+    UsageError,
+    printable,
+    safe_url,
+)
+from floradl.model import EVERYTHING, Generation, Scope, Status, parse_generation
+from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
+
+PAGE_LIMIT = 100
+"""The most a page may hold; without a limit the API gives fewer."""
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""More than any page: 100 runs whose texts have 2 MB each. An endless answer must not fill the memory."""
+
+_PUSH_BACK_S = 5.0  # what FLORA's own sample waits on 429 without Retry-After
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """The query of `GET /generations`. `limit` None leaves the API's own default."""
+
+    scope: Scope = EVERYTHING
+    status: str | None = None
+    cursor: str | None = None
+    limit: int | None = PAGE_LIMIT
+
+    def params(self) -> dict[str, str]:
+        """The query parameters, without those that are not set."""
+        given = {
+            "workspace_id": self.scope.workspace_id,
+            "project_id": self.scope.project_id,
+            "status": self.status,
+            "cursor": self.cursor,
+            "limit": None if self.limit is None else str(self.limit),
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of `GET /generations`.
+
+    `bad_records` says what was wrong with each record that could not be read; `body` is the answer as it
+    came. `next_cursor` is None at the end, which the API writes as null, "" or nothing.
+    """
+
+    generations: tuple[Generation, ...]
+    bad_records: tuple[ApiAnswerError, ...]
+    next_cursor: str | None
+    body: bytes
+
+
+class _Meta(msgspec.Struct):
+    next_cursor: str | None = None
+
+
+class _PageWire(msgspec.Struct):
+    generations: list[msgspec.Raw]
+    meta: _Meta | None = None
+
+
+class FloraApi:
+    """A session with the API.
+
+    Args:
+        base_url: as `net.check_base_url` returned it.
+        key: the account's API key.
+        clock: for waits and dates.
+        retries: how often one request is tried again.
+        timeout_s: how long a connection may stay silent.
+        transport: another httpx transport, for tests.
+        backoff: the waits between tries.
+
+    Raises:
+        UsageError: the key cannot be an HTTP header.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        clock: Clock,
+        retries: int,
+        timeout_s: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise UsageError(
+                "the API key has characters that no key has", hint="Copy it again from FLORA's settings."
+            )
+        self._client = net.api_client(base_url, key, timeout_s=timeout_s, transport=transport)
+        self._base_url = base_url
+        self._origin = _origin(base_url)
+        self._clock = clock
+        self._retries = retries
+        self._backoff = backoff or Backoff()
+        self._gate = HostGate(clock)
+        self.calls = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def page(self, query: PageQuery, *, given_cursors: Container[str] = ()) -> Page:
+        """One page of the generation history.
+
+        Args:
+            query: what to list.
+            given_cursors: cursors of this walk so far; getting one of them again is an error, since
+                following it would turn in a circle.
+
+        Raises:
+            ApiError: as the class says.
+        """
+
+        def parse(body: bytes) -> Page:
+            page = parse_page(body)
+            if page.next_cursor is not None and page.next_cursor in given_cursors:
+                raise ApiAnswerError("the API gave a page cursor a second time")
+            return page
+
+        return await self._get(f"{self._base_url}/generations", query.params(), parse)
+
+    async def run(self, run_id: str, *, known: Generation | None = None) -> Generation:
+        """The current record of one run.
+
+        Args:
+            run_id: the run.
+            known: its record so far, for the fields that this endpoint lacks, and its `poll_url`,
+                which is used when it lies on the API's own origin.
+
+        Raises:
+            ApiNotFoundError: there is no such run any more.
+            ApiError: as the class says.
+        """
+
+        def parse(body: bytes) -> Generation:
+            run = parse_generation(body, known=known)
+            if run.run_id != run_id:
+                raise ApiAnswerError(f"the API gave another run than {printable(run_id, limit=80)}")
+            return run
+
+        poll_url = known.poll_url if known else None
+        if poll_url is None or _origin(poll_url) != self._origin:
+            if run_id in (".", ".."):
+                raise ApiNotFoundError("no run can have this id")
+            poll_url = f"{self._base_url}/runs/{quote(run_id, safe='', errors='surrogatepass')}"
+        return await self._get(poll_url, {}, parse)
+
+    async def _get(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
+        failures = 0
+        while True:
+            await self._gate.wait(self._origin)
+            try:
+                return await self._get_once(url, params, parse)
+            except ApiError as exc:
+                failures += 1
+                if not exc.is_retryable or failures > self._retries:
+                    raise
+                await self._before_retry(exc, failures)
+
+    async def _before_retry(self, error: ApiError, failures: int) -> None:
+        if error.retry_after_s is not None and error.retry_after_s > MAX_RETRY_AFTER_S:
+            raise error
+        delay_s = self._backoff.delay_s(failures)
+        log.info("API: %s; trying again in %.1f s", error.message, max(delay_s, error.retry_after_s or 0))
+        if error.retry_after_s is not None:
+            self._gate.pause(self._origin, error.retry_after_s)
+        elif error.status == httpx.codes.TOO_MANY_REQUESTS:
+            self._gate.pause(self._origin, min(_PUSH_BACK_S * failures, self._backoff.cap_s))
+        await self._clock.sleep(delay_s)
+
+    async def _get_once(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
+        self.calls += 1
+        try:
+            async with self._client.stream("GET", url, params=params or None) as response:
+                body = await _read_bounded(response)
+        except (httpx.TransportError, httpx.InvalidURL, httpx.DecodingError) as exc:
+            raise ApiUnavailableError(
+                f"the API at {safe_url(self._base_url)} does not answer: {_reason(exc)}",
+                hint="Check the network and the base URL; the same command again goes on where this one was.",
+            ) from exc
+        if not response.is_success:
+            raise self._refusal(response, body)
+        try:
+            return parse(body)
+        except ApiAnswerError as exc:
+            request_id = response.headers.get("request-id", "")
+            raise ApiAnswerError(exc.message, status=response.status_code, request_id=request_id) from exc
+
+    def _refusal(self, response: httpx.Response, body: bytes) -> ApiError:
+        status = response.status_code
+        code, said = _envelope(body)
+        message = f"the API answered {status}{f' {code}' if code else ''}{f': {said}' if said else ''}"
+        about: dict[str, Any] = {
+            "status": status,
+            "code": code,
+            "request_id": printable(response.headers.get("request-id", ""), limit=80),
+            "retry_after_s": self._retry_after_s(response.headers),
+        }
+        if status in (401, 403):
+            hint = "Check the key: it may be revoked, or belong to another workspace (FLORA_API_KEY)."
+            return KeyRefusedError(message, hint=hint, **about)
+        if status == 404:
+            hint = "Check the id: what does not exist and what this key may not see look the same."
+            return ApiNotFoundError(message, hint=hint, **about)
+        if status < 400:
+            return ApiError(f"the API answered with a redirect ({status}), which is not followed", **about)
+        should_retry = response.headers.get("x-should-retry")
+        retries = should_retry == "true" or (should_retry != "false" and is_retry_status(status))
+        return (ApiUnavailableError if retries else ApiError)(message, **about)
+
+    def _retry_after_s(self, headers: httpx.Headers) -> float | None:
+        in_ms = headers.get("retry-after-ms", "")
+        if in_ms.isascii() and in_ms.isdigit():
+            return float(in_ms[:12]) / 1000
+        return parse_retry_after(headers.get("retry-after"), self._clock.now())
+
+
+def parse_page(body: bytes) -> Page:
+    """Read an answer of `GET /generations`.
+
+    A record that cannot be read does not cost the others: it is told in `bad_records`.
+
+    Raises:
+        ApiAnswerError: the answer is no page: HTML, broken JSON, a list that is missing.
+    """
+    try:
+        wire = msgspec.json.decode(body, type=_PageWire)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        kind = "HTML" if body.lstrip()[:1] == b"<" else "not a page of generations"
+        raise ApiAnswerError(f"the API's answer is {kind}: {printable(str(exc))}") from exc
+    generations, bad_records = [], []
+    for raw in wire.generations:
+        try:
+            generations.append(parse_generation(bytes(raw)))
+        except ApiAnswerError as exc:
+            bad_records.append(exc)
+    next_cursor = (wire.meta.next_cursor if wire.meta else None) or None
+    return Page(tuple(generations), tuple(bad_records), next_cursor, body)
+
+
+def is_open(status: str) -> bool:
+    """Whether a run with this status may still complete."""
+    return status in (Status.PENDING, Status.RUNNING)
+
+
+async def _read_bounded(response: httpx.Response) -> bytes:
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise ApiAnswerError(f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _envelope(body: bytes) -> tuple[str, str]:
+    """`error.code` and the text of FLORA's error envelope, fields included; empty where there is none."""
+    try:
+        error = msgspec.json.decode(body, type=dict[str, Any])["error"]
+        fields = [f"{field['field']}: {field['message']}" for field in error.get("fields") or ()]
+        said = "; ".join([str(error.get("message") or ""), *fields])
+        return printable(str(error.get("code") or ""), limit=60), printable(said, limit=300)
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, AttributeError):
+        return "", ""
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL, comparable; "" for what is not a URL."""
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError):
+        return ""
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    if parts.userinfo or urlsplit(url).fragment:
+        return ""
+    return f"{parts.scheme}://{parts.host}:{port}"
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, httpx.TimeoutException):
+        return "timeout"
+    return printable(str(exc)) or type(exc).__name__

@@ -1,0 +1,332 @@
+"""The main job: list what a scope has, fetch what is missing, record it, seal the past.
+
+The way of one session: lock, read the manifest, compare it with the disk, then per scope scan and admit
+each completed run to the pool; afterwards ask one by one for runs whose outputs failed or whose files are
+gone; wait until all is recorded; seal the scans that saw everything; fold the journal.
+
+What goes wrong with one page, run or output is a line of the `Report`, and everything else goes on. The
+disk and a lock held by another raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+
+import httpx
+
+from floradl import layout, net
+from floradl.api import FloraApi
+from floradl.clock import Clock, format_ms
+from floradl.entries import ScanOp, VanishedOp
+from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
+from floradl.files import Disk
+from floradl.job import ArchiveOptions, Report
+from floradl.listing import Scan
+from floradl.lock import ArchiveLock
+from floradl.manifest import Manifest, Store
+from floradl.mend import Comparison, Mend, compare_with_disk, known_record, lost_outputs
+from floradl.model import Failure, Generation, Status
+from floradl.pool import Pool, Tally, Visit
+from floradl.retry import Backoff, HostGate
+from floradl.transfer import Tools
+
+GRACE_S = 10.0
+"""How long transfers may go on after the first signal."""
+
+_WAIT_EVERY_S = 15.0
+_SIZES_BATCH = 500
+
+log = logging.getLogger(__name__)
+
+
+async def archive(
+    options: ArchiveOptions,
+    api: FloraApi,
+    *,
+    clock: Clock | None = None,
+    new_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+    backoff: Backoff | None = None,
+    stop: asyncio.Event | None = None,
+    tally: Tally | None = None,
+) -> Report:
+    """Archive what `options` name.
+
+    Args:
+        options: what and how.
+        api: an open session with the API.
+        clock: time, for tests.
+        new_transport: makes the httpx transport of one media client, for tests.
+        backoff: waits between tries, for tests.
+        stop: set it to end early; running transfers get `GRACE_S`.
+        tally: kept up to date, for a display.
+
+    Raises:
+        DestinationError: the folder cannot be used, or another floradl uses it.
+        ApiError: not one page could be read.
+    """
+    clock = clock or Clock()
+    disk = Disk(options.dest, fsync=options.fsync)
+    allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
+    new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
+    tally = tally or Tally()
+    tools = Tools(
+        disk=disk,
+        clock=clock,
+        gate=HostGate(clock),
+        retries=options.retries,
+        allow_loopback=allow_loopback,
+        backoff=backoff or Backoff(),
+        traffic=tally.traffic,
+    )
+    try:
+        await disk.call(disk.prepare)
+        async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s):
+            await disk.call(disk.clean)
+            store = Store(disk, clock)
+            try:
+                await store.open()
+                session = _Session(options, api, store, tools, tally)
+                async with _pool(session, new_transport) as pool:
+                    await session.run(pool, stop or asyncio.Event())
+                await store.fold(options.base_url)
+            finally:
+                await store.close()
+    finally:
+        disk.close()
+    return session.report()
+
+
+@asynccontextmanager
+async def _pool(
+    session: _Session, new_transport: Callable[[], httpx.AsyncBaseTransport]
+) -> AsyncIterator[Pool]:
+    """A pool at work. The error that ended it comes out bare, not wrapped in a group."""
+    options, tools = session.options, session.tools
+    partials = await tools.disk.call(tools.disk.sizes, [layout.PARTIALS])
+    pool = Pool(
+        tools=tools,
+        api=session.api,
+        store=session.store,
+        filters=options.filters,
+        concurrency=options.concurrency,
+        new_client=lambda: net.media_client(new_transport(), timeout_s=options.timeout_s),
+        partials=frozenset(partials[0]),
+        tally=session.tally,
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            pool.start(group)
+            yield pool
+            pool.close()
+    except BaseExceptionGroup as exc:
+        raise _first(exc) from exc
+
+
+class _Session:
+    """The state of one `archive`."""
+
+    def __init__(
+        self, options: ArchiveOptions, api: FloraApi, store: Store, tools: Tools, tally: Tally
+    ) -> None:
+        self.options = options
+        self.api = api
+        self.store = store
+        self.tools = tools
+        self.tally = tally
+        self._began_s = tools.clock.monotonic()
+        self._admitted: set[str] = set()
+        self._wanted_ids = set(options.filters.run_ids)
+        self._problems: list[FloradlError] = []
+        self._failures: list[Failure] = []
+        self._missing: list[str] = []
+        self._vanished: list[str] = []
+        self._open_runs = 0
+        self._is_interrupted = False
+        self._archived = Comparison()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The archive's memory."""
+        return self.store.manifest
+
+    async def run(self, pool: Pool, stop: asyncio.Event) -> None:
+        """Do everything, or as much as there is until `stop`."""
+        work = asyncio.ensure_future(self._work(pool))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+                return
+            self._is_interrupted = True
+            work.cancel()
+            await asyncio.wait({work})
+            await pool.wind_down(GRACE_S)
+        finally:
+            for task in (work, stopped):
+                task.cancel()
+            await asyncio.gather(work, stopped, return_exceptions=True)
+            self._problems.extend(pool.problems)
+
+    async def _work(self, pool: Pool) -> None:
+        mends = await self._compare_with_disk()
+        waited_until_s = self.tools.clock.monotonic() + (self.options.wait_s or 0.0)
+        while True:
+            scans = await self._scan_all(pool)
+            await self._visit_known(pool, mends)
+            await pool.drain()
+            await self._seal(pool, scans)
+            self._open_runs = sum(len(scan.open_runs) for scan in scans)
+            left_s = waited_until_s - self.tools.clock.monotonic()
+            if self.options.wait_s is None or not self._open_runs or left_s <= 0 or self._problems:
+                return
+            log.info("waiting for %d runs that are not done yet", self._open_runs)
+            await self.tools.clock.sleep(min(_WAIT_EVERY_S, left_s))
+            mends = []
+
+    async def _compare_with_disk(self) -> list[Mend]:
+        """What of the archive has to be fetched again; notes how large it is on the way."""
+        disk, filters = self.tools.disk, self.options.filters
+        found = await disk.call(compare_with_disk, self.manifest, disk, filters, self.options.wants_entry)
+        self._archived = found
+        return found.mends
+
+    async def _scan_all(self, pool: Pool) -> list[Scan]:
+        """Scan every scope; an error in one leaves the others alone.
+
+        Returns:
+            The scans that saw all there is.
+        """
+        whole: list[Scan] = []
+        has_read = False
+        for scope in self.options.scopes:
+            if self._is_enough():
+                break
+            scan = Scan(
+                self.api,
+                scope,
+                self.manifest.scan(scope),
+                self.tools.clock,
+                full=self.options.full,
+                since_ms=self.options.filters.since_ms,
+            )
+            log.info("listing %s%s", scope, " from the beginning" if scan.is_full else "")
+            try:
+                if await self._scan(pool, scan):
+                    whole.append(scan)
+            except ApiError as exc:
+                self._problems.append(exc)
+            has_read = has_read or scan.has_read
+            self._problems.extend(scan.problems)
+        if self._problems and not has_read:
+            raise self._problems[0]
+        return whole
+
+    async def _scan(self, pool: Pool, scan: Scan) -> bool:
+        """Admit what one scan finds; whether it saw everything."""
+        async with aclosing(scan.iter_completed()) as runs:
+            async for run in runs:
+                await self._admit(pool, run, asks_outputs=scan.is_full)
+                if self._is_enough():
+                    return False
+        if self.options.filters.is_empty and scan.is_full:
+            await self._find_vanished(pool, scan)
+        return True
+
+    async def _admit(self, pool: Pool, run: Generation, *, asks_outputs: bool = False) -> None:
+        if run.run_id not in self._admitted and self.options.filters.wants(run):
+            self._admitted.add(run.run_id)
+            self._wanted_ids.discard(run.run_id)
+            await pool.admit(Visit(run, asks_outputs=asks_outputs))
+
+    def _is_enough(self) -> bool:
+        """Whether the filters leave nothing more to look for."""
+        filters = self.options.filters
+        has_all_ids = bool(filters.run_ids) and not self._wanted_ids - self._known_wanted()
+        has_all_runs = filters.max_runs is not None and len(self._admitted) >= filters.max_runs
+        return has_all_ids or has_all_runs
+
+    def _known_wanted(self) -> set[str]:
+        return {run_id for run_id in self._wanted_ids if run_id in self.manifest}
+
+    async def _visit_known(self, pool: Pool, mends: Iterable[Mend]) -> None:
+        """Ask one by one for runs with something to mend that no list brought."""
+        limit = self.options.filters.max_runs
+        for mend in mends:
+            if mend.run_id in self._admitted or (limit is not None and len(self._admitted) >= limit):
+                continue
+            self._admitted.add(mend.run_id)
+            self._wanted_ids.discard(mend.run_id)
+            known = await self.tools.disk.call(known_record, self.tools.disk, mend)
+            try:
+                run = await self.api.run(mend.run_id, known=known)
+            except ApiNotFoundError as exc:
+                self._failures.extend(lost_outputs(mend, exc))
+            except ApiError as exc:
+                self._problems.append(exc)
+                if isinstance(exc, KeyRefusedError):
+                    return
+            else:
+                if run.status == Status.COMPLETED:
+                    await pool.admit(Visit(run, keeps_record=True, asks_outputs=True))
+        self._missing = sorted(self._wanted_ids)
+
+    async def _find_vanished(self, pool: Pool, scan: Scan) -> None:
+        """Look once more for recorded runs that a full walk did not meet; what is missing twice is gone."""
+        missing = {
+            run_id: entry
+            for run_id, entry in self.manifest.iter_runs()
+            if run_id not in scan.seen
+            and entry.vanished_at is None
+            and scan.scope.holds(entry.workspace_id, entry.project_id)
+        }
+        if not missing:
+            return
+        moments = [entry.created_at for entry in missing.values()]
+        down_to_ms = min((moment for moment in moments if moment is not None), default=None)
+        async for run in scan.iter_again(down_to_ms=None if None in moments else down_to_ms):
+            await self._admit(pool, run)
+        at = format_ms(self.tools.clock.now_ms())
+        gone = [run_id for run_id in missing if run_id not in scan.seen]
+        self._vanished.extend(gone)
+        await pool.drain()
+        await self.store.append(VanishedOp(run_id, at) for run_id in gone)
+
+    async def _seal(self, pool: Pool, scans: Iterable[Scan]) -> None:
+        """Seal what was seen whole. Only after `drain`: a seal says that all below it is recorded."""
+        if not self.options.filters.is_empty or pool.problems:
+            return
+        await self.store.append(ScanOp(scan.sealed()) for scan in scans if not scan.problems)
+
+    def report(self) -> Report:
+        """What came of it."""
+        tally = self.tally
+        return Report(
+            listed_runs=tally.runs,
+            new_runs=tally.new_runs,
+            fetched=tally.fetched,
+            adopted=tally.adopted,
+            already=tally.already,
+            failures=(*tally.failures, *self._failures),
+            problems=tuple(self._problems),
+            missing_runs=tuple(printable(run_id) for run_id in self._missing),
+            vanished_runs=tuple(printable(run_id) for run_id in self._vanished),
+            open_runs=self._open_runs,
+            new_bytes=tally.new_bytes,
+            new_cost=tally.charged_cost,
+            archive_runs=len(self.manifest),
+            archive_outputs=self._archived.outputs + tally.fetched + tally.adopted,
+            archive_bytes=self._archived.size_bytes + tally.new_bytes,
+            api_calls=self.api.calls,
+            elapsed_s=self.tools.clock.monotonic() - self._began_s,
+            is_interrupted=self._is_interrupted,
+        )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error in a group that says most: ours before any other."""
+    errors = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    return next((error for error in errors if isinstance(error, FloradlError)), errors[0])

@@ -1,0 +1,60 @@
+"""What the commands share: opening the API from settings, and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from floradl import net
+from floradl.api import FloraApi
+from floradl.clock import Clock
+from floradl.config import Settings
+
+
+def open_api(settings: Settings, clock: Clock) -> FloraApi:
+    """A session with the API that the settings name.
+
+    Raises:
+        UsageError: no key, or a base URL that must not be used.
+    """
+    base_url = net.check_base_url(settings.base_url)
+    key = settings.api_key(sys.stdin.readline)
+    return FloraApi(base_url, key, clock=clock, retries=settings.retries, timeout_s=settings.timeout)
+
+
+class Interruption:
+    """The signals that came: `stop` is set by the first, `number` is that signal's."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.number: int | None = None
+
+
+@contextmanager
+def catch_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
+    """Turn the first SIGINT or SIGTERM into an orderly stop, and let the second end the process at once."""
+    interruption = Interruption()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if interruption.number is not None:
+            # Nothing is lost by this: what is not recorded yet is a partial or is hashed at the next start.
+            os._exit(128 + number)
+        interruption.number = number
+        interruption.stop.set()
+        say("Stopping: running transfers get 10 s to finish. Once more stops at once; nothing is lost.")
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with suppress(NotImplementedError):  # Windows' event loop has no signal handlers: Ctrl-C ends at once
+        for number in numbers:
+            loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield interruption
+    finally:
+        with suppress(NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)

@@ -1,0 +1,131 @@
+"""The steps that durability is made of: whole writes, flushes, hashes, refusals of links.
+
+Blocking, and used by `files` and `partial` alone: together the three are the only code that writes files.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from floradl.errors import DestinationError
+
+HEAD_BYTES = 1024
+"""How much of a file's beginning is kept to tell what it is."""
+
+BLOCK_BYTES = 1024 * 1024
+
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+_HINTS = {
+    errno.ENOSPC: "Make room (or choose another DEST) and run the same command again; it goes on from here.",
+    errno.EDQUOT: "Your quota is used up. Make room and run the same command again.",
+    errno.EROFS: "The file system is read-only; mount it writable, or choose another DEST.",
+    errno.EACCES: "Check who owns DEST and its folders, or choose another DEST.",
+    errno.ENOTDIR: "DEST must be a folder.",
+    errno.EIO: "The disk reports an error; check it before you trust it with anything.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a file holds: its size, SHA-256 in hex, and its first `HEAD_BYTES` bytes."""
+
+    size_bytes: int
+    sha256: str
+    head: bytes
+
+
+class Meter:
+    """Size, hash and head of bytes as they pass."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+        self.head = b""
+
+    def take(self, chunk: bytes) -> None:
+        """The next bytes."""
+        self._hash.update(chunk)
+        self.size_bytes += len(chunk)
+        if len(self.head) < HEAD_BYTES:
+            self.head += chunk[: HEAD_BYTES - len(self.head)]
+
+    def digest(self) -> Digest:
+        """Of all that passed so far."""
+        return Digest(self.size_bytes, self._hash.hexdigest(), self.head)
+
+
+def destination_error(exc: OSError) -> DestinationError:
+    """The `DestinationError` that says what an `OSError` means for the archive."""
+    where = f": {exc.filename}" if exc.filename else ""
+    reason = exc.strerror or type(exc).__name__
+    return DestinationError(
+        f"cannot use the archive's folder: {reason}{where}", hint=_HINTS.get(exc.errno or 0, "")
+    )
+
+
+class Flusher:
+    """Makes files and folders durable, or leaves that to the system.
+
+    Args:
+        is_on: False leaves it: faster, and a power cut can cost files that were recorded.
+    """
+
+    def __init__(self, *, is_on: bool) -> None:
+        self._is_on = is_on
+
+    def file(self, descriptor: int) -> None:
+        """Flush a file's bytes and size."""
+        if not self._is_on:
+            return
+        full_sync = getattr(_fcntl, "F_FULLFSYNC", None)
+        if full_sync is not None and _fcntl is not None:  # macOS: fsync leaves the data in the drive's cache
+            _fcntl.fcntl(descriptor, full_sync)
+        else:
+            os.fsync(descriptor)
+
+    def folder(self, path: Path) -> None:
+        """Flush a folder, so that a name in it stays."""
+        if not self._is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def seal(self, descriptor: int, path: Path, mtime_ms: int | None) -> None:
+        """Date and flush a file that is complete. The date goes first, so that the flush covers it."""
+        if mtime_ms is not None:
+            os.utime(path, ns=(mtime_ms * 1_000_000, mtime_ms * 1_000_000))
+        self.file(descriptor)
+
+
+def require_real_dir(path: Path) -> None:
+    """Raise `OSError` unless a folder itself, not a link to one, stands at `path`."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise OSError(
+            errno.ELOOP, "a symbolic link stands where a folder of the archive should be", str(path)
+        )
+    if not stat.S_ISDIR(mode):
+        raise OSError(errno.ENOTDIR, "a file stands where a folder of the archive should be", str(path))
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes, however many calls that takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows
+    _fcntl = None  # type: ignore[assignment]  # there it is never looked at

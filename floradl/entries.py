@@ -1,0 +1,126 @@
+"""What the manifest and its journal hold, as typed values.
+
+The names of the fields are the names in `manifest.json`; docs/format.md describes them. Readers keep keys
+that they do not know, so a newer floradl may add some without a new version of the format.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+FORMAT = "floradl-manifest"
+VERSION = 1
+
+
+class State(StrEnum):
+    """What became of an output."""
+
+    ARCHIVED = "archived"
+    FAILED = "failed"
+
+
+class ErrorEntry(msgspec.Struct, frozen=True):
+    """Why an output failed, and when it was last tried."""
+
+    code: str
+    message: str
+    at: str
+
+
+class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output. `file` lies in the run's folder; `url` is without its query, and absent for texts."""
+
+    type: str
+    state: State
+    file: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    url: str | None = None
+    archived_at: str | None = None
+    attempts: int | None = None
+    error: ErrorEntry | None = None
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What is known of a run apart from its outputs. `path` is its folder, relative to the archive."""
+
+    workspace_id: str
+    project_id: str
+    path: str
+    model_id: str | None
+    created_at: int | None
+    completed_at: int | None
+    charged_cost: float | None
+    record_sha256: str
+
+
+class RunEntry(RunFacts, frozen=True, omit_defaults=True):
+    """One run with its outputs by key."""
+
+    outputs: dict[str, OutputEntry] = {}
+    vanished_at: str | None = None
+
+
+class ScopeEntry(msgspec.Struct, frozen=True):
+    """What a scan covers; null means everything that the key sees."""
+
+    source: str
+    workspace_id: str | None
+    project_id: str | None
+
+
+class ScanEntry(msgspec.Struct, frozen=True):
+    """The state of one scope's scans.
+
+    Everything in scope that was created before `sealed_before` (unix ms) is recorded, except `open_runs`:
+    the API's records of the runs that were still pending or running.
+    """
+
+    scope: ScopeEntry
+    sealed_before: int | None
+    open_runs: dict[str, msgspec.Raw]
+    last_scan_at: str
+    last_full_scan_at: str
+
+
+class JournalHeader(msgspec.Struct, frozen=True, tag_field="op", tag="journal"):
+    """A journal's first line."""
+
+    version: int
+    archive_id: str
+    created_at: str
+
+
+class RunOp(msgspec.Struct, frozen=True, tag_field="op", tag="run"):
+    """A run's `run.json` is on disk; these are its facts. Outputs stay as they are."""
+
+    run_id: str
+    facts: RunFacts
+
+
+class OutputOp(msgspec.Struct, frozen=True, tag_field="op", tag="output"):
+    """An output is on disk, or has failed."""
+
+    run_id: str
+    key: str
+    entry: OutputEntry
+
+
+class ScanOp(msgspec.Struct, frozen=True, tag_field="op", tag="scan"):
+    """A scan ended cleanly."""
+
+    scan: ScanEntry
+
+
+class VanishedOp(msgspec.Struct, frozen=True, tag_field="op", tag="vanished"):
+    """The API does not list a run any more; `at` None: it does again."""
+
+    run_id: str
+    at: str | None
+
+
+Op = RunOp | OutputOp | ScanOp | VanishedOp
+"""One change of the manifest. Applying one twice is the same as once."""

@@ -1,0 +1,137 @@
+"""What an archive job is told, and what it reports.
+
+Every number of a report is counted where the work was done and recorded, so a report never says more than
+the manifest does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from floradl.entries import RunEntry
+from floradl.errors import Exit, FloradlError, KeyRefusedError
+from floradl.model import EVERYTHING, Failure, Filters, Scope
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """What to archive, and how.
+
+    Args:
+        dest: the archive's folder; made when missing.
+        base_url: the API's, as `net.check_base_url` returned it.
+        scopes: what to list.
+        filters: what is wanted of it.
+        concurrency: outputs on their way at the same time.
+        retries: tries after the first, for an output while nothing arrives.
+        timeout_s: how long a media connection may stay silent.
+        full: walk the whole history although there is a seal.
+        wait_s: how long to stay for runs that are pending or running; None: not at all.
+        fsync: whether to flush files before they are recorded.
+        lock_timeout_s: how long to wait for another floradl to end.
+    """
+
+    dest: Path
+    base_url: str
+    scopes: tuple[Scope, ...] = (EVERYTHING,)
+    filters: Filters = field(default_factory=Filters)
+    concurrency: int = 16
+    retries: int = 5
+    timeout_s: float = 60.0
+    full: bool = False
+    wait_s: float | None = None
+    fsync: bool = True
+    lock_timeout_s: float = 0.0
+
+    def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
+        """Whether a recorded run is one that this job speaks of."""
+        return (
+            any(scope.holds(entry.workspace_id, entry.project_id) for scope in self.scopes)
+            and (not self.filters.run_ids or run_id in self.filters.run_ids)
+            and self.filters.wants_model(entry.model_id)
+            and self.filters.wants_moment(entry.created_at)
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a session did. Times in seconds, sizes in bytes, cost in USD."""
+
+    listed_runs: int
+    new_runs: int
+    fetched: int
+    adopted: int
+    already: int
+    failures: tuple[Failure, ...]
+    problems: tuple[FloradlError, ...]
+    missing_runs: tuple[str, ...]
+    vanished_runs: tuple[str, ...]
+    open_runs: int
+    new_bytes: int
+    new_cost: float
+    archive_runs: int
+    archive_outputs: int
+    archive_bytes: int
+    api_calls: int
+    elapsed_s: float
+    is_interrupted: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every completed run in scope was seen and all its outputs are on disk and recorded."""
+        return not (self.failures or self.problems or self.missing_runs or self.is_interrupted)
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the command, signals apart."""
+        if any(isinstance(problem, KeyRefusedError) for problem in self.problems):
+            return Exit.KEY_REFUSED
+        return Exit.OK if self.is_complete else Exit.INCOMPLETE
+
+
+def report_object(report: Report, exit_code: int) -> dict[str, object]:
+    """The object that `--json` prints; docs/format.md describes it."""
+    return {
+        "format": "floradl-report",
+        "version": 1,
+        "command": "archive",
+        "exit_code": exit_code,
+        "complete": report.is_complete,
+        "interrupted": report.is_interrupted,
+        "elapsed_s": round(report.elapsed_s, 3),
+        "api_calls": report.api_calls,
+        "runs": {
+            "listed": report.listed_runs,
+            "new": report.new_runs,
+            "open": report.open_runs,
+            "vanished": list(report.vanished_runs),
+            "not_found": list(report.missing_runs),
+        },
+        "outputs": {
+            "fetched": report.fetched,
+            "adopted": report.adopted,
+            "already": report.already,
+            "failed": len(report.failures),
+            "new_bytes": report.new_bytes,
+            "new_cost": round(report.new_cost, 6),
+        },
+        "archive": {
+            "runs": report.archive_runs,
+            "outputs": report.archive_outputs,
+            "bytes": report.archive_bytes,
+        },
+        "failures": [
+            {
+                "run_id": failure.run_id,
+                "output": failure.key,
+                "type": failure.type,
+                "url": failure.url,
+                "code": failure.code,
+                "message": failure.message,
+                "attempts": failure.attempts,
+            }
+            for failure in report.failures
+        ],
+        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
+    }

@@ -1,0 +1,80 @@
+"""The journal's lines: how changes are written so that a cut at any byte leaves a readable prefix.
+
+A line is eight hexadecimal digits of CRC-32, a space, a JSON object, and a line feed; the CRC is of the
+JSON. The first line is a `JournalHeader`, every other an `Op`. Reading stops at the first line that is
+not whole: what follows was never promised to anyone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from floradl.entries import VERSION, JournalHeader, Op
+from floradl.errors import ManifestError
+
+_Line = JournalHeader | Op
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What a journal holds: its header (None when not even that is whole), the changes in order, and how
+    many bytes of the file they take."""
+
+    header: JournalHeader | None
+    ops: tuple[Op, ...]
+    size_bytes: int
+
+
+def encode_lines(values: Iterable[_Line]) -> bytes:
+    """The lines of these values."""
+    lines = []
+    for value in values:
+        body = msgspec.json.encode(value)
+        lines.append(b"%08x %s\n" % (zlib.crc32(body), body))
+    return b"".join(lines)
+
+
+def parse_journal(data: bytes) -> Journal:
+    """Read a journal as far as it is whole.
+
+    Raises:
+        ManifestError: a line is whole and still not understood: a newer floradl wrote it.
+    """
+    header: JournalHeader | None = None
+    ops: list[Op] = []
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0 and (body := _checked(data[start:end])) is not None:
+        value = _decode(body)
+        if isinstance(value, JournalHeader):
+            if value.version > VERSION:
+                raise _newer()
+            header = value
+        elif header is None:
+            break
+        else:
+            ops.append(value)
+        start = end + 1
+    return Journal(header, tuple(ops), start)
+
+
+def _checked(line: bytes) -> bytes | None:
+    crc, space, body = line.partition(b" ")
+    return body if space and crc == b"%08x" % zlib.crc32(body) else None
+
+
+def _decode(body: bytes) -> _Line:
+    try:
+        value: _Line = msgspec.json.decode(body, type=_Line)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise _newer() from exc
+    return value
+
+
+def _newer() -> ManifestError:
+    return ManifestError(
+        "the archive's journal was written by a newer floradl", hint="Update floradl and run it again."
+    )

@@ -1,0 +1,95 @@
+"""Where things stand in an archive: pure functions from ids to paths.
+
+Ids come from outside and may hold anything. Every function here gives the same name for the same id,
+different names for different ids, and only names that Linux, macOS and Windows all accept and keep
+apart, also where the file system ignores case or Unicode form:
+
+- An ordinary id (lower-case ASCII letters, digits, `_`, `-`, inner dots; at most 80 characters; no
+  Windows device name; no name that the archive uses itself) stays as it is.
+- An id that is ordinary but for upper-case letters keeps its spelling and gains `~` and a hexadecimal
+  number whose bit i says that character i is upper case: `run_aB` is `run_aB~20`.
+- Any other id becomes a readable rest of at most 24 characters, `~~`, and 26 characters of base 32: the
+  first 128 bits of the SHA-256 of the id's UTF-8.
+
+`~` never occurs in an ordinary id, so the three kinds cannot meet.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import PurePosixPath
+from typing import NewType
+
+SafeName = NewType("SafeName", str)
+"""One path component that is safe on every system. Only this module makes them."""
+
+MANIFEST = PurePosixPath("manifest.json")
+CHECKSUMS = PurePosixPath("SHA256SUMS")
+PRIVATE = PurePosixPath(".floradl")
+LOCK = PRIVATE / "lock"
+HOLDER = PRIVATE / "holder.json"
+JOURNAL = PRIVATE / "journal"
+PARTIALS = PRIVATE / "partials"
+TEMPORARY = PRIVATE / "tmp"
+RUN_RECORD = SafeName("run.json")
+
+_MAX_LENGTH = 80
+_ORDINARY = re.compile(r"[a-z0-9_][a-z0-9_.-]*(?<!\.)", re.ASCII)
+# Windows refuses these whatever the extension; superscript digits count too, but are not ASCII.
+_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
+# Names that the archive gives to its own files and folders, at whatever level.
+_OURS = {"manifest", "sha256sums", "index", "gallery", "run", "project", "workspace", "assets", "canvas"}
+
+
+def safe_name(identifier: str) -> SafeName:
+    """The path component of an id; see the module's docstring."""
+    lower = identifier.lower()
+    if identifier.isascii() and _is_ordinary(lower):
+        upper = sum(1 << index for index, character in enumerate(identifier) if character.isupper())
+        return SafeName(f"{identifier}~{upper:x}" if upper else identifier)
+    digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).digest()[:16]
+    readable = re.sub(r"[^a-z0-9_]+", "-", lower[:200], flags=re.ASCII).strip("-")[:24]
+    return SafeName(f"{readable or '_'}~~{_base32(digest)}")
+
+
+def run_path(workspace_id: str, project_id: str, run_id: str) -> PurePosixPath:
+    """The folder of a run, relative to the archive: `ws_abc/prj_def/run_ghi`."""
+    return PurePosixPath(safe_name(workspace_id), safe_name(project_id), safe_name(run_id))
+
+
+def output_name(key: str, extension: str) -> SafeName:
+    """The file of an output within its run's folder.
+
+    Args:
+        key: the output's key, unique in its run.
+        extension: a dot and letters or digits, as `media.extension_for` gives it.
+    """
+    return SafeName(f"{safe_name(key)}{extension}")
+
+
+def is_output_of(name: str, key: str) -> bool:
+    """Whether a file of this name is the output's, whatever its extension."""
+    stem, dot, _ = name.rpartition(".")
+    return bool(dot) and stem == safe_name(key)
+
+
+def partial_path(run_id: str, key: str) -> PurePosixPath:
+    """Where an output's bytes wait until they are whole; one place per (run, output)."""
+    name = f"{len(run_id)}:{run_id}{key}".encode("utf-8", "surrogatepass")
+    return PARTIALS / f"{_base32(hashlib.sha256(name).digest()[:20])}.part"
+
+
+def _is_ordinary(lower: str) -> bool:
+    stem = lower.partition(".")[0]
+    return (
+        len(lower) <= _MAX_LENGTH
+        and _ORDINARY.fullmatch(lower) is not None
+        and stem not in _DEVICES
+        and stem not in _OURS
+    )
+
+
+def _base32(digest: bytes) -> str:
+    return base64.b32encode(digest).decode().rstrip("=").lower()

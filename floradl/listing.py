@@ -1,0 +1,251 @@
+"""Scans: seeing every run of a scope, and stopping early where that is proven to be enough.
+
+`GET /generations` is newest first over an offset: what is inserted while paging shows as repeats, which
+are dropped here; what is removed shifts later items across a page's edge, where they would be skipped.
+Three things keep a run from being missed:
+
+- Lists are read in the order in which a run moves: pending, running, completed. A run that exists when
+  the scan starts is in one of them.
+- After each further page the one before it is read again. What crossed the edge between the two is in
+  it; when it changed at all, both are read once more, until they hold still.
+- The past is sealed only by a scan without any error. The next scan walks down to the seal less an
+  overlap, asks for each run that was open then, and walks everything once a week.
+
+A scan yields completed runs. What it learned besides (open runs, unreadable records) it keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from itertools import pairwise
+
+from floradl.api import FloraApi, Page, PageQuery, is_open
+from floradl.clock import Clock, format_ms, parse_ms
+from floradl.entries import ScanEntry
+from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError
+from floradl.manifest import scan_entry
+from floradl.model import Generation, Scope, Status, parse_generation
+
+OVERLAP_MS = 3_600_000
+"""How far below the seal a scan walks: runs that were created while the last one was starting."""
+
+FULL_EVERY_MS = 7 * 24 * 3_600_000
+"""How old the last full walk may be before a scan becomes one by itself."""
+
+_MAX_REREADS = 3
+_MAX_EMPTY_PAGES = 20
+
+log = logging.getLogger(__name__)
+
+
+class Scan:
+    """One scan of one scope.
+
+    Args:
+        api: the API.
+        scope: what to list.
+        previous: what the last clean scan of this scope left, if there was one.
+        clock: for the age of the last full walk and the seal.
+        full: walk everything although there is a seal.
+        since_ms: do not walk below this moment (a filter: such a scan seals nothing).
+
+    Attributes:
+        is_full: whether the whole history is walked.
+        seen: ids of all runs that a list of this scan had.
+        open_runs: runs that are pending or running.
+        has_read: whether the API gave any page at all.
+        problems: what kept the scan from being complete, beside an error that it raised.
+    """
+
+    def __init__(
+        self,
+        api: FloraApi,
+        scope: Scope,
+        previous: ScanEntry | None,
+        clock: Clock,
+        *,
+        full: bool = False,
+        since_ms: int | None = None,
+    ) -> None:
+        self._api = api
+        self._clock = clock
+        self._previous = previous
+        self._since_ms = since_ms
+        self._started_ms = clock.now_ms()
+        self._newest_ms: int | None = None
+        self._opening_ms = 0
+        self.scope = scope
+        self.is_full = full or previous is None or self._full_walk_is_due(previous)
+        self.seen: set[str] = set()
+        self.open_runs: dict[str, Generation] = {}
+        self.has_read = False
+        self.problems: list[ApiError] = []
+
+    async def iter_completed(self) -> AsyncGenerator[Generation, None]:
+        """Every completed run that may be new, each once, newest first but for stragglers.
+
+        Raises:
+            ApiError: a page could not be had; nothing is known of what lies below it.
+        """
+        began_s = self._clock.monotonic()
+        for status in (Status.PENDING, Status.RUNNING):
+            async for run in self._walk(status, floor_ms=None):
+                if run.status == Status.COMPLETED:
+                    yield run
+        self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
+        async for run in self._walk(Status.COMPLETED, floor_ms=self._floor_ms()):
+            yield run
+        async for run in self._iter_formerly_open():
+            yield run
+
+    async def iter_again(self, *, down_to_ms: int | None) -> AsyncGenerator[Generation, None]:
+        """Walk the completed runs once more, for runs that `iter_completed` should have met and did not.
+
+        Args:
+            down_to_ms: when the oldest of them was created; None walks everything.
+        """
+        floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
+        async for run in self._walk(Status.COMPLETED, floor_ms=floor_ms):
+            yield run
+
+    def sealed(self) -> ScanEntry:
+        """What the next scan needs to know. Only for a scan that ended, and without `problems`."""
+        at = format_ms(self._started_ms)
+        previous = self._previous
+        full_at = at if self.is_full or previous is None else previous.last_full_scan_at
+        return scan_entry(
+            self.scope,
+            sealed_before=self._seal_ms(),
+            open_runs={run_id: run.raw for run_id, run in self.open_runs.items()},
+            at=at,
+            full_at=full_at,
+        )
+
+    def _seal_ms(self) -> int | None:
+        known = [self._previous.sealed_before] if self._previous else []
+        if self._newest_ms is not None:
+            # A date in the future, by whoever's mistake, must not seal what is still to come. And where
+            # the open lists took so long that the overlap may not cover it, the seal lies lower.
+            late_ms = self._opening_ms if self._opening_ms > OVERLAP_MS // 2 else 0
+            known.append(min(self._newest_ms, self._started_ms) - late_ms)
+        return max((moment for moment in known if moment is not None), default=None)
+
+    def _floor_ms(self) -> int | None:
+        sealed = None if self.is_full or self._previous is None else self._previous.sealed_before
+        floors = [sealed - OVERLAP_MS] if sealed is not None else []
+        if self._since_ms is not None:
+            floors.append(self._since_ms)
+        return max(floors, default=None)
+
+    def _full_walk_is_due(self, previous: ScanEntry) -> bool:
+        last_ms = parse_ms(previous.last_full_scan_at)
+        return previous.sealed_before is None or last_ms is None or self._started_ms - last_ms > FULL_EVERY_MS
+
+    async def _iter_formerly_open(self) -> AsyncGenerator[Generation, None]:
+        """Ask, one by one, for the runs that were open at the last seal and in no list this time."""
+        for run_id, record in (self._previous.open_runs if self._previous else {}).items():
+            if run_id in self.seen:
+                continue
+            try:
+                run = await self._api.run(run_id, known=parse_generation(bytes(record)))
+            except ApiNotFoundError:
+                log.info("run %s was deleted before it completed", run_id)
+                continue
+            except KeyRefusedError:
+                raise
+            except ApiError as exc:
+                self.problems.append(exc)
+                continue
+            if self._note(run):
+                yield run
+
+    async def _walk(self, status: Status, *, floor_ms: int | None) -> AsyncGenerator[Generation, None]:
+        """The runs of one list that were not seen before, down to `floor_ms` if pages are in order."""
+        async for page in _Walk(self._api, PageQuery(self.scope, status), floor_ms).iter_pages():
+            self.has_read = True
+            self.problems.extend(page.bad_records)
+            for run in page.generations:
+                if self._note(run):
+                    yield run
+
+    def _note(self, run: Generation) -> bool:
+        """Keep what a record tells; whether the run is completed and new to this scan."""
+        if run.created_at_ms is not None:
+            self._newest_ms = max(self._newest_ms or 0, run.created_at_ms)
+        if is_open(run.status):
+            if run.run_id not in self.seen or run.run_id in self.open_runs:
+                self.open_runs[run.run_id] = run
+            self.seen.add(run.run_id)
+            return False
+        is_new = run.run_id not in self.seen or run.run_id in self.open_runs
+        self.open_runs.pop(run.run_id, None)
+        self.seen.add(run.run_id)
+        return is_new and run.status == Status.COMPLETED
+
+
+class _Walk:
+    """The pages of one list, with the edges between them checked."""
+
+    def __init__(self, api: FloraApi, query: PageQuery, floor_ms: int | None) -> None:
+        self._api = api
+        self._query = query
+        self._floor_ms = floor_ms
+        self._given: set[str] = set()
+        self._is_ordered = True
+        self._empty_pages = 0
+
+    async def iter_pages(self) -> AsyncGenerator[Page, None]:
+        """Every page read, repeats included, until the end or the floor."""
+        cursor: str | None = None
+        page = await self._read(cursor)
+        yield page
+        while page.next_cursor is not None and not self._is_below_floor(page):
+            before, before_cursor, cursor = page, cursor, page.next_cursor
+            self._given.add(cursor)
+            page = await self._read(cursor)
+            yield page
+            for _ in range(_MAX_REREADS):
+                again = await self._reread(before_cursor)
+                yield again
+                if _ids(again) == _ids(before):
+                    break
+                log.info("the list of %s runs moved while it was read; reading on", self._query.status)
+                before = again
+                page = await self._reread(cursor)
+                yield page
+
+    async def _read(self, cursor: str | None) -> Page:
+        return self._checked(await self._api.page(self._at(cursor), given_cursors=self._given))
+
+    async def _reread(self, cursor: str | None) -> Page:
+        return self._checked(await self._api.page(self._at(cursor)))
+
+    def _at(self, cursor: str | None) -> PageQuery:
+        return PageQuery(self._query.scope, self._query.status, cursor, self._query.limit)
+
+    def _checked(self, page: Page) -> Page:
+        moments = [run.created_at_ms for run in page.generations]
+        in_order = all(
+            newer is not None and older is not None and newer >= older for newer, older in pairwise(moments)
+        )
+        self._is_ordered = self._is_ordered and in_order and None not in moments
+        self._empty_pages = 0 if page.generations or page.bad_records else self._empty_pages + 1
+        if self._empty_pages > _MAX_EMPTY_PAGES:
+            raise ApiAnswerError(f"the API gave {_MAX_EMPTY_PAGES} empty pages in a row, and more to come")
+        return page
+
+    def _is_below_floor(self, page: Page) -> bool:
+        if self._floor_ms is None or not self._is_ordered or not page.generations:
+            return False
+        oldest_ms = page.generations[-1].created_at_ms
+        return oldest_ms is not None and oldest_ms < self._floor_ms
+
+
+async def with_outputs(api: FloraApi, run: Generation) -> Generation:
+    """A completed run with its outputs, asked for when the list did not have them."""
+    return run if run.outputs is not None else await api.run(run.run_id, known=run)
+
+
+def _ids(page: Page) -> list[str]:
+    return [run.run_id for run in page.generations]

@@ -1,0 +1,107 @@
+"""What bytes are: the extension of an output, and whether it is the page of an error instead.
+
+Magic numbers come first, for hosts give wrong types; then `Content-Type`; then the URL's suffix.
+Sources: the formats' specifications as listed in the WHATWG MIME Sniffing Standard, section 6, and
+IANA's media type registry.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"GIF87a", ".gif"),
+    (b"GIF89a", ".gif"),
+    (b"\x1a\x45\xdf\xa3", ".webm"),
+    (b"OggS", ".ogg"),
+    (b"fLaC", ".flac"),
+    (b"ID3", ".mp3"),
+    (b"%PDF-", ".pdf"),
+    (b"glTF", ".glb"),
+    (b"II*\x00", ".tif"),
+    (b"MM\x00*", ".tif"),
+    (b"8BPS", ".psd"),
+    (b"\x00\x00\x01\x00", ".ico"),
+    (b"\xff\x0a", ".jxl"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", ".jxl"),
+)
+_RIFF = {b"WEBP": ".webp", b"WAVE": ".wav", b"AVI ": ".avi"}
+# The major brand of an ISO base media file; any other brand is a video in MP4.
+_BRANDS = {
+    b"avif": ".avif", b"avis": ".avif", b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic",
+    b"M4A ": ".m4a", b"M4B ": ".m4a", b"qt  ": ".mov",
+}  # fmt: skip
+_CONTENT_TYPES = {
+    "image/png": ".png", "image/jpeg": ".jpg", "image/jpg": ".jpg", "image/gif": ".gif",
+    "image/webp": ".webp", "image/avif": ".avif", "image/heic": ".heic", "image/svg+xml": ".svg",
+    "image/tiff": ".tif", "image/bmp": ".bmp", "image/vnd.adobe.photoshop": ".psd", "image/jxl": ".jxl",
+    "video/mp4": ".mp4", "video/webm": ".webm", "video/quicktime": ".mov", "video/x-matroska": ".mkv",
+    "audio/mpeg": ".mp3", "audio/mp3": ".mp3", "audio/wav": ".wav", "audio/x-wav": ".wav",
+    "audio/wave": ".wav", "audio/ogg": ".ogg", "audio/flac": ".flac", "audio/mp4": ".m4a",
+    "audio/x-m4a": ".m4a", "audio/aac": ".aac", "audio/webm": ".webm",
+    "application/pdf": ".pdf", "application/json": ".json", "application/zip": ".zip",
+    "application/msword": ".doc", "application/rtf": ".rtf",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "text/plain": ".txt", "text/markdown": ".md", "text/html": ".html", "text/csv": ".csv",
+    "text/xml": ".xml", "application/xml": ".xml",
+    "model/gltf-binary": ".glb", "model/gltf+json": ".gltf", "model/obj": ".obj", "model/stl": ".stl",
+}  # fmt: skip
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}", re.ASCII)
+_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+
+
+def extension_for(head: bytes, content_type: str, url: str) -> str:
+    """The extension, with its dot, of a file that begins with `head`; `.bin` when nothing tells."""
+    declared = _CONTENT_TYPES.get(content_type.partition(";")[0].strip().lower(), "")
+    return _magic_extension(head) or declared or _url_suffix(url) or ".bin"
+
+
+def page_instead_of_media(head: bytes, content_type: str) -> str | None:
+    """What stands where media should be: `HTML`, `XML`, `JSON` or `text`; None when it may be the media.
+
+    For image, video and audio outputs; a document may well be a page. The bytes decide; `content_type`
+    counts only against bytes that no format is known by.
+    """
+    if _magic_extension(head):
+        return None
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        start = start[2:].replace(b"\x00", b"").lstrip()
+    if start[:1] in (b"{", b"["):
+        return "JSON"
+    if start[:1] != b"<":
+        return "text" if content_type.lower().startswith("text/") else None
+    return "XML" if start[:5].lower() == b"<?xml" and not _has_html(start) else "HTML"
+
+
+def _has_html(start: bytes) -> bool:
+    return b"<html" in start.lower() or b"<!doctype html" in start.lower()
+
+
+def _magic_extension(head: bytes) -> str:
+    for magic, extension in _MAGIC:
+        if head.startswith(magic):
+            return ".mkv" if extension == ".webm" and b"matroska" in head[:64] else extension
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12], "")
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], ".mp4")
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        # An MPEG audio frame; layer bits 00 are AAC's ADTS.
+        return ".aac" if head[1] & 0x06 == 0 else ".mp3"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return ".svg" if start[:1] == b"<" and _SVG.search(start) and not _has_html(start) else ""
+
+
+def _url_suffix(url: str) -> str:
+    try:
+        name = urlsplit(url).path.rpartition("/")[2].lower()
+    except ValueError:
+        return ""
+    suffix = name[name.rfind(".") :] if "." in name else ""
+    return suffix if _SUFFIX.fullmatch(suffix) else ""

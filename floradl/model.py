@@ -1,0 +1,311 @@
+"""The values that travel through floradl: what the API lists, what is wanted, what came of it.
+
+Records come from outside and are read with tolerance: a run needs an id and a status, and everything
+else may be missing, new or of a type nobody expected, without costing the run. The record's own bytes
+stay beside the fields (`Generation.raw`), so that `run.json` is what the API said, to the byte.
+
+Source of the fields: FLORA's API reference for `GET /generations` and `GET /runs/{run_id}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from floradl.clock import MAX_MS
+from floradl.errors import ApiAnswerError, printable
+
+# The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
+# seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
+_SECONDS_BELOW = 100_000_000_000
+
+
+class Status(StrEnum):
+    """A run's status; the only field that tells whether it is done (`progress` and `completed_at` do not)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class OutputType(StrEnum):
+    """Output types that the API documents. Others may appear and are archived too."""
+
+    IMAGE = "imageUrl"
+    VIDEO = "videoUrl"
+    AUDIO = "audioUrl"
+    DOCUMENT = "documentUrl"
+    TEXT = "text"
+
+
+MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
+"""Types whose bytes are never a page of HTML, XML or JSON."""
+
+# What `--type` takes, and the API's word for it.
+TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of a run, as listed.
+
+    `key` is the output's id made unique within its run (`<id>`, then `<id>#2`…); `value` is the API's
+    `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable.
+    """
+
+    key: str
+    type: str
+    value: str | None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether `value` is the content itself. A `text` output is one even if it looks like a URL."""
+        if self.type == OutputType.TEXT:
+            return True
+        return self.type not in TYPE_WORDS.values() and self.value is not None and not is_http(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One run, as the API lists it. `outputs` is None when the record had no such field."""
+
+    run_id: str
+    workspace_id: str
+    project_id: str
+    status: str
+    created_at_ms: int | None
+    completed_at_ms: int | None
+    charged_cost: float | None
+    model_id: str | None
+    outputs: tuple[Output, ...] | None
+    poll_url: str | None
+    progress: float | None = None
+    raw: bytes = field(default=b"", repr=False)
+
+    @property
+    def done_at_ms(self) -> int | None:
+        """When it was completed, or created where the API does not say."""
+        return self.completed_at_ms if self.completed_at_ms is not None else self.created_at_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one scan covers; each scope has a seal of its own. None means: all that the key can see."""
+
+    workspace_id: str | None = None
+    project_id: str | None = None
+    source: str = "generations"
+
+    def holds(self, workspace_id: str, project_id: str) -> bool:
+        """Whether a run of this workspace and project lies in the scope."""
+        return self.workspace_id in (None, workspace_id) and self.project_id in (None, project_id)
+
+    def __str__(self) -> str:
+        named = [name for name in (self.workspace_id, self.project_id) if name]
+        return "/".join(named) or "the whole account"
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the user wants of the runs in scope. Any of these makes the archive partial: no seal."""
+
+    run_ids: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    models: tuple[str, ...] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    max_runs: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything in scope is wanted."""
+        return self == Filters()
+
+    def wants(self, run: Generation) -> bool:
+        """Whether this run is wanted; a run without a date or model passes no filter on it."""
+        return (
+            (not self.run_ids or run.run_id in self.run_ids)
+            and self.wants_model(run.model_id)
+            and self.wants_moment(run.created_at_ms)
+        )
+
+    def wants_model(self, model_id: str | None) -> bool:
+        """Whether runs of this model are wanted."""
+        return not self.models or any(fnmatchcase(model_id or "", glob) for glob in self.models)
+
+    def wants_moment(self, created_at_ms: int | None) -> bool:
+        """Whether runs created at this moment are wanted: `since` inclusive, `until` exclusive."""
+        if created_at_ms is None:
+            return self.since_ms is None and self.until_ms is None
+        return (self.since_ms is None or created_at_ms >= self.since_ms) and (
+            self.until_ms is None or created_at_ms < self.until_ms
+        )
+
+    def wants_type(self, output_type: str) -> bool:
+        """Whether outputs of this API type are wanted."""
+        return not self.types or output_type in self.types
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist."""
+
+    run_id: str
+    key: str
+    type: str
+    file: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    url: str | None
+    is_fetched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One output that could not be archived, and why.
+
+    `url` has no query. `keeps_entry` says that the manifest's entry still stands, as for a file that
+    was archived once and has changed since.
+    """
+
+    run_id: str
+    key: str
+    type: str
+    url: str | None
+    code: str
+    message: str
+    attempts: int
+    keeps_entry: bool = False
+
+
+def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generation:
+    """Read one record of `GET /generations` or `GET /runs/{run_id}`.
+
+    Args:
+        raw: the record's JSON.
+        known: an earlier record of the same run; what `raw` lacks is taken from it, since
+            `GET /runs/{run_id}` names neither workspace, project nor model.
+
+    Raises:
+        ApiAnswerError: the record is no JSON object, or has no run id or status.
+    """
+    if known is not None:
+        raw = merge_records(known.raw, raw)
+    record = _decode(raw)
+    if not isinstance(record, dict):
+        raise ApiAnswerError("a run's record is not a JSON object")
+    run_id = _text(record, "run_id") or _text(record, "generation_id")
+    status = _text(record, "status")
+    if not run_id or not status:
+        shown = printable(run_id or "without an id", limit=80)
+        raise ApiAnswerError(f"the record of a run ({shown}) lacks its run_id or status")
+    model = record.get("model")
+    return Generation(
+        run_id=run_id,
+        workspace_id=_text(record, "workspace_id") or "",
+        project_id=_text(record, "project_id") or "",
+        status=status,
+        created_at_ms=_moment(record, "created_at"),
+        completed_at_ms=_moment(record, "completed_at"),
+        charged_cost=_number(record, "charged_cost"),
+        model_id=_text(model, "model_id") if isinstance(model, dict) else None,
+        outputs=parse_outputs(record.get("outputs")),
+        poll_url=_text(record, "poll_url"),
+        progress=_number(record, "progress"),
+        raw=raw,
+    )
+
+
+def merge_records(older: bytes, newer: bytes) -> bytes:
+    """`older` with every field of `newer` laid over it, each value as the API wrote it."""
+    try:
+        fields = msgspec.json.decode(older, type=dict[str, msgspec.Raw])
+        return msgspec.json.encode(fields | msgspec.json.decode(newer, type=dict[str, msgspec.Raw]))
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise ApiAnswerError(f"a run's record is not a JSON object: {exc}") from exc
+
+
+def parse_outputs(value: object) -> tuple[Output, ...] | None:
+    """The `outputs` list with a unique key for each; None when the field is absent or null.
+
+    An id that occurs once keeps it as its key whatever stands beside it; the second use of an id gets
+    the first of `<id>#2`, `<id>#3`… that no other output has.
+    """
+    if not isinstance(value, list):
+        return None
+    items = [item if isinstance(item, dict) else {} for item in value]
+    ids = [_text(item, "output_id") or "output" for item in items]
+    return tuple(
+        Output(key, _text(item, "type") or "", _text(item, "url"))
+        for item, key in zip(items, _unique_keys(ids), strict=True)
+    )
+
+
+def is_http(value: str) -> bool:
+    """Whether this looks like a URL that a web client could fetch."""
+    return value[:8].lower().startswith(("https://", "http://"))
+
+
+def _unique_keys(ids: list[str]) -> list[str]:
+    taken = set(ids)
+    uses: Counter[str] = Counter()
+    keys = []
+    for name in ids:
+        uses[name] += 1
+        key = name
+        while uses[name] > 1:
+            key = f"{name}#{uses[name]}"
+            if key not in taken:
+                break
+            uses[name] += 1
+        taken.add(key)
+        keys.append(key)
+    return keys
+
+
+def _decode(raw: bytes) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        # Half a surrogate pair or a number beyond a double is legal JSON that msgspec refuses; a prompt
+        # cut in the middle of an emoji must not cost the run its archive.
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError) as exc:
+            raise ApiAnswerError(f"a run's record is not JSON: {printable(str(exc))}") from exc
+
+
+def _text(record: dict[str, Any], name: str) -> str | None:
+    value = record.get(name)
+    if not isinstance(value, str):
+        return None
+    # Half a surrogate pair has no UTF-8; it becomes U+FFFD, as in every browser.
+    return (
+        value
+        if value.isascii()
+        else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    )
+
+
+def _number(record: dict[str, Any], name: str) -> float | None:
+    value = record.get(name)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _moment(record: dict[str, Any], name: str) -> int | None:
+    value = _number(record, name)
+    if value is None or not 0 < value <= MAX_MS:
+        return None
+    moment_ms = int(value * 1000) if value < _SECONDS_BELOW else int(value)
+    return moment_ms if moment_ms <= MAX_MS else None

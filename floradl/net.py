@@ -1,0 +1,196 @@
+"""HTTP clients and the guard on where they may connect.
+
+Two kinds of client, never mixed: the API's carries the key and follows no redirect; the media client has
+no credentials at all and connects only where a media URL may lead. Media URLs come from outside, so only
+`https` to public addresses is fetched. The address is checked when the connection is made, on the very
+address that is connected to: a second DNS answer cannot differ from the one that was checked.
+Loopback and `http` are allowed only when the API itself is on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+from floradl import __version__
+from floradl.errors import TransferError, UsageError
+
+USER_AGENT = f"floradl/{__version__}"
+
+_CONNECT_ATTEMPT_S = 10.0
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a URL's host is this machine: `localhost` or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_base_url(url: str) -> str:
+    """The API's base URL without a trailing slash.
+
+    Raises:
+        UsageError: it is no URL, or would send the key in clear over a network.
+    """
+    hint = "Give the API's base URL, such as https://app.flora.ai/api/v1 (--base-url or FLORA_BASE_URL)."
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError as exc:
+        raise UsageError(f"the base URL is not a URL: {exc}", hint=hint) from exc
+    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
+        raise UsageError("the base URL must be http(s)://host/path and nothing more", hint=hint)
+    if parts.scheme == "http" and not is_loopback_host(host):
+        raise UsageError(
+            "the base URL is http: the key would cross the network in clear", hint="Use https:// instead."
+        )
+    return url.rstrip("/")
+
+
+def check_media_url(url: str, *, allow_loopback: bool) -> None:
+    """Refuse a URL that must not be fetched, as far as the URL alone tells.
+
+    Raises:
+        TransferError: `unsafe_url`, with the reason.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as exc:
+        raise TransferError("unsafe_url", "the output's URL is not a URL", wants_fresh_url=True) from exc
+    if not host:
+        raise TransferError("unsafe_url", "the output's URL names no host", wants_fresh_url=True)
+    if parts.scheme != "https" and not (allow_loopback and parts.scheme == "http"):
+        raise TransferError("unsafe_url", "the output's URL is not https", wants_fresh_url=True)
+    if is_loopback_host(host) and not allow_loopback:
+        raise TransferError("unsafe_url", "the output's URL leads to this machine", wants_fresh_url=True)
+
+
+def is_public_address(address: str) -> bool:
+    """Whether an IP address is one on the open internet, also when wrapped in an IPv6 address."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if ip in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if wrapped:
+            return is_public_address(str(wrapped))
+    return ip.is_global and not ip.is_multicast
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves a name, checks every address it gets, and connects to one that passed.
+
+    Args:
+        allow_loopback: whether addresses of this machine pass too.
+    """
+
+    def __init__(self, *, allow_loopback: bool) -> None:
+        self._allow_loopback = allow_loopback
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first permitted address that answers.
+
+        Raises:
+            TransferError: `unsafe_url` when no address of the name is permitted.
+            httpcore.ConnectError, httpcore.ConnectTimeout: none of them answers.
+        """
+        addresses = [address for address in await self._resolve(host, port) if self._permits(address)]
+        if not addresses:
+            raise TransferError("unsafe_url", "the output's host has no public address", wants_fresh_url=True)
+        attempt_s = timeout if len(addresses) == 1 or timeout is None else min(timeout, _CONNECT_ATTEMPT_S)
+        for address in addresses[:-1]:
+            try:
+                return await self._inner.connect_tcp(address, port, attempt_s, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue  # the next address; a host is down only when the last one is
+        return await self._inner.connect_tcp(addresses[-1], port, attempt_s, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; httpcore asks its backend to, between tries to connect."""
+        await self._inner.sleep(seconds)
+
+    async def _resolve(self, host: str, port: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as exc:
+            raise httpcore.ConnectError(f"the name {host} is not known") from exc
+        return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+    def _permits(self, address: str) -> bool:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        return (self._allow_loopback and ip.is_loopback) or is_public_address(address)
+
+
+class GuardedTransport(httpx.AsyncHTTPTransport):
+    """httpx's own transport over a pool that connects through `GuardedBackend`.
+
+    Args:
+        ssl_context: shared, since loading the certificates takes tens of milliseconds.
+        allow_loopback: see `GuardedBackend`.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext, *, allow_loopback: bool) -> None:
+        super().__init__(verify=ssl_context)
+        # httpx has no argument for a network backend; httpcore's pool, which it wraps, has.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=2,  # one worker's: the second serves a redirect to another host
+            max_keepalive_connections=2,
+            keepalive_expiry=30.0,
+            network_backend=GuardedBackend(allow_loopback=allow_loopback),
+        )
+
+
+def media_transports(*, allow_loopback: bool) -> Callable[[], httpx.AsyncBaseTransport]:
+    """A maker of transports, one a client: httpx's pool slows down with every connection it holds."""
+    ssl_context = httpx.create_ssl_context()
+    return lambda: GuardedTransport(ssl_context, allow_loopback=allow_loopback)
+
+
+def media_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> httpx.AsyncClient:
+    """A client for media hosts: no credentials, no cookies kept, no redirect followed unseen."""
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=timeout_s,
+        headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+def api_client(
+    base_url: str, key: str, *, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """A client for the API. The only one that holds the key; it never follows a redirect with it."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        transport=transport,
+        timeout=timeout_s,
+        headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
+        follow_redirects=False,
+    )

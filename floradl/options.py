@@ -1,0 +1,80 @@
+"""The options that there are, and which command has which. See `config` for what is made of them."""
+
+from __future__ import annotations
+
+from floradl.config import (
+    DEFAULT_BASE_URL,
+    Option,
+    parse_choice,
+    parse_count,
+    parse_duration_s,
+    parse_id,
+)
+from floradl.model import TYPE_WORDS, Status
+
+ACCOUNT = (
+    Option("api-key", "the API key; others on this machine can see it in the process list", str,
+           metavar="KEY", variables=("FLORA_API_KEY",)),
+    Option("api-key-file", "a file that holds the API key; - reads it from standard input", str),
+    Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
+           variables=("FLORA_BASE_URL",)),
+    Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME"),
+    Option("timeout", "seconds a connection may stay silent (default: 60)", parse_duration_s, 60.0,
+           metavar="SECONDS"),
+    Option("retries", "tries after the first, while nothing arrives (default: 5)", parse_count(0, 100), 5,
+           metavar="N"),
+)  # fmt: skip
+OUTPUT = (
+    Option("quiet", "print nothing when all goes well", short="-q", default=False),
+    Option("verbose", "tell what is being done", short="-v", default=False),
+)
+REPORTING = (
+    Option("json", "print one report object on standard output", default=False),
+    Option("no-progress", "show no progress", default=False),
+)
+SCOPE = (
+    Option("workspace-id", "only this workspace; repeatable", parse_id("ws_"), (), is_list=True),
+    Option("project-id", "only this project; repeatable", parse_id("prj_"), (), is_list=True),
+)
+FILTERS = (
+    Option("run-id", "only this run; repeatable", parse_id("run_"), (), is_list=True),
+    Option("type", f"only outputs of this type: {', '.join(TYPE_WORDS)}; repeatable",
+           parse_choice(*TYPE_WORDS), (), is_list=True),
+    Option("model", "only runs of models that match, such as 't2i-*'; repeatable", str, (), metavar="GLOB",
+           is_list=True),
+    Option("since", "only runs created from this date, time or age (7d) on", str, metavar="WHEN"),
+    Option("until", "only runs created before this date, time or age", str, metavar="WHEN"),
+    Option("max-runs", "only the newest N runs", parse_count(1, 10**9), metavar="N"),
+)  # fmt: skip
+ARCHIVE = (
+    Option("concurrency", "outputs on their way at the same time (default: 16)", parse_count(1, 256), 16,
+           short="-j", metavar="N"),
+    Option("full", "walk the whole history, not only what is new", default=False),
+    Option("wait", "stay for pending and running runs, for a DURATION or until all are done",
+           parse_duration_s, implied="52w", metavar="DURATION"),
+    Option("dry-run", "say what would be fetched, and touch nothing", short="-n", default=False),
+    Option("no-fsync", "do not flush files to disk: faster, and a power cut can cost files", default=False),
+    Option("lock-timeout", "wait this long for another floradl on this archive (default: 0)",
+           parse_duration_s, 0.0, metavar="SECONDS"),
+)  # fmt: skip
+PAGE = (
+    Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
+    Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
+    Option("status", f"only runs that are {', '.join(Status)}", parse_choice(*Status)),
+    Option("all", "every page, not only one", default=False),
+    Option("format", "json (the API's own page), jsonl (a generation a line) or table (for people)",
+           parse_choice("json", "jsonl", "table")),
+)  # fmt: skip
+ONE_SCOPE = (
+    Option("workspace-id", "only this workspace", parse_id("ws_")),
+    Option("project-id", "only this project", parse_id("prj_")),
+)
+
+COMMANDS: dict[str, tuple[Option, ...]] = {
+    "archive": (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
+    "demo": OUTPUT,
+}
+"""Every command with its options."""
+
+EVERY_OPTION = tuple({option.key: option for options in COMMANDS.values() for option in options}.values())

@@ -1,0 +1,101 @@
+"""What to do about each output of a run. Pure: an entry and what the disk has, in; a decision, out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from floradl import layout
+from floradl.entries import OutputEntry, RunEntry, State
+from floradl.errors import safe_url
+from floradl.model import Failure, Filters, Generation, Output
+
+TEXT_EXTENSION = ".txt"
+
+
+class Action(StrEnum):
+    """What is to be done about one output."""
+
+    SKIP = "skip"  # recorded, and on disk with the recorded size
+    FETCH = "fetch"  # from its URL
+    RESUME = "resume"  # from its URL, with a partial to go on from
+    WRITE = "write"  # the text is in the record
+    RECORD = "record"  # on disk under its final name, without an entry: killed in between
+    REPORT = "report"  # it cannot be had, or must not be touched
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about `output`. `file` is the name to write or record; `failure` what to report."""
+
+    output: Output
+    action: Action
+    file: str | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What the disk has for a run: its folder's files with their sizes, and the partials there are."""
+
+    files: Mapping[str, int]
+    partials: frozenset[str] = frozenset()
+
+    def has_partial(self, run_id: str, key: str) -> bool:
+        """Whether an earlier process left a partial of this output."""
+        return layout.partial_path(run_id, key).name in self.partials
+
+
+def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk) -> Decision:
+    """What to do about one output, given its entry (None when it has none) and the disk."""
+    if entry is not None and entry.state == State.ARCHIVED and entry.file is not None:
+        found_bytes = disk.files.get(entry.file)
+        if found_bytes is not None and found_bytes == entry.size_bytes:
+            return Decision(output, Action.SKIP)
+        if found_bytes is not None:
+            # Overwriting is for whoever asks for a repair: perhaps somebody edited the file.
+            message = f"{entry.file} has {found_bytes} bytes, {entry.size_bytes} were archived"
+            return _report(run_id, output, "changed", message, keeps_entry=True)
+    if output.value is None:
+        return _report(run_id, output, "no_url", "the API gives no URL for it")
+    if output.is_text:
+        return Decision(output, Action.WRITE, layout.output_name(output.key, TEXT_EXTENSION))
+    # With an entry its file is gone, and others with the same stem are not known to be the same.
+    if entry is None or entry.state == State.FAILED:
+        left = sorted(n for n, size in disk.files.items() if size and layout.is_output_of(n, output.key))
+        if left:
+            return Decision(output, Action.RECORD, left[0])
+    return Decision(output, Action.RESUME if disk.has_partial(run_id, output.key) else Action.FETCH)
+
+
+def decide_run(run: Generation, entry: RunEntry | None, filters: Filters, disk: OnDisk) -> list[Decision]:
+    """What to do about each wanted output of a run."""
+    entries = entry.outputs if entry else {}
+    return [
+        decide(run.run_id, output, entries.get(output.key), disk)
+        for output in run.outputs or ()
+        if filters.wants_type(output.type)
+    ]
+
+
+def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:
+    """Which recorded outputs of a run failed, or are not on disk as they were recorded."""
+    return [
+        key
+        for key, output in entry.outputs.items()
+        if filters.wants_type(output.type)
+        and (output.state != State.ARCHIVED or files.get(output.file or "") != output.size_bytes)
+    ]
+
+
+def run_folder(run: Generation) -> PurePosixPath:
+    """Where a run's files go."""
+    return layout.run_path(run.workspace_id, run.project_id, run.run_id)
+
+
+def _report(run_id: str, output: Output, code: str, message: str, *, keeps_entry: bool = False) -> Decision:
+    url = None if output.value is None or output.is_text else safe_url(output.value, limit=2000)
+    failure = Failure(run_id, output.key, output.type, url, code, message, 0, keeps_entry)
+    return Decision(output, Action.REPORT, failure=failure)

@@ -1,0 +1,78 @@
+"""What `archive` would do, without doing it: the same scan and the same decisions, and no write."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from floradl import layout
+from floradl.api import FloraApi
+from floradl.clock import Clock
+from floradl.entries import RunEntry
+from floradl.errors import ApiNotFoundError
+from floradl.files import Disk
+from floradl.job import ArchiveOptions
+from floradl.listing import Scan, with_outputs
+from floradl.manifest import Manifest, load_manifest
+from floradl.mend import compare_with_disk, known_record
+from floradl.model import Generation
+from floradl.plan import Decision, OnDisk, decide_run, run_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One run, and what would be done about its wanted outputs."""
+
+    run: Generation
+    decisions: list[Decision]
+
+
+async def iter_previews(
+    options: ArchiveOptions, api: FloraApi, *, clock: Clock
+) -> AsyncGenerator[Preview, None]:
+    """Every run that `archive` would visit now, with its decisions.
+
+    Raises:
+        ApiError: a page or a run could not be had.
+        ManifestError: the archive's manifest cannot be read.
+    """
+    disk = Disk(options.dest)
+    try:
+        manifest = await disk.call(load_manifest, disk, clock)
+        (partials,) = await disk.call(disk.sizes, [layout.PARTIALS])
+        seen = 0
+        async for run in _iter_runs(options, api, manifest, disk, clock):
+            entry = manifest.run(run.run_id)
+            if entry is None:
+                run = await with_outputs(api, run)
+            (files,) = await disk.call(disk.sizes, [run_folder(run)])
+            yield Preview(run, decide_run(run, entry, options.filters, OnDisk(files, frozenset(partials))))
+            seen += 1
+            if seen == options.filters.max_runs:
+                return
+    finally:
+        disk.close()
+
+
+async def _iter_runs(
+    options: ArchiveOptions, api: FloraApi, manifest: Manifest, disk: Disk, clock: Clock
+) -> AsyncGenerator[Generation, None]:
+    """The runs that a scan brings, then those with something to mend, each once."""
+    filters = options.filters
+    seen: set[str] = set()
+    for scope in options.scopes:
+        scan = Scan(api, scope, manifest.scan(scope), clock, full=options.full, since_ms=filters.since_ms)
+        async for run in scan.iter_completed():
+            if run.run_id not in seen and filters.wants(run):
+                seen.add(run.run_id)
+                yield run
+
+    def is_wanted(run_id: str, entry: RunEntry) -> bool:
+        return run_id not in seen and options.wants_entry(run_id, entry)
+
+    found = await disk.call(compare_with_disk, manifest, disk, filters, is_wanted)
+    for mend in found.mends:
+        try:
+            yield await api.run(mend.run_id, known=await disk.call(known_record, disk, mend))
+        except ApiNotFoundError:
+            continue

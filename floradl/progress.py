@@ -1,0 +1,268 @@
+"""What a person sees while floradl works: a bar on a terminal, a plain line every 30 s anywhere else.
+
+The display looks at the session's `Tally` from time to time; the session knows nothing of displays.
+Everything goes to stderr. Text from outside is made printable before it gets here or on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Never, TextIO
+
+from tqdm import tqdm
+
+from floradl.errors import FloradlError, printable
+from floradl.job import Report
+from floradl.model import Failure
+from floradl.pool import Tally
+
+_REFRESH_S = 0.2
+_LINE_EVERY_S = 30.0
+_REASONS_SHOWN = 8
+
+
+class Console:
+    """Where messages go.
+
+    Args:
+        quiet: whether all but warnings and errors is left out.
+        verbose: whether floradl's log is shown too.
+        progress: whether progress is shown.
+        stream: stderr, or a test's.
+    """
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        progress: bool = True,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._quiet = quiet
+        self._progress = progress and not quiet
+        self._stream = stream or sys.stderr
+        self.is_terminal = self._stream.isatty()
+        if verbose:
+            logger = logging.getLogger("floradl")
+            logger.setLevel(logging.INFO)
+            logger.addHandler(_LogHandler(self))
+
+    def say(self, text: str) -> None:
+        """A message that is left out when quiet."""
+        if not self._quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A message that is always shown, above the bar if there is one."""
+        if self.is_terminal:
+            tqdm.write(text, file=self._stream)
+        else:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    def error(self, error: FloradlError) -> None:
+        """An error, and what to do about it."""
+        self.warn(f"floradl: {error.message}")
+        if error.hint:
+            self.warn(f"  {error.hint}")
+
+    @asynccontextmanager
+    async def watch(self, tally: Tally) -> AsyncIterator[None]:
+        """Show a session's progress and name its failures while the body runs."""
+        watcher = asyncio.create_task(self._watch(tally))
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _watch(self, tally: Tally) -> None:
+        display = _Bar(tally, self._stream) if self.is_terminal else _Lines(tally, self)
+        shown = display if self._progress else None
+        told = 0
+        try:
+            while True:
+                await asyncio.sleep(_REFRESH_S)
+                told = self._tell_failures(tally, told)
+                if shown is not None:
+                    shown.refresh()
+        finally:
+            if shown is not None:
+                shown.refresh()
+                shown.close()
+            self._tell_failures(tally, told)
+
+    def _tell_failures(self, tally: Tally, told: int) -> int:
+        for failure in tally.failures[told:]:
+            self.warn(failure_line(failure))
+        return len(tally.failures)
+
+
+class _Bar:
+    """A tqdm bar: outputs done of those found so far, bytes and rate, failures."""
+
+    def __init__(self, tally: Tally, stream: TextIO) -> None:
+        self._tally = tally
+        self._bar: tqdm[Never] = tqdm(
+            total=0,
+            file=stream,
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{n_fmt}/{total_fmt} outputs |{bar}| {postfix} {elapsed}",
+        )
+        self._rate = _Rate()
+
+    def refresh(self) -> None:
+        tally = self._tally
+        self._bar.total = max(tally.outputs, tally.done)
+        self._bar.n = tally.done
+        parts = [format_bytes(tally.traffic.received_bytes), f"{format_bytes(self._rate.of(tally))}/s"]
+        if tally.failed:
+            parts.append(f"{tally.failed} failed")
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Lines:
+    """A plain line every 30 s."""
+
+    def __init__(self, tally: Tally, console: Console) -> None:
+        self._tally = tally
+        self._console = console
+        self._last_s = time.monotonic()
+        self._rate = _Rate()
+
+    def refresh(self) -> None:
+        if time.monotonic() - self._last_s < _LINE_EVERY_S:
+            return
+        self._last_s = time.monotonic()
+        tally = self._tally
+        received, rate = format_bytes(tally.traffic.received_bytes), format_bytes(self._rate.of(tally))
+        self._console.say(
+            f"{tally.done} of {tally.outputs} outputs so far, {received} fetched, {rate}/s, "
+            f"{tally.failed} failed"
+        )
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class _Rate:
+    """Bytes per second, smoothed over some seconds."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+        self._last_bytes = 0
+        self._rate = 0.0
+
+    def of(self, tally: Tally) -> float:
+        now_s, received = time.monotonic(), tally.traffic.received_bytes
+        elapsed_s = now_s - self._last_s
+        if elapsed_s > 0:
+            weight = min(1.0, elapsed_s / 3)
+            self._rate += weight * ((received - self._last_bytes) / elapsed_s - self._rate)
+            self._last_s, self._last_bytes = now_s, received
+        return self._rate
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.warn(printable(record.getMessage(), limit=500))
+
+
+def failure_line(failure: Failure) -> str:
+    """One failed output: which, and why."""
+    name = f"{printable(failure.run_id, limit=80)} {printable(failure.key, limit=80)}"
+    tries = f" ({failure.attempts} tries)" if failure.attempts > 1 else ""
+    return f"failed: {name}: {failure.code}: {failure.message}{tries}"
+
+
+def summary_lines(report: Report, dest: str) -> list[str]:
+    """A session in a few lines, what to do next last."""
+    took = format_duration(report.elapsed_s)
+    lines = []
+    if report.fetched or report.adopted:
+        size, cost = format_bytes(report.new_bytes), format_cost(report.new_cost)
+        lines.append(
+            f"{_count(report.fetched, 'new output')} ({size}) of {_count(report.new_runs, 'new run')}{cost}"
+        )
+    elif report.new_runs:
+        lines.append(f"{_count(report.new_runs, 'new run')}, no new outputs")
+    elif not report.failures and not report.problems and not report.is_interrupted:
+        lines.append("Nothing new.")
+    if report.adopted:
+        lines.append(
+            f"{_count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
+        )
+    holds = f"{_count(report.archive_outputs, 'output')} of {_count(report.archive_runs, 'run')}"
+    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}. Took {took}.")
+    if report.open_runs:
+        lines.append(
+            f"{_count(report.open_runs, 'run')} not done yet; the next run fetches them (or --wait for them)."
+        )
+    if report.vanished_runs:
+        lines.append(
+            f"{_count(report.vanished_runs, 'run')} not listed by FLORA any more; what is archived stays."
+        )
+    lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
+    return [*lines, *_trouble_lines(report)]
+
+
+def _trouble_lines(report: Report) -> list[str]:
+    lines = []
+    if report.is_interrupted:
+        lines.append("Stopped before the end. The same command goes on from here.")
+    if report.failures:
+        lines.append(f"INCOMPLETE: {_count(report.failures, 'output')} could not be archived:")
+        reasons = Counter(failure.code for failure in report.failures)
+        lines.extend(f"  {number:>6}  {code}" for code, number in reasons.most_common(_REASONS_SHOWN))
+        lines.append("The same command tries them again; the manifest names each with its reason.")
+    if report.problems:
+        lines.append("INCOMPLETE: not everything could be listed:")
+        reasons = Counter(problem.message for problem in report.problems)
+        lines.extend(f"  {message}" for message, _ in reasons.most_common(_REASONS_SHOWN))
+        lines.extend(
+            f"  {hint}" for hint in dict.fromkeys(problem.hint for problem in report.problems) if hint
+        )
+    return lines
+
+
+def format_bytes(size: float) -> str:
+    """Bytes for people, in powers of 1000: `1.2 MB`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: `3.9 s`, `2 min 05 s`, `1 h 07 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def format_cost(cost: float) -> str:
+    """What new runs cost to generate, or nothing where that is not known."""
+    return f", generated for ${cost:.2f}" if cost >= 0.005 else ""
+
+
+def _count(things: int | tuple[object, ...], noun: str) -> str:
+    number = things if isinstance(things, int) else len(things)
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,82 @@
+"""When to ask again, and when to leave a host alone.
+
+Waiting times are exponential with full jitter, so that many clients that failed together do not come
+back together. A host that pushes back (429, 503, `Retry-After`) pauses every request to it, not just the
+one that was told: see `HostGate`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from floradl.clock import Clock
+
+RETRY_STATUSES = frozenset({408, 425, 429})
+"""Client errors that a later try may cure; every 5xx is one too. Source: FLORA's errors page, RFC 9110."""
+
+MAX_RETRY_AFTER_S = 900.0
+"""A host that asks for more patience than this is given up for now; the next run asks again."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to wait before try number 2, 3, …: between 0 and `base_s * 2**(failures-1)`, capped."""
+
+    base_s: float = 1.0
+    cap_s: float = 30.0
+    rng: random.Random = field(default_factory=random.Random)
+
+    def delay_s(self, failures: int) -> float:
+        """The wait after this many failures in a row (1 or more)."""
+        ceiling = min(self.cap_s, self.base_s * 2 ** min(failures - 1, 30))
+        return self.rng.uniform(0, ceiling)
+
+
+def is_retry_status(status: int) -> bool:
+    """Whether an HTTP status says to come back later."""
+    return status in RETRY_STATUSES or 500 <= status <= 599
+
+
+def parse_retry_after(value: str | None, now_s: float) -> float | None:
+    """Seconds to wait, from a `Retry-After` header in either of its forms (RFC 9110, 10.2.3).
+
+    Args:
+        value: the header, or None.
+        now_s: the time of day, for the date form.
+
+    Returns:
+        Seconds, never negative; None when there is no header or it makes no sense.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+class HostGate:
+    """One shared pause per host.
+
+    `wait` before each request, `pause` when the host pushed back. A pause never gets shorter, and
+    everyone that waits leaves together; full jitter spreads the retries that follow.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open_at: dict[str, float] = {}
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Let no request to `host` start for this long."""
+        until = self._clock.monotonic() + seconds
+        self._open_at[host] = max(until, self._open_at.get(host, 0.0))
+
+    async def wait(self, host: str) -> None:
+        """Return as soon as `host` may be asked."""
+        while (left := self._open_at.get(host, 0.0) - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)

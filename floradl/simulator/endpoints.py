@@ -1,0 +1,295 @@
+"""What the two servers answer: the API's endpoints, and the media files.
+
+Guarantees that every API answer carries its own `request-id`, that every API error is the documented
+envelope, and that no endpoint changes the account. Measured oddities are kept: a malformed project id
+answers 500 `unknown_error`. Open questions are settled the gentle way: a well-formed but unknown project or
+workspace has an empty history.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import uuid
+from email.utils import formatdate
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
+
+from .runs import RunStatus
+from .wire import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .account import Account
+    from .faults import Fault
+    from .runs import SimOutput, SimProject, SimRun
+    from .wire import Request
+
+_Item = TypeVar("_Item")
+
+BASE_PATH = "/api/v1"
+MAX_LIMIT = 100
+DEFAULT_LIMIT = 20
+
+_CODES = {
+    400: "input_validation_error",
+    401: "invalid_api_key",
+    402: "insufficient_credits",
+    403: "forbidden",
+    404: "not_found",
+    409: "conflict",
+    429: "rate_limited",
+    500: "internal_error",
+    503: "service_unavailable",
+}
+
+
+class ApiError(Exception):
+    """An error the API answers with.
+
+    Args:
+        status: the HTTP status.
+        code: the envelope's code; the status' usual one when empty.
+        message: for people.
+        fields: (field, message) for each bad parameter.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, code: str = "", fields: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code or _CODES.get(status, "unknown_error")
+        self.message = message
+        self.fields = fields
+
+    def response(self) -> Response:
+        """The envelope, with its status."""
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.fields:
+            error["fields"] = [{"field": field, "message": message} for field, message in self.fields]
+        return json_response({"error": error}, self.status)
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """A JSON answer of the API, with a request id of its own."""
+    body = json.dumps(value, ensure_ascii=False).encode()
+    return Response(status, body, (("Content-Type", "application/json"), request_id()))
+
+
+def request_id() -> tuple[str, str]:
+    """A fresh `request-id` header."""
+    return "request-id", f"req_{uuid.uuid4().hex}"
+
+
+def answer_api(account: Account, request: Request, fault: Fault) -> Response:
+    """The API's answer to a request, faults of the wire left to the wire."""
+    if fault.redirect is not None:
+        return Response(fault.status or 302, b"", (("Location", fault.redirect), request_id()))
+    if fault.body is not None:
+        kind = "application/json" if fault.content_type is None else fault.content_type
+        page = Response(fault.status or 200, fault.body, (request_id(),))
+        return page.with_headers((("Content-Type", kind),))
+    if fault.status is not None:
+        response = ApiError(fault.status, f"The simulator was told to answer {fault.status}.").response()
+    else:
+        try:
+            _authenticate(account, request)
+            response = json_response(_route(account, request, fault))
+        except ApiError as exc:
+            response = exc.response()
+    if fault.content_type is not None:
+        response = response.with_headers((("Content-Type", fault.content_type),))
+    return response
+
+
+def _authenticate(account: Account, request: Request) -> None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise ApiError(401, "Send your key as a bearer token.", code="unauthorized")
+    if key.strip() != account.api_key:
+        raise ApiError(401, "This key is not valid.")
+
+
+def _route(account: Account, request: Request, fault: Fault) -> object:
+    parts = request.path.removeprefix(BASE_PATH).strip("/").split("/")
+    if request.method == "GET" and request.path.startswith(BASE_PATH + "/"):
+        match parts:
+            case ["generations"]:
+                return _generations(account, request, fault)
+            case ["runs", run_id]:
+                return _run(account, unquote(run_id))
+            case ["workspaces"]:
+                return {"workspaces": [dict(vars(workspace)) for workspace in account.workspaces]}
+            case ["projects"]:
+                return _projects(account, request, fault)
+            case ["projects", project_id]:
+                return _project(account, unquote(project_id))
+    raise ApiError(404, f"There is no {request.method} {request.path} here.")
+
+
+def _generations(account: Account, request: Request, fault: Fault) -> object:
+    query = request.query
+    status = query.get("status")
+    if status is not None and status not in set(RunStatus):
+        raise _invalid("status", f"must be one of {', '.join(RunStatus)}")
+    runs = account.listed(
+        status=status,
+        workspace_id=_id_parameter(query, "workspace_id", "ws_"),
+        project_id=_id_parameter(query, "project_id", "prj_"),
+    )
+    return _page("generations", runs, lambda run: account.record(run, listed=True), query, fault)
+
+
+def _run(account: Account, run_id: str) -> object:
+    try:
+        return account.record(account.get(run_id), listed=False)
+    except KeyError:
+        raise ApiError(404, "Run not found.") from None
+
+
+def _projects(account: Account, request: Request, fault: Fault) -> object:
+    workspace_id = _id_parameter(request.query, "workspace_id", "ws_")
+    if workspace_id is None:
+        raise _invalid("workspace_id", "is required")
+    found = [project for project in account.projects if project.workspace_id == workspace_id]
+    return _page("projects", found, _project_record, request.query, fault)
+
+
+def _project(account: Account, project_id: str) -> object:
+    for project in account.projects:
+        if project.project_id == project_id:
+            return _project_record(project)
+    if not re.fullmatch(r"prj_\S+", project_id):
+        raise ApiError(500, "An unknown error occurred.", code="unknown_error")
+    raise ApiError(404, "Project not found.")
+
+
+def _project_record(project: SimProject) -> dict[str, object]:
+    return dict(vars(project))
+
+
+def _id_parameter(query: dict[str, str], name: str, prefix: str) -> str | None:
+    value = query.get(name)
+    if value is None or re.fullmatch(rf"{prefix}\S+", value):
+        return value
+    if name == "project_id":
+        raise ApiError(500, "An unknown error occurred.", code="unknown_error")
+    raise _invalid(name, f"must match ^{prefix}\\S+$")
+
+
+def _invalid(field: str, message: str) -> ApiError:
+    return ApiError(400, "The request is not valid.", fields=[(field, message)])
+
+
+# --- pages ------------------------------------------------------------------------------------------------
+
+
+def encode_cursor(offset: int) -> str:
+    """The cursor of a place in a list; clients must not look inside."""
+    return base64.urlsafe_b64encode(json.dumps({"offset": offset}, separators=(",", ":")).encode()).decode()
+
+
+def decode_cursor(cursor: str) -> int:
+    """The place a cursor stands for; raises ApiError for anything this module did not make."""
+    try:
+        offset = json.loads(base64.urlsafe_b64decode(cursor))["offset"]
+    except (ValueError, KeyError, TypeError):
+        offset = None
+    if not isinstance(offset, int) or isinstance(offset, bool) or offset < 0:
+        raise _invalid("cursor", "is not a cursor this API gave out")
+    return offset
+
+
+def _page(
+    name: str, items: Sequence[_Item], record: Callable[[_Item], object], query: dict[str, str], fault: Fault
+) -> object:
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
+        raise _invalid("limit", f"must be an integer from 1 to {MAX_LIMIT}")
+    offset = decode_cursor(query["cursor"]) if query.get("cursor") else 0
+    end = offset + int(limit)
+    following = encode_cursor(end) if end < len(items) else None
+    if fault.repeat_cursor:
+        following = encode_cursor(offset)
+    return {
+        name: [record(item) for item in items[offset:end]],
+        "meta": {"next_cursor": following, "total_estimate": len(items)},
+    }
+
+
+# --- media ------------------------------------------------------------------------------------------------
+
+
+def answer_media(account: Account, request: Request, fault: Fault) -> Response:
+    """The media server's answer; it knows no keys, and a query changes nothing."""
+    if fault.redirect is not None:
+        return Response(fault.status or 302, b"", (("Location", fault.redirect),))
+    if fault.status is not None:
+        return _error_page(fault.status, fault.body, fault.content_type)
+    if request.path in account.dead_paths:
+        return _error_page(410)
+    found = account.output_at(request.path)
+    if request.method != "GET":
+        return _error_page(405)
+    if found is None:
+        return _error_page(404)
+    return _file(*found, request, fault)
+
+
+def _error_page(status: int, body: bytes | None = None, content_type: str | None = None) -> Response:
+    if body is None:
+        body = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n".encode()
+    kind = "text/html" if content_type is None else content_type
+    return Response(status, body).with_headers((("Content-Type", kind),))
+
+
+def _file(run: SimRun, output: SimOutput, request: Request, fault: Fault) -> Response:
+    body = output.body if fault.body is None else fault.body
+    etag = output.etag if fault.etag is None else fault.etag
+    kind = output.content_type if fault.content_type is None else fault.content_type
+    response = Response(200, body).with_headers(
+        (
+            ("Content-Type", kind or ""),
+            ("ETag", etag),
+            ("Last-Modified", formatdate((run.completed_at or run.created_at) / 1000, usegmt=True)),
+            ("Accept-Ranges", "bytes"),
+        )
+    )
+    return _part(response, request, fault)
+
+
+def _part(response: Response, request: Request, fault: Fault) -> Response:
+    """The part of a file that `Range` asks for (RFC 9110, 14), or all of it."""
+    body = response.body
+    asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
+    if (
+        asked is None
+        or not any(asked.groups())
+        or fault.range == "ignore"
+        or not _unchanged(response, request)
+    ):
+        return response
+    first, last = asked.groups()
+    if not first:
+        start, end = max(0, len(body) - int(last)), len(body)
+    else:
+        start, end = int(first), min(len(body), int(last) + 1) if last else len(body)
+    if start >= end or fault.range == "416":
+        refusal = Response(416, b"", response.headers)
+        return refusal.with_headers((("Content-Range", f"bytes */{len(body)}"),))
+    if fault.range == "wrong":
+        start = start // 2 if start else min(1, end - 1)
+    place = ("Content-Range", f"bytes {start}-{end - 1}/{len(body)}")
+    return Response(206, body[start:end], (*response.headers, place))
+
+
+def _unchanged(response: Response, request: Request) -> bool:
+    """Whether `If-Range` names this very file: a weak validator never does (RFC 9110, 13.1.5)."""
+    condition = request.headers.get("if-range")
+    if condition is None:
+        return True
+    validators = [value for name, value in response.headers if name in ("ETag", "Last-Modified")]
+    return condition in validators and not condition.startswith("W/")

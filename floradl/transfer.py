@@ -1,0 +1,387 @@
+"""One output from its URL to its final name: ask, resume, check, retry, rename.
+
+What never happens here: a partial file under a final name; a page of an error kept as a picture; a resume
+onto other bytes than those it was begun with; a request that carries the key; a connection to an address
+that a media URL must not lead to.
+
+A try ends in a `TransferError` that says whether the same URL may be asked again and whether a fresh one
+may help. The number of tries starts afresh whenever new bytes arrived. What is left in the end is a
+`Failure`, a value: one bad output never stops the run.
+
+Sources: RFC 9110 (ranges, validators, redirects); FLORA's documentation for `tr=orig-true` on ImageKit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from floradl import layout, media, net
+from floradl.answer import Have, read_answer
+from floradl.clock import Clock
+from floradl.durable import HEAD_BYTES, Digest
+from floradl.errors import ApiError, TransferError, printable, safe_url
+from floradl.files import Disk
+from floradl.model import MEDIA_TYPES, Failure, Receipt
+from floradl.partial import Partial
+from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate
+
+MAX_REDIRECTS = 5
+MAX_TRIES = 100
+"""The end of patience with a host that sends a few bytes and breaks off, again and again."""
+
+FLOOR_BYTES_PER_S = 1024
+FLOOR_WINDOW_S = 60.0
+"""A transfer slower than the floor for this long is broken off and started again."""
+
+_FLUSH_BYTES = 1024 * 1024
+_IMAGEKIT = "ik.imagekit.io"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that came over the network so far, for those who show progress."""
+
+    received_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every transfer of a session shares.
+
+    Args:
+        disk: the archive.
+        clock: for waits and for the speed floor.
+        gate: the pauses that hosts asked for.
+        retries: how often an output is tried again while nothing arrives.
+        allow_loopback: whether media may come from this machine and over http.
+        backoff: the waits between tries.
+        traffic: where received bytes are counted.
+    """
+
+    disk: Disk
+    clock: Clock
+    gate: HostGate
+    retries: int
+    allow_loopback: bool
+    backoff: Backoff = field(default_factory=Backoff)
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One output to fetch. `folder` is its run's, relative to the archive."""
+
+    run_id: str
+    key: str
+    type: str
+    url: str
+    folder: PurePosixPath
+    mtime_ms: int | None
+    has_partial: bool
+
+
+FreshUrl = Callable[[str, str], Awaitable[str | None]]
+"""Asks the API for the current URL of (run id, output key); None when it has none."""
+
+
+async def fetch_output(
+    wanted: Wanted, client: httpx.AsyncClient, tools: Tools, fresh_url: FreshUrl
+) -> Receipt | Failure:
+    """Fetch one output.
+
+    Args:
+        wanted: the output.
+        client: a media client, without credentials.
+        tools: shared by the session.
+        fresh_url: where to ask when the URL has died.
+
+    Returns:
+        A receipt once the file is durable under its final name, or why that could not be.
+
+    Raises:
+        DestinationError: the disk, which is nobody's retry.
+    """
+    transfer = _Transfer(wanted, client, tools)
+    is_archived = False
+    try:
+        receipt = await transfer.run(fresh_url)
+        is_archived = True
+    except TransferError as exc:
+        url = safe_url(wanted.url, limit=2000)
+        message = printable(exc.message, limit=300)
+        return Failure(wanted.run_id, wanted.key, wanted.type, url, exc.code, message, transfer.tries)
+    else:
+        return receipt
+    finally:
+        if not is_archived:
+            await tools.disk.call(transfer.partial.suspend)
+
+
+def urls_to_try(url: str) -> list[str]:
+    """The URLs under which an output may be had, best first: ImageKit compresses unless asked not to."""
+    parts = urlsplit(url)
+    if parts.hostname != _IMAGEKIT or "tr=orig-true" in parts.query:
+        return [url]
+    query = f"{parts.query}&tr=orig-true" if parts.query else "tr=orig-true"
+    return [parts._replace(query=query).geturl(), url]
+
+
+class _Transfer:
+    """The state of one `fetch_output`."""
+
+    def __init__(self, wanted: Wanted, client: httpx.AsyncClient, tools: Tools) -> None:
+        self._wanted = wanted
+        self._client = client
+        self._tools = tools
+        self._furthest_bytes = 0
+        path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
+        self.partial = Partial(path, tools.disk.flusher)
+        self.tries = 0
+
+    async def run(self, fresh_url: FreshUrl) -> Receipt:
+        """Try every URL there is, the API's newest last."""
+        if self._wanted.has_partial:
+            await self._tools.disk.call(self.partial.load)
+        urls, was_refreshed = self._candidates(self._wanted.url), False
+        while True:
+            try:
+                return await self._fetch(urls[0])
+            except TransferError as exc:
+                if len(urls) > 1 and exc.code.startswith("http_4"):
+                    urls.popleft()
+                    continue
+                if not exc.wants_fresh_url or was_refreshed:
+                    raise
+                was_refreshed = True
+                fresh = await self._ask_fresh(fresh_url)
+                if fresh is None or fresh == self._wanted.url:
+                    raise
+                log.info("%s: the API has another URL; trying that", self._name)
+                urls = self._candidates(fresh)
+
+    @property
+    def _name(self) -> str:
+        return f"{printable(self._wanted.run_id, limit=80)} {printable(self._wanted.key, limit=80)}"
+
+    def _candidates(self, url: str) -> deque[str]:
+        net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+        return deque(urls_to_try(url))
+
+    async def _ask_fresh(self, fresh_url: FreshUrl) -> str | None:
+        try:
+            return await fresh_url(self._wanted.run_id, self._wanted.key)
+        except ApiError as exc:
+            log.info("%s: no fresh URL: %s", self._name, exc.message)
+            return None
+
+    async def _fetch(self, url: str) -> Receipt:
+        """Try one URL until it works, or its error lasts."""
+        failures = 0
+        for _ in range(MAX_TRIES):
+            self.tries += 1
+            try:
+                return await self._try(url)
+            except TransferError as exc:
+                error = exc
+            if error.voids_partial:
+                await self._restart()
+            if self.partial.size_bytes > self._furthest_bytes and error.code != "too_slow":
+                failures = 0
+            self._furthest_bytes = max(self._furthest_bytes, self.partial.size_bytes)
+            failures += 1
+            if not error.is_retryable or failures > self._tools.retries:
+                raise error
+            await self._before_retry(url, error, failures)
+        raise error
+
+    async def _before_retry(self, url: str, error: TransferError, failures: int) -> None:
+        after_s = error.retry_after_s
+        if after_s is not None and after_s > MAX_RETRY_AFTER_S:
+            raise error
+        delay_s = self._tools.backoff.delay_s(failures)
+        if after_s is not None or error.code == "http_429":
+            self._tools.gate.pause(_host(url), after_s if after_s is not None else delay_s)
+        log.info("%s: %s; trying again in %.1f s", self._name, error.message, max(delay_s, after_s or 0.0))
+        await self._tools.clock.sleep(delay_s)
+
+    async def _try(self, url: str) -> Receipt:
+        partial = self.partial
+        if partial.size_bytes and not partial.validator:
+            await self._restart()  # nothing says that the rest would belong to it
+        have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
+        if have.size_bytes and have.size_bytes == have.total_bytes:
+            return await self._commit([], url, "")  # killed after the last byte, before the final name
+        async with self._response(url, have.request_headers()) as response:
+            answer = read_answer(response.status_code, response.headers, have, now_s=self._tools.clock.now())
+            if not answer.is_rest:
+                await self._restart()
+            partial.expect(answer.validator, answer.total_bytes)
+            content_type = printable(response.headers.get("content-type", ""), limit=100)
+            chunks = await self._receive(response, content_type)
+        received = partial.size_bytes + sum(map(len, chunks))
+        if answer.total_bytes not in (None, received):
+            raise _bad_body("truncated", f"{received} bytes came, {answer.total_bytes} were announced")
+        if not received:
+            raise _bad_body("empty", "the body is empty")
+        return await self._commit(chunks, url, content_type)
+
+    @asynccontextmanager
+    async def _response(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """The answer after redirects, each of them checked; httpx's errors end here."""
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                await self._tools.gate.wait(_host(url))
+                request = self._client.build_request("GET", url, headers=headers)
+                response = await self._client.send(request, stream=True)
+                try:
+                    if not response.has_redirect_location:
+                        yield response
+                        return
+                    url = _redirect_target(url, response.headers["location"])
+                    net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise _translated(exc) from exc
+        raise TransferError(
+            "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
+        )
+
+    async def _receive(self, response: httpx.Response, content_type: str) -> list[bytes]:
+        """Take the body in: written in large pieces, its beginning looked at, its speed watched.
+
+        Returns:
+            The last chunks, which are not written yet.
+        """
+        chunks: list[bytes] = []
+        pending_bytes, is_checked = 0, False
+        floor = _SpeedFloor(self._tools.clock)
+        try:
+            # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
+            async for chunk in _stream(response):
+                chunks.append(chunk)
+                pending_bytes += len(chunk)
+                self._tools.traffic.received_bytes += len(chunk)
+                floor.passed(len(chunk))
+                if not is_checked and self.partial.size_bytes + pending_bytes >= HEAD_BYTES:
+                    self._refuse_page(chunks, content_type)
+                    is_checked = True
+                if pending_bytes >= _FLUSH_BYTES:
+                    ready, chunks, pending_bytes = chunks, [], 0
+                    await self._tools.disk.call(self.partial.append, ready)
+            if not is_checked:
+                self._refuse_page(chunks, content_type)
+        except BaseException:
+            # Cut off, or cancelled: what came is good as far as it goes.
+            await self._tools.disk.call(self.partial.append, chunks)
+            raise
+        return chunks
+
+    def _refuse_page(self, chunks: list[bytes], content_type: str) -> None:
+        if self._wanted.type not in MEDIA_TYPES:
+            return
+        page = media.page_instead_of_media(self._head(chunks), content_type)
+        if page is not None:
+            raise _bad_body("not_media", f"the host sent {page} instead of media")
+
+    def _head(self, chunks: list[bytes]) -> bytes:
+        head = self.partial.head
+        for chunk in chunks:
+            if len(head) >= HEAD_BYTES:
+                break
+            head += chunk[: HEAD_BYTES - len(head)]
+        return head
+
+    async def _restart(self) -> None:
+        if self.partial.size_bytes:
+            await self._tools.disk.call(self.partial.restart)
+
+    async def _commit(self, chunks: list[bytes], url: str, content_type: str) -> Receipt:
+        wanted = self._wanted
+        extension = media.extension_for(self._head(chunks), content_type, url)
+        name = layout.output_name(wanted.key, extension)
+
+        def commit() -> Digest:
+            folder = self._tools.disk.ensure_dir(wanted.folder)
+            return self.partial.commit(chunks, folder / name, wanted.mtime_ms)
+
+        digest = await self._tools.disk.call(commit)
+        return Receipt(
+            run_id=wanted.run_id,
+            key=wanted.key,
+            type=wanted.type,
+            file=name,
+            size_bytes=digest.size_bytes,
+            sha256=digest.sha256,
+            content_type=content_type,
+            url=safe_url(wanted.url, limit=2000),
+            is_fetched=True,
+        )
+
+
+class _SpeedFloor:
+    """Ends a transfer that only trickles; a read timeout alone never would."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._window_began_s = clock.monotonic()
+        self._window_bytes = 0
+
+    def passed(self, size: int) -> None:
+        """So many bytes came.
+
+        Raises:
+            TransferError: `too_slow`.
+        """
+        self._window_bytes += size
+        elapsed_s = self._clock.monotonic() - self._window_began_s
+        if elapsed_s < FLOOR_WINDOW_S:
+            return
+        if self._window_bytes < FLOOR_BYTES_PER_S * elapsed_s:
+            raise TransferError("too_slow", f"slower than {FLOOR_BYTES_PER_S} bytes/s", is_retryable=True)
+        self._window_began_s += elapsed_s
+        self._window_bytes = 0
+
+
+def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("a media client must be asynchronous")
+    return response.stream
+
+
+def _redirect_target(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as exc:
+        raise TransferError("unsafe_url", "a redirect to what is not a URL", wants_fresh_url=True) from exc
+
+
+def _bad_body(code: str, message: str) -> TransferError:
+    return TransferError(code, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _translated(exc: Exception) -> TransferError:
+    """What an error of httpx means for an output."""
+    if isinstance(exc, httpx.TimeoutException):
+        return TransferError("timeout", "the host fell silent", is_retryable=True)
+    if isinstance(exc, httpx.RemoteProtocolError):
+        message = f"the connection was cut: {printable(str(exc))}"
+        return TransferError("truncated", message, is_retryable=True, wants_fresh_url=True)
+    if isinstance(exc, httpx.TransportError) and not isinstance(exc, httpx.UnsupportedProtocol):
+        reason = printable(str(exc)) or type(exc).__name__
+        return TransferError("connection", f"no connection: {reason}", is_retryable=True)
+    return TransferError("unsafe_url", "the output's URL cannot be asked for", wants_fresh_url=True)

@@ -1,0 +1,23 @@
+"""What every test has: no settings of the person who runs it, and asyncio for the asynchronous ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """floradl runs on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the tests apart from the environment and the config file of whoever runs them."""
+    for name in ("FLORA_API_KEY", "FLORA_BASE_URL", "FLORADL_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -1,0 +1,1 @@
+"""Tests of the local FLORA API, by clients that know nothing of floradl."""
