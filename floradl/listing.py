@@ -20,11 +20,12 @@ import logging
 from collections.abc import AsyncGenerator
 from itertools import pairwise
 
+import msgspec
+
 from floradl.api import FloraApi, Page, PageQuery, is_open
 from floradl.clock import Clock, format_ms, parse_ms
-from floradl.entries import ScanEntry
+from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError
-from floradl.manifest import scan_entry
 from floradl.model import Generation, Scope, Status, parse_generation
 
 OVERLAP_MS = 3_600_000
@@ -114,12 +115,12 @@ class Scan:
         at = format_ms(self._started_ms)
         previous = self._previous
         full_at = at if self.is_full or previous is None else previous.last_full_scan_at
-        return scan_entry(
-            self.scope,
+        return ScanEntry(
+            scope=ScopeEntry(self.scope.source, self.scope.workspace_id, self.scope.project_id),
             sealed_before=self._seal_ms(),
-            open_runs={run_id: run.raw for run_id, run in self.open_runs.items()},
-            at=at,
-            full_at=full_at,
+            open_runs={run_id: msgspec.Raw(run.raw) for run_id, run in self.open_runs.items()},
+            last_scan_at=at,
+            last_full_scan_at=full_at,
         )
 
     def _seal_ms(self) -> int | None:

@@ -30,7 +30,6 @@ from floradl.entries import (
     OutputEntry,
     OutputOp,
     RunEntry,
-    RunFacts,
     RunOp,
     ScanEntry,
     ScanOp,
@@ -293,33 +292,6 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
     for op in journal.ops:
         manifest.apply(op)
     return manifest, journal
-
-
-def scan_entry(
-    scope: Scope, *, sealed_before: int | None, open_runs: dict[str, bytes], at: str, full_at: str
-) -> ScanEntry:
-    """The entry of a scan that ended cleanly."""
-    records = {run_id: msgspec.Raw(record) for run_id, record in open_runs.items()}
-    where = ScopeEntry(scope.source, scope.workspace_id, scope.project_id)
-    return ScanEntry(where, sealed_before, records, at, full_at)
-
-
-def run_facts(
-    workspace_id: str,
-    project_id: str,
-    run_id: str,
-    *,
-    model_id: str | None,
-    created_at_ms: int | None,
-    completed_at_ms: int | None,
-    charged_cost: float | None,
-    record_sha256: str,
-) -> RunFacts:
-    """The facts of a run, with its path."""
-    path = str(layout.run_path(workspace_id, project_id, run_id))
-    return RunFacts(
-        workspace_id, project_id, path, model_id, created_at_ms, completed_at_ms, charged_cost, record_sha256
-    )
 
 
 def _unreadable(why: str) -> ManifestError:

@@ -24,10 +24,20 @@ import httpx
 from floradl import layout, media
 from floradl.api import FloraApi
 from floradl.clock import format_ms
-from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunEntry, RunOp, State, VanishedOp
+from floradl.entries import (
+    ErrorEntry,
+    Op,
+    OutputEntry,
+    OutputOp,
+    RunEntry,
+    RunFacts,
+    RunOp,
+    State,
+    VanishedOp,
+)
 from floradl.errors import ApiError, safe_url
 from floradl.listing import with_outputs
-from floradl.manifest import Store, run_facts
+from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.plan import Action, Decision, OnDisk, decide_run, run_folder
 from floradl.transfer import Tools, Traffic, Wanted, fetch_output
@@ -215,13 +225,13 @@ class Pool:
         sha256 = await self._tools.disk.call(write)
         if sha256 is None:
             return
-        facts = run_facts(
-            run.workspace_id,
-            run.project_id,
-            run.run_id,
+        facts = RunFacts(
+            workspace_id=run.workspace_id,
+            project_id=run.project_id,
+            path=str(run_folder(run)),
             model_id=run.model_id,
-            created_at_ms=run.created_at_ms,
-            completed_at_ms=run.completed_at_ms,
+            created_at=run.created_at_ms,
+            completed_at=run.completed_at_ms,
             charged_cost=run.charged_cost,
             record_sha256=sha256,
         )

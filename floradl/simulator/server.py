@@ -115,7 +115,7 @@ class Simulator:
             self._failures.append(error)
 
     async def _close(self) -> None:
-        # Stop accepting first: asyncio cannot take a connection that was being accepted when its server closed.
+        # Accepting ends first: asyncio stumbles over a connection it is accepting when its server closes.
         loop = asyncio.get_running_loop()
         for server in self._servers:
             for listening in server.sockets:

@@ -209,6 +209,13 @@ async def test_no_etag(get: Ask, sim: Simulator) -> None:
     assert "etag" not in (await get(PATH)).headers
 
 
+async def test_weak_etag_is_no_condition(get: Ask, sim: Simulator) -> None:
+    """A weak validator does not let a range through, even when it is the file's own."""
+    sim.faults.append(Fault(PATH, etag='W/"weak"'))
+    answer = await get(PATH, headers={"Range": "bytes=3-", "If-Range": 'W/"weak"'})
+    assert (answer.status_code, answer.content) == (200, BODY)
+
+
 async def test_redirect(get: Ask, ask: Ask, sim: Simulator) -> None:
     """A redirect goes where it is told, on both servers, by 302 or another status."""
     sim.faults.append(Fault("/old", redirect=PATH))

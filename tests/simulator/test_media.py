@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from floradl.simulator import Drawing, Kind
+from floradl.simulator import Drawing, Kind, encoders
 from floradl.simulator.media import draw
 
 SIZES = [(48, 36), (47, 33), (1, 1), (256, 384)]
@@ -75,6 +75,17 @@ def test_jpeg_segments(size: tuple[int, int]) -> None:
     scan = data[at + 2 + struct.unpack(">H", data[at + 2 : at + 4])[0] : -2]
     assert data.endswith(b"\xff\xd9")
     assert not re.search(rb"\xff[^\0]", scan)
+
+
+def test_jpeg_scan_is_stuffed() -> None:
+    """A 255 that happens to be in the picture's own bits is followed by a zero, or it would be a marker."""
+    stuffed = 0
+    for brightness in range(-128, 128):
+        data = encoders.jpeg(16, 16, lambda _x, y, level=brightness: (level * y, -level, level))  # type: ignore[misc]
+        scan = data[data.index(b"\xff\xda") + 2 : -2]
+        assert not re.search(rb"\xff[^\0]", scan)
+        stuffed += b"\xff" in scan
+    assert stuffed
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,0 +1,123 @@
+"""Driving the installed command against a simulated FLORA, and looking at what it left on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from floradl.clock import Clock
+from floradl.simulator import Account, SimOutput, SimRun, Simulator
+
+COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
+
+
+def environment(sim: Simulator, **more: str) -> dict[str, str]:
+    """The environment of a person who has set up FLORA's tools."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLORA")}
+    return kept | {"FLORA_BASE_URL": sim.base_url, "FLORA_API_KEY": sim.account.api_key} | more
+
+
+def floradl(
+    sim: Simulator, *arguments: str | Path, timeout_s: float = 60, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command to its end. It must never show a traceback."""
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        env=environment(sim, **env),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
+    """Start the installed command and leave it at work."""
+    return subprocess.Popen(
+        [COMMAND, *map(str, arguments)],
+        env=environment(sim, **env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def manifest(dest: Path) -> dict[str, Any]:
+    """`manifest.json`, as any program would read it."""
+    value: dict[str, Any] = json.loads((dest / "manifest.json").read_text(encoding="utf-8"))
+    return value
+
+
+def completed(account: Account, project_id: str | None = None) -> list[SimRun]:
+    """The completed runs of an account, or of one of its projects."""
+    return [
+        run
+        for run in account.runs
+        if run.status == "completed" and (project_id is None or run.project_id == project_id)
+    ]
+
+
+def expected_bytes(account: Account, output: SimOutput) -> bytes:
+    """What an output's file must hold."""
+    if output.url is not None and not output.url.startswith("http"):
+        return output.url.encode()  # a type that nobody knows, with its content in place of a URL
+    return output.text.encode() if output.text is not None else account.body_of(output)
+
+
+def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
+    """Every output of these runs is on disk byte for byte and recorded as such, and so is every record."""
+    entries = manifest(dest)["runs"]
+    for run in runs:
+        entry = entries[run.run_id]
+        folder = dest / entry["path"]
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        assert record == account.record(run, listed=True) or not run.list_outputs
+        assert len(entry["outputs"]) == len(run.outputs), run.run_id
+        for output in run.outputs:
+            recorded = entry["outputs"][output.output_id]
+            assert recorded["state"] == "archived", (run.run_id, recorded)
+            data = (folder / recorded["file"]).read_bytes()
+            assert data == expected_bytes(account, output), (run.run_id, output.output_id)
+            assert recorded["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def assert_sound(dest: Path) -> None:
+    """Nothing in the archive lies: entries re-hash, the checksums pass, no partial has a final name."""
+    if not (dest / "manifest.json").exists():
+        return
+    for run_id, entry in manifest(dest)["runs"].items():
+        for key, output in entry["outputs"].items():
+            if output["state"] == "archived":
+                data = (dest / entry["path"] / output["file"]).read_bytes()
+                assert len(data) == output["size_bytes"], (run_id, key)
+                assert hashlib.sha256(data).hexdigest() == output["sha256"], (run_id, key)
+    if (dest / "SHA256SUMS").exists() and (dest / "SHA256SUMS").stat().st_size:
+        subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=dest, check=True)
+
+
+class FakeTime:
+    """A clock that only moves when somebody sleeps."""
+
+    def __init__(self, now_s: float = 1_795_500_000.0) -> None:
+        self.now_s = now_s
+        self.slept: list[float] = []
+        self.clock = Clock(now=lambda: self.now_s, monotonic=lambda: self.now_s, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+
+def python_module(*arguments: str) -> list[str]:
+    """A command line that runs a module with this Python."""
+    return [sys.executable, "-m", *arguments]

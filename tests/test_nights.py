@@ -1,0 +1,291 @@
+"""Night after night: what a scan must not miss while the account changes, and what a quiet night costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from floradl.api import FloraApi
+from floradl.archive import archive
+from floradl.job import ArchiveOptions, Report
+from floradl.model import Scope
+from floradl.retry import Backoff
+from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from tests.support import FakeTime, assert_archived, completed, floradl, manifest
+
+pytestmark = pytest.mark.anyio
+
+DAY_S = 86_400.0
+LIST = "/api/v1/generations"
+
+
+@pytest.fixture
+def account() -> Account:
+    """260 runs, three of them not done: more than two pages of completed ones. Most are a text each."""
+    account = Account.generate(60, seed=4, open_runs=3)
+    oldest, place = min(run.created_at for run in account.runs), account.projects[0]
+    for number in range(200):
+        text = SimOutput("output_1", "text", text=f"text {number}")
+        moment = oldest - 600_000 * (number + 1)
+        run = SimRun(f"run_{number:03}", place.workspace_id, place.project_id, created_at=moment)
+        run.outputs = [text]
+        account.insert(run)
+    return account
+
+
+@pytest.fixture
+def sim(account: Account) -> Iterator[Simulator]:
+    """The account, served."""
+    with serve_in_thread(account) as simulator:
+        yield simulator
+
+
+class Nights:
+    """A nightly job against a served account, with a clock that only the test moves."""
+
+    def __init__(self, sim: Simulator, dest: Path) -> None:
+        self.sim = sim
+        self.dest = dest
+        self.time = FakeTime()
+
+    async def run(
+        self, *, full: bool = False, wait_s: float | None = None, scope: Scope | None = None
+    ) -> Report:
+        """One night's job, and a day passes."""
+        self.sim.forget()
+        options = ArchiveOptions(
+            self.dest, self.sim.base_url, scopes=(scope or Scope(),), full=full, wait_s=wait_s, fsync=False
+        )
+        key = self.sim.account.api_key
+        async with FloraApi(
+            self.sim.base_url,
+            key,
+            clock=self.time.clock,
+            retries=3,
+            timeout_s=20,
+            backoff=Backoff(base_s=0.0),
+        ) as api:
+            report = await archive(options, api, clock=self.time.clock)
+        self.time.now_s += DAY_S
+        return report
+
+    def media_paths(self) -> list[str]:
+        """What was asked of the media host this night."""
+        return [request.path for request in self.sim.media_requests()]
+
+
+@pytest.fixture
+def nights(sim: Simulator, tmp_path: Path) -> Nights:
+    """The job, before its first night."""
+    return Nights(sim, tmp_path / "out")
+
+
+async def test_a_quiet_night_costs_eight_calls_at_most(nights: Nights) -> None:
+    """With nothing new, a night asks the API eight times at most and the media host never."""
+    assert (await nights.run()).is_complete
+    report = await nights.run()
+    assert report.is_complete
+    assert len(nights.sim.api_requests()) <= 8
+    assert report.api_calls == len(nights.sim.api_requests())
+    assert nights.media_paths() == []
+
+
+async def test_an_account_that_grows_by_150_between_nights(nights: Nights) -> None:
+    """150 new runs are fetched, only they are, and the night after is quiet again."""
+    await nights.run()
+    new = nights.sim.account.insert_new(150)
+    report = await nights.run()
+    assert report.new_runs == 150
+    assert set(nights.media_paths()) == {o.path for run in new for o in run.outputs if o.path}
+    assert_archived(nights.dest, nights.sim.account, completed(nights.sim.account))
+    quiet = await nights.run()
+    assert (quiet.is_complete, quiet.new_runs, nights.media_paths()) == (True, 0, [])
+    assert len(nights.sim.api_requests()) <= 8
+
+
+@pytest.mark.parametrize("on", [1, 2, 3, 4, 5, 6])
+async def test_runs_inserted_while_paging(nights: Nights, on: int) -> None:
+    """Runs that appear at any point of a scan shift every later page, and cost none of the others."""
+    listed = completed(nights.sim.account)
+    nights.sim.faults.append(Fault(LIST, on=(on,), edit=Edit(insert=7)))
+    assert (await nights.run()).is_complete
+    assert_archived(nights.dest, nights.sim.account, listed)
+    await nights.run()
+    assert_archived(nights.dest, nights.sim.account, completed(nights.sim.account))
+
+
+@pytest.mark.parametrize("on", [3, 4, 5, 6, 7])
+@pytest.mark.parametrize("places", [(0,), (0, 1, 2, 3, 4), (50, 51, 99, 100, 101), (98, 99), (150, 199)])
+async def test_runs_deleted_while_paging(nights: Nights, on: int, places: tuple[int, ...]) -> None:
+    """Runs that go at any point of a scan pull later ones across the page's edge; those are not skipped."""
+    nights.sim.faults.append(Fault(LIST, on=(on,), edit=Edit(delete_listed=places)))
+    assert (await nights.run()).is_complete
+    assert_archived(nights.dest, nights.sim.account, completed(nights.sim.account))
+
+
+async def test_many_pending_runs_that_start_while_they_are_listed(tmp_path: Path) -> None:
+    """More than a page of pending runs, some of which leave the list between its pages: none is lost."""
+    account = Account.generate(20, seed=6)
+    pending = account.insert_new(240, status="pending")
+    started = tuple(run.run_id for run in pending[-30:])
+    with serve_in_thread(account) as sim:
+        nights = Nights(sim, tmp_path / "out")
+        sim.faults.append(Fault(LIST, query="pending", on=(2,), edit=Edit(start=started)))
+        report = await nights.run()
+        assert report.open_runs == 240
+        for run in pending:
+            account.finish(run.run_id)
+        assert (await nights.run()).is_complete
+        assert_archived(nights.dest, account, completed(account))
+
+
+async def test_a_run_that_was_pending_for_two_nights(nights: Nights) -> None:
+    """A run that completes days later, far below the newest and below the seal, is still archived."""
+    account = nights.sim.account
+    late = next(run for run in account.listed() if run.status == "pending")
+    await nights.run()
+    account.insert_new(120)
+    await nights.run()
+    account.insert_new(120)
+    account.finish(late.run_id)
+    report = await nights.run()
+    assert report.is_complete
+    assert_archived(nights.dest, account, [late])
+    assert late.run_id not in manifest(nights.dest)["scans"][0]["open_runs"]
+    quiet = await nights.run()
+    assert (quiet.new_runs, nights.media_paths()) == (0, [])
+    assert len(nights.sim.api_requests()) <= 8
+
+
+async def test_an_open_run_that_fails_or_vanishes_is_let_go(nights: Nights) -> None:
+    """An open run that fails, or is deleted, is asked for once more and then no longer."""
+    account = nights.sim.account
+    failing, deleted, *_ = [run for run in account.listed() if run.status in ("pending", "running")]
+    await nights.run()
+    account.fail(failing.run_id)
+    account.delete(deleted.run_id)
+    assert (await nights.run()).is_complete
+    left = set(manifest(nights.dest)["scans"][0]["open_runs"])
+    assert not left & {failing.run_id, deleted.run_id}
+
+
+async def test_a_scan_with_an_error_seals_nothing(nights: Nights) -> None:
+    """A page that fails for good leaves exit 3 and no seal; the next night walks it all and is complete."""
+    fault = Fault(LIST, query="completed", on=(3, 4, 5, 6), status=500)
+    nights.sim.faults.append(fault)
+    report = await nights.run()
+    assert int(report.exit_code) == 3
+    assert "500" in report.problems[0].message
+    assert manifest(nights.dest)["scans"] == []
+    nights.sim.faults.clear()
+    assert (await nights.run()).is_complete
+    assert_archived(nights.dest, nights.sim.account, completed(nights.sim.account))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(LIST, on=(2, 4), status=503),
+        Fault(LIST, on=(1, 4), status=200, body=b"<html>Sign in</html>", content_type="text/html"),
+        Fault(LIST, on=(4,), status=200, body=b'{"generations": [{"run_id"'),
+        Fault(LIST, query="completed", on=(2,), repeat_cursor=True),
+        Fault(LIST, on=(2,), drop=True),
+    ],
+    ids=["503", "html", "broken-json", "repeated-cursor", "dropped"],
+)
+async def test_a_page_that_fails_once_is_asked_for_again(nights: Nights, fault: Fault) -> None:
+    """A page that fails, or makes no sense, is tried again and nothing is missing."""
+    nights.sim.faults.append(fault)
+    assert (await nights.run()).is_complete
+    assert_archived(nights.dest, nights.sim.account, completed(nights.sim.account))
+
+
+async def test_an_unreadable_record_is_named_and_costs_no_other(nights: Nights) -> None:
+    """One record without a status: the page's others are archived, and the scan says it is not whole."""
+    account = nights.sim.account
+    account.insert(SimRun("run_odd", "ws_a", "prj_a", extra={"status": 7}))
+    report = await nights.run()
+    assert int(report.exit_code) == 3
+    assert "run_odd" in report.problems[0].message
+    assert manifest(nights.dest)["scans"] == []
+    assert_archived(nights.dest, account, [run for run in completed(account) if run.run_id != "run_odd"])
+
+
+async def test_the_history_is_walked_whole_once_a_week(nights: Nights) -> None:
+    """A run that slipped in below the seal is found by the weekly walk at the latest."""
+    await nights.run()
+    account = nights.sim.account
+    oldest = min(run.created_at for run in account.runs)
+    hidden = account.insert(SimRun("run_hidden", "ws_a", "prj_a", created_at=oldest - 1))
+    for _ in range(6):
+        await nights.run()
+    assert "run_hidden" not in manifest(nights.dest)["runs"]
+    await nights.run()
+    await nights.run()
+    assert_archived(nights.dest, account, [hidden])
+
+
+async def test_a_run_that_is_gone_is_reported_and_stays(nights: Nights) -> None:
+    """A full walk that misses a recorded run twice says so once; its files and its entry stay."""
+    await nights.run()
+    account = nights.sim.account
+    gone = next(run for run in completed(account) if run.outputs)
+    account.delete(gone.run_id)
+    report = await nights.run(full=True)
+    assert report.vanished_runs == (gone.run_id,)
+    assert report.is_complete
+    entry = manifest(nights.dest)["runs"][gone.run_id]
+    assert "vanished_at" in entry
+    assert all((nights.dest / entry["path"] / o["file"]).exists() for o in entry["outputs"].values())
+    assert (await nights.run(full=True)).vanished_runs == ()
+    account.insert(gone)
+    await nights.run(full=True)
+    assert "vanished_at" not in manifest(nights.dest)["runs"][gone.run_id]
+
+
+async def test_a_run_skipped_by_a_full_walk_has_not_vanished(nights: Nights) -> None:
+    """Deletions during a full walk shift its pages; what is still there is not called vanished."""
+    await nights.run()
+    edit = Edit(delete_listed=(0, 1, 2))
+    gone = {run.run_id for run in nights.sim.account.listed(status="completed")[:3]}
+    nights.sim.faults.append(Fault(LIST, query="completed", on=(2,), edit=edit))
+    report = await nights.run(full=True)
+    assert set(report.vanished_runs) <= gone
+
+
+async def test_scopes_have_seals_of_their_own(nights: Nights) -> None:
+    """Projects archived one after another into one folder neither hide nor repeat each other's runs."""
+    account = nights.sim.account
+    for project in account.projects:
+        assert (await nights.run(scope=Scope(project_id=project.project_id))).is_complete
+        assert_archived(nights.dest, account, completed(account, project.project_id))
+    assert len(manifest(nights.dest)["scans"]) == len(account.projects)
+    assert (await nights.run()).new_runs == 0
+
+
+async def test_a_date_in_the_future_does_not_seal_what_is_to_come(nights: Nights) -> None:
+    """One run with a nonsense date far ahead costs no later run its archive."""
+    account = nights.sim.account
+    account.insert(SimRun("run_far", "ws_a", "prj_a", created_at=4_000_000_000_000))
+    await nights.run()
+    (scan,) = manifest(nights.dest)["scans"]
+    assert scan["sealed_before"] <= nights.time.now_s * 1000
+    later = account.insert(
+        SimRun("run_later", "ws_a", "prj_a", created_at=int(nights.time.now_s * 1000) + 5_000)
+    )
+    await nights.run()
+    assert_archived(nights.dest, account, [later])
+
+
+def test_wait_stays_until_open_runs_are_done(tmp_path: Path) -> None:
+    """--wait looks again until what was pending has completed, and archives it in the same run."""
+    account = Account.generate(10, seed=2)
+    (late,) = account.insert_new(1, status="running")
+    with serve_in_thread(account) as sim:
+        sim.faults.append(Fault(LIST, query="pending", on=(2,), edit=Edit(finish=(late.run_id,))))
+        done = floradl(sim, "--wait", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        assert_archived(tmp_path / "out", account, completed(account))
+        assert late.run_id in manifest(tmp_path / "out")["runs"]
