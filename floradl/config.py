@@ -85,15 +85,13 @@ class Option:
         Raises:
             UsageError: it does not fit.
         """
-        try:
-            if self.parse is None:
-                return _switch(value)
-            if self.is_list:
-                return tuple(self.parse(str(item).strip()) for item in _items(value))
-            return self.parse(str(value[0] if isinstance(value, list) and len(value) == 1 else value))
-        except ValueError as exc:
-            shown = printable(str(value), limit=60)
-            raise UsageError(f"{origin}: {shown!r} does not fit: {exc}") from exc
+        if self.parse is None:
+            return _fitting(_switch, value, origin)
+        if self.is_list:
+            return tuple(_fitting(self.parse, item, origin) for item in _items(value))
+        return _fitting(
+            self.parse, value[0] if isinstance(value, list) and len(value) == 1 else value, origin
+        )
 
 
 class Settings:
@@ -254,17 +252,23 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:
+    text = str(value).strip()
+    try:
+        return parse(text)
+    except ValueError as exc:
+        raise UsageError(f"{origin}: {printable(text, limit=60)!r} does not fit: {exc}") from exc
+
+
 def _items(value: object) -> list[object]:
     if isinstance(value, list):
         return value
     return [item for item in str(value).split(",") if item.strip()]
 
 
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in ("1", "true", "yes", "on"):
+def _switch(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
         return True
-    if str(value).lower() in ("0", "false", "no", "off"):
+    if text.lower() in ("0", "false", "no", "off"):
         return False
     raise ValueError("true or false is needed")
