@@ -115,7 +115,7 @@ class _Bar:
             file=stream,
             leave=False,
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} outputs |{bar}| {postfix} {elapsed}",
+            bar_format="{n_fmt}/{total_fmt} outputs |{bar}| {desc}, {elapsed}",
         )
         self._rate = _Rate()
 
@@ -126,7 +126,7 @@ class _Bar:
         parts = [format_bytes(tally.traffic.received_bytes), f"{format_bytes(self._rate.of(tally))}/s"]
         if tally.failed:
             parts.append(f"{tally.failed} failed")
-        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.set_description_str(", ".join(parts), refresh=False)
         self._bar.refresh()
 
     def close(self) -> None:

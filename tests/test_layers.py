@@ -18,7 +18,7 @@ LAYERS = (
     {"manifest", "lock", "listing", "transfer"},
     {"plan"},
     {"pool", "mend", "job"},
-    {"archive", "preview"},
+    {"archiver", "preview"},
     {"config", "progress"},
     {"options"},
     {"commands"},
@@ -80,7 +80,7 @@ def test_imports_go_down(path: Path) -> None:
     [
         "from floradl import pool",
         "from floradl.cli import main",
-        "import floradl.archive",
+        "import floradl.archiver",
         "def f():\n    from floradl.transfer import Tools",
     ],
 )

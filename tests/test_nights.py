@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from floradl.api import FloraApi
-from floradl.archive import archive
+from floradl.archiver import archive
 from floradl.job import ArchiveOptions, Report
 from floradl.model import Scope
 from floradl.retry import Backoff

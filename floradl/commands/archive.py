@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from floradl import net
-from floradl.archive import archive
+from floradl.archiver import archive
 from floradl.clock import Clock
 from floradl.commands.context import catch_signals, open_api
 from floradl.config import Settings, parse_moment_ms

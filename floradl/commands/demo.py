@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from floradl.api import FloraApi
-from floradl.archive import archive
+from floradl.archiver import archive
 from floradl.clock import Clock
 from floradl.commands.context import catch_signals
 from floradl.config import Settings
@@ -38,8 +38,8 @@ async def _demo(dest: Path, console: Console) -> int:
                 exit_code = max(exit_code, int(report.exit_code))
                 if interruption.number is not None:
                     return 128 + interruption.number
-    console.say(f"Look at {dest}: a folder per workspace, project and run, with run.json beside the files;")
-    console.say(f"check it without floradl: (cd {dest} && sha256sum -c SHA256SUMS)")
+    console.say(f"Look at {dest}: a folder per workspace, project and run.")
+    console.say(f"Check it without floradl: (cd {dest} && sha256sum -c SHA256SUMS)")
     return exit_code
 
 

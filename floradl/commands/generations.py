@@ -18,7 +18,7 @@ from floradl.errors import Exit, printable
 from floradl.model import Generation, Scope
 from floradl.progress import Console
 
-_COLUMNS = ("created", "status", "run", "model", "outputs", "cost")
+_COLUMNS = ("created (UTC)", "status", "run", "model", "outputs", "cost")
 
 
 def run(settings: Settings) -> int:
@@ -89,7 +89,7 @@ def table_lines(generations: Iterable[Generation], width: int, *, with_head: boo
             status = f"running {generation.progress:.0f}%"
         rows.append(
             (
-                moment.replace("T", " ").removesuffix("Z"),
+                moment.replace("T", " ")[:16],
                 printable(status, limit=12),
                 printable(generation.run_id, limit=40),
                 printable(generation.model_id or "", limit=60),
