@@ -17,13 +17,14 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 
 from floradl import layout, media
 from floradl.api import FloraApi
 from floradl.clock import format_ms
+from floradl.durable import Digest
 from floradl.entries import (
     ErrorEntry,
     Op,
@@ -188,6 +189,9 @@ class Pool:
     async def _prepare(self, visit: Visit) -> None:
         run = visit.run
         entry = self._store.manifest.run(run.run_id)
+        if entry is not None:
+            # A run that was moved to another project stays where it is: its entries speak of those files.
+            run = replace(run, workspace_id=entry.workspace_id, project_id=entry.project_id)
         is_listed_whole = run.outputs is not None
         if not is_listed_whole and (entry is None or visit.asks_outputs):
             run = await with_outputs(self._api, run)
@@ -266,24 +270,11 @@ class Pool:
         return await fetch_output(wanted, client, self._tools, self._fresh_url)
 
     async def _write_text(self, job: _Job) -> Receipt:
-        run, output, file = job.run, job.decision.output, job.decision.file or ""
+        run, text, file = job.run, job.decision.output.value or "", job.decision.file or ""
         digest = await self._tools.disk.call(
-            self._tools.disk.write_atomic,
-            run_folder(run) / file,
-            [(output.value or "").encode()],
-            mtime_ms=run.done_at_ms,
+            self._tools.disk.write_atomic, run_folder(run) / file, [text.encode()], mtime_ms=run.done_at_ms
         )
-        return Receipt(
-            run_id=run.run_id,
-            key=output.key,
-            type=output.type,
-            file=file,
-            size_bytes=digest.size_bytes,
-            sha256=digest.sha256,
-            content_type="text/plain; charset=utf-8",
-            url=None,
-            is_fetched=True,
-        )
+        return _receipt(job, file, digest, "text/plain; charset=utf-8", is_fetched=True)
 
     async def _adopt(self, job: _Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
@@ -291,17 +282,7 @@ class Pool:
         digest = await self._tools.disk.call(self._tools.disk.digest, run_folder(run) / file)
         if output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, ""):
             return None
-        return Receipt(
-            run_id=run.run_id,
-            key=output.key,
-            type=output.type,
-            file=file,
-            size_bytes=digest.size_bytes,
-            sha256=digest.sha256,
-            content_type="",
-            url=safe_url(output.value or "", limit=2000),
-            is_fetched=False,
-        )
+        return _receipt(job, file, digest, "", is_fetched=False)
 
     async def _fresh_url(self, run_id: str, key: str) -> str | None:
         """The API's current URL of an output; one request a run, however many of its outputs ask."""
@@ -335,6 +316,22 @@ class Pool:
         elif isinstance(result, Failure):
             self._tally.failed += 1
             self._tally.failures.append(result)
+
+
+def _receipt(job: _Job, file: str, digest: Digest, content_type: str, *, is_fetched: bool) -> Receipt:
+    """For an output that was not transferred: a text, or a file that was there."""
+    output = job.decision.output
+    return Receipt(
+        run_id=job.run.run_id,
+        key=output.key,
+        type=output.type,
+        file=file,
+        size_bytes=digest.size_bytes,
+        sha256=digest.sha256,
+        content_type=content_type,
+        url=None if output.is_text else safe_url(output.value or "", limit=2000),
+        is_fetched=is_fetched,
+    )
 
 
 def _op(result: RunOp | VanishedOp | Receipt | Failure, at: str) -> Op | None:

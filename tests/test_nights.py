@@ -265,6 +265,20 @@ async def test_scopes_have_seals_of_their_own(nights: Nights) -> None:
     assert (await nights.run()).new_runs == 0
 
 
+async def test_a_run_that_was_moved_to_another_project_stays_where_it_is(nights: Nights) -> None:
+    """Its files are not fetched again, its entry goes on speaking of them, and its record is the new one."""
+    await nights.run()
+    account = nights.sim.account
+    moved = max(completed(account), key=lambda run: (bool(run.outputs), run.created_at))
+    before = manifest(nights.dest)["runs"][moved.run_id]
+    moved.project_id = next(p.project_id for p in account.projects if p.project_id != moved.project_id)
+    report = await nights.run(full=True)
+    assert (report.is_complete, nights.media_paths()) == (True, [])
+    after = manifest(nights.dest)["runs"][moved.run_id]
+    assert (after["path"], after["outputs"]) == (before["path"], before["outputs"])
+    assert_archived(nights.dest, account, [moved])
+
+
 async def test_a_date_in_the_future_does_not_seal_what_is_to_come(nights: Nights) -> None:
     """One run with a nonsense date far ahead costs no later run its archive."""
     account = nights.sim.account
