@@ -87,9 +87,10 @@ def _read_range(content_range: str, validator: str, have: Have) -> Answer:
     match = _CONTENT_RANGE.fullmatch(content_range)
     if match and have.size_bytes and validator in ("", have.validator):
         start, end = int(match[1]), int(match[2])
-        total_bytes = end + 1 if match[3] == "*" else int(match[3])
+        # Where neither this answer nor the first names the size, nothing tells that the range is the rest.
+        total_bytes = have.total_bytes if match[3] == "*" else int(match[3])
         same_total = have.total_bytes in (None, total_bytes)
-        if start == have.size_bytes and end == total_bytes - 1 and same_total:
+        if start == have.size_bytes and end + 1 == total_bytes and same_total:
             return Answer(True, have.validator, total_bytes)
     raise TransferError(
         "bad_range", "the host sent another range than was asked", is_retryable=True, voids_partial=True

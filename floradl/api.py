@@ -31,7 +31,7 @@ from floradl.errors import (
     printable,
     safe_url,
 )
-from floradl.model import EVERYTHING, Generation, Scope, Status, parse_generation
+from floradl.model import EVERYTHING, Generation, Scope, Status, parse_generation, replace_half_pairs
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 
 PAGE_LIMIT = 100
@@ -123,6 +123,7 @@ class FloraApi:
             )
         self._client = net.api_client(base_url, key, timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
+        self._key = key
         self._origin = _origin(base_url)
         self._clock = clock
         self._retries = retries
@@ -222,17 +223,17 @@ class FloraApi:
         try:
             return parse(body)
         except ApiAnswerError as exc:
-            request_id = response.headers.get("request-id", "")
-            raise ApiAnswerError(exc.message, status=response.status_code, request_id=request_id) from exc
+            status, request_id = response.status_code, _request_id(response)
+            raise ApiAnswerError(exc.message, status=status, request_id=request_id) from exc
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ApiError:
         status = response.status_code
-        code, said = _envelope(body)
+        code, said = _envelope(body, self._key)
         message = f"the API answered {status}{f' {code}' if code else ''}{f': {said}' if said else ''}"
         about: dict[str, Any] = {
             "status": status,
             "code": code,
-            "request_id": printable(response.headers.get("request-id", ""), limit=80),
+            "request_id": _request_id(response),
             "retry_after_s": self._retry_after_s(response.headers),
         }
         if status in (401, 403):
@@ -263,8 +264,8 @@ def parse_page(body: bytes) -> Page:
         ApiAnswerError: the answer is no page: HTML, broken JSON, a list that is missing.
     """
     try:
-        wire = msgspec.json.decode(body, type=_PageWire)
-    except (msgspec.DecodeError, RecursionError) as exc:
+        wire = msgspec.json.decode(replace_half_pairs(body), type=_PageWire)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         kind = "HTML" if body.lstrip()[:1] == b"<" else "not a page of generations"
         raise ApiAnswerError(f"the API's answer is {kind}: {printable(str(exc))}") from exc
     generations, bad_records = [], []
@@ -287,32 +288,41 @@ async def _read_bounded(response: httpx.Response) -> bytes:
     async for part in response.aiter_bytes():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
-            raise ApiAnswerError(f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes")
+            message = f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes"
+            raise ApiAnswerError(message, status=response.status_code, request_id=_request_id(response))
         parts.append(part)
     return b"".join(parts)
 
 
-def _envelope(body: bytes) -> tuple[str, str]:
-    """`error.code` and the text of FLORA's error envelope, fields included; empty where there is none."""
+def _envelope(body: bytes, key: str) -> tuple[str, str]:
+    """`error.code` and the text of FLORA's error envelope, fields included; empty where there is none.
+
+    Some servers repeat what they refuse, so `key` is taken out.
+    """
     try:
         error = msgspec.json.decode(body, type=dict[str, Any])["error"]
         fields = [f"{field['field']}: {field['message']}" for field in error.get("fields") or ()]
-        said = "; ".join([str(error.get("message") or ""), *fields])
+        said = "; ".join([str(error.get("message") or ""), *fields]).replace(key, "(key)")
         return printable(str(error.get("code") or ""), limit=60), printable(said, limit=300)
-    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
         return "", ""
+
+
+def _request_id(response: httpx.Response) -> str:
+    return printable(response.headers.get("request-id", ""), limit=80)
 
 
 def _origin(url: str) -> str:
     """Scheme, host and port of a URL, comparable; "" for what is not a URL."""
     try:
         parts = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
+        host, fragment = parts.host, urlsplit(url).fragment
+    except (httpx.InvalidURL, TypeError, ValueError):  # the last: a host name that idna cannot read
         return ""
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    if parts.userinfo or urlsplit(url).fragment:
+    if parts.userinfo or fragment:
         return ""
-    return f"{parts.scheme}://{parts.host}:{port}"
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def _reason(exc: Exception) -> str:

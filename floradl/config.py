@@ -26,6 +26,7 @@ from floradl.errors import UsageError, printable
 DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
+_MAX_VARIABLES = 2
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -149,7 +150,7 @@ def resolve(
     Raises:
         UsageError: a value does not fit, or the config file is wrong.
     """
-    profile = flags.get("profile") or environment.get("FLORADL_PROFILE")
+    profile = flags.get("profile") or environment.get("FLORADL_PROFILE") or None
     config = _load(config_path, known)
     profiles = config.get("profile", {})
     if profile is not None and profile not in profiles:
@@ -157,13 +158,19 @@ def resolve(
             f"there is no profile {printable(str(profile))!r} in {config_path}",
             hint=f"There are: {', '.join(profiles) or 'none'}.",
         )
-    tables = [(profiles[profile], f"[profile.{profile}]")] if profile is not None else []
-    tables.append((config, str(config_path)))
+    tables = [
+        (profiles[profile] if profile is not None else {}, f"[profile.{profile}]"),
+        ({key: value for key, value in config.items() if key != "profile"}, str(config_path)),
+    ]
     values, ranks = {}, {}
     for option in options:
-        sources = [(flags.get(option.key), f"--{option.name}")]
-        sources += [(environment.get(name) or None, name) for name in option.environment]
-        sources += [(table.get(option.key), f"{option.key} in {where}") for table, where in tables]
+        variables = [(environment.get(name) or None, name) for name in option.environment]
+        sources = [
+            (flags.get(option.key), f"--{option.name}"),
+            *variables,
+            *[(None, "")] * (_MAX_VARIABLES - len(variables)),  # so that a rank is the same place for all
+            *((table.get(option.key), f"{option.key} in {where}") for table, where in tables),
+        ]
         ranks[option.key] = len(sources)
         values[option.key] = option.default
         for rank, (value, origin) in enumerate(sources):
@@ -201,7 +208,7 @@ def parse_count(lowest: int, highest: int) -> Callable[[str], int]:
     """A reader of whole numbers within bounds."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not lowest <= int(text) <= highest:
+        if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or not lowest <= int(text) <= highest:
             raise ValueError(f"a whole number from {lowest} to {highest} is needed")
         return int(text)
 

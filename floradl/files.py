@@ -22,6 +22,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import ParamSpec, TypeVar
 
@@ -80,7 +81,9 @@ class Disk:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.wait([running])
+            while not running.done():
+                with suppress(asyncio.CancelledError):  # asked again; it is raised below
+                    await asyncio.wait([running])
             if not running.cancelled():
                 running.exception()  # looked at, so that asyncio does not complain about it
             raise
@@ -99,9 +102,12 @@ class Disk:
         """Remove temporary files and partials that cannot be resumed. Only for the lock's holder."""
         for entry in list(os.scandir(self.root / layout.TEMPORARY)):
             Path(entry.path).unlink()
-        for part in (self.root / layout.PARTIALS).glob("*.part"):
-            if not part.with_suffix(".json").exists():
-                part.unlink()
+        partials = self.root / layout.PARTIALS
+        names = {entry.name for entry in list(os.scandir(partials))}
+        for name in names:
+            stem, _, suffix = name.rpartition(".")
+            if not {"part": f"{stem}.json" in names, "json": f"{stem}.part" in names}.get(suffix, False):
+                (partials / name).unlink()
 
     def ensure_dir(self, relative: PurePosixPath) -> Path:
         """Make a folder below DEST, each new level flushed; refuse one that is a link or a file."""
@@ -128,16 +134,17 @@ class Disk:
         meter = Meter()
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
         try:
-            for part in parts:
-                write_all(descriptor, part)
-                meter.take(part)
-            self.flusher.seal(descriptor, temporary, mtime_ms)
+            try:
+                for part in parts:
+                    write_all(descriptor, part)
+                    meter.take(part)
+                self.flusher.seal(descriptor, temporary, mtime_ms)
+            finally:
+                os.close(descriptor)
+            temporary.replace(folder / relative.name)
         except BaseException:
-            os.close(descriptor)
             temporary.unlink(missing_ok=True)
             raise
-        os.close(descriptor)
-        temporary.replace(folder / relative.name)
         self.flusher.folder(folder)
         return meter.digest()
 
@@ -164,6 +171,7 @@ class Disk:
 
     def remove(self, relative: PurePosixPath) -> None:
         """Remove one of floradl's own files, if it is there, and flush the folder."""
+        self._require_real_dirs(relative.parent)
         path = self.root / relative
         path.unlink(missing_ok=True)
         self.flusher.folder(path.parent)
@@ -172,16 +180,18 @@ class Disk:
         """Open a file to append to, cut to its first `keep_bytes` bytes; made when missing."""
         folder = self.ensure_dir(relative.parent)
         descriptor = os.open(folder / relative.name, WRITE_FLAGS | os.O_APPEND, 0o666)
-        os.ftruncate(descriptor, keep_bytes)
-        self.flusher.file(descriptor)
-        self.flusher.folder(folder)
+        try:
+            os.ftruncate(descriptor, keep_bytes)
+            self.flusher.file(descriptor)
+            self.flusher.folder(folder)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return AppendFile(descriptor, self.flusher)
 
     def _sizes(self, folder: PurePosixPath) -> Mapping[str, int]:
         try:
-            for level in (*reversed(folder.parents), folder):
-                if level not in self._known_dirs:
-                    require_real_dir(self.root / level)
+            self._require_real_dirs(folder)
             with os.scandir(self.root / folder) as entries:
                 return {
                     entry.name: entry.stat(follow_symlinks=False).st_size
@@ -191,7 +201,13 @@ class Disk:
         except FileNotFoundError:
             return {}
 
+    def _require_real_dirs(self, folder: PurePosixPath) -> None:
+        for level in (*reversed(folder.parents), folder):
+            if level not in self._known_dirs:
+                require_real_dir(self.root / level)
+
     def _open_existing(self, relative: PurePosixPath) -> int:
+        self._require_real_dirs(relative.parent)
         path = self.root / relative
         descriptor = os.open(path, READ_FLAGS)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

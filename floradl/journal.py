@@ -33,7 +33,9 @@ def encode_lines(values: Iterable[_Line]) -> bytes:
     """The lines of these values."""
     lines = []
     for value in values:
-        body = msgspec.json.encode(value)
+        # A record that the API laid out over several lines comes as it was; in JSON a bare line feed is
+        # nothing but space.
+        body = msgspec.json.encode(value).replace(b"\n", b" ")
         lines.append(b"%08x %s\n" % (zlib.crc32(body), body))
     return b"".join(lines)
 
@@ -69,7 +71,7 @@ def _checked(line: bytes) -> bytes | None:
 def _decode(body: bytes) -> _Line:
     try:
         value: _Line = msgspec.json.decode(body, type=_Line)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _newer() from exc
     return value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import filelock
 import msgspec
@@ -18,6 +18,8 @@ from floradl import layout
 from floradl.clock import Clock, format_ms
 from floradl.errors import LockedError, printable
 from floradl.files import Disk
+
+_POLL_S = 0.5
 
 
 class _Holder(msgspec.Struct):
@@ -31,7 +33,7 @@ class ArchiveLock:
 
     Args:
         disk: the archive; prepared.
-        clock: for the start in `holder.json`.
+        clock: for waiting, and for the start in `holder.json`.
         timeout_s: how long to wait for another holder to end.
 
     Raises:
@@ -46,7 +48,17 @@ class ArchiveLock:
         self._lock = filelock.FileLock(disk.root / layout.LOCK, thread_local=False)
 
     async def __aenter__(self) -> Self:
-        await self._disk.call(self._acquire)
+        give_up_at_s = self._clock.monotonic() + self._timeout_s
+        try:
+            # Asked again and again, not waited for in a thread: that could not be interrupted.
+            while not await self._disk.call(self._acquire):
+                left_s = give_up_at_s - self._clock.monotonic()
+                if left_s <= 0:
+                    await self._disk.call(self._refuse)
+                await self._clock.sleep(min(_POLL_S, left_s))
+        except BaseException:
+            await self._disk.call(self._lock.release)  # cancelled, or failed, after it was taken
+            raise
         return self
 
     async def __aexit__(
@@ -54,20 +66,24 @@ class ArchiveLock:
     ) -> None:
         await self._disk.call(self._lock.release)
 
-    def _acquire(self) -> None:
+    def _acquire(self) -> bool:
         try:
-            self._lock.acquire(timeout=self._timeout_s)
-        except filelock.Timeout as exc:
-            raise LockedError(
-                f"another floradl is working on this archive{self._holder()}",
-                hint="Wait for it to end, or let this one wait with --lock-timeout.",
-            ) from exc
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return False
         holder = _Holder(os.getpid(), socket.gethostname(), format_ms(self._clock.now_ms()))
         self._disk.write_atomic(layout.HOLDER, [msgspec.json.encode(holder)])
+        return True
+
+    def _refuse(self) -> NoReturn:
+        raise LockedError(
+            f"another floradl is working on this archive{self._holder()}",
+            hint="Wait for it to end, or let this one wait with --lock-timeout.",
+        )
 
     def _holder(self) -> str:
         try:
             holder = msgspec.json.decode(self._disk.read(layout.HOLDER) or b"", type=_Holder)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return ""
         return f" (process {holder.pid} on {printable(holder.host)}, since {printable(holder.started_at)})"

@@ -45,6 +45,7 @@ from floradl.model import Scope
 _MAX_LIVE_RUNS = 512
 _RUNS_PER_CHUNK = 2000
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
+_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Manifest:
@@ -60,7 +61,7 @@ class Manifest:
         self._scans: dict[Scope, dict[str, Any]] = {}
         self._stored: dict[str, msgspec.Raw] = {}
         self._live: dict[str, dict[str, Any]] = {}
-        self.has_new_files = False
+        self.has_changed_files = False
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -88,7 +89,7 @@ class Manifest:
             for scan in scans:
                 scope = msgspec.json.decode(scan["scope"], type=ScopeEntry)
                 manifest._scans[Scope(scope.workspace_id, scope.project_id, scope.source)] = dict(scan)
-        except (msgspec.DecodeError, RecursionError, KeyError) as exc:
+        except (*_NOT_READABLE, KeyError) as exc:
             raise _unreadable(str(exc)) from exc
         return manifest
 
@@ -115,7 +116,7 @@ class Manifest:
                 return msgspec.convert(self._live[run_id], RunEntry)
             stored = self._stored.get(run_id)
             return None if stored is None else msgspec.json.decode(stored, type=RunEntry)
-        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as exc:
+        except _NOT_READABLE as exc:
             raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
 
     def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
@@ -130,7 +131,7 @@ class Manifest:
         scan = self._scans.get(scope)
         try:
             return None if scan is None else msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
-        except msgspec.DecodeError as exc:
+        except _NOT_READABLE as exc:
             raise _unreadable(f"a scan's entry: {exc}") from exc
 
     def apply(self, op: Op) -> None:
@@ -142,9 +143,10 @@ class Manifest:
                 run.setdefault("outputs", {})
             case OutputOp(run_id, key, entry):
                 outputs = self._open(run_id).setdefault("outputs", {})
-                unknown = {name: v for name, v in outputs.get(key, {}).items() if name not in _OUTPUT_KEYS}
+                before = outputs.get(key, {})
+                unknown = {name: value for name, value in before.items() if name not in _OUTPUT_KEYS}
                 outputs[key] = unknown | msgspec.to_builtins(entry)
-                self.has_new_files |= entry.state == State.ARCHIVED
+                self.has_changed_files |= State.ARCHIVED in (entry.state, before.get("state"))
             case ScanOp(scan):
                 scope = Scope(scan.scope.workspace_id, scan.scope.project_id, scan.scope.source)
                 fields = msgspec.json.decode(msgspec.json.encode(scan), type=dict[str, msgspec.Raw])
@@ -193,7 +195,13 @@ class Manifest:
         """A run's entry to change; a new one for a run that nobody knows."""
         if run_id not in self._live:
             stored = self._stored.get(run_id, msgspec.Raw(b"{}"))
-            self._live[run_id] = msgspec.json.decode(stored, type=dict[str, Any])
+            try:
+                run = msgspec.json.decode(stored, type=dict[str, Any])
+                if "outputs" in run:
+                    run["outputs"] = msgspec.convert(run["outputs"], dict[str, dict[str, Any]])
+            except _NOT_READABLE as exc:
+                raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
+            self._live[run_id] = run
         return self._live[run_id]
 
     def _settle(self, *, everything: bool = False) -> None:
@@ -226,7 +234,7 @@ class Store:
             ManifestError: one of them cannot be understood.
         """
         self.manifest, journal = await self._disk.call(_load, self._disk, self._clock)
-        self._is_dirty = journal.size_bytes > 0
+        self._is_dirty = bool(journal.ops)
         self._file = await self._disk.call(
             self._disk.open_append, layout.JOURNAL, keep_bytes=journal.size_bytes
         )
@@ -236,12 +244,24 @@ class Store:
         return self.manifest
 
     async def append(self, ops: Iterable[Op]) -> None:
-        """Record changes. When this returns they are durable."""
-        batch = list(ops)
-        await self._disk.call(self._open_file().append, encode_lines(batch))
-        self._is_dirty = True
-        for op in batch:
-            self.manifest.apply(op)
+        """Record changes. When this returns they are durable; when it is cancelled, they are or are not."""
+        batch, file, is_durable = list(ops), self._open_file(), False
+        if not batch:
+            return
+
+        def write() -> None:
+            nonlocal is_durable
+            file.append(encode_lines(batch))
+            is_durable = True
+
+        try:
+            await self._disk.call(write)
+        finally:
+            # Also for a caller that was cancelled: a fold removes the journal, so what is in it must be here.
+            if is_durable:
+                self._is_dirty = True
+                for op in batch:
+                    self.manifest.apply(op)
 
     async def fold(self, base_url: str) -> None:
         """Write the snapshot and drop the journal; nothing when there was no change."""
@@ -260,7 +280,7 @@ class Store:
 
     def _fold(self, base_url: str) -> None:
         if self._is_dirty:
-            if self.manifest.has_new_files:
+            if self.manifest.has_changed_files:
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))

@@ -52,7 +52,11 @@ _CONTENT_TYPES = {
     "model/gltf-binary": ".glb", "model/gltf+json": ".gltf", "model/obj": ".obj", "model/stl": ".stl",
 }  # fmt: skip
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}", re.ASCII)
-_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+# The root element after what may stand before it; the groups are atomic, so that no head takes long.
+_SVG = re.compile(
+    rb"(?>\s+|<\?.*?\?>|<!--.*?-->|<!doctype\s+svg\b(?:[^>\[]|\[.*?\]\s*(?=>))*>)*+<svg[\s/>]",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def extension_for(head: bytes, content_type: str, url: str) -> str:
@@ -91,11 +95,10 @@ def _magic_extension(head: bytes) -> str:
         return _RIFF.get(head[8:12], "")
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], ".mp4")
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        # An MPEG audio frame; layer bits 00 are AAC's ADTS.
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] != 0xFE:
+        # An MPEG audio frame; layer bits 00 are AAC's ADTS. FF FE begins a page in UTF-16.
         return ".aac" if head[1] & 0x06 == 0 else ".mp3"
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return ".svg" if start[:1] == b"<" and _SVG.search(start) and not _has_html(start) else ""
+    return ".svg" if _SVG.match(head.removeprefix(b"\xef\xbb\xbf")) else ""
 
 
 def _url_suffix(url: str) -> str:

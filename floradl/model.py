@@ -10,6 +10,8 @@ Source of the fields: FLORA's API reference for `GET /generations` and `GET /run
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,6 +26,14 @@ from floradl.errors import ApiAnswerError, printable
 # The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
 _SECONDS_BELOW = 100_000_000_000
+
+_MAX_NUMBER = sys.float_info.max
+
+# A JSON escape: a surrogate pair, half of one (the group), or any other.
+_HEX = rb"[0-9a-fA-F]"
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}|(u[dD][89a-fA-F]%b{2})|.)" % (_HEX, _HEX, _HEX), re.DOTALL
+)
 
 
 class Status(StrEnum):
@@ -228,12 +238,27 @@ def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generati
 
 
 def merge_records(older: bytes, newer: bytes) -> bytes:
-    """`older` with every field of `newer` laid over it, each value as the API wrote it."""
+    """`older` with every field of `newer` laid over it, each value as the API wrote it.
+
+    Raises:
+        ApiAnswerError: one of them is no JSON object.
+    """
     try:
-        fields = msgspec.json.decode(older, type=dict[str, msgspec.Raw])
-        return msgspec.json.encode(fields | msgspec.json.decode(newer, type=dict[str, msgspec.Raw]))
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise ApiAnswerError(f"a run's record is not a JSON object: {exc}") from exc
+        fields = msgspec.json.decode(replace_half_pairs(older), type=dict[str, msgspec.Raw])
+        fields |= msgspec.json.decode(replace_half_pairs(newer), type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ApiAnswerError(f"a run's record is not a JSON object: {printable(str(exc))}") from exc
+    return msgspec.json.encode(fields)
+
+
+def replace_half_pairs(raw: bytes) -> bytes:
+    """JSON with each half of a surrogate pair replaced by `\\ufffd`, which is as long; the rest as it is.
+
+    Half a pair is legal JSON, and msgspec refuses it even in what it only passes over.
+    """
+    if b"\\ud" not in raw and b"\\uD" not in raw:
+        return raw
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], raw)
 
 
 def parse_outputs(value: object) -> tuple[Output, ...] | None:
@@ -277,7 +302,7 @@ def _unique_keys(ids: list[str]) -> list[str]:
 def _decode(raw: bytes) -> object:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Half a surrogate pair or a number beyond a double is legal JSON that msgspec refuses; a prompt
         # cut in the middle of an emoji must not cost the run its archive.
         try:
@@ -300,7 +325,10 @@ def _text(record: dict[str, Any], name: str) -> str | None:
 
 def _number(record: dict[str, Any], name: str) -> float | None:
     value = record.get(name)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    # JSON allows what no double holds, and what is not finite could not be written to the manifest.
+    return value if -_MAX_NUMBER <= value <= _MAX_NUMBER else None
 
 
 def _moment(record: dict[str, Any], name: str) -> int | None:

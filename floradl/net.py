@@ -14,6 +14,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpcore
@@ -26,6 +27,7 @@ USER_AGENT = f"floradl/{__version__}"
 
 _CONNECT_ATTEMPT_S = 10.0
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291; `is_global` lets site-local addresses pass
 
 
 def is_loopback_host(host: str) -> bool:
@@ -47,11 +49,11 @@ def check_base_url(url: str) -> str:
     hint = "Give the API's base URL, such as https://app.flora.ai/api/v1 (--base-url or FLORA_BASE_URL)."
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = httpx.URL(url).host and parts.hostname
         _ = parts.port
-    except ValueError as exc:
+    except (ValueError, httpx.InvalidURL) as exc:
         raise UsageError(f"the base URL is not a URL: {exc}", hint=hint) from exc
-    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
+    if parts.scheme not in ("http", "https") or not host or any(mark in url for mark in "@?#"):
         raise UsageError("the base URL must be http(s)://host/path and nothing more", hint=hint)
     if parts.scheme == "http" and not is_loopback_host(host):
         raise UsageError(
@@ -68,17 +70,22 @@ def check_media_url(url: str, *, allow_loopback: bool) -> None:
     """
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = httpx.URL(url).host and parts.hostname  # both must see one; httpx's is connected to
         _ = parts.port
-        httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as exc:
         raise TransferError("unsafe_url", "the output's URL is not a URL", wants_fresh_url=True) from exc
     if not host:
         raise TransferError("unsafe_url", "the output's URL names no host", wants_fresh_url=True)
     if parts.scheme != "https" and not (allow_loopback and parts.scheme == "http"):
         raise TransferError("unsafe_url", "the output's URL is not https", wants_fresh_url=True)
-    if is_loopback_host(host) and not allow_loopback:
-        raise TransferError("unsafe_url", "the output's URL leads to this machine", wants_fresh_url=True)
+    if "@" in parts.netloc:
+        # httpx would send them, and to whom is the URL's choice.
+        raise TransferError("unsafe_url", "the output's URL holds credentials", wants_fresh_url=True)
+    if is_loopback_host(host):
+        if not allow_loopback:
+            raise TransferError("unsafe_url", "the output's URL leads to this machine", wants_fresh_url=True)
+    elif _is_private_literal(host):
+        raise TransferError("unsafe_url", "the output's URL leads to a private address", wants_fresh_url=True)
 
 
 def is_public_address(address: str) -> bool:
@@ -90,7 +97,16 @@ def is_public_address(address: str) -> bool:
             wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if wrapped:
             return is_public_address(str(wrapped))
+        if ip not in _GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
+
+
+def _is_private_literal(host: str) -> bool:
+    try:
+        return not is_public_address(host)
+    except ValueError:  # a name; its addresses are checked when they are known
+        return False
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -178,6 +194,7 @@ def media_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> ht
         transport=transport,
         timeout=timeout_s,
         headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         trust_env=False,
     )

@@ -69,16 +69,18 @@ class Partial:
     def load(self) -> None:
         """Take up what an earlier process left, if its hash agrees."""
         try:
-            known = msgspec.json.decode(self._sidecar.read_bytes(), type=_Sidecar)
+            with os.fdopen(os.open(self._sidecar, READ_FLAGS), "rb") as file:
+                known = msgspec.json.decode(file.read(), type=_Sidecar)
             descriptor = os.open(self._path, READ_FLAGS)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             left = known.size_bytes
             while left > 0 and (block := file.read(min(BLOCK_BYTES, left))):
                 self._meter.take(block)
                 left -= len(block)
-        if left or self._meter.digest().sha256 != known.sha256:
+        is_usable = known.validator.isascii() and known.validator.isprintable() and known.validator != ""
+        if left or not is_usable or self._meter.digest().sha256 != known.sha256:
             self._begin()
             return
         self._checkpoint_bytes = self.size_bytes
@@ -93,6 +95,7 @@ class Partial:
         self._sidecar.unlink(missing_ok=True)
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)  # or the next bytes would come after a hole of zeros
         else:
             self._path.unlink(missing_ok=True)
         self._begin()
@@ -150,6 +153,10 @@ class Partial:
         digest = self._meter.digest()
         known = _Sidecar(self.validator, self.total_bytes, digest.size_bytes, digest.sha256)
         temporary = self._sidecar.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(known))
+        descriptor = os.open(temporary, WRITE_FLAGS | os.O_TRUNC, 0o666)
+        try:
+            write_all(descriptor, msgspec.json.encode(known))
+        finally:
+            os.close(descriptor)
         temporary.replace(self._sidecar)
         self._checkpoint_bytes = self.size_bytes

@@ -85,14 +85,18 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
     return [
         key
         for key, output in entry.outputs.items()
-        if filters.wants_type(output.type)
-        and (output.state != State.ARCHIVED or files.get(output.file or "") != output.size_bytes)
+        if filters.wants_type(output.type) and not _is_there(output, files)
     ]
 
 
 def run_folder(run: Generation) -> PurePosixPath:
     """Where a run's files go."""
     return layout.run_path(run.workspace_id, run.project_id, run.run_id)
+
+
+def _is_there(entry: OutputEntry, files: Mapping[str, int]) -> bool:
+    found_bytes = files.get(entry.file or "")
+    return entry.state == State.ARCHIVED and found_bytes is not None and found_bytes == entry.size_bytes
 
 
 def _report(run_id: str, output: Output, code: str, message: str, *, keeps_entry: bool = False) -> Decision:

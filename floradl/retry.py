@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from floradl.clock import Clock
@@ -55,7 +56,10 @@ def parse_retry_after(value: str | None, now_s: float) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+        moment = parsedate_to_datetime(text)
+        # The oldest of the three forms names no zone and is UTC all the same.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now_s)
     except (ValueError, TypeError, OverflowError):
         return None
 

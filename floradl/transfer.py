@@ -144,6 +144,7 @@ class _Transfer:
         self._client = client
         self._tools = tools
         self._furthest_bytes = 0
+        self._asked_host = ""
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
         self.tries = 0
@@ -199,20 +200,19 @@ class _Transfer:
                 failures = 0
             self._furthest_bytes = max(self._furthest_bytes, self.partial.size_bytes)
             failures += 1
+            after_s = error.retry_after_s
+            if after_s is not None and after_s > MAX_RETRY_AFTER_S:
+                raise error
+            delay_s = self._tools.backoff.delay_s(failures)
+            if after_s is not None or error.code == "http_429":
+                # Whether or not this one tries again: the others ask the same host.
+                self._tools.gate.pause(self._asked_host, after_s if after_s is not None else delay_s)
             if not error.is_retryable or failures > self._tools.retries:
                 raise error
-            await self._before_retry(url, error, failures)
+            wait_s = max(delay_s, after_s or 0.0)
+            log.info("%s: %s; trying again in %.1f s", self._name, error.message, wait_s)
+            await self._tools.clock.sleep(delay_s)
         raise error
-
-    async def _before_retry(self, url: str, error: TransferError, failures: int) -> None:
-        after_s = error.retry_after_s
-        if after_s is not None and after_s > MAX_RETRY_AFTER_S:
-            raise error
-        delay_s = self._tools.backoff.delay_s(failures)
-        if after_s is not None or error.code == "http_429":
-            self._tools.gate.pause(_host(url), after_s if after_s is not None else delay_s)
-        log.info("%s: %s; trying again in %.1f s", self._name, error.message, max(delay_s, after_s or 0.0))
-        await self._tools.clock.sleep(delay_s)
 
     async def _try(self, url: str) -> Receipt:
         partial = self.partial
@@ -220,6 +220,7 @@ class _Transfer:
             await self._restart()  # nothing says that the rest would belong to it
         have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
         if have.size_bytes and have.size_bytes == have.total_bytes:
+            self._refuse_page([], "")
             return await self._commit([], url, "")  # killed after the last byte, before the final name
         async with self._response(url, have.request_headers()) as response:
             answer = read_answer(response.status_code, response.headers, have, now_s=self._tools.clock.now())
@@ -240,7 +241,8 @@ class _Transfer:
         """The answer after redirects, each of them checked; httpx's errors end here."""
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                await self._tools.gate.wait(_host(url))
+                self._asked_host = _host(url)
+                await self._tools.gate.wait(self._asked_host)
                 request = self._client.build_request("GET", url, headers=headers)
                 response = await self._client.send(request, stream=True)
                 try:
@@ -251,7 +253,7 @@ class _Transfer:
                     net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
                 finally:
                     await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:  # the last: idna's, for bad names
             raise _translated(exc) from exc
         raise TransferError(
             "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
@@ -371,7 +373,7 @@ def _bad_body(code: str, message: str) -> TransferError:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+    return urlsplit(url).netloc.lower()
 
 
 def _translated(exc: Exception) -> TransferError:

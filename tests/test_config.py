@@ -1,0 +1,502 @@
+"""Options: where each value comes from, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floradl.clock import MAX_MS
+from floradl.config import (
+    DEFAULT_BASE_URL,
+    Option,
+    Settings,
+    default_config_path,
+    parse_choice,
+    parse_count,
+    parse_duration_s,
+    parse_id,
+    parse_moment_ms,
+    resolve,
+)
+from floradl.errors import Exit, UsageError
+from floradl.options import COMMANDS, EVERY_OPTION
+
+NOW_MS = 1_795_487_412_000
+PAIRS = [(command, option) for command, options in COMMANDS.items() for option in options]
+OPTIONS = [pytest.param(command, option, id=f"{command}-{option.name}") for command, option in PAIRS]
+FILED = [
+    pytest.param(command, option, id=f"{command}-{option.name}")
+    for command, option in PAIRS
+    if option.key != "profile"
+]
+# Five values that fit, each unlike the others and the default, as text.
+SAMPLES = {
+    "workspace_id": ["ws_1", "ws_2", "ws_3", "ws_4", "ws_5"],
+    "project_id": ["prj_1", "prj_2", "prj_3", "prj_4", "prj_5"],
+    "run_id": ["run_1", "run_2", "run_3", "run_4", "run_5"],
+    "type": ["image", "video", "audio", "text", "document"],
+    "status": ["pending", "running", "completed", "failed", "pending"],
+    "format": ["json", "jsonl", "table", "json", "jsonl"],
+}
+
+
+def texts(option: Option) -> list[str]:
+    """Five texts that fit an option, the neighbours unlike each other."""
+    if option.parse is None:
+        return ["true", "false", "true", "false", "true"]
+    return SAMPLES.get(option.key, ["91", "92", "93", "94", "95"])
+
+
+def resolved(
+    tmp_path: Path,
+    command: str = "archive",
+    *,
+    flags: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+    config: str | None = None,
+) -> Settings:
+    """The settings of one call."""
+    path = tmp_path / "config.toml"
+    if config is not None:
+        path.write_text(config, encoding="utf-8")
+    return resolve(COMMANDS[command], EVERY_OPTION, flags or {}, environment or {}, path)
+
+
+def no_input() -> str:
+    """Standard input of a call that must not read it."""
+    raise AssertionError("standard input was read")
+
+
+def value_of(settings: Settings, option: Option) -> Any:
+    """The value of an option, as its command gets it."""
+    return settings.api_key(no_input) if option.key == "api_key" else getattr(settings, option.key)
+
+
+def expected(option: Option, text: str) -> Any:
+    """What an option makes of a text."""
+    if option.parse is None:
+        return text == "true"
+    value = option.parse(text)
+    return (value,) if option.is_list else value
+
+
+def as_flag(option: Option, text: str) -> Any:
+    """What the parser hands over for a flag."""
+    if option.parse is None:
+        return text == "true"
+    return [text] if option.is_list else text
+
+
+@pytest.mark.parametrize(("command", "option"), FILED)
+def test_precedence(tmp_path: Path, command: str, option: Option) -> None:
+    """Flag, FLORADL_ variable, FLORA's variable, profile, config file, default: the first set one counts."""
+    flag, own, extra, profile, config = texts(option)
+    toml = f'{option.key} = "{config}"\n[profile.work]\n{option.key} = "{profile}"\n'
+    variables = dict(zip(option.environment, (own, extra), strict=False))
+    flags: dict[str, Any] = {"profile": "work", option.key: as_flag(option, flag)}
+
+    def value() -> Any:
+        settings = resolved(tmp_path, command, flags=flags, environment=variables, config=toml)
+        return value_of(settings, option)
+
+    assert value() == expected(option, flag)
+    del flags[option.key]
+    for name, text in list(variables.items()):
+        assert value() == expected(option, text)
+        del variables[name]
+    assert value() == expected(option, profile)
+    flags.clear()
+    assert value() == expected(option, config)
+    toml = ""
+    if option.key == "api_key":
+        with pytest.raises(UsageError, match="no API key"):
+            value()
+    else:
+        assert value() == option.default
+
+
+def test_floras_own_variables() -> None:
+    """Just the key and the base URL may come from the variables of FLORA's own tools."""
+    extra = {option.key: option.variables for option in EVERY_OPTION if option.variables}
+    assert extra == {"api_key": ("FLORA_API_KEY",), "base_url": ("FLORA_BASE_URL",)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_understood(command: str) -> None:
+    """The parser takes each option's flag, and its hand-over is what the option reads; absent leaves none."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    for option in COMMANDS[command]:
+        option.add_to(parser)
+    assert vars(parser.parse_args([])) == {}
+    for option in COMMANDS[command]:
+        text = texts(option)[0]
+        for flag in (f"--{option.name}", option.short):
+            if flag is not None:
+                given = [flag] if option.parse is None else [flag, text]
+                found = vars(parser.parse_args(given))
+                assert set(found) == {option.key}
+                assert option.read(found[option.key], flag) == expected(option, text)
+        if option.implied is not None:
+            bare = vars(parser.parse_args([f"--{option.name}"]))[option.key]
+            assert option.read(bare, option.name) == expected(option, option.implied)
+
+
+def test_a_list_may_be_given_in_every_way(tmp_path: Path) -> None:
+    """A repeatable option is a flag given again, a variable with commas, or a list in the file."""
+    both = ("image", "video")
+    assert resolved(tmp_path, flags={"type": ["image", "video"]}).type == both
+    assert resolved(tmp_path, environment={"FLORADL_TYPE": " image , video ,"}).type == both
+    assert resolved(tmp_path, config='type = ["image", "video"]').type == both
+    assert resolved(tmp_path, config='type = "image,video"').type == both
+    assert resolved(tmp_path, config="type = []").type == ()
+
+
+def test_the_files_own_types(tmp_path: Path) -> None:
+    """In the config file numbers, switches and dates may stand without quotes."""
+    settings = resolved(
+        tmp_path, config="concurrency = 8\ntimeout = 1.5\nfull = true\nsince = 2026-11-23\nretries = [3]"
+    )
+    assert (settings.concurrency, settings.timeout, settings.full) == (8, 1.5, True)
+    assert (settings.since, settings.retries) == ("2026-11-23", 3)
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_an_empty_variable_is_not_set(tmp_path: Path, command: str, option: Option) -> None:
+    """A variable that is set to nothing counts as absent, as everywhere."""
+    settings = resolved(tmp_path, command, environment=dict.fromkeys(option.environment, ""))
+    if option.key == "api_key":
+        settings = resolved(tmp_path, command, environment={"FLORADL_API_KEY": "", "FLORA_API_KEY": "sk_key"})
+        assert value_of(settings, option) == "sk_key"
+    else:
+        assert value_of(settings, option) == option.default
+
+
+@pytest.mark.parametrize("text", ["1", "true", "True", "YES", "on"])
+def test_switches_on(tmp_path: Path, text: str) -> None:
+    """A switch may be set by any of the usual words."""
+    assert resolved(tmp_path, environment={"FLORADL_FULL": text}).full is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "No", "off"])
+def test_switches_off(tmp_path: Path, text: str) -> None:
+    """A switch may be unset by any of the usual words, over what the file says."""
+    assert resolved(tmp_path, environment={"FLORADL_FULL": text}, config="full = true").full is False
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("concurrency", "0"), ("concurrency", "257"), ("concurrency", "many"), ("concurrency", "-1"),
+        ("concurrency", "1.5"), ("concurrency", "\u0663"), ("concurrency", "9" * 30), ("retries", "101"),
+        ("max_runs", "0"), ("timeout", "soon"), ("timeout", "-5"), ("lock_timeout", "1y"), ("wait", "x"),
+        ("workspace_id", "prj_1"), ("workspace_id", "ws_"), ("project_id", "prj_a b"), ("run_id", "1"),
+        ("type", "picture"), ("type", "imageUrl"), ("full", "maybe"), ("quiet", "2"), ("json", "y"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_names_its_origin(tmp_path: Path, name: str, bad: str) -> None:
+    """Whoever set a value that does not fit is told where it stands and what would fit."""
+    option = next(option for option in EVERY_OPTION if option.key == name)
+    toml = f'{name} = "{bad}"'
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (f"--{option.name}: ", {"flags": {name: [bad] if option.is_list else bad}}),
+        (f"FLORADL_{name.upper()}: ", {"environment": {f"FLORADL_{name.upper()}": bad}}),
+        (f"{name} in {tmp_path / 'config.toml'}: ", {"config": toml}),
+        (f"{name} in [profile.work]: ", {"config": f"[profile.work]\n{toml}", "flags": {"profile": "work"}}),
+    ]
+    for origin, call in calls:
+        with pytest.raises(UsageError, match=r"does not fit: .") as caught:
+            resolved(tmp_path, **({"config": ""} | call))
+        assert caught.value.message.startswith(origin)
+        assert caught.value.exit_code == Exit.USAGE
+
+
+def test_a_bad_value_is_shown_printably(tmp_path: Path) -> None:
+    """What does not fit is shown on one bounded line."""
+    with pytest.raises(UsageError, match="does not fit") as caught:
+        resolved(tmp_path, environment={"FLORADL_TYPE": "\x1b[2J" + "x" * 5000})
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("concurrency = ", "cannot read"),
+        ("\xff", "cannot read"),
+        ("concurrency = [1, 2]", "does not fit"),
+        ("concurrency = true", "does not fit"),
+        ("concurrency = {a = 1}", "does not fit"),
+        ('profile = "work"', r"\[profile\.NAME\]"),
+        ("[profile]\nwork = 1", r"\[profile\.NAME\]"),
+        ("[[profile]]", r"\[profile\.NAME\]"),
+    ],
+)
+def test_a_bad_file(tmp_path: Path, config: str, message: str) -> None:
+    """A config file that cannot be used is named, and nothing is done."""
+    (tmp_path / "config.toml").write_bytes(config.encode("latin-1"))
+    with pytest.raises(UsageError, match=message) as caught:
+        resolved(tmp_path)
+    assert "config.toml" in caught.value.message
+
+
+def test_a_file_that_is_a_folder(tmp_path: Path) -> None:
+    """What cannot be opened is a usage error with its path."""
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read the config file .*config\.toml"):
+        resolved(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["", "[profile.work]\n"])
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("concurency", "Did you mean concurrency?"),
+        ("project-id", "Did you mean project_id?"),
+        ("apikey", "Did you mean api_key?"),
+        ("zzz", "There are: all, api_key, "),
+    ],
+)
+def test_an_unknown_key_suggests_the_nearest(tmp_path: Path, table: str, key: str, hint: str) -> None:
+    """A misspelt key is an error, in a profile that is not in use too, for it would be without effect."""
+    with pytest.raises(UsageError, match=f"unknown key '{key}'") as caught:
+        resolved(tmp_path, config=f"{table}{key} = 1")
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_keys_of_other_commands_may_stand_in_the_file(tmp_path: Path, command: str) -> None:
+    """One config file serves every command."""
+    lines = [f'{option.key} = "{texts(option)[0]}"' for option in EVERY_OPTION if option.key != "profile"]
+    settings = resolved(tmp_path, command, config="\n".join(lines))
+    assert settings.quiet is True
+    assert hasattr(settings, "concurrency") is (command == "archive")
+
+
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [(None, "none"), ("", "none"), ("[profile.home]\n[profile.studio]", "home, studio")],
+)
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_an_unknown_profile(tmp_path: Path, config: str | None, hint: str, by_flag: bool) -> None:
+    """A profile that is not there is an error that names those that are."""
+    flags = {"profile": "work"} if by_flag else {}
+    environment = {} if by_flag else {"FLORADL_PROFILE": "work"}
+    with pytest.raises(UsageError, match="no profile 'work'") as caught:
+        resolved(tmp_path, flags=flags, environment=environment, config=config)
+    assert caught.value.hint == f"There are: {hint}."
+
+
+def test_the_profile_in_use(tmp_path: Path) -> None:
+    """The flag's profile counts before the variable's; without one no profile is in use."""
+    toml = "[profile.home]\nretries = 1\n[profile.work]\nretries = 2"
+    environment = {"FLORADL_PROFILE": "home"}
+    chosen = resolved(tmp_path, flags={"profile": "work"}, environment=environment, config=toml)
+    assert (chosen.profile, chosen.retries) == ("work", 2)
+    chosen = resolved(tmp_path, environment=environment, config=toml)
+    assert (chosen.profile, chosen.retries) == ("home", 1)
+    chosen = resolved(tmp_path, config=toml)
+    assert (chosen.profile, chosen.retries) == (None, 5)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """With nothing set, the documented defaults hold."""
+    settings = resolved(tmp_path)
+    assert (settings.base_url, settings.timeout, settings.retries) == (DEFAULT_BASE_URL, 60.0, 5)
+    assert (settings.concurrency, settings.full, settings.dry_run, settings.wait) == (16, False, False, None)
+    with pytest.raises(AttributeError):
+        settings.nonsense  # noqa: B018 - looking it up is the test
+
+
+PLACES = ["flag", "variable", "extra", "profile", "config", "nowhere"]
+
+
+def settings_with(tmp_path: Path, **places: str) -> Settings:
+    """Settings in which each option named has a value of its own at one place."""
+    flags: dict[str, Any] = {"profile": "work"}
+    environment: dict[str, str] = {}
+    tables = {"config": "", "profile": "[profile.work]\n"}
+    for key, place in places.items():
+        value = "sk_key" if key == "api_key" else (tmp_path / "key.txt").as_posix()
+        if place == "flag":
+            flags[key] = value
+        elif place == "variable":
+            environment[f"FLORADL_{key.upper()}"] = value
+        elif place == "extra":
+            environment["FLORA_API_KEY"] = value
+        elif place in tables:
+            tables[place] += f'{key} = "{value}"\n'
+    return resolved(
+        tmp_path, flags=flags, environment=environment, config=tables["config"] + tables["profile"]
+    )
+
+
+@pytest.mark.parametrize("key_at", PLACES)
+@pytest.mark.parametrize("file_at", [place for place in PLACES if place != "extra"])
+def test_key_or_key_file(tmp_path: Path, key_at: str, file_at: str) -> None:
+    """Of a key and a file with a key the one from the earlier source counts; of two in one place, the key."""
+    (tmp_path / "key.txt").write_text(" sk_file\n")
+    settings = settings_with(tmp_path, api_key=key_at, api_key_file=file_at)
+    if key_at == file_at == "nowhere":
+        with pytest.raises(UsageError, match="no API key") as caught:
+            settings.api_key(no_input)
+        assert "FLORA_API_KEY" in caught.value.hint
+        return
+    is_key = PLACES.index(key_at) <= PLACES.index(file_at)
+    assert settings.api_key(no_input) == ("sk_key" if is_key else "sk_file")
+
+
+def test_the_key_from_standard_input(tmp_path: Path) -> None:
+    """`-` reads the key from standard input, without its line end."""
+    assert resolved(tmp_path, flags={"api_key_file": "-"}).api_key(lambda: "sk_live\n") == "sk_live"
+
+
+def test_the_key_file_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the user's folder in a config file, too, where no shell replaces it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "key").write_text("sk_home")
+    assert resolved(tmp_path, config='api_key_file = "~/key"').api_key(no_input) == "sk_home"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file"), (b"\xff\xfe", "not text")], ids=["missing", "bytes"]
+)
+def test_a_key_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """A key file that is missing or no text is named, without its content."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=reason) as caught:
+        resolved(tmp_path, flags={"api_key_file": str(path)}).api_key(no_input)
+    assert str(path) in caught.value.message
+
+
+def test_where_the_config_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The config file is `config.toml` in floradl's folder among the platform's settings."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = default_config_path()
+    assert path.name == "config.toml"
+    assert path.parent.name == "floradl"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("1.5", 1.5), ("45s", 45), ("30m", 1800), ("12h", 43200), ("7d", 604800),
+     ("2w", 1209600), ("0.5h", 1800), ("26 h", 93600), ("1000000000", 1e9)],
+)  # fmt: skip
+def test_durations(text: str, seconds: float) -> None:
+    """A duration is a number of seconds, or of the unit that follows it."""
+    assert parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "s", "-5", "-5s", "+5", "1y", "1 d 2 h", "1e3", "1,5", ".5", "5.", "inf", "nan", "\u0665s",
+     "5\xb5", "1000000001", "9" * 400, "9" * 400 + "w", "5s\n"],
+    ids=ascii,
+)  # fmt: skip
+def test_what_is_no_duration(text: str) -> None:
+    """Anything else is refused with an example of what fits."""
+    with pytest.raises(ValueError, match="45s, 30m, 12h or 7d"):
+        parse_duration_s(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment_ms"),
+    [
+        ("7d", NOW_MS - 604_800_000),
+        ("36h", NOW_MS - 129_600_000),
+        ("2026-11-24T02:30:12Z", NOW_MS),
+        ("2026-11-24T03:30:12+01:00", NOW_MS),
+        ("2026-11-24 02:30:12.5+00:00", NOW_MS + 500),
+        ("1970-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59Z", MAX_MS - 999),
+    ],
+)
+def test_moments(text: str, moment_ms: int) -> None:
+    """A moment is a time, or how long it is ago."""
+    assert parse_moment_ms(text, NOW_MS) == moment_ms
+
+
+@pytest.fixture
+def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock on the wall is not UTC."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("this system has one time zone for all processes")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kathmandu")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_greenwich")
+@pytest.mark.parametrize(
+    ("text", "in_utc"),
+    [
+        ("2026-11-23", "2026-11-22T18:15Z"),
+        ("2026-11-23T02:30", "2026-11-22T20:45Z"),
+        ("2026-11-23T02:30Z",) * 2,
+    ],
+)
+def test_moments_are_local_unless_they_say_otherwise(text: str, in_utc: str) -> None:
+    """A date without a zone is the user's own midnight."""
+    assert parse_moment_ms(text, NOW_MS) == datetime.fromisoformat(in_utc).timestamp() * 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2026", "11/23/2026", "2026-13-01", "1969-12-30", "0001-01-01",
+     "9999-12-31T23:59:59-23:00", "-7d", "7y", "\ud800"],
+    ids=ascii,
+)  # fmt: skip
+def test_what_is_no_moment(text: str) -> None:
+    """Anything else is refused with what is needed."""
+    with pytest.raises(ValueError, match="is needed"):
+        parse_moment_ms(text, NOW_MS)
+
+
+@given(st.text())
+def test_no_text_breaks_a_reader(text: str) -> None:
+    """Whatever a user writes, each reader takes it or says what is needed."""
+    readers: list[Callable[[str], Any]] = [
+        parse_duration_s,
+        lambda said: parse_moment_ms(said, NOW_MS),
+        parse_count(1, 100),
+        parse_id("ws_"),
+        parse_choice("a", "b"),
+    ]
+    for read in readers:
+        try:
+            read(text)
+        except ValueError as exc:
+            told = str(exc)
+            assert told.isprintable()
+
+
+@pytest.mark.parametrize("option", [option for option in EVERY_OPTION if option.key == "max_runs"])
+def test_bounds_are_what_the_message_says(option: Option) -> None:
+    """The largest number that is named as allowed is allowed."""
+    assert option.read("1000000000", "x") == 1_000_000_000
+    with pytest.raises(UsageError, match="from 1 to 1000000000"):
+        option.read("1000000001", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"), [("ws_1", True), ("ws_a/b", True), ("ws_", False), ("ws_a b", False), ("WS_1", False)]
+)
+def test_ids(text: str, fits: bool) -> None:
+    """An id has its kind's prefix and no spaces."""
+    if fits:
+        assert parse_id("ws_")(text) == text
+    else:
+        with pytest.raises(ValueError, match="ws_abc123"):
+            parse_id("ws_")(text)

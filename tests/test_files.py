@@ -1,0 +1,598 @@
+"""The archive's folder: whole files or none, no links followed, every disk error told as one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from floradl import durable, layout
+from floradl.durable import HEAD_BYTES, Flusher, require_real_dir, write_all
+from floradl.errors import DestinationError, Exit
+from floradl.files import Disk
+
+pytestmark = pytest.mark.anyio
+
+needs_links = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+needs_fsync = pytest.mark.skipif(sys.platform != "linux", reason="other systems flush by other calls")
+
+RUN = PurePosixPath("ws_a/prj_b/run_c")
+FILE = RUN / "output_1.png"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A prepared archive in a folder of its own, so that tests can put things beside it."""
+    disk = Disk(tmp_path / "out", threads=2)
+    disk.prepare()
+    yield disk
+    disk.close()
+
+
+def temporary_files(disk: Disk) -> list[str]:
+    """What lies in the folder for temporary files."""
+    return [path.name for path in (disk.root / layout.TEMPORARY).iterdir()]
+
+
+def handles() -> int:
+    """How many files and sockets this process has open."""
+    return len(list(Path("/dev/fd").iterdir())) if os.name != "nt" else 0
+
+
+# --- whole files -------------------------------------------------------------------------------------
+
+
+def test_write_atomic_writes_what_it_was_given(disk: Disk) -> None:
+    """The parts arrive in order under the final name, dated, and the digest is that of the file."""
+    digest = disk.write_atomic(FILE, [b"one", b"", b"two"], mtime_ms=1_600_000_000_007)
+    path = disk.root / FILE
+    assert path.read_bytes() == b"onetwo"
+    assert path.stat().st_mtime_ns == 1_600_000_000_007_000_000
+    assert digest == disk.digest(FILE)
+    assert digest.sha256 == hashlib.sha256(b"onetwo").hexdigest()
+    assert (digest.size_bytes, digest.head) == (6, b"onetwo")
+    assert temporary_files(disk) == []
+
+
+@pytest.mark.parametrize("parts", [[], [b""]])
+def test_write_atomic_of_nothing(disk: Disk, parts: list[bytes]) -> None:
+    """An empty text output is an empty file."""
+    assert disk.write_atomic(FILE, parts).size_bytes == 0
+    assert (disk.root / FILE).read_bytes() == b""
+
+
+def test_write_atomic_replaces(disk: Disk) -> None:
+    """A second write replaces the first, longer one whole."""
+    disk.write_atomic(FILE, [b"a long first version"])
+    disk.write_atomic(FILE, [b"short"])
+    assert disk.read(FILE) == b"short"
+    assert temporary_files(disk) == []
+
+
+def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash, size and head do not depend on how a file is cut into blocks."""
+    monkeypatch.setattr("floradl.files.BLOCK_BYTES", 1000)
+    data = bytes(range(256)) * 20
+    disk.write_atomic(FILE, [data])
+    digest = disk.digest(FILE)
+    assert (digest.size_bytes, digest.head) == (len(data), data[:HEAD_BYTES])
+    assert digest.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_failing_source_leaves_no_file(disk: Disk) -> None:
+    """When the bytes end in an error there is no file, no temporary one and no open handle; the old stays."""
+
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    disk.write_atomic(FILE, [b"old"])
+    before = handles()
+    with pytest.raises(KeyboardInterrupt):
+        disk.write_atomic(FILE, broken())
+    assert disk.read(FILE) == b"old"
+    assert temporary_files(disk) == []
+    assert handles() == before
+
+
+def test_failing_rename_leaves_no_temporary_file(disk: Disk) -> None:
+    """When the final name cannot be had, nothing is left in the folder for temporary files."""
+    (disk.root / FILE).mkdir(parents=True)
+    with pytest.raises(OSError, match=r"output_1\.png"):
+        disk.write_atomic(FILE, [b"bytes"])
+    assert temporary_files(disk) == []
+
+
+def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that takes a few bytes at a time still gets all of them, in order."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    with (tmp_path / "file").open("wb") as file:
+        write_all(file.fileno(), b"0123456789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+@needs_fsync
+def test_write_atomic_flushes_in_order(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New folders are flushed from the top; then bytes, rename, and the folder that got the name."""
+    events = record_disk_events(monkeypatch)
+    disk.write_atomic(FILE, [b"bytes"])
+    assert events == [
+        "mkdir ws_a", "fsync out",
+        "mkdir prj_b", "fsync ws_a",
+        "mkdir run_c", "fsync prj_b",
+        "fsync 5 bytes", "replace output_1.png", "fsync run_c",
+    ]  # fmt: skip
+    events.clear()
+    disk.write_atomic(FILE, [b"bytes!"])
+    assert events == ["fsync 6 bytes", "replace output_1.png", "fsync run_c"]
+
+
+@needs_fsync
+def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gives up durability still gets whole files by rename."""
+    disk = Disk(tmp_path / "out", fsync=False)
+    disk.prepare()
+    events = record_disk_events(monkeypatch)
+    disk.write_atomic(layout.MANIFEST, [b"{}"])
+    disk.close()
+    assert events == ["replace manifest.json"]
+
+
+def test_drive_caches_are_flushed_where_fsync_does_not(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On macOS, where fsync leaves bytes in the drive's cache, the stronger call is made."""
+    asked: list[tuple[int, int]] = []
+
+    class Fcntl:
+        F_FULLFSYNC = 51
+
+        @staticmethod
+        def fcntl(descriptor: int, what: int) -> None:
+            asked.append((descriptor, what))
+
+    monkeypatch.setattr(durable, "_fcntl", Fcntl)
+    with (tmp_path / "file").open("wb") as file:
+        disk.flusher.file(file.fileno())
+        assert asked == [(file.fileno(), 51)]
+
+
+# --- reading and removing ----------------------------------------------------------------------------
+
+
+def test_read(disk: Disk) -> None:
+    """A file's bytes come back, and a file or folder that is not there is None."""
+    disk.write_atomic(FILE, [b"bytes"])
+    assert disk.read(FILE) == b"bytes"
+    assert disk.read(RUN / "output_2.png") is None
+    assert disk.read(PurePosixPath("ws_z/prj_z/run_z/run.json")) is None
+
+
+def test_digest_of_a_missing_file(disk: Disk) -> None:
+    """Hashing a file that is not there is an error."""
+    with pytest.raises(FileNotFoundError):
+        disk.digest(FILE)
+
+
+def test_sizes(disk: Disk, tmp_path: Path) -> None:
+    """Each folder gives its regular files; links and folders are left out, and a missing folder is empty."""
+    disk.write_atomic(FILE, [b"12345"])
+    disk.write_atomic(RUN / "run.json", [b"{}"])
+    (disk.root / RUN / "folder.png").mkdir()
+    if os.name != "nt":
+        (tmp_path / "elsewhere.png").write_bytes(b"1")
+        (disk.root / RUN / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    missing = PurePosixPath("ws_z/prj_z/run_z")
+    new = Disk(disk.root)
+    assert new.sizes([RUN, missing, RUN.parent]) == [{"output_1.png": 5, "run.json": 2}, {}, {}]
+    assert disk.sizes([]) == []
+    new.close()
+
+
+def test_remove(disk: Disk) -> None:
+    """Removing is done once, and a file that is not there is no error."""
+    disk.write_atomic(layout.JOURNAL, [b"x"])
+    disk.remove(layout.JOURNAL)
+    disk.remove(layout.JOURNAL)
+    assert disk.read(layout.JOURNAL) is None
+
+
+def test_clean_keeps_what_can_be_resumed(disk: Disk) -> None:
+    """Temporary files, partials without a checkpoint and checkpoints without a partial go; pairs stay."""
+    partials = disk.root / layout.PARTIALS
+    for name in ("pair.part", "pair.json", "alone.part", "orphan.json", "pair.new", "torn.new"):
+        (partials / name).write_bytes(b"x")
+    (disk.root / layout.TEMPORARY / "123-0").write_bytes(b"x")
+    disk.write_atomic(FILE, [b"x"])
+    disk.clean()
+    assert sorted(path.name for path in partials.iterdir()) == ["pair.json", "pair.part"]
+    assert temporary_files(disk) == []
+    assert disk.read(FILE) == b"x"
+
+
+# --- appending ---------------------------------------------------------------------------------------
+
+
+def test_append(disk: Disk) -> None:
+    """Appends go after one another, and a later opening keeps exactly the bytes it asks for."""
+    first = disk.open_append(layout.JOURNAL, keep_bytes=0)
+    first.append(b"one\n")
+    first.append(b"two\n")
+    first.close()
+    assert disk.read(layout.JOURNAL) == b"one\ntwo\n"
+
+    second = disk.open_append(layout.JOURNAL, keep_bytes=4)
+    second.append(b"three\n")
+    second.close()
+    assert disk.read(layout.JOURNAL) == b"one\nthree\n"
+
+
+@needs_fsync
+def test_append_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cut and the file's name are flushed on opening, and every append before it returns."""
+    events = record_disk_events(monkeypatch)
+    file = disk.open_append(layout.JOURNAL, keep_bytes=0)
+    assert events == ["fsync 0 bytes", "fsync .floradl"]
+    file.append(b"entry")
+    assert events[2:] == ["fsync 5 bytes"]
+    file.close()
+
+
+def test_failed_open_append_leaves_no_handle(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that cannot be cut is an error that leaves nothing open."""
+    before = handles()
+    fail_with(monkeypatch, "ftruncate", errno.EIO)
+    with pytest.raises(OSError, match="error"):
+        disk.open_append(layout.JOURNAL, keep_bytes=0)
+    assert handles() == before
+
+
+# --- links, and other things where files or folders should be ------------------------------------------
+
+
+@needs_links
+@pytest.mark.parametrize("level", range(1, 4))
+def test_linked_folder_is_neither_read_nor_written(disk: Disk, tmp_path: Path, level: int) -> None:
+    """With a link in place of a workspace, project or run folder, nothing goes out or comes in through it."""
+    outside = tmp_path / "outside"
+    below = outside.joinpath(*RUN.parts[level:])
+    below.mkdir(parents=True)
+    (below / FILE.name).write_bytes(b"mine")
+    link = disk.root.joinpath(*RUN.parts[:level])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    for use in (
+        lambda: disk.write_atomic(FILE, [b"bytes"]),
+        lambda: disk.ensure_dir(RUN),
+        lambda: disk.open_append(FILE, keep_bytes=0),
+        lambda: disk.remove(FILE),
+        lambda: disk.read(FILE),
+        lambda: disk.digest(FILE),
+        lambda: disk.sizes([RUN]),
+    ):
+        with pytest.raises(OSError, match="symbolic link"):
+            use()
+    assert [path.name for path in outside.rglob("*") if path.is_file()] == [FILE.name]
+    assert (below / FILE.name).read_bytes() == b"mine"
+    assert temporary_files(disk) == []
+
+
+@needs_links
+@pytest.mark.parametrize("name", [layout.PRIVATE, layout.PARTIALS, layout.TEMPORARY])
+def test_linked_private_folder_is_refused(tmp_path: Path, name: PurePosixPath) -> None:
+    """floradl's own folders are not used when they are links."""
+    (tmp_path / "outside").mkdir()
+    link = tmp_path / "out" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "outside")
+    disk = Disk(tmp_path / "out")
+    with pytest.raises(OSError, match="symbolic link"):
+        disk.prepare()
+    assert list((tmp_path / "outside").iterdir()) == []
+    disk.close()
+
+
+@needs_links
+def test_linked_file_is_neither_read_nor_written(disk: Disk, tmp_path: Path) -> None:
+    """A link in place of a file is not read or appended to; a new whole file takes its place."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    disk.ensure_dir(RUN)
+    (disk.root / FILE).symlink_to(target)
+    with pytest.raises(OSError, match="symbolic link"):
+        disk.read(FILE)
+    with pytest.raises(OSError, match="symbolic link"):
+        disk.digest(FILE)
+    with pytest.raises(OSError, match="symbolic link"):
+        disk.open_append(FILE, keep_bytes=0)
+    disk.write_atomic(FILE, [b"bytes"])
+    assert target.read_bytes() == b"mine"
+    assert not (disk.root / FILE).is_symlink()
+    assert disk.read(FILE) == b"bytes"
+
+
+@needs_links
+def test_clean_removes_links_and_not_what_they_lead_to(disk: Disk, tmp_path: Path) -> None:
+    """A link among the temporary files is removed itself."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    (disk.root / layout.TEMPORARY / "1-0").symlink_to(target)
+    disk.clean()
+    assert temporary_files(disk) == []
+    assert target.read_bytes() == b"mine"
+
+
+@needs_links
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket"])
+def test_what_is_no_file_is_not_read(disk: Disk, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, pipe or socket under a file's name is an error at once, not something to wait for."""
+    folder = disk.ensure_dir(RUN)
+    path = folder / FILE.name
+    before = handles()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        monkeypatch.chdir(folder)  # a socket's name must be short
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    refusals: list[OSError] = []
+
+    def read() -> None:
+        try:
+            disk.read(FILE)
+        except OSError as exc:
+            refusals.append(exc)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(10)
+    assert [refusal.filename for refusal in refusals] == [str(path)]
+    assert handles() == before
+
+
+def test_file_in_place_of_a_folder(disk: Disk) -> None:
+    """A file where a folder should be is an error that says so, for writing and for looking."""
+    (disk.root / "ws_a").write_bytes(b"mine")
+    with pytest.raises(NotADirectoryError, match="a file stands where a folder"):
+        disk.ensure_dir(RUN)
+    with pytest.raises(NotADirectoryError, match="a file stands where a folder"):
+        disk.sizes([RUN])
+    assert (disk.root / "ws_a").read_bytes() == b"mine"
+
+
+def test_real_folder_passes(tmp_path: Path) -> None:
+    """A folder that is one is accepted."""
+    require_real_dir(tmp_path)
+
+
+def test_ensure_dir_accepts_what_is_there(disk: Disk) -> None:
+    """Folders of an earlier process are used, and asking twice is cheap and the same."""
+    (disk.root / RUN).mkdir(parents=True)
+    assert disk.ensure_dir(RUN) == disk.ensure_dir(RUN) == disk.root / RUN
+
+
+def test_threads_making_one_folder(tmp_path: Path) -> None:
+    """Threads that need the same new folder at the same moment all get it."""
+    for attempt in range(20):
+        disk = Disk(tmp_path / str(attempt), fsync=False)
+        disk.prepare()
+        together = threading.Barrier(4)
+
+        def make(disk: Disk = disk, together: threading.Barrier = together) -> None:
+            together.wait()
+            disk.ensure_dir(RUN)
+
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (disk.root / RUN).is_dir()
+        disk.close()
+
+
+# --- errors of the disk ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "Make room"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "who owns DEST"),
+        (errno.EIO, "check it before you trust it"),
+        (errno.ENOTDIR, "must be a folder"),
+        (errno.ENAMETOOLONG, ""),
+    ],
+)
+@pytest.mark.parametrize("function", ["write", "fsync", "open", "replace"])
+async def test_disk_error_is_fatal_and_says_what_to_do(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, function: str, number: int, hint: str
+) -> None:
+    """Whatever step fails, the error is a DestinationError with reason and hint, and no file is left."""
+    disk.ensure_dir(RUN)
+    before = handles()
+    fail_with(monkeypatch, function, number)
+    with pytest.raises(DestinationError, match=os.strerror(number)) as caught:
+        await disk.call(disk.write_atomic, FILE, [b"bytes"])
+    assert hint in caught.value.hint
+    assert bool(caught.value.hint) == bool(hint)
+    assert caught.value.exit_code == Exit.FAILED
+    assert isinstance(caught.value.__cause__, OSError)
+    monkeypatch.undo()
+    assert disk.read(FILE) is None
+    assert temporary_files(disk) == []
+    assert handles() == before
+
+
+async def test_error_names_the_file(disk: Disk) -> None:
+    """A disk error names the file it is about."""
+    disk.ensure_dir(RUN)
+    with pytest.raises(DestinationError, match=r"output_1\.png"):
+        await disk.call(disk.digest, FILE)
+
+
+async def test_error_without_words(disk: Disk) -> None:
+    """An OSError that says nothing still becomes an error that says something."""
+
+    def work() -> None:
+        raise TimeoutError
+
+    with pytest.raises(DestinationError, match="TimeoutError") as caught:
+        await disk.call(work)
+    assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize("there", ["out", "."])
+async def test_dest_that_is_a_file(tmp_path: Path, there: str) -> None:
+    """A DEST that is a file, or lies below one, is refused with a hint and left alone."""
+    (tmp_path / "out").write_bytes(b"mine")
+    disk = Disk(tmp_path / "out" if there == "out" else tmp_path / "out" / "below")
+    with pytest.raises(DestinationError):
+        await disk.call(disk.prepare)
+    assert (tmp_path / "out").read_bytes() == b"mine"
+    disk.close()
+
+
+# --- threads -----------------------------------------------------------------------------------------
+
+
+async def test_call_runs_off_the_event_loop(disk: Disk) -> None:
+    """Work runs in a thread of its own, gets its arguments, and its value comes back."""
+
+    def work(first: int, *, second: int) -> tuple[int, str]:
+        return first + second, threading.current_thread().name
+
+    value, thread = await disk.call(work, 1, second=2)
+    assert value == 3
+    assert thread.startswith("floradl-disk")
+
+
+async def test_other_errors_come_out_as_they_are(disk: Disk) -> None:
+    """An error that is not the disk's is not called one."""
+
+    def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await disk.call(work)
+
+
+@pytest.mark.parametrize("cancels", [1, 3])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelled_caller_waits_for_its_work(disk: Disk, cancels: int, fails: bool) -> None:
+    """However often a caller is cancelled, it goes on only when no thread works for it any more."""
+    started, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        may_end.wait(10)
+        ended.set()
+        if fails:
+            raise OSError(errno.EIO, "broken")
+
+    task = asyncio.create_task(disk.call(work))
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(cancels):
+        task.cancel()
+        await settle()
+        assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_cancelled_before_its_turn(tmp_path: Path) -> None:
+    """Work that waits behind other work is finished too, so a cancelled caller knows what was done."""
+    disk = Disk(tmp_path, threads=1)
+    may_end = threading.Event()
+    done: list[int] = []
+    first = asyncio.create_task(disk.call(may_end.wait, 10))
+    second = asyncio.create_task(disk.call(done.append, 1))
+    await settle()
+    second.cancel()
+    may_end.set()
+    await first
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert done == [1]
+    disk.close()
+
+
+def test_loop_that_ends_cancels_everything(tmp_path: Path) -> None:
+    """When the loop ends, and cancels every task there is, the caller ends as cancelled and nothing else."""
+    disk, may_end = Disk(tmp_path), threading.Event()
+
+    async def main() -> asyncio.Task[bool]:
+        task = asyncio.create_task(disk.call(may_end.wait, 10))
+        await settle()
+        return task
+
+    assert asyncio.run(main()).cancelled()
+    may_end.set()
+    disk.close()
+
+
+async def settle() -> None:
+    """Let the event loop do everything that it can do by now."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, function: str, number: int) -> None:
+    """Let one function of the operating system fail."""
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    if function == "replace":
+        monkeypatch.setattr(Path, "replace", failing)
+    else:
+        monkeypatch.setattr(os, function, failing)
+
+
+def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every new folder, flush and rename from now on; a flush with the folder or the size it covers."""
+    events: list[str] = []
+    fsync, replace, mkdir = os.fsync, Path.replace, Path.mkdir
+
+    def noted_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            events.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        else:
+            events.append(f"fsync {status.st_size} bytes")
+        fsync(descriptor)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        events.append(f"replace {target.name}")
+        return replace(path, target)
+
+    def noted_mkdir(path: Path) -> None:
+        events.append(f"mkdir {path.name}")
+        mkdir(path)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(Path, "mkdir", noted_mkdir)
+    return events
+
+
+def test_flusher_off_touches_nothing(tmp_path: Path) -> None:
+    """Without durability not even a missing folder is noticed."""
+    Flusher(is_on=False).folder(tmp_path / "missing")

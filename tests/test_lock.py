@@ -1,0 +1,237 @@
+"""One writer per archive, between real processes, whatever becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from floradl import layout
+from floradl.errors import DestinationError, Exit, LockedError
+from floradl.files import Disk
+from floradl.lock import ArchiveLock
+from tests.support import FakeTime
+
+pytestmark = pytest.mark.anyio
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from floradl.clock import Clock
+from floradl.files import Disk
+from floradl.lock import ArchiveLock
+
+async def main():
+    disk = Disk(Path(sys.argv[1]))
+    disk.prepare()
+    async with ArchiveLock(disk, Clock(now=lambda: 1_795_500_000.0)):
+        print("held", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+    disk.close()
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def other_process(dest: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another floradl that holds the lock of `dest` until it is told to end, or killed."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(dest)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+@asynccontextmanager
+async def lock(disk: Disk, time: FakeTime, *, timeout_s: float = 0.0) -> AsyncIterator[None]:
+    """The lock, held by this process."""
+    async with ArchiveLock(disk, time.clock, timeout_s=timeout_s):
+        yield
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A prepared archive."""
+    disk = Disk(tmp_path / "out", fsync=False, threads=2)
+    disk.prepare()
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    """A clock that moves only when somebody sleeps."""
+    return FakeTime()
+
+
+async def test_holder_is_named(disk: Disk, time: FakeTime) -> None:
+    """Whoever holds the lock leaves process, host and start for others to read."""
+    async with lock(disk, time):
+        held = json.loads((disk.root / layout.HOLDER).read_bytes())
+    assert held == {"pid": os.getpid(), "host": socket.gethostname(), "started_at": "2026-11-24T06:00:00Z"}
+
+
+async def test_lock_can_be_taken_again(disk: Disk, time: FakeTime) -> None:
+    """A lock that was given back is free, also after an error."""
+    with pytest.raises(ZeroDivisionError):
+        async with lock(disk, time):
+            raise ZeroDivisionError
+    async with lock(disk, time):
+        pass
+
+
+async def test_second_holder_is_told_who_is_first(disk: Disk, time: FakeTime) -> None:
+    """While another process works on the archive, this one gets an error that names it, with exit code 5."""
+    with other_process(disk.root) as holder:
+        with pytest.raises(LockedError) as caught:
+            async with lock(disk, time):
+                pytest.fail("two at once")
+        named = f"(process {holder.pid} on {socket.gethostname()}, since 2026-11-24T06:00:00Z)"
+        assert named in caught.value.message
+        assert caught.value.exit_code == Exit.LOCKED
+        assert "--lock-timeout" in caught.value.hint
+        assert time.slept == []
+        assert json.loads((disk.root / layout.HOLDER).read_bytes())["pid"] == holder.pid
+
+
+@pytest.mark.parametrize("holder_json", [b"", b"{", b'{"pid": "x"}', b'{"host": "\xff"}', None])
+async def test_holder_that_cannot_be_read(disk: Disk, time: FakeTime, holder_json: bytes | None) -> None:
+    """A holder's file that is torn or missing costs the names in the message and nothing else."""
+    with other_process(disk.root):
+        (disk.root / layout.HOLDER).unlink()
+        if holder_json is not None:
+            (disk.root / layout.HOLDER).write_bytes(holder_json)
+        with pytest.raises(LockedError, match=r"another floradl is working on this archive$"):
+            async with lock(disk, time):
+                pytest.fail("two at once")
+
+
+async def test_killed_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
+    """The lock of a process that was killed is free at once."""
+    with other_process(disk.root) as holder:
+        holder.kill()
+        holder.wait()
+        async with lock(disk, time):
+            assert json.loads((disk.root / layout.HOLDER).read_bytes())["pid"] == os.getpid()
+
+
+async def test_ended_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
+    """The lock of a process that ended well is free too."""
+    with other_process(disk.root) as holder:
+        holder.communicate("\n", timeout=20)
+        assert holder.returncode == 0
+        async with lock(disk, time):
+            pass
+
+
+async def test_timeout_waits_for_the_other_to_end(disk: Disk, time: FakeTime) -> None:
+    """With a timeout the lock is had as soon as the other process is gone."""
+    with other_process(disk.root) as holder:
+
+        async def sleep(seconds: float) -> None:
+            time.slept.append(seconds)
+            time.now_s += seconds
+            if len(time.slept) == 3:
+                holder.kill()
+                holder.wait()
+
+        waiting = replace(time.clock, sleep=sleep)
+        begun = time.now_s
+        async with ArchiveLock(disk, waiting, timeout_s=3600):
+            assert len(time.slept) == 3
+            assert time.now_s < begun + 60
+
+
+async def test_timeout_ends(disk: Disk, time: FakeTime) -> None:
+    """A wait that is over is an error, neither early nor late."""
+    begun = time.now_s
+    with other_process(disk.root), pytest.raises(LockedError):
+        async with lock(disk, time, timeout_s=30):
+            pytest.fail("two at once")
+    assert time.now_s - begun == pytest.approx(30)
+
+
+async def test_cancelled_while_waiting(disk: Disk, time: FakeTime) -> None:
+    """Whoever waits for the lock can be interrupted at once, and does not hold it afterwards."""
+    asleep = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        asleep.set()
+        await asyncio.Event().wait()
+
+    waiting = ArchiveLock(disk, replace(time.clock, sleep=sleep), timeout_s=3600)
+    with other_process(disk.root) as holder:
+        task = asyncio.create_task(waiting.__aenter__())
+        await asyncio.wait_for(asleep.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+        holder.kill()
+        holder.wait()
+    async with lock(disk, time):
+        pass
+
+
+async def test_cancelled_while_taking_it(disk: Disk, time: FakeTime) -> None:
+    """A lock that was taken for a caller who is gone is given back."""
+    task = asyncio.create_task(ArchiveLock(disk, time.clock).__aenter__())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with other_process(disk.root):
+        pass
+
+
+async def test_full_disk_gives_the_lock_back(
+    disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the holder's file cannot be written, that is a disk error, and nobody is locked out."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write_atomic", full)
+        with pytest.raises(DestinationError, match="No space left") as caught:
+            async with lock(disk, time):
+                pytest.fail("a lock without a holder")
+        assert not isinstance(caught.value, LockedError)
+    with other_process(disk.root):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+async def test_linked_lock_is_refused(disk: Disk, time: FakeTime, tmp_path: Path) -> None:
+    """A link planted in the lock's place is a disk error, and what it leads to stays as it was."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    (disk.root / layout.LOCK).symlink_to(target)
+    with pytest.raises(DestinationError):
+        async with lock(disk, time):
+            pytest.fail("a lock on another file")
+    assert target.read_bytes() == b"mine"
+
+
+async def test_lock_that_cannot_be_made(disk: Disk, time: FakeTime) -> None:
+    """A lock file that cannot be opened is a disk error and not a lock held by somebody."""
+    (disk.root / layout.LOCK).mkdir()
+    with pytest.raises(DestinationError) as caught:
+        async with lock(disk, time):
+            pytest.fail("a lock on a folder")
+    assert not isinstance(caught.value, LockedError)

@@ -1,0 +1,659 @@
+"""The archive's memory: what it holds, what survives in it, and every place where it can be cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from floradl import layout
+from floradl.clock import Clock
+from floradl.durable import Flusher
+from floradl.entries import (
+    ErrorEntry,
+    JournalHeader,
+    Op,
+    OutputEntry,
+    OutputOp,
+    RunEntry,
+    RunFacts,
+    RunOp,
+    ScanEntry,
+    ScanOp,
+    ScopeEntry,
+    State,
+    VanishedOp,
+)
+from floradl.errors import DestinationError, Exit, ManifestError
+from floradl.files import Disk
+from floradl.journal import encode_lines
+from floradl.manifest import Manifest, Store, load_manifest
+from floradl.model import EVERYTHING, Scope
+
+from .test_journal import OPS
+
+CLOCK = Clock(now=lambda: 1_795_487_412.0)
+BASE_URL = "https://app.flora.ai/api/v1"
+SUM = "ab" * 32
+ARCHIVED = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png", 7, SUM, "image/png", "https://h/1", "now")
+FAILED = OutputEntry("imageUrl", State.FAILED, attempts=6, error=ErrorEntry("http_404", "gone", "now"))
+
+
+def facts(run_id: str = "run_1", cost: float | None = None) -> RunFacts:
+    """The facts of a run of ws_a/prj_b."""
+    return RunFacts("ws_a", "prj_b", f"ws_a/prj_b/{run_id}", "t2i", 1000, 2000, cost, "00")
+
+
+def recorded(run_id: str = "run_1", *, key: str = "output_1", entry: OutputEntry = ARCHIVED) -> list[Op]:
+    """The changes that record a run with one output."""
+    return [RunOp(run_id, facts(run_id)), OutputOp(run_id, key, entry)]
+
+
+def scan_op(sealed_before: int | None = 5, project_id: str | None = "prj_b", record: bytes = b"{}") -> ScanOp:
+    """The change that a clean scan makes."""
+    scope = ScopeEntry("generations", None, project_id)
+    return ScanOp(ScanEntry(scope, sealed_before, {"run_9": msgspec.Raw(record)}, "x", "y"))
+
+
+def fed(*ops: Op) -> Manifest:
+    """A new manifest after these changes."""
+    manifest = Manifest("9f0c", "2026-11-23T02:30:00Z")
+    for op in ops:
+        manifest.apply(op)
+    return manifest
+
+
+def encoded(manifest: Manifest) -> bytes:
+    """`manifest.json`."""
+    return b"".join(manifest.encode(updated_at="then", base_url=BASE_URL))
+
+
+def told(manifest: Manifest) -> Any:
+    """`manifest.json`, as any program would read it."""
+    return json.loads(encoded(manifest))
+
+
+def checksums(manifest: Manifest) -> str:
+    """`SHA256SUMS`."""
+    return b"".join(manifest.encode_checksums()).decode()
+
+
+def changed(data: bytes) -> Manifest:
+    """A manifest that somebody else wrote, after run_1 got an output."""
+    manifest = Manifest.parse(data)
+    manifest.apply(OutputOp("run_1", "output_1", ARCHIVED))
+    return manifest
+
+
+def snapshot(**more: Any) -> bytes:
+    """A `manifest.json` that somebody else wrote."""
+    head = {"format": "floradl-manifest", "version": 1, "archive_id": "9f0c", "created_at": "then"}
+    return json.dumps(head | more, indent=2).encode()
+
+
+# ---------------------------------------------------------------------------------------------- in memory
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(OPS, max_size=12))
+def test_twice_is_once(ops: list[Op]) -> None:
+    """A change made twice in a row, and a journal replayed over what it was folded into, change nothing."""
+    once = told(fed(*ops))
+    assert told(fed(*(op for op in ops for _ in range(2)))) == once
+    folded = Manifest.parse(encoded(fed(*ops)))
+    for op in ops:
+        folded.apply(op)
+    assert told(folded) == once
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(OPS, max_size=12), st.integers(0, 12))
+def test_a_fold_in_between_changes_nothing(ops: list[Op], cut: int) -> None:
+    """Written and read at any moment, the manifest goes on as if nothing had happened."""
+    folded = Manifest.parse(encoded(fed(*ops[:cut])))
+    assert told(folded) == told(fed(*ops[:cut]))
+    for op in ops[cut:]:
+        folded.apply(op)
+    assert told(folded) == told(fed(*ops))
+
+
+def test_the_documented_example() -> None:
+    """The snapshot has the fields that the documentation shows, and absent ones are not written."""
+    manifest = fed(*recorded(), OutputOp("run_1", "output_2", FAILED), scan_op(record=b'{"a": 1.0}'))
+    assert told(manifest) == {
+        "format": "floradl-manifest",
+        "version": 1,
+        "archive_id": "9f0c",
+        "created_at": "2026-11-23T02:30:00Z",
+        "updated_at": "then",
+        "generator": told(manifest)["generator"],
+        "base_url": BASE_URL,
+        "scans": [
+            {
+                "scope": {"source": "generations", "workspace_id": None, "project_id": "prj_b"},
+                "sealed_before": 5,
+                "open_runs": {"run_9": {"a": 1.0}},
+                "last_scan_at": "x",
+                "last_full_scan_at": "y",
+            }
+        ],
+        "runs": {
+            "run_1": {
+                "workspace_id": "ws_a",
+                "project_id": "prj_b",
+                "path": "ws_a/prj_b/run_1",
+                "model_id": "t2i",
+                "created_at": 1000,
+                "completed_at": 2000,
+                "charged_cost": None,
+                "record_sha256": "00",
+                "outputs": {
+                    "output_1": {
+                        "type": "imageUrl",
+                        "state": "archived",
+                        "file": "output_1.png",
+                        "size_bytes": 7,
+                        "sha256": SUM,
+                        "content_type": "image/png",
+                        "url": "https://h/1",
+                        "archived_at": "now",
+                    },
+                    "output_2": {
+                        "type": "imageUrl",
+                        "state": "failed",
+                        "attempts": 6,
+                        "error": {"code": "http_404", "message": "gone", "at": "now"},
+                    },
+                },
+            }
+        },
+    }
+    assert told(manifest)["generator"].startswith("floradl ")
+    assert b'"a": 1.0' in encoded(manifest)
+
+
+def test_a_new_archive_is_a_valid_file() -> None:
+    """A manifest without runs and scans is whole JSON too, and has what it was made with."""
+    manifest = fed()
+    assert (manifest.archive_id, manifest.created_at, len(manifest)) == ("9f0c", "2026-11-23T02:30:00Z", 0)
+    assert told(manifest)["runs"] == {}
+    assert told(manifest)["scans"] == []
+    assert checksums(manifest) == ""
+
+
+def test_entries_are_found() -> None:
+    """A run is there with its outputs, or it is not there; before and after it was written."""
+    manifest = fed(*recorded())
+    for state in (manifest, Manifest.parse(encoded(manifest))):
+        assert "run_1" in state
+        assert "run_2" not in state
+        assert state.run("run_2") is None
+        entry = state.run("run_1")
+        assert isinstance(entry, RunEntry)
+        assert entry.outputs == {"output_1": ARCHIVED}
+        assert entry.vanished_at is None
+        assert [run_id for run_id, _ in state.iter_runs()] == ["run_1"]
+
+
+def test_a_run_vanishes_and_returns() -> None:
+    """A run that the API lists no more stays with its outputs; when it is listed again, nothing shows."""
+    manifest = fed(*recorded(), VanishedOp("run_1", "today"))
+    entry = manifest.run("run_1")
+    assert entry is not None
+    assert (entry.vanished_at, entry.outputs) == ("today", {"output_1": ARCHIVED})
+    manifest.apply(VanishedOp("run_1", None))
+    assert told(manifest) == told(fed(*recorded()))
+
+
+def test_new_facts_leave_the_outputs_alone() -> None:
+    """A cost that comes late is taken over, and what is archived stays."""
+    manifest = fed(*recorded(), RunOp("run_1", facts(cost=0.5)))
+    entry = manifest.run("run_1")
+    assert entry is not None
+    assert (entry.charged_cost, entry.outputs) == (0.5, {"output_1": ARCHIVED})
+
+
+def test_a_failure_leaves_no_trace_once_it_is_cured() -> None:
+    """An output that is archived at last has neither attempts nor error, and the other way round no hash."""
+    cured, lost = fed(*recorded(entry=FAILED), *recorded()), fed(*recorded(), *recorded(entry=FAILED))
+    assert told(cured) == told(fed(*recorded()))
+    assert told(lost) == told(fed(*recorded(entry=FAILED)))
+
+
+def test_each_scope_has_a_seal_of_its_own() -> None:
+    """A scan replaces what is known of its own scope and of no other."""
+    manifest = fed(scan_op(5), scan_op(6, None), scan_op(7))
+    for state in (manifest, Manifest.parse(encoded(manifest))):
+        seals = [state.scan(scope) for scope in (Scope(project_id="prj_b"), EVERYTHING, Scope("ws_a"))]
+        assert [seal and seal.sealed_before for seal in seals] == [7, 6, None]
+        assert len(told(state)["scans"]) == 2
+
+
+def test_more_runs_than_are_kept_at_hand() -> None:
+    """Thousands of runs, changed again long after they were put away, all have their last facts."""
+    ids = [f"run_{n}" for n in range(1500)]
+    ops: list[Op] = [op for run_id in ids for op in recorded(run_id)]
+    ops += [RunOp(run_id, facts(run_id, cost=0.25)) for run_id in ids[::3]]
+    ops += [OutputOp(run_id, "output_2", FAILED) for run_id in reversed(ids[::2])]
+    manifest = fed(*ops)
+    assert len(manifest) == 1500
+    assert [run_id for run_id, _ in manifest.iter_runs()] == ids
+    for n, (_, entry) in enumerate(manifest.iter_runs()):
+        assert entry.charged_cost == (0.25 if n % 3 == 0 else None)
+        assert list(entry.outputs) == (["output_1", "output_2"] if n % 2 == 0 else ["output_1"])
+    assert list(told(manifest)["runs"]) == ids
+    assert checksums(manifest).count("\n") == 1500
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2, 2000, 2001, 4001])
+def test_a_line_a_run(runs: int) -> None:
+    """The snapshot has each run on a line of its own, so that two of them can be compared."""
+    manifest = fed(*(op for n in range(runs) for op in recorded(f"run_{n}")))
+    lines = encoded(manifest).decode().splitlines()
+    assert [line.split('"')[1] for line in lines if line.startswith('"run_')] == [
+        f"run_{n}" for n in range(runs)
+    ]
+    assert len(told(manifest)["runs"]) == runs
+    sums = checksums(manifest).splitlines()
+    assert sums == [f"{SUM}  ws_a/prj_b/run_{n}/output_1.png" for n in range(runs)]
+
+
+def test_checksums_are_of_archived_files_only() -> None:
+    """`SHA256SUMS` has what is on disk: neither failed outputs nor entries without a file or hash."""
+    entries = [
+        ARCHIVED,
+        FAILED,
+        OutputEntry("text", State.ARCHIVED),
+        OutputEntry("text", State.ARCHIVED, "a.txt"),
+    ]
+    manifest = fed(*(op for n, entry in enumerate(entries) for op in recorded(f"run_{n}", entry=entry)))
+    assert checksums(manifest) == f"{SUM}  ws_a/prj_b/run_0/output_1.png\n"
+
+
+def test_unknown_keys_survive() -> None:
+    """Keys that a newer floradl or a person added stay, at every level, through changes and back."""
+    theirs = json.loads(encoded(fed(*recorded(), scan_op())))
+    theirs["note"] = {"by": ["me", 1.5, None]}
+    theirs["scans"][0]["note"] = "scan"
+    theirs["runs"]["run_1"]["note"] = "run"
+    theirs["runs"]["run_1"]["outputs"]["output_1"]["note"] = "output"
+    manifest = Manifest.parse(json.dumps(theirs).encode())
+    for op in (*recorded(entry=FAILED), scan_op(8), VanishedOp("run_1", "today")):
+        manifest.apply(op)
+    for state in (manifest, Manifest.parse(encoded(manifest))):
+        ours = told(state)
+        assert ours["note"] == {"by": ["me", 1.5, None]}
+        assert ours["scans"][0]["note"] == "scan"
+        assert ours["scans"][0]["sealed_before"] == 8
+        assert ours["runs"]["run_1"]["note"] == "run"
+        assert ours["runs"]["run_1"]["vanished_at"] == "today"
+        assert ours["runs"]["run_1"]["outputs"]["output_1"]["note"] == "output"
+        assert ours["runs"]["run_1"]["outputs"]["output_1"]["state"] == "failed"
+        assert "sha256" not in ours["runs"]["run_1"]["outputs"]["output_1"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{", b"null", b"[]", b"\xff", b"<html>", b"{}", b'{"format": "floradl-manifest"}',
+        b"[" * 100_000, b'{"a": ' * 100_000, snapshot(format="other"), snapshot(version="1"),
+        snapshot(version=None), snapshot(runs=[]), snapshot(runs=None), snapshot(scans={}),
+        snapshot(scans=[[]]), snapshot(scans=[{}]), snapshot(scans=[{"scope": None}]),
+        snapshot(scans=[{"scope": {"source": 1, "workspace_id": None, "project_id": None}}]),
+        snapshot()[:-3], snapshot() + b"x", snapshot().replace(b"9f0c", b"\xff"),
+        b'{"format": "floradl-manifest", "version": 1}',
+    ],
+    ids=lambda data: repr(data[:90]),
+)  # fmt: skip
+def test_what_is_no_manifest(data: bytes) -> None:
+    """A file that cannot be understood is named as such, with what to do, and never taken for empty."""
+    with pytest.raises(ManifestError, match=r"manifest\.json cannot be read") as caught:
+        Manifest.parse(data)
+    assert "hashed and recorded anew" in caught.value.hint
+    assert caught.value.exit_code == Exit.FAILED
+
+
+def test_a_newer_manifest() -> None:
+    """A manifest of a later version is left alone, and the user is told to update."""
+    with pytest.raises(ManifestError, match="version 2") as caught:
+        Manifest.parse(snapshot(version=2))
+    assert "Update floradl" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"5", b"null", b"[]", b'"x"', b'{"outputs": []}', b'{"outputs": {"output_1": 5}}',
+        b'{"path": "\xff"}', b'{"\xff": 1}', b'{"outputs": {"output_1": {"type": "\xff"}}}', b"{" * 100,
+        b'{"outputs": {"output_1": {"type": "t", "state": "eaten"}}}',
+        b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+    ids=lambda entry: repr(entry[:60]),
+)  # fmt: skip
+def test_one_damaged_entry(entry: bytes) -> None:
+    """Damage inside one run is told as such, whether the run is read or changed; it is never a traceback."""
+    data = snapshot(runs={"run_1": "HERE"}).replace(b'"HERE"', entry)
+    with pytest.raises(ManifestError, match=r"manifest\.json cannot be read") as caught:
+        Manifest.parse(data).run("run_1")
+    assert caught.value.hint
+    with pytest.raises(ManifestError, match=r"manifest\.json cannot be read"):
+        changed(data).run("run_1")
+
+
+@pytest.mark.parametrize("scan", [{"sealed_before": "x"}, {"open_runs": []}, {}], ids=repr)
+def test_a_damaged_scan(scan: dict[str, Any]) -> None:
+    """A seal that cannot be understood is told, not taken for no seal."""
+    scope = {"source": "generations", "workspace_id": None, "project_id": None}
+    manifest = Manifest.parse(snapshot(scans=[{"scope": scope} | scan]))
+    with pytest.raises(ManifestError, match="scan's entry"):
+        manifest.scan(EVERYTHING)
+
+
+# ------------------------------------------------------------------------------------------------ on disk
+
+
+@asynccontextmanager
+async def opened(root: Path, *ops: Op) -> AsyncIterator[Store]:
+    """An open store after these changes; leaving it is what a kill leaves: everything but the fold."""
+    disk = Disk(root)
+    store = Store(disk, CLOCK)
+    try:
+        await disk.call(disk.prepare)
+        await store.open()
+        await store.append(ops)
+        yield store
+    finally:
+        await store.close()
+        disk.close()
+
+
+async def archive(root: Path, *ops: Op) -> None:
+    """A whole session with these changes."""
+    async with opened(root, *ops) as store:
+        await store.fold(BASE_URL)
+
+
+def loaded(root: Path) -> Manifest:
+    """The archive's state as a command that only looks sees it."""
+    disk = Disk(root)
+    try:
+        return load_manifest(disk, CLOCK)
+    finally:
+        disk.close()
+
+
+def state_of(manifest: Manifest) -> Any:
+    """What a manifest says of runs and scans."""
+    return {name: told(manifest)[name] for name in ("archive_id", "created_at", "runs", "scans")}
+
+
+def files(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file with its bytes and its inode, which tells a rewritten file from an untouched one."""
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_ino)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def journal_of(root: Path) -> Path:
+    """Where the journal stands."""
+    return root / layout.JOURNAL
+
+
+@pytest.mark.anyio
+async def test_a_session(tmp_path: Path) -> None:
+    """A session leaves a manifest and checksums, and no journal."""
+    await archive(tmp_path, *recorded(), scan_op())
+    assert set(files(tmp_path)) == {"manifest.json", "SHA256SUMS"}
+    stored = json.loads((tmp_path / "manifest.json").read_bytes())
+    assert stored["updated_at"] == "2026-11-24T02:30:12Z"
+    assert stored["created_at"] == "2026-11-24T02:30:12Z"
+    assert stored["base_url"] == BASE_URL
+    assert len(stored["archive_id"]) == 32
+    assert (tmp_path / "SHA256SUMS").read_bytes() == f"{SUM}  ws_a/prj_b/run_1/output_1.png\n".encode()
+
+
+@pytest.mark.anyio
+async def test_the_archive_keeps_its_name(tmp_path: Path) -> None:
+    """Id and date of birth are given once, also when the first session was killed."""
+    async with opened(tmp_path, *recorded()) as store:
+        born = store.manifest.archive_id, store.manifest.created_at
+    await archive(tmp_path, *recorded("run_2"))
+    async with opened(tmp_path) as store:
+        assert (store.manifest.archive_id, store.manifest.created_at) == born
+        assert len(store.manifest) == 2
+
+
+@pytest.mark.anyio
+async def test_a_kill_costs_nothing_that_was_recorded(tmp_path: Path) -> None:
+    """Everything appended is found again after a kill, by those who only look and by the next session."""
+    await archive(tmp_path, *recorded())
+    before = files(tmp_path)
+    async with opened(tmp_path, *recorded("run_2"), scan_op(record=b'{\n"a": "\\n"\n}')) as store:
+        expected = state_of(store.manifest)
+    assert {name: files(tmp_path)[name] for name in before} == before
+    assert state_of(loaded(tmp_path)) == expected
+    async with opened(tmp_path, *recorded("run_3")):
+        pass
+    await archive(tmp_path)
+    assert set(told(loaded(tmp_path))["runs"]) == {"run_1", "run_2", "run_3"}
+    assert told(loaded(tmp_path))["scans"] == expected["scans"]
+    assert (tmp_path / "SHA256SUMS").read_text().count("\n") == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cut", ["header", "first", "second", "last byte"])
+async def test_a_torn_tail_is_cut_off_and_written_on(tmp_path: Path, cut: str) -> None:
+    """A session after a power cut goes on behind the last whole line, and both are replayed later."""
+    async with opened(tmp_path):
+        header_bytes = journal_of(tmp_path).stat().st_size
+    async with opened(tmp_path, *recorded("run_1")):
+        first_bytes = journal_of(tmp_path).stat().st_size
+    async with opened(tmp_path, *recorded("run_2")):
+        pass
+    data = journal_of(tmp_path).read_bytes()
+    at, left = {
+        "header": (header_bytes - 1, set[str]()),
+        "first": (first_bytes - 1, {"run_1"}),
+        "second": (first_bytes + 3, {"run_1"}),
+        "last byte": (len(data) - 1, {"run_1", "run_2"}),
+    }[cut]
+    journal_of(tmp_path).write_bytes(data[:at])
+    async with opened(tmp_path, *recorded("run_3")) as store:
+        assert set(told(store.manifest)["runs"]) == left | {"run_3"}
+    assert set(told(loaded(tmp_path))["runs"]) == left | {"run_3"}
+    await archive(tmp_path)
+    assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == left | {"run_3"}
+
+
+@pytest.mark.anyio
+async def test_looking_changes_nothing(tmp_path: Path) -> None:
+    """A command that only looks leaves the journal as it is, torn tail and all."""
+    async with opened(tmp_path, *recorded()):
+        pass
+    journal_of(tmp_path).write_bytes(journal_of(tmp_path).read_bytes() + b"torn")
+    before = files(tmp_path)
+    assert "run_1" in loaded(tmp_path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.anyio
+async def test_cut_between_snapshot_and_journal(tmp_path: Path) -> None:
+    """A journal that was folded already and not removed changes nothing."""
+    async with opened(tmp_path, *recorded(), VanishedOp("run_1", "today"), scan_op()) as store:
+        journal = journal_of(tmp_path).read_bytes()
+        await store.fold(BASE_URL)
+    expected = state_of(loaded(tmp_path))
+    journal_of(tmp_path).write_bytes(journal)
+    assert state_of(loaded(tmp_path)) == expected
+    await archive(tmp_path)
+    assert state_of(loaded(tmp_path)) == expected
+    assert not journal_of(tmp_path).exists()
+
+
+@pytest.mark.anyio
+async def test_a_fold_that_fails_keeps_the_journal(tmp_path: Path) -> None:
+    """When the snapshot cannot be written, the old one and the whole journal are still there."""
+    await archive(tmp_path, *recorded())
+    async with opened(tmp_path, *recorded("run_2")) as store:
+        (tmp_path / layout.TEMPORARY).rmdir()
+        with pytest.raises(DestinationError):
+            await store.fold(BASE_URL)
+    assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == {"run_1"}
+    assert set(told(loaded(tmp_path))["runs"]) == {"run_1", "run_2"}
+
+
+@pytest.mark.anyio
+async def test_the_journal_of_another_archive(tmp_path: Path) -> None:
+    """A journal that belongs to another manifest is refused and left for its owner."""
+    await archive(tmp_path, *recorded())
+    stranger = encode_lines([JournalHeader(1, "other", "then"), *recorded("run_2")])
+    journal_of(tmp_path).write_bytes(stranger)
+    before = files(tmp_path)
+    with pytest.raises(ManifestError, match="another archive") as caught:
+        async with opened(tmp_path):
+            pass
+    assert ".floradl/journal" in caught.value.hint
+    with pytest.raises(ManifestError, match="another archive"):
+        loaded(tmp_path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff", snapshot(version=2), snapshot(format="other")], ids=repr
+)
+async def test_an_unreadable_manifest_is_left_alone(tmp_path: Path, data: bytes) -> None:
+    """Neither opening nor looking replaces a manifest that cannot be read, and nothing else changes."""
+    (tmp_path / "manifest.json").write_bytes(data)
+    async with opened_dirs(tmp_path):
+        before = files(tmp_path)
+    for attempt in (lambda: archive(tmp_path), lambda: asyncio.to_thread(loaded, tmp_path)):
+        with pytest.raises(ManifestError) as caught:
+            await attempt()
+        assert caught.value.hint
+    assert files(tmp_path) == before
+
+
+@asynccontextmanager
+async def opened_dirs(root: Path) -> AsyncIterator[None]:
+    """DEST with its private folder."""
+    disk = Disk(root)
+    await disk.call(disk.prepare)
+    disk.close()
+    yield
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("was_killed", [False, True])
+async def test_nothing_new_writes_nothing(tmp_path: Path, was_killed: bool) -> None:
+    """A session without a change leaves every byte and file as it was, also after one that was killed."""
+    await archive(tmp_path, *recorded())
+    before = files(tmp_path)
+    if was_killed:
+        async with opened(tmp_path):
+            pass
+    await archive(tmp_path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.anyio
+async def test_folding_again_changes_nothing(tmp_path: Path) -> None:
+    """A second fold of the same session leaves the archive as the first did."""
+    async with opened(tmp_path, *recorded()) as store:
+        await store.fold(BASE_URL)
+        expected = state_of(loaded(tmp_path))
+        await store.fold(BASE_URL)
+    assert state_of(loaded(tmp_path)) == expected
+
+
+@pytest.mark.anyio
+async def test_checksums_are_rewritten_only_for_files(tmp_path: Path) -> None:
+    """A night that only moves a seal leaves `SHA256SUMS` alone."""
+    await archive(tmp_path, *recorded())
+    before = files(tmp_path)
+    await archive(tmp_path, scan_op(), *recorded("run_2", entry=FAILED))
+    assert files(tmp_path)["SHA256SUMS"] == before["SHA256SUMS"]
+    assert files(tmp_path)["manifest.json"] != before["manifest.json"]
+
+
+@pytest.mark.anyio
+async def test_checksums_forget_a_file_that_is_lost(tmp_path: Path) -> None:
+    """An output that was archived and has failed since is in `SHA256SUMS` no more."""
+    await archive(tmp_path, *recorded(), *recorded("run_2"))
+    await archive(tmp_path, *recorded(entry=FAILED))
+    assert (tmp_path / "SHA256SUMS").read_text() == f"{SUM}  ws_a/prj_b/run_2/output_1.png\n"
+
+
+class _HeldFlusher(Flusher):
+    """Flushes when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(is_on=True)
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
+
+    def file(self, descriptor: int) -> None:
+        self.begun.set()
+        assert self.may_end.wait(30)
+        super().file(descriptor)
+
+
+@pytest.mark.anyio
+async def test_cancelled_while_recording(tmp_path: Path) -> None:
+    """A change that became durable while its caller was cancelled is in the snapshot, too."""
+    disk = Disk(tmp_path)
+    disk.flusher = flusher = _HeldFlusher()
+    await disk.call(disk.prepare)
+    store = Store(disk, CLOCK)
+    await store.open()
+    flusher.begun.clear()
+    flusher.may_end.clear()
+    recording = asyncio.create_task(store.append(recorded()))
+    await asyncio.to_thread(flusher.begun.wait)
+    recording.cancel()
+    flusher.may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await recording
+    assert "run_1" in store.manifest
+    await store.fold(BASE_URL)
+    disk.close()
+    assert "run_1" in loaded(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_a_change_that_could_not_be_recorded(tmp_path: Path) -> None:
+    """What the disk refused is not in the manifest, neither now nor later."""
+    async with opened(tmp_path, *recorded()) as store:
+        store._disk.flusher.file = _refuse  # type: ignore[method-assign]
+        with pytest.raises(DestinationError):
+            await store.append(recorded("run_2"))
+        assert "run_2" not in store.manifest
+
+
+def _refuse(descriptor: int) -> None:
+    raise OSError(28, f"no space left for {descriptor}")
+
+
+@pytest.mark.anyio
+async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
+    """Appending before `open`, after `fold` or after `close` is a mistake that shows at once."""
+    ops: Iterable[Op] = recorded()
+    async with opened(tmp_path) as store:
+        await store.fold(BASE_URL)
+        with pytest.raises(RuntimeError, match="not open"):
+            await store.append(ops)
+    await store.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await Store(Disk(tmp_path), CLOCK).append(ops)

@@ -1,0 +1,308 @@
+"""Partials: what survives a stop, what is trusted after one, and how whole bytes reach their final name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from floradl import partial
+from floradl.durable import HEAD_BYTES, Flusher
+from floradl.partial import MIN_RESUME_BYTES, Partial
+
+ETAG = '"one"'
+DATA = bytes(range(256)) * (MIN_RESUME_BYTES // 256) + b"and a tail"
+
+needs_links = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+needs_fsync = pytest.mark.skipif(sys.platform != "linux", reason="other systems flush by other calls")
+
+Edit = Callable[[bytes], bytes]
+
+
+def open_partial(folder: Path) -> Partial:
+    """The partial of one output, as a new process finds it."""
+    return Partial(folder / "one.part", Flusher(is_on=True))
+
+
+def loaded(folder: Path) -> Partial:
+    """The same, after looking at what an earlier process left."""
+    fresh = open_partial(folder)
+    fresh.load()
+    return fresh
+
+
+def leave(folder: Path, data: bytes, *, validator: str = ETAG, total_bytes: int | None = None) -> None:
+    """Stop a transfer after these bytes, in an orderly way."""
+    begun = open_partial(folder)
+    begun.expect(validator, total_bytes)
+    begun.append([data])
+    begun.suspend()
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_suspend_and_load(tmp_path: Path) -> None:
+    """A later process finds size, head, validator and total as they were left, and goes on from there."""
+    leave(tmp_path, DATA, total_bytes=len(DATA) + 5)
+    later = loaded(tmp_path)
+    assert (later.size_bytes, later.head) == (len(DATA), DATA[:HEAD_BYTES])
+    assert (later.validator, later.total_bytes) == (ETAG, len(DATA) + 5)
+
+    digest = later.commit([b"re", b"st!"], tmp_path / "final.png", 1_700_000_000_123)
+    whole = DATA + b"rest!"
+    assert (tmp_path / "final.png").read_bytes() == whole
+    assert digest.sha256 == hashlib.sha256(whole).hexdigest()
+    assert (digest.size_bytes, digest.head) == (len(whole), whole[:HEAD_BYTES])
+    assert (tmp_path / "final.png").stat().st_mtime_ns == 1_700_000_000_123_000_000
+
+
+def test_commit_leaves_nothing_behind(tmp_path: Path) -> None:
+    """After a commit there is the final file and neither partial nor checkpoint."""
+    leave(tmp_path, DATA)
+    later = loaded(tmp_path)
+    later.commit([], tmp_path / "final.png", None)
+    assert names(tmp_path) == ["final.png"]
+    later.suspend()
+    assert names(tmp_path) == ["final.png"]
+    assert (later.size_bytes, later.validator, later.total_bytes) == (0, "", None)
+
+
+def test_commit_of_nothing_but_last_chunks(tmp_path: Path) -> None:
+    """A small output that was never written before goes to its final name in one step."""
+    digest = open_partial(tmp_path).commit([b"a", b"", b"b"], tmp_path / "final.txt", None)
+    assert (tmp_path / "final.txt").read_bytes() == b"ab"
+    assert digest.size_bytes == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "validator"),
+    [(DATA[: MIN_RESUME_BYTES - 1], ETAG), (DATA, ""), (b"", ETAG)],
+    ids=["small", "no validator", "empty"],
+)
+def test_what_cannot_be_resumed_is_not_kept(tmp_path: Path, data: bytes, validator: str) -> None:
+    """A small partial, or one without a validator, leaves no file."""
+    leave(tmp_path, data, validator=validator)
+    assert names(tmp_path) == []
+    assert loaded(tmp_path).size_bytes == 0
+
+
+def test_smallest_partial_that_is_kept(tmp_path: Path) -> None:
+    """A partial of exactly the least size worth resuming is kept."""
+    leave(tmp_path, DATA[:MIN_RESUME_BYTES])
+    assert loaded(tmp_path).size_bytes == MIN_RESUME_BYTES
+
+
+def sidecar_with(**changes: object) -> Edit:
+    """A change of some fields of a checkpoint."""
+    return lambda text: json.dumps(json.loads(text) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        pytest.param("one.part", lambda data: b"\x01" + data[1:], id="first byte changed"),
+        pytest.param("one.part", lambda data: data[:-1] + b"\x01", id="last byte changed"),
+        pytest.param("one.part", lambda data: data[:-1], id="one byte lost"),
+        pytest.param("one.part", lambda _: b"", id="cut to nothing"),
+        pytest.param("one.part", lambda data: bytes(len(data)), id="zeroed by a power cut"),
+        pytest.param("one.part", lambda data: data[:4096] + bytes(len(data) - 4096), id="zeroed half-way"),
+        pytest.param("one.json", lambda _: b"", id="checkpoint empty"),
+        pytest.param("one.json", lambda text: text[:-2], id="checkpoint cut"),
+        pytest.param("one.json", lambda text: bytes(len(text)), id="checkpoint zeroed"),
+        pytest.param("one.json", lambda _: b'{"validator": "\xff"}', id="checkpoint not UTF-8"),
+        pytest.param("one.json", lambda _: b'"' + b"\xff" * 9, id="checkpoint of noise"),
+        pytest.param("one.json", lambda _: b"[]", id="checkpoint of another form"),
+        pytest.param("one.json", lambda _: b"[" * 100_000, id="checkpoint of brackets"),
+        pytest.param("one.json", sidecar_with(size_bytes=-1), id="negative size"),
+        pytest.param("one.json", sidecar_with(size_bytes=len(DATA) + 1), id="size beyond the end"),
+        pytest.param("one.json", sidecar_with(size_bytes=len(DATA) - 1), id="another size"),
+        pytest.param("one.json", sidecar_with(sha256="0" * 64), id="another hash"),
+        pytest.param("one.json", sidecar_with(validator='"é"'), id="validator no header can carry"),
+        pytest.param("one.json", sidecar_with(validator=""), id="no validator"),
+    ],
+)
+def test_changed_checkpoint_is_not_trusted(tmp_path: Path, name: str, edit: Edit) -> None:
+    """Where bytes or checkpoint are not as they were left, the transfer starts over, with a whole result."""
+    leave(tmp_path, DATA, total_bytes=len(DATA))
+    (tmp_path / name).write_bytes(edit((tmp_path / name).read_bytes()))
+    later = loaded(tmp_path)
+    assert (later.size_bytes, later.head, later.validator, later.total_bytes) == (0, b"", "", None)
+    later.commit([b"new"], tmp_path / "final.png", None)
+    assert (tmp_path / "final.png").read_bytes() == b"new"
+    assert names(tmp_path) == ["final.png"]
+
+
+def test_bytes_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    """Bytes that a killed process wrote after its last checkpoint do not reach the file."""
+    leave(tmp_path, DATA)
+    with (tmp_path / "one.part").open("ab") as file:
+        file.write(b"never hashed")
+    later = loaded(tmp_path)
+    assert later.size_bytes == len(DATA)
+    later.commit([b"!"], tmp_path / "final.png", None)
+    assert (tmp_path / "final.png").read_bytes() == DATA + b"!"
+
+
+@pytest.mark.parametrize("missing", ["one.part", "one.json"])
+def test_half_a_partial_is_none(tmp_path: Path, missing: str) -> None:
+    """Bytes without a checkpoint, or a checkpoint without bytes, count for nothing."""
+    leave(tmp_path, DATA)
+    (tmp_path / missing).unlink()
+    assert loaded(tmp_path).size_bytes == 0
+
+
+def test_killed_process_costs_what_came_after_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a long transfer runs, checkpoints are written, and a process that dies resumes from the last."""
+    monkeypatch.setattr(partial, "CHECKPOINT_BYTES", 1000)
+    killed = open_partial(tmp_path)
+    killed.expect(ETAG, 5000)
+    for _ in range(5):
+        killed.append([b"x" * 400])
+    killed.close()  # what the kernel does for a dead process
+    later = loaded(tmp_path)
+    assert (later.size_bytes, later.validator, later.total_bytes) == (1200, ETAG, 5000)
+
+    later.append([b"y" * 999])
+    assert loaded(tmp_path).size_bytes == 1200
+    later.append([b"y"])
+    assert loaded(tmp_path).size_bytes == 2200
+    later.close()
+
+
+def test_no_checkpoint_without_a_validator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer that can never be resumed writes no checkpoints."""
+    monkeypatch.setattr(partial, "CHECKPOINT_BYTES", 1000)
+    begun = open_partial(tmp_path)
+    begun.append([b"x" * 5000])
+    assert names(tmp_path) == ["one.part"]
+    begun.discard()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("was_loaded", [False, True])
+def test_restart_begins_at_the_first_byte(tmp_path: Path, was_loaded: bool) -> None:
+    """After a restart the file holds the new bytes and nothing of, or for, the old ones."""
+    if was_loaded:
+        leave(tmp_path, DATA)
+        begun = loaded(tmp_path)
+    else:
+        begun = open_partial(tmp_path)
+        begun.expect(ETAG, None)
+        begun.append([DATA])
+    begun.restart()
+    assert (begun.size_bytes, begun.head, begun.validator) == (0, b"", "")
+    digest = begun.commit([b"other"], tmp_path / "final.png", None)
+    assert (tmp_path / "final.png").read_bytes() == b"other"
+    assert digest.sha256 == hashlib.sha256(b"other").hexdigest()
+    assert names(tmp_path) == ["final.png"]
+
+
+def test_restart_of_nothing(tmp_path: Path) -> None:
+    """A restart before the first byte is no error."""
+    open_partial(tmp_path).restart()
+    assert names(tmp_path) == []
+
+
+@needs_fsync
+def test_commit_flushes_before_and_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are on disk before they have the final name, and the name is before anybody records it."""
+    (tmp_path / "run").mkdir()
+    events = record_disk_events(monkeypatch)
+    begun = open_partial(tmp_path)
+    begun.append([b"some"])
+    begun.commit([b" more"], tmp_path / "run" / "final.png", 1)
+    assert events == ["write", "write", "utime", "fsync 9 bytes", "replace final.png", "fsync folder"]
+
+
+@needs_fsync
+def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gives up durability gets no flush, and still a rename of a whole file."""
+    events = record_disk_events(monkeypatch)
+    begun = Partial(tmp_path / "one.part", Flusher(is_on=False))
+    begun.commit([b"some"], tmp_path / "final.png", None)
+    assert events == ["write", "replace final.png"]
+
+
+@needs_links
+def test_checkpoint_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """A link planted where the checkpoint goes is an error, and what it leads to stays as it was."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    folder = tmp_path / "partials"
+    folder.mkdir()
+    (folder / "one.new").symlink_to(target)
+    begun = open_partial(folder)
+    begun.expect(ETAG, None)
+    begun.append([DATA])
+    with pytest.raises(OSError, match="symbolic link"):
+        begun.suspend()
+    assert target.read_bytes() == b"mine"
+
+
+@needs_links
+@pytest.mark.parametrize("name", ["one.part", "one.json"])
+def test_no_link_is_read(tmp_path: Path, name: str) -> None:
+    """A partial or a checkpoint that is a link is an error, not something to resume from."""
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "partials"
+    elsewhere.mkdir()
+    folder.mkdir()
+    leave(elsewhere, DATA)
+    for file in elsewhere.iterdir():
+        if file.name == name:
+            (folder / file.name).symlink_to(file)
+        else:
+            (folder / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(OSError, match="symbolic link"):
+        open_partial(folder).load()
+
+
+@needs_links
+def test_partial_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """A link planted where the bytes go is an error, and what it leads to stays as it was."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    (tmp_path / "one.part").symlink_to(target)
+    begun = open_partial(tmp_path)
+    with pytest.raises(OSError, match="symbolic link"):
+        begun.append([b"bytes"])
+    assert target.read_bytes() == b"mine"
+
+
+def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every write, date, flush and rename from now on; a flush with what it covers."""
+    events: list[str] = []
+    write, fsync, utime, replace = os.write, os.fsync, os.utime, Path.replace
+
+    def noted_write(descriptor: int, data: bytes) -> int:
+        events.append("write")
+        return write(descriptor, data)
+
+    def noted_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        events.append("fsync folder" if stat.S_ISDIR(status.st_mode) else f"fsync {status.st_size} bytes")
+        fsync(descriptor)
+
+    def noted_utime(path: Path, *, ns: tuple[int, int]) -> None:
+        events.append("utime")
+        utime(path, ns=ns)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        events.append(f"replace {target.name}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "write", noted_write)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "utime", noted_utime)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    return events

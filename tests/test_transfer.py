@@ -1,0 +1,1019 @@
+"""One output from URL to file: what the host answers, what is asked of it, and what is on disk after."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from pathlib import Path, PurePosixPath
+
+import httpx
+import pytest
+
+from floradl import layout, net, transfer
+from floradl.durable import Flusher
+from floradl.errors import ApiNotFoundError, DestinationError
+from floradl.files import Disk
+from floradl.model import Failure, Receipt
+from floradl.partial import MIN_RESUME_BYTES, Partial
+from floradl.retry import Backoff, HostGate
+from floradl.transfer import MAX_TRIES, Tools, Traffic, Wanted, fetch_output, urls_to_try
+from tests.support import FakeTime
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://media.test/one.png?token=SECRET"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 10
+BIG = PNG + bytes(range(256)) * (2 * MIN_RESUME_BYTES // 256)
+HALF = len(PNG) // 2
+HTML = b"<!doctype html><html><body>Sorry</body></html>"
+XML = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
+FOLDER = PurePosixPath("ws_a/prj_b/run_c")
+
+
+class Body(httpx.AsyncByteStream):
+    """A body that arrives in chunks, and may end in an error; a float lets that much time pass."""
+
+    def __init__(
+        self, chunks: Sequence[bytes | float], error: Exception | None = None, time: FakeTime | None = None
+    ) -> None:
+        self._chunks = chunks
+        self._error = error
+        self._time = time
+        self.is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            if isinstance(chunk, float):
+                assert self._time is not None
+                self._time.now_s += chunk
+            else:
+                yield chunk
+        if self._error is not None:
+            raise self._error
+
+    async def aclose(self) -> None:
+        """What httpx does when it has done with a body."""
+        self.is_closed = True
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of the host: a status, headers, a body, and how the body ends.
+
+    Without `length`, `Content-Length` is that of `body`; None leaves the header out.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+    length: int | None = -1
+
+    def response(self, request: httpx.Request) -> httpx.Response:
+        """The httpx response; the body comes in two chunks."""
+        middle = len(self.body) // 2
+        length = len(self.body) if self.length == -1 else self.length
+        head = {} if length is None else {"Content-Length": str(length)}
+        stream = Body([self.body[:middle], self.body[middle:]], self.error)
+        return httpx.Response(self.status, headers=head | self.headers, stream=stream, request=request)
+
+
+Answers = Callable[[httpx.Request], httpx.Response]
+
+
+class Host:
+    """A media host with a script of answers, one a request; it notes what was asked and when."""
+
+    def __init__(self, script: Sequence[Reply | Exception | Answers], time: FakeTime) -> None:
+        self._script = list(script)
+        self._time = time
+        self.requests: list[httpx.Request] = []
+        self.moments: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Give the next answer, as the handler of an `httpx.MockTransport`."""
+        assert self._script, f"one request too many: {request.url}"
+        self.requests.append(request)
+        self.moments.append(self._time.now_s)
+        answer = self._script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.response(request) if isinstance(answer, Reply) else answer(request)
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """`Range` and `If-Range` of each request."""
+        return [(r.headers.get("range", ""), r.headers.get("if-range", "")) for r in self.requests]
+
+    @property
+    def urls(self) -> list[str]:
+        """The URL of each request."""
+        return [str(request.url) for request in self.requests]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every answer was asked for."""
+        return not self._script
+
+
+@dataclass
+class Bench:
+    """Everything that a transfer needs, and what it left."""
+
+    disk: Disk
+    time: FakeTime
+    tools: Tools
+    fresh_urls: list[str | None] = field(default_factory=list)
+    fresh_asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def fresh_url(self, run_id: str, key: str) -> str | None:
+        """The API's current URL: the next of `fresh_urls`."""
+        self.fresh_asked.append((run_id, key))
+        return self.fresh_urls.pop(0)
+
+    def wanted(self, url: str = URL, *, kind: str = "imageUrl", has_partial: bool = False) -> Wanted:
+        """An output of one run."""
+        return Wanted("run_c", "output_1", kind, url, FOLDER, 1_700_000_000_000, has_partial)
+
+    async def fetch(self, host: Host, wanted: Wanted | None = None) -> Receipt | Failure:
+        """Run a transfer against a scripted host."""
+        async with net.media_client(httpx.MockTransport(host), timeout_s=5) as client:
+            return await fetch_output(wanted or self.wanted(), client, self.tools, self.fresh_url)
+
+    def with_tools(self, **changes: object) -> Bench:
+        """The same with other settings."""
+        return replace(self, tools=replace(self.tools, **changes))  # type: ignore[arg-type]  # names are checked by `replace`
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What is in the run's folder."""
+        folder = self.disk.root / FOLDER
+        return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+    @property
+    def leftovers(self) -> list[str]:
+        """Partials and temporary files."""
+        folders = [self.disk.root / layout.PARTIALS, self.disk.root / layout.TEMPORARY]
+        return sorted(path.name for folder in folders for path in folder.iterdir())
+
+    def leave_partial(self, data: bytes, *, etag: str = '"one"', total_bytes: int | None = None) -> None:
+        """A partial as an earlier process left it."""
+        path = self.disk.root / layout.partial_path("run_c", "output_1")
+        earlier = Partial(path, Flusher(is_on=False))
+        earlier.expect(etag, total_bytes)
+        earlier.append([data])
+        earlier.suspend()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A prepared archive, a clock that moves only when somebody sleeps, and three tries after the first."""
+    disk = Disk(tmp_path / "out", fsync=False, threads=2)
+    disk.prepare()
+    time = FakeTime()
+    tools = Tools(
+        disk=disk,
+        clock=time.clock,
+        gate=HostGate(time.clock),
+        retries=3,
+        allow_loopback=False,
+        backoff=Backoff(rng=random.Random(1)),
+    )
+    yield Bench(disk, time, tools)
+    disk.close()
+
+
+def etag(value: str = '"one"', **more: str) -> dict[str, str]:
+    """Headers with an ETag."""
+    return {"ETag": value, **more}
+
+
+def cut(data: bytes = PNG[:HALF], headers: dict[str, str] | None = None, total: int = len(PNG)) -> Reply:
+    """A 200 that announces the whole and breaks off after `data`."""
+    headers = etag() if headers is None else headers
+    return Reply(200, data, headers, httpx.ReadError("reset"), length=total)
+
+
+def rest(start: int = HALF, data: bytes = PNG, content_range: str = "", **headers: str) -> Reply:
+    """A 206 with the bytes from `start` on."""
+    content_range = content_range or f"bytes {start}-{len(data) - 1}/{len(data)}"
+    return Reply(206, data[start:], {"Content-Range": content_range, "ETag": '"one"', **headers})
+
+
+WHOLE = Reply(200, PNG, etag())
+ASK = ("", "")
+RESUME = (f"bytes={HALF}-", '"one"')
+LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
+
+
+# --- resuming: answers, what is asked, and the file ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "asked"),
+    [
+        pytest.param([WHOLE], [ASK], id="whole"),
+        pytest.param([Reply(200, PNG, length=None)], [ASK], id="no length, no validator"),
+        pytest.param([Reply(200, PNG, etag("W/1", Accept_Ranges="x"))], [ASK], id="an ETag that is none"),
+        pytest.param([cut(), rest()], [ASK, RESUME], id="cut, then the rest"),
+        pytest.param(
+            [cut(), rest(content_range=f"bytes {HALF}-{len(PNG) - 1}/*")],
+            [ASK, RESUME],
+            id="cut, then the rest, of a total that the host keeps to itself",
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:], {"Content-Range": f"bytes {HALF}-{len(PNG) - 1}/{len(PNG)}"})],
+            [ASK, RESUME],
+            id="cut, then the rest, without an ETag",
+        ),
+        pytest.param(
+            [cut(), cut(PNG[:0], total=0), WHOLE],
+            [ASK, RESUME, ASK],
+            id="cut, then an empty 200 cut off at once",
+        ),
+        pytest.param([cut(), Reply(200, PNG, etag('"two"'))], [ASK, RESUME], id="cut, then all of another"),
+        pytest.param([cut(), WHOLE], [ASK, RESUME], id="cut, then a 200 starts over"),
+        pytest.param(
+            [cut(b"x" * HALF), cut(), rest()], [ASK, RESUME, RESUME], id="cut, a 200 cut again, then its rest"
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:], rest().headers | etag('"two"')), WHOLE],
+            [ASK, RESUME, ASK],
+            id="cut, then the rest of another ETag",
+        ),
+        pytest.param([cut(), rest(HALF - 1), WHOLE], [ASK, RESUME, ASK], id="206 from too early"),
+        pytest.param([cut(), rest(HALF + 1), WHOLE], [ASK, RESUME, ASK], id="206 from too late"),
+        pytest.param([cut(), rest(0), WHOLE], [ASK, RESUME, ASK], id="206 from the start"),
+        pytest.param(
+            [cut(), rest(content_range=f"bytes {HALF}-{len(PNG) - 2}/{len(PNG)}"), WHOLE],
+            [ASK, RESUME, ASK],
+            id="206 that ends before the end",
+        ),
+        pytest.param(
+            [cut(), rest(content_range=LONGER), WHOLE],
+            [ASK, RESUME, ASK],
+            id="206 of another total",
+        ),
+        pytest.param(
+            [cut(), rest(content_range="bytes */5"), WHOLE], [ASK, RESUME, ASK], id="206 of no range"
+        ),
+        pytest.param([cut(), Reply(206, PNG[HALF:]), WHOLE], [ASK, RESUME, ASK], id="206 without a range"),
+        pytest.param([rest(0), WHOLE], [ASK, ASK], id="206 that nobody asked for"),
+        pytest.param([cut(), Reply(416), WHOLE], [ASK, RESUME, ASK], id="416 starts over"),
+        pytest.param([cut(headers=etag('W/"one"')), WHOLE], [ASK, ASK], id="a weak ETag never resumes"),
+        pytest.param([cut(headers={}), WHOLE], [ASK, ASK], id="no ETag never resumes"),
+        pytest.param(
+            [cut(headers={"Last-Modified": "Mon, 23 Nov 2026 02:30:00 GMT"}), WHOLE],
+            [ASK, ASK],
+            id="a date is no strong validator",
+        ),
+        pytest.param(
+            [cut(headers=etag(**{"Accept-Ranges": "none"})), WHOLE], [ASK, ASK], id="Accept-Ranges: none"
+        ),
+        pytest.param([cut(PNG, total=len(PNG))], [ASK], id="cut after the last byte asks no more"),
+        pytest.param([cut(b""), WHOLE], [ASK, ASK], id="cut before the first byte"),
+        pytest.param([Reply(200, PNG[:-1], etag(), length=len(PNG)), WHOLE], [ASK, ASK], id="a short body"),
+        pytest.param([Reply(200, PNG + b"!", etag(), length=len(PNG)), WHOLE], [ASK, ASK], id="a long body"),
+        pytest.param([Reply(200, b"", etag()), WHOLE], [ASK, ASK], id="an empty body"),
+        pytest.param([Reply(200, b"", length=None), WHOLE], [ASK, ASK], id="an empty body of unknown length"),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:-1], rest().headers), WHOLE], [ASK, RESUME, ASK], id="a short rest"
+        ),
+        pytest.param([cut(), Reply(503), rest()], [ASK, RESUME, RESUME], id="503 keeps what is there"),
+        pytest.param(
+            [cut(), httpx.ReadTimeout("silent"), rest()],
+            [ASK, RESUME, RESUME],
+            id="silence keeps what is there",
+        ),
+        pytest.param([Reply(408), Reply(425), Reply(500), WHOLE], [ASK] * 4, id="statuses that pass"),
+        pytest.param([httpx.ConnectError("refused"), WHOLE], [ASK, ASK], id="no connection at first"),
+    ],
+)
+async def test_answers_to_bytes(
+    bench: Bench, script: list[Reply | Exception], asked: list[tuple[str, str]]
+) -> None:
+    """Whatever the host does on the way, the file is the whole output and only the rest is asked for."""
+    host = Host(script, bench.time)
+    receipt = await bench.fetch(host)
+    assert host.asked == asked
+    assert host.is_done
+    assert bench.files == {"output_1.png": PNG}
+    assert bench.leftovers == []
+    assert receipt == Receipt(
+        run_id="run_c",
+        key="output_1",
+        type="imageUrl",
+        file="output_1.png",
+        size_bytes=len(PNG),
+        sha256=hashlib.sha256(PNG).hexdigest(),
+        content_type="",
+        url="https://media.test/one.png",
+        is_fetched=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        pytest.param([Reply(500)] * 4, "http_500", id="500"),
+        pytest.param([Reply(429)] * 4, "http_429", id="429"),
+        pytest.param([Reply(400)], "http_400", id="400 is not asked again"),
+        pytest.param([Reply(304)], "http_304", id="a redirect to nowhere"),
+        pytest.param([Reply(204)], "http_204", id="no content"),
+        pytest.param([Reply(416)], "http_416", id="416 to a request without a range"),
+        pytest.param([Reply(200, b"")] * 4, "empty", id="empty"),
+        pytest.param([Reply(200, PNG[:-1], length=len(PNG))] * 4, "truncated", id="short"),
+        pytest.param([Reply(200, HTML)] * 4, "not_media", id="a page"),
+        pytest.param([rest(0)] * 4, "bad_range", id="a range that nobody asked for"),
+        pytest.param([cut(headers={})] * 4, "connection", id="cut at the same place each time"),
+        pytest.param([cut(b"")] * 4, "connection", id="cut before the first byte each time"),
+        pytest.param([Reply(200, PNG, {"Content-Encoding": "gzip"})], "encoded", id="compressed"),
+        pytest.param([Reply(200, PNG, {"Content-Encoding": "br"})], "encoded", id="compressed otherwise"),
+    ],
+)
+async def test_answers_to_failures(bench: Bench, script: list[Reply], code: str) -> None:
+    """What never works is a failure that says so, after its tries, with no file and no secret in it."""
+    bench.fresh_urls = [None]
+    host = Host(script, bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts) == (code, len(script))
+    assert failure.url == "https://media.test/one.png"
+    assert "SECRET" not in repr(failure)
+    assert host.is_done
+    assert bench.files == {}
+    assert bench.leftovers == []
+
+
+async def test_identity_encoding_is_no_compression(bench: Bench) -> None:
+    """A host that says that it did not compress is believed."""
+    host = Host([Reply(200, PNG, {"Content-Encoding": "Identity"})], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+
+
+async def test_large_body_goes_to_disk_in_pieces(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body larger than the buffer arrives whole, is counted, and is dated as the run."""
+    monkeypatch.setattr(transfer, "_FLUSH_BYTES", 1000)
+    chunks = [BIG[at : at + 700] for at in range(0, len(BIG), 700)]
+    traffic = Traffic()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Body(chunks), request=request)
+
+    receipt = await bench.with_tools(traffic=traffic).fetch(Host([answer], bench.time))
+    assert isinstance(receipt, Receipt)
+    assert receipt.size_bytes == traffic.received_bytes == len(BIG)
+    assert bench.files == {"output_1.png": BIG}
+    path = bench.disk.root / FOLDER / "output_1.png"
+    assert path.stat().st_mtime_ns == 1_700_000_000_000 * 1_000_000
+
+
+async def test_nothing_secret_is_sent(bench: Bench) -> None:
+    """A media request carries no credentials, and asks for bytes as they are."""
+    host = Host([WHOLE], bench.time)
+    await bench.fetch(host)
+    headers = host.requests[0].headers
+    assert headers["accept-encoding"] == "identity"
+    assert not {"authorization", "cookie", "referer"} & set(headers)
+
+
+# --- pages in place of media ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["imageUrl", "videoUrl", "audioUrl"])
+@pytest.mark.parametrize("page", [HTML, XML, b'{"error": "gone"}', b"\xef\xbb\xbf \n" + HTML, b"[]", b"<p>"])
+async def test_page_is_never_media(bench: Bench, kind: str, page: bytes) -> None:
+    """A page is refused whatever its type claims, retried, and then had from a fresh URL."""
+    bench.fresh_urls = ["https://media.test/fresh.png"]
+    lie = Reply(200, page, {"Content-Type": "image/png", **etag()})
+    host = Host([lie, lie, lie, lie, WHOLE], bench.time)
+    receipt = await bench.fetch(host, bench.wanted(kind=kind))
+    assert isinstance(receipt, Receipt)
+    assert host.urls == [URL] * 4 + ["https://media.test/fresh.png"]
+    assert host.asked == [ASK] * 5
+    assert bench.files == {"output_1.png": PNG}
+
+
+@pytest.mark.parametrize("length", [1023, 1024, 1025, 3 * MIN_RESUME_BYTES])
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_long_page_is_no_media_either(bench: Bench, length: int, is_cut: bool) -> None:
+    """A page of any length is recognised, also when it comes in two parts."""
+    page = HTML.ljust(length, b" ")
+    script = [cut(page[:20], total=length), rest(20, page)] if is_cut else [Reply(200, page, etag())]
+    host = Host([*script, WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert bench.files == {"output_1.png": PNG}
+
+
+async def test_large_page_is_refused_at_its_head(bench: Bench) -> None:
+    """An endless page is left after its beginning."""
+
+    def endless(request: httpx.Request) -> httpx.Response:
+        async def pages() -> AsyncIterator[bytes]:
+            yield HTML.ljust(2000)
+            raise AssertionError("read on")
+
+        return httpx.Response(200, content=pages(), request=request)
+
+    assert isinstance(await bench.fetch(Host([endless, WHOLE], bench.time)), Receipt)
+
+
+async def test_text_for_an_image(bench: Bench) -> None:
+    """Bytes of no known format are refused when the host itself calls them text."""
+    host = Host([Reply(200, b"not found", {"Content-Type": "text/plain"}), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "content_type", "name"),
+    [
+        ("documentUrl", HTML, "text/html", "output_1.html"),
+        ("documentUrl", b'{"a": 1}', "application/json; charset=utf-8", "output_1.json"),
+        ("documentUrl", XML, "application/xml", "output_1.xml"),
+        ("modelUrl", b"{}", "model/gltf+json", "output_1.gltf"),
+        ("imageUrl", SVG, "image/svg+xml", "output_1.svg"),
+        ("imageUrl", SVG, "application/octet-stream", "output_1.svg"),
+        ("imageUrl", PNG, "image/jpeg", "output_1.png"),
+        ("imageUrl", b"unknown bytes", "", "output_1.png"),
+        ("imageUrl", b"unknown bytes", "image/avif", "output_1.avif"),
+    ],
+)
+async def test_names_and_pages_that_are_right(
+    bench: Bench, kind: str, body: bytes, content_type: str, name: str
+) -> None:
+    """A document may be a page and an image may be SVG; bytes, then type, then URL give the extension."""
+    host = Host([Reply(200, body, {"Content-Type": content_type})], bench.time)
+    receipt = await bench.fetch(host, bench.wanted(kind=kind))
+    assert isinstance(receipt, Receipt)
+    assert (receipt.file, receipt.content_type) == (name, content_type)
+    assert bench.files == {name: body}
+
+
+# --- dead URLs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+async def test_dead_url_is_replaced_once(bench: Bench, status: int) -> None:
+    """A dead URL is not retried; the API's current one is asked for once and used."""
+    bench.fresh_urls = ["https://other.test/two.png?t=SECRET2"]
+    host = Host([Reply(status), WHOLE], bench.time)
+    receipt = await bench.fetch(host)
+    assert isinstance(receipt, Receipt)
+    assert host.urls == [URL, "https://other.test/two.png?t=SECRET2"]
+    assert bench.fresh_asked == [("run_c", "output_1")]
+    assert "SECRET" not in repr(receipt)
+    assert bench.time.slept == []
+
+
+async def test_fresh_url_that_is_dead_too(bench: Bench) -> None:
+    """When the fresh URL is dead as well, that is the end."""
+    bench.fresh_urls = ["https://other.test/two.png"]
+    host = Host([Reply(404), Reply(410)], bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts) == ("http_410", 2)
+    assert len(bench.fresh_asked) == 1
+
+
+@pytest.mark.parametrize("fresh", [None, URL])
+async def test_no_fresh_url(bench: Bench, fresh: str | None) -> None:
+    """When the API has no other URL, no further request is made."""
+    bench.fresh_urls = [fresh]
+    host = Host([Reply(404)], bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts, len(host.requests)) == ("http_404", 1, 1)
+
+
+async def test_api_that_cannot_be_asked(bench: Bench) -> None:
+    """An error of the API while it is asked for a fresh URL does not hide why one was needed."""
+
+    async def broken(_run_id: str, _key: str) -> str | None:
+        raise ApiNotFoundError("gone")
+
+    host = Host([Reply(403)], bench.time)
+    async with net.media_client(httpx.MockTransport(host), timeout_s=5) as client:
+        failure = await fetch_output(bench.wanted(), client, bench.tools, broken)
+    assert isinstance(failure, Failure)
+    assert failure.code == "http_403"
+
+
+async def test_partial_survives_a_changed_url(bench: Bench) -> None:
+    """When the URL dies half-way, the fresh one gives the rest."""
+    bench.fresh_urls = ["https://other.test/two.png"]
+    host = Host([cut(), Reply(404), rest()], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.asked == [ASK, RESUME, RESUME]
+    assert bench.files == {"output_1.png": PNG}
+
+
+@pytest.mark.parametrize("fresh", ["http://media.test/x.png", "https://127.0.0.1/x", "junk", ""])
+async def test_fresh_url_is_not_trusted(bench: Bench, fresh: str) -> None:
+    """A fresh URL is checked like the first."""
+    bench.fresh_urls = [fresh]
+    host = Host([Reply(404)], bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert failure.code == "unsafe_url"
+
+
+UNSAFE = [
+    "http://media.test/x.png",
+    "ftp://media.test/x.png",
+    "file:///etc/passwd",
+    "https://localhost/x.png",
+    "https://127.0.0.1/x.png",
+    "https://[::1]/x.png",
+    "https://10.0.0.1/x.png",
+    "https://169.254.169.254/latest/meta-data",
+    "https://[::ffff:10.0.0.1]/x.png",
+    "https://user:pass@media.test/x.png",
+    "https:///x.png",
+    "https://[::1/x.png",
+    "https://media.test:99999/x.png",
+    "https://xn--/x.png",
+    "",
+    "\x00",
+]
+
+
+# In a redirect the first is relative to the host that sent it, and httpx refuses the second by itself.
+UNREADABLE = ["https:///x.png", "https://[::1/x.png"]
+
+
+@pytest.mark.parametrize("url", UNSAFE)
+async def test_unsafe_url_is_never_asked(bench: Bench, url: str) -> None:
+    """A URL that must not be fetched is a failure without one request; a fresh one is not asked for."""
+    host = Host([], bench.time)
+    failure = await bench.fetch(host, bench.wanted(url))
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts) == ("unsafe_url", 0)
+    assert "pass@" not in repr(failure)
+
+
+# --- redirects ------------------------------------------------------------------------------------
+
+
+def redirect(location: str, status: int = 302) -> Reply:
+    """A redirect."""
+    return Reply(status, b"", {"Location": location})
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_followed(bench: Bench, status: int) -> None:
+    """Up to five redirects are followed, relative ones too, and each is asked for the same range."""
+    hops = ["/two", "three?x=1", "//other.test/four", "https://third.test/five", "six.png"]
+    host = Host([*(redirect(hop, status) for hop in hops), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.urls == [
+        URL,
+        "https://media.test/two",
+        "https://media.test/three?x=1",
+        "https://other.test/four",
+        "https://third.test/five",
+        "https://third.test/six.png",
+    ]
+    assert not any({"authorization", "cookie"} & set(request.headers) for request in host.requests)
+
+
+async def test_resume_through_a_redirect(bench: Bench) -> None:
+    """The rest is asked for at the end of a redirect too."""
+    host = Host([redirect("/two"), cut(), redirect("/two"), rest()], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.asked == [ASK, ASK, RESUME, RESUME]
+
+
+async def test_sixth_redirect_is_too_many(bench: Bench) -> None:
+    """A host that redirects for ever is left after five."""
+    bench.fresh_urls = [None]
+    host = Host([redirect("/again")] * 6, bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, len(host.requests)) == ("too_many_redirects", 6)
+
+
+@pytest.mark.parametrize("location", [url for url in UNSAFE if "://" in url and url not in UNREADABLE])
+async def test_redirect_to_where_nothing_is_fetched(bench: Bench, location: str) -> None:
+    """Every redirect is checked like a URL of its own, before it is followed."""
+    bench.fresh_urls = [None]
+    host = Host([redirect(location)], bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, len(host.requests)) == ("unsafe_url", 1)
+
+
+@pytest.mark.parametrize("location", ["https://[::1/x.png", "https://media.test:x/", "\x7f"])
+async def test_redirect_to_what_is_no_url(bench: Bench, location: str) -> None:
+    """A redirect that nobody can read is a fault of the host: tried again, and then a failure."""
+    bench.fresh_urls = [None]
+    host = Host([redirect(location)] * 2, bench.time)
+    assert isinstance(await bench.with_tools(retries=1).fetch(host), Failure)
+    assert set(host.urls) == {URL}
+    readable = Host([redirect(location), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(readable), Receipt)
+
+
+async def test_loopback_and_http_where_the_api_is_local(bench: Bench) -> None:
+    """With the API on loopback, media may come from there, and over http."""
+    host = Host([redirect("http://127.0.0.1:9/x"), WHOLE], bench.time)
+    local = bench.with_tools(allow_loopback=True)
+    assert isinstance(await local.fetch(host, bench.wanted("http://localhost:9/y")), Receipt)
+
+
+# --- ImageKit -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "urls"),
+    [
+        ("https://ik.imagekit.io/flora/a.png", ["https://ik.imagekit.io/flora/a.png?tr=orig-true"]),
+        ("https://ik.imagekit.io/a.png?v=1", ["https://ik.imagekit.io/a.png?v=1&tr=orig-true"]),
+        ("https://ik.imagekit.io/a.png?tr=orig-true", []),
+        ("https://media.flora.ai/a.png", []),
+        ("https://ik.imagekit.io.evil.test/a.png", []),
+    ],
+)
+def test_original_bytes_are_asked_for_first(url: str, urls: list[str]) -> None:
+    """ImageKit is asked for the original first; every other URL is used as it is."""
+    assert urls_to_try(url) == [*urls, url]
+
+
+KIT = "https://ik.imagekit.io/flora/a.png"
+
+
+async def test_imagekit_original(bench: Bench) -> None:
+    """When ImageKit has the original, the bare URL is not asked."""
+    host = Host([WHOLE], bench.time)
+    receipt = await bench.fetch(host, bench.wanted(KIT))
+    assert isinstance(receipt, Receipt)
+    assert (host.urls, receipt.url) == ([f"{KIT}?tr=orig-true"], KIT)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_imagekit_falls_back(bench: Bench, status: int) -> None:
+    """When ImageKit refuses the original, its own version is taken."""
+    host = Host([Reply(status), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host, bench.wanted(KIT)), Receipt)
+    assert host.urls == [f"{KIT}?tr=orig-true", KIT]
+    assert bench.fresh_asked == []
+
+
+async def test_imagekit_dead_both_ways(bench: Bench) -> None:
+    """When both are dead the fresh URL is tried, its original first."""
+    bench.fresh_urls = [f"{KIT}?v=2"]
+    host = Host([Reply(404), Reply(404), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host, bench.wanted(KIT)), Receipt)
+    assert host.urls == [f"{KIT}?tr=orig-true", KIT, f"{KIT}?v=2&tr=orig-true"]
+
+
+async def test_imagekit_down_is_no_reason_to_take_less(bench: Bench) -> None:
+    """A 5xx does not make floradl settle for compressed bytes."""
+    host = Host([Reply(503)] * 4, bench.time)
+    assert isinstance(await bench.fetch(host, bench.wanted(KIT)), Failure)
+    assert set(host.urls) == {f"{KIT}?tr=orig-true"}
+
+
+# --- retries, pauses, patience --------------------------------------------------------------------
+
+
+async def test_without_retries_there_is_one_try(bench: Bench) -> None:
+    """`--retries 0` means one request, whatever it brought."""
+    host = Host([cut()], bench.time)
+    failure = await bench.with_tools(retries=0).fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.attempts, bench.time.slept) == (1, [])
+
+
+async def test_waits_grow_and_are_jittered(bench: Bench) -> None:
+    """Waits lie between nothing and a ceiling that doubles up to 30 seconds."""
+    bench.fresh_urls = [None]
+    await bench.with_tools(retries=9).fetch(Host([Reply(500)] * 10, bench.time))
+    ceilings = [1, 2, 4, 8, 16, 30, 30, 30, 30]
+    assert len(bench.time.slept) == len(ceilings)
+    assert all(0 <= slept <= most for slept, most in zip(bench.time.slept, ceilings, strict=True))
+    assert len(set(bench.time.slept)) == len(ceilings)
+
+
+async def test_count_starts_afresh_when_bytes_arrived(bench: Bench) -> None:
+    """As long as each try brings new bytes, more of them than `--retries` are made."""
+    steps = [Reply(206, PNG[at : at + 9], rest(at).headers, httpx.ReadError("x")) for at in range(9, 90, 9)]
+    host = Host([cut(PNG[:9]), *steps, rest(90)], bench.time)
+    assert isinstance(await bench.with_tools(retries=1).fetch(host), Receipt)
+    assert len(host.requests) == 11
+    assert bench.files == {"output_1.png": PNG}
+
+
+async def test_the_same_bytes_again_are_no_progress(bench: Bench) -> None:
+    """A transfer that can only start over, and breaks at the same place, uses up its tries."""
+    host = Host([cut(headers={})] * 4, bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert failure.attempts == 4
+
+
+async def test_patience_ends(bench: Bench) -> None:
+    """A host that always sends one byte more and breaks off is given up in the end."""
+    steps = [
+        Reply(206, PNG[at : at + 1], rest(at).headers, httpx.ReadError("x")) for at in range(1, MAX_TRIES)
+    ]
+    host = Host([cut(PNG[:1]), *steps], bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert failure.attempts == MAX_TRIES
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("retries", [0, 3])
+async def test_retry_after_pauses_the_host(bench: Bench, status: int, form: str, retries: int) -> None:
+    """`Retry-After` keeps every request away from that host, and from no other, for as long as it says."""
+    begun = bench.time.now_s
+    value = "120" if form == "seconds" else formatdate(begun + 120, usegmt=True)
+    tools = bench.with_tools(retries=retries)
+    first = Host([Reply(status, b"", {"Retry-After": value}), WHOLE], bench.time)
+    await tools.fetch(first)
+    assert all(moment >= begun + 120 for moment in first.moments[1:])
+    bench.time.now_s = begun + 1  # another worker, at the time of the pause
+    other_host = Host([WHOLE], bench.time)
+    await tools.fetch(other_host, bench.wanted("https://other.test/x.png"))
+    assert other_host.moments == [begun + 1]
+    same_host = Host([WHOLE], bench.time)
+    await tools.fetch(same_host, bench.wanted("https://MEDIA.test/two.png"))
+    assert same_host.moments[0] >= begun + 120
+
+
+async def test_host_behind_a_redirect_is_the_one_that_is_paused(bench: Bench) -> None:
+    """The pause is for the host that asked for it, not for the one that led there."""
+    begun = bench.time.now_s
+    busy = Reply(429, b"", {"Retry-After": "120"})
+    await bench.with_tools(retries=0).fetch(Host([redirect("https://other.test/x"), busy], bench.time))
+    first = Host([WHOLE], bench.time)
+    await bench.fetch(first)
+    assert first.moments == [begun]
+    second = Host([WHOLE], bench.time)
+    await bench.fetch(second, bench.wanted("https://other.test/y.png"))
+    assert second.moments[0] >= begun + 120
+
+
+async def test_429_without_a_time_pauses_too(bench: Bench) -> None:
+    """A host that pushes back without saying for how long is left alone for a while by everyone."""
+    host = Host([Reply(429), WHOLE], bench.time)
+    await bench.fetch(host)
+    (slept,) = bench.time.slept
+    assert slept > 0
+
+
+async def test_too_long_a_wait_is_given_up(bench: Bench) -> None:
+    """A host that asks for an hour is left for the next run, without waiting."""
+    host = Host([Reply(503, b"", {"Retry-After": "3600"})], bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, bench.time.slept) == ("http_503", [])
+
+
+async def test_too_slow_is_started_again(bench: Bench) -> None:
+    """A transfer below the floor for a minute is broken off, keeps its bytes, and goes on from there."""
+
+    def trickle(request: httpx.Request) -> httpx.Response:
+        chunks: list[bytes | float] = [PNG[:HALF], 59.0, b"", 2.0, b"", PNG[HALF:]]
+        body = Body(chunks, time=bench.time)
+        return httpx.Response(200, headers=etag(), stream=body, request=request)
+
+    host = Host([trickle, rest()], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.asked == [ASK, RESUME]
+    assert bench.files == {"output_1.png": PNG}
+
+
+async def test_always_too_slow_is_a_failure(bench: Bench) -> None:
+    """Bytes that only trickle do not count as progress for ever."""
+
+    def trickle(request: httpx.Request) -> httpx.Response:
+        at = int((request.headers.get("range") or "bytes=0-")[6:-1])
+        head = etag() if not at else rest(at).headers
+        body = Body([PNG[at : at + 5], 61.0, PNG[at + 5 : at + 10]], time=bench.time)
+        return httpx.Response(206 if at else 200, headers=head, stream=body, request=request)
+
+    failure = await bench.fetch(Host([trickle] * 9, bench.time))
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts) == ("too_slow", 4)
+
+
+async def test_fast_beginning_buys_no_patience(bench: Bench) -> None:
+    """Each minute is measured by itself, however much came in the one before."""
+
+    def tiring(request: httpx.Request) -> httpx.Response:
+        chunks: list[bytes | float] = [PNG, BIG, 60.0, b"x", 60.0, b"x"]
+        return httpx.Response(200, stream=Body(chunks, time=bench.time), request=request)
+
+    failure = await bench.with_tools(retries=0).fetch(Host([tiring], bench.time))
+    assert isinstance(failure, Failure)
+    assert failure.code == "too_slow"
+
+
+async def test_fast_enough_goes_on(bench: Bench) -> None:
+    """A slow transfer above the floor is left alone, however long it takes."""
+    chunk = b"x" * 70_000
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        minute: list[bytes | float] = [60.0, chunk]
+        body = Body([PNG, *minute * 10], time=bench.time)
+        return httpx.Response(200, stream=body, request=request)
+
+    receipt = await bench.fetch(Host([slow], bench.time))
+    assert isinstance(receipt, Receipt)
+    assert receipt.size_bytes == len(PNG) + 10 * len(chunk)
+
+
+# --- what an earlier process left -----------------------------------------------------------------
+
+
+async def test_killed_process_is_resumed_under_another_url(bench: Bench) -> None:
+    """A partial of an earlier process is resumed with its validator, whatever the URL is now."""
+    bench.leave_partial(BIG[:-9], total_bytes=len(BIG))
+    host = Host([rest(len(BIG) - 9, BIG)], bench.time)
+    receipt = await bench.fetch(host, bench.wanted("https://new.test/other", has_partial=True))
+    assert isinstance(receipt, Receipt)
+    assert host.asked == [(f"bytes={len(BIG) - 9}-", '"one"')]
+    assert receipt.sha256 == hashlib.sha256(BIG).hexdigest()
+    assert bench.files == {"output_1.png": BIG}
+    assert bench.leftovers == []
+
+
+async def test_changed_output_is_fetched_anew(bench: Bench) -> None:
+    """When the validator is another by now, the host's 200 replaces what was there."""
+    bench.leave_partial(BIG, total_bytes=2 * len(BIG))
+    host = Host([Reply(200, PNG, etag('"two"'))], bench.time)
+    assert isinstance(await bench.fetch(host, bench.wanted(has_partial=True)), Receipt)
+    assert bench.files == {"output_1.png": PNG}
+
+
+async def test_whole_partial_needs_no_request(bench: Bench) -> None:
+    """A process killed between the last byte and the final name costs no second download."""
+    bench.leave_partial(BIG, total_bytes=len(BIG))
+    host = Host([], bench.time)
+    receipt = await bench.fetch(host, bench.wanted(has_partial=True))
+    assert isinstance(receipt, Receipt)
+    assert receipt.size_bytes == len(BIG)
+    assert bench.files == {"output_1.png": BIG}
+
+
+async def test_whole_partial_may_be_a_page(bench: Bench) -> None:
+    """A whole partial is looked at too before it gets the name of a picture."""
+    page = HTML.ljust(MIN_RESUME_BYTES)
+    bench.leave_partial(page, total_bytes=len(page))
+    host = Host([WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host, bench.wanted(has_partial=True)), Receipt)
+    assert bench.files == {"output_1.png": PNG}
+
+
+async def test_partial_is_not_looked_for_in_vain(bench: Bench) -> None:
+    """Without a partial known to be there, the transfer starts at the first byte."""
+    bench.leave_partial(BIG, total_bytes=len(BIG))
+    host = Host([WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.asked == [ASK]
+    assert bench.files == {"output_1.png": PNG}
+    assert bench.leftovers == []
+
+
+async def test_failure_keeps_a_large_partial(bench: Bench) -> None:
+    """What a failed transfer brought is there for the next run."""
+    host = Host([cut(BIG[:-9], total=len(BIG))], bench.time)
+    assert isinstance(await bench.with_tools(retries=0).fetch(host), Failure)
+    assert len(bench.leftovers) == 2
+    later = Host([rest(len(BIG) - 9, BIG)], bench.time)
+    assert isinstance(await bench.fetch(later, bench.wanted(has_partial=True)), Receipt)
+    assert bench.files == {"output_1.png": BIG}
+    assert bench.leftovers == []
+
+
+# --- cancellation and errors ----------------------------------------------------------------------
+
+
+def handles_of(root: Path) -> list[str]:
+    """The files below `root` that this process has open."""
+    folder = Path("/proc/self/fd")
+    links = [link.readlink() for link in folder.iterdir() if link.is_symlink()] if folder.exists() else []
+    return [link.name for link in links if link.is_relative_to(root)]
+
+
+@pytest.mark.parametrize("sent", [BIG[:-9], PNG[:HALF], b""], ids=["large", "small", "nothing"])
+async def test_cancelled_mid_stream(bench: Bench, sent: bytes) -> None:
+    """A cancelled transfer closes its response and its file; only a partial worth resuming stays."""
+    never, waiting, bodies = asyncio.Event(), asyncio.Event(), list[Body]()
+
+    class Stalled(Body):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield sent
+            waiting.set()
+            await never.wait()
+
+    def stalled(request: httpx.Request) -> httpx.Response:
+        bodies.append(Stalled([]))
+        head = etag(**{"Content-Length": str(len(BIG))})
+        return httpx.Response(200, headers=head, stream=bodies[0], request=request)
+
+    task = asyncio.create_task(bench.fetch(Host([stalled], bench.time)))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bodies[0].is_closed
+    assert handles_of(bench.disk.root) == []
+    assert bench.files == {}
+    if len(sent) < MIN_RESUME_BYTES:
+        assert bench.leftovers == []
+        return
+    host = Host([rest(len(sent), BIG)], bench.time)
+    assert isinstance(await bench.fetch(host, bench.wanted(has_partial=True)), Receipt)
+    assert bench.files == {"output_1.png": BIG}
+
+
+async def test_cancelled_while_it_waits_to_retry(bench: Bench) -> None:
+    """A transfer that is cancelled between two tries leaves a partial and no open file."""
+    asleep = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        asleep.set()
+        await asyncio.Event().wait()
+
+    waiting = bench.with_tools(clock=replace(bench.time.clock, sleep=sleep))
+    task = asyncio.create_task(waiting.fetch(Host([cut(BIG[:-9], total=len(BIG))], bench.time)))
+    await asleep.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert handles_of(bench.disk.root) == []
+    assert len(bench.leftovers) == 2
+
+
+@pytest.mark.parametrize("method", ["append", "commit"])
+async def test_disk_error_is_raised(bench: Bench, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk ends the transfer with a DestinationError, and not with a failure of one output."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Partial, method, full)
+    monkeypatch.setattr(transfer, "_FLUSH_BYTES", 1000)
+    with pytest.raises(DestinationError, match="No space left"):
+        await bench.fetch(Host([WHOLE], bench.time))
+    assert bench.files == {}
+    assert handles_of(bench.disk.root) == []
+
+
+async def test_linked_folder_is_a_disk_error(bench: Bench, tmp_path: Path) -> None:
+    """An output is not written through a link in place of its folder."""
+    (tmp_path / "elsewhere").mkdir()
+    (bench.disk.root / "ws_a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DestinationError, match="symbolic link"):
+        await bench.fetch(Host([WHOLE], bench.time))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+FOREIGN = [
+    (httpx.ConnectError("x"), "connection"),
+    (httpx.ReadError(""), "connection"),
+    (httpx.WriteError("x"), "connection"),
+    (httpx.CloseError("x"), "connection"),
+    (httpx.ProxyError("x"), "connection"),
+    (httpx.LocalProtocolError("x"), "connection"),
+    (httpx.ConnectTimeout("x"), "timeout"),
+    (httpx.ReadTimeout("x"), "timeout"),
+    (httpx.WriteTimeout("x"), "timeout"),
+    (httpx.PoolTimeout("x"), "timeout"),
+    (httpx.RemoteProtocolError("x"), "truncated"),
+    (httpx.UnsupportedProtocol("x"), "unsafe_url"),
+    (httpx.DecodingError("x"), "unsafe_url"),
+    (httpx.TooManyRedirects("x"), "unsafe_url"),
+    (httpx.InvalidURL("x"), "unsafe_url"),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), FOREIGN, ids=[type(error).__name__ for error, _ in FOREIGN])
+@pytest.mark.parametrize("where", ["asking", "reading", "closing"])
+async def test_no_foreign_exception_leaks(bench: Bench, error: Exception, code: str, where: str) -> None:
+    """Every error of httpx, wherever it comes up, ends as a failure with a code and a message of its own."""
+
+    class Closing(Body):
+        async def aclose(self) -> None:
+            raise error
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if where == "asking":
+            raise error
+        stream = Body([PNG], error) if where == "reading" else Closing([PNG])
+        return httpx.Response(200, stream=stream, request=request)
+
+    bench.fresh_urls = [None]
+    failure = await bench.with_tools(retries=1).fetch(Host([answer] * 3, bench.time))
+    assert isinstance(failure, Failure)
+    assert failure.code == code
+    assert failure.message
+    assert bench.files == {}
