@@ -264,14 +264,20 @@ def parse_page(body: bytes) -> Page:
         ApiAnswerError: the answer is no page: HTML, broken JSON, a list that is missing.
     """
     try:
-        wire = msgspec.json.decode(replace_half_pairs(body), type=_PageWire)
+        readable = replace_half_pairs(body)
+        wire = msgspec.json.decode(readable, type=_PageWire)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         kind = "HTML" if body.lstrip()[:1] == b"<" else "not a page of generations"
         raise ApiAnswerError(f"the API's answer is {kind}: {printable(str(exc))}") from exc
     generations, bad_records = [], []
-    for raw in wire.generations:
+    end = 0
+    for item in wire.generations:
+        # The same stretch of the answer as it came: what was replaced is as long as what it stands for.
+        raw = bytes(item)
+        start = readable.index(raw, end)
+        end = start + len(raw)
         try:
-            generations.append(parse_generation(bytes(raw)))
+            generations.append(parse_generation(body[start:end]))
         except ApiAnswerError as exc:
             bad_records.append(exc)
     next_cursor = (wire.meta.next_cursor if wire.meta else None) or None

@@ -72,6 +72,7 @@ async def archive(
     allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
     new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
     tally = tally or Tally()
+    stop = stop or asyncio.Event()
     tools = Tools(
         disk=disk,
         clock=clock,
@@ -83,14 +84,14 @@ async def archive(
     )
     try:
         await disk.call(disk.prepare)
-        async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s):
+        async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
             store = Store(disk, clock)
             try:
                 await store.open()
                 session = _Session(options, api, store, tools, tally)
                 async with _pool(session, new_transport) as pool:
-                    await session.run(pool, stop or asyncio.Event())
+                    await session.run(pool, stop)
                 await store.fold(options.base_url)
             finally:
                 await store.close()

@@ -262,6 +262,7 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
 def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:
     text = str(value).strip()
     try:
+        text.encode()  # an argument may hold bytes that are no text, which nothing here could send or store
         return parse(text)
     except ValueError as exc:
         raise UsageError(f"{origin}: {printable(text, limit=60)!r} does not fit: {exc}") from exc

@@ -30,6 +30,7 @@ _HINTS = {
     errno.EDQUOT: "Your quota is used up. Make room and run the same command again.",
     errno.EROFS: "The file system is read-only; mount it writable, or choose another DEST.",
     errno.EACCES: "Check who owns DEST and its folders, or choose another DEST.",
+    errno.ENOSYS: "This file system has no locks; choose a DEST on another.",
     errno.ENOTDIR: "DEST must be a folder.",
     errno.EIO: "The disk reports an error; check it before you trust it with anything.",
 }
@@ -64,13 +65,12 @@ class Meter:
         return Digest(self.size_bytes, self._hash.hexdigest(), self.head)
 
 
-def destination_error(exc: OSError) -> DestinationError:
-    """The `DestinationError` that says what an `OSError` means for the archive."""
-    where = f": {exc.filename}" if exc.filename else ""
+def destination_error(exc: OSError, root: Path) -> DestinationError:
+    """The `DestinationError` that says what an `OSError` means for the archive at `root`."""
+    where = f" ({exc.filename})" if exc.filename else ""
     reason = exc.strerror or type(exc).__name__
-    return DestinationError(
-        f"cannot use the archive's folder: {reason}{where}", hint=_HINTS.get(exc.errno or 0, "")
-    )
+    message = f"cannot use the archive {root}: {reason}{where}"
+    return DestinationError(message, hint=_HINTS.get(exc.errno or 0, ""))
 
 
 class Flusher:

@@ -75,7 +75,7 @@ class Disk:
             try:
                 return work(*args, **kwargs)
             except OSError as exc:
-                raise destination_error(exc) from exc
+                raise destination_error(exc, self.root) from exc
 
         running = asyncio.ensure_future(aiofiles.os.wrap(job)(executor=self._executor))
         try:

@@ -6,6 +6,7 @@ so a dead holder blocks nobody. Who holds it stands beside it in `holder.json`, 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from types import TracebackType
@@ -35,17 +36,22 @@ class ArchiveLock:
         disk: the archive; prepared.
         clock: for waiting, and for the start in `holder.json`.
         timeout_s: how long to wait for another holder to end.
+        stop: ends the wait early.
 
     Raises:
         LockedError: on entering, when another process still holds it.
     """
 
-    def __init__(self, disk: Disk, clock: Clock, *, timeout_s: float = 0.0) -> None:
+    def __init__(
+        self, disk: Disk, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
+    ) -> None:
         self._disk = disk
         self._clock = clock
         self._timeout_s = timeout_s
-        # Taken in one thread and released in another, so it must not be bound to either.
-        self._lock = filelock.FileLock(disk.root / layout.LOCK, thread_local=False)
+        self._stop = stop or asyncio.Event()
+        # Taken in one thread and released in another, so it must not be bound to either. And never a lock
+        # that is a mere file: a killed holder would leave it, and block every night after.
+        self._lock = filelock.FileLock(disk.root / layout.LOCK, thread_local=False, fallback_to_soft=False)
 
     async def __aenter__(self) -> Self:
         give_up_at_s = self._clock.monotonic() + self._timeout_s
@@ -53,7 +59,7 @@ class ArchiveLock:
             # Asked again and again, not waited for in a thread: that could not be interrupted.
             while not await self._disk.call(self._acquire):
                 left_s = give_up_at_s - self._clock.monotonic()
-                if left_s <= 0:
+                if left_s <= 0 or self._stop.is_set():
                     await self._disk.call(self._refuse)
                 await self._clock.sleep(min(_POLL_S, left_s))
         except BaseException:

@@ -1,7 +1,7 @@
 """When to ask again, and when to leave a host alone.
 
 Waiting times are exponential with full jitter, so that many clients that failed together do not come
-back together. A host that pushes back (429, 503, `Retry-After`) pauses every request to it, not just the
+back together. A host that pushes back (429, or any `Retry-After`) pauses every request to it, not just the
 one that was told: see `HostGate`.
 """
 

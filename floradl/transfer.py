@@ -326,7 +326,7 @@ class _Transfer:
             size_bytes=digest.size_bytes,
             sha256=digest.sha256,
             content_type=content_type,
-            url=safe_url(wanted.url, limit=2000),
+            url=safe_url(url, limit=2000),
             is_fetched=True,
         )
 

@@ -58,6 +58,18 @@ def test_records_are_kept_to_the_byte(sim: Simulator, tmp_path: Path) -> None:
             assert data == sim.account.record_json(run, listed=True)
 
 
+def test_a_record_with_half_an_emoji_is_kept_to_the_byte(sim: Simulator, tmp_path: Path) -> None:
+    """A prompt that was cut inside an emoji is legal JSON; it costs neither its run nor its spelling."""
+    record = sim.account.record(completed(sim.account)[0], listed=True)
+    cut = json.dumps(record | {"prompt": "half \ud83d"})
+    assert "\\ud83d" in cut
+    page = f'{{"generations": [{cut}], "meta": {{}}}}'
+    sim.faults.append(Fault("/api/v1/generations", query="completed", status=200, body=page.encode()))
+    assert floradl(sim, tmp_path).returncode == 0
+    entry = manifest(tmp_path)["runs"][str(record["run_id"])]
+    assert (tmp_path / entry["path"] / "run.json").read_text(encoding="utf-8") == cut
+
+
 def test_files_bear_the_date_of_their_run(sim: Simulator, tmp_path: Path) -> None:
     """A file's modification time is its run's completion time."""
     dest = tmp_path / "out"
@@ -222,7 +234,8 @@ def test_a_url_that_moved_is_asked_for_again(sim: Simulator, tmp_path: Path) -> 
     assert floradl(sim, tmp_path).returncode == 0
     assert_sound(tmp_path)
     assert old in [request.path for request in sim.media_requests()]
-    assert manifest(tmp_path)["runs"][run.run_id]["outputs"][run.outputs[0].output_id]["state"] == "archived"
+    entry = manifest(tmp_path)["runs"][run.run_id]["outputs"][run.outputs[0].output_id]
+    assert (entry["state"], entry["url"]) == ("archived", sim.media_url + run.outputs[0].path)
 
 
 def test_the_key_goes_to_the_api_and_nowhere_else(sim: Simulator, tmp_path: Path) -> None:

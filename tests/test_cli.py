@@ -78,6 +78,7 @@ def test_an_unreachable_api_exits_1(tmp_path: Path, sim: Simulator) -> None:
         (["--api-key-file", "missing.txt", "--api-key", "", "out"], "cannot read the key file"),
         (["--profile", "nobody", "out"], "there is no profile 'nobody'"),
         (["--api-key", "two words", "out"], "characters that no key has"),
+        (["--project-id", "prj_\udcff", "out"], "--project-id"),
     ],
 )
 def test_wrong_usage_exits_2_and_touches_nothing(
@@ -203,7 +204,7 @@ def test_a_destination_that_cannot_be_written_exits_1(sim: Simulator, tmp_path: 
     (tmp_path / "out").write_text("I am a file")
     done = floradl(sim, tmp_path / "out")
     assert done.returncode == 1
-    assert "cannot use the archive's folder" in done.stderr
+    assert "cannot use the archive" in done.stderr
     assert str(tmp_path / "out") in done.stderr
 
 

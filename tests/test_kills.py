@@ -135,6 +135,24 @@ def test_two_at_once(account: Account, tmp_path: Path) -> None:
         assert floradl(sim, tmp_path).returncode == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
+def test_a_signal_ends_the_wait_for_the_lock(account: Account, tmp_path: Path) -> None:
+    """Ctrl-C while another floradl is waited for ends at once, with the signal's exit code."""
+    path = account.get("run_large_0").outputs[0].path
+    with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
+        first = start(sim, "--run-id", "run_large_0", tmp_path)
+        _wait_for(lambda: bool(sim.media_requests()))
+        second = start(sim, "--lock-timeout", "1h", tmp_path)
+        time.sleep(1.5)
+        assert second.poll() is None, "it did not wait"
+        second.send_signal(signal.SIGINT)
+        _, stderr = second.communicate(timeout=20)
+        assert second.returncode == 130
+        assert f"process {first.pid}" in stderr
+        first.kill()
+        first.communicate()
+
+
 def _time_of_a_whole_run(sim: Simulator, dest: Path) -> float:
     began_s = time.monotonic()
     assert floradl(sim, "-j", "4", dest).returncode == 0

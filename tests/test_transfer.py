@@ -263,6 +263,16 @@ LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
             [cut(), rest(content_range="bytes */5"), WHOLE], [ASK, RESUME, ASK], id="206 of no range"
         ),
         pytest.param([cut(), Reply(206, PNG[HALF:]), WHOLE], [ASK, RESUME, ASK], id="206 without a range"),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF - 1 : -1], rest(HALF - 1).headers), WHOLE],
+            [ASK, RESUME, ASK],
+            id="206 from too early, as long as the rest",
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:] + b"!", etag() | {"Content-Range": LONGER}), WHOLE],
+            [ASK, RESUME, ASK],
+            id="206 of another total, and as long as that",
+        ),
         pytest.param([rest(0), WHOLE], [ASK, ASK], id="206 that nobody asked for"),
         pytest.param([cut(), Reply(416), WHOLE], [ASK, RESUME, ASK], id="416 starts over"),
         pytest.param([cut(headers=etag('W/"one"')), WHOLE], [ASK, ASK], id="a weak ETag never resumes"),

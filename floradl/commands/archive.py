@@ -14,7 +14,7 @@ from floradl.archiver import archive
 from floradl.clock import Clock
 from floradl.commands.context import catch_signals, open_api
 from floradl.config import Settings, parse_moment_ms
-from floradl.errors import Exit, UsageError, printable
+from floradl.errors import Exit, FloradlError, UsageError, printable
 from floradl.job import ArchiveOptions, report_object
 from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
 from floradl.plan import Action, Decision, run_folder
@@ -75,8 +75,14 @@ def scopes(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> tupl
 async def _archive(settings: Settings, options: ArchiveOptions, console: Console) -> int:
     clock, tally = Clock(), Tally()
     with catch_signals(console.warn) as interruption:
-        async with open_api(settings, clock) as api, console.watch(tally):
-            report = await archive(options, api, clock=clock, stop=interruption.stop, tally=tally)
+        try:
+            async with open_api(settings, clock) as api, console.watch(tally):
+                report = await archive(options, api, clock=clock, stop=interruption.stop, tally=tally)
+        except FloradlError as exc:
+            if interruption.number is None:
+                raise
+            console.error(exc)
+            return 128 + interruption.number
     exit_code = int(report.exit_code)
     if report.is_interrupted and interruption.number is not None:
         exit_code = 128 + interruption.number
