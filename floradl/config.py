@@ -223,6 +223,14 @@ def parse_duration_s(text: str) -> float:
     return float(match[1]) * _UNIT_S[match[2]]
 
 
+def parse_timeout_s(text: str) -> float:
+    """Seconds as `parse_duration_s` reads them, long enough for an answer to arrive at all."""
+    seconds = parse_duration_s(text)
+    if seconds < 1:
+        raise ValueError("a second at least is needed")
+    return seconds
+
+
 def parse_moment_ms(text: str, now_ms: int) -> int:
     """Unix ms from a date, a time (both local unless they say otherwise), or an age such as `7d`."""
     if _AGE.fullmatch(text):

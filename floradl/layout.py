@@ -6,8 +6,9 @@ apart, also where the file system ignores case or Unicode form:
 
 - An ordinary id (lower-case ASCII letters, digits, `_`, `-`, inner dots; at most 80 characters; no
   Windows device name; no name that the archive uses itself) stays as it is.
-- An id that is ordinary but for upper-case letters keeps its spelling and gains `~` and a hexadecimal
-  number whose bit i says that character i is upper case: `run_aB` is `run_aB~20`.
+- An id that is ordinary but for upper-case letters keeps its spelling and gains `~u` and a hexadecimal
+  number whose bit i says that character i is upper case: `run_aB` is `run_aB~u20`. (The `u` keeps it apart
+  from the short names, `OUTPUT~1`, that Windows makes up.)
 - Any other id becomes a readable rest of at most 24 characters, `~~`, and 26 characters of base 32: the
   first 128 bits of the SHA-256 of the id's UTF-8.
 
@@ -48,7 +49,7 @@ def safe_name(identifier: str) -> SafeName:
     lower = identifier.lower()
     if identifier.isascii() and _is_ordinary(lower):
         upper = sum(1 << index for index, character in enumerate(identifier) if character.isupper())
-        return SafeName(f"{identifier}~{upper:x}" if upper else identifier)
+        return SafeName(f"{identifier}~u{upper:x}" if upper else identifier)
     digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).digest()[:16]
     readable = re.sub(r"[^a-z0-9_]+", "-", lower[:200], flags=re.ASCII).strip("-")[:24]
     return SafeName(f"{readable or '_'}~~{_base32(digest)}")

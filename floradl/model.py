@@ -238,17 +238,18 @@ def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generati
 
 
 def merge_records(older: bytes, newer: bytes) -> bytes:
-    """`older` with every field of `newer` laid over it, each value as the API wrote it.
+    """`older` with every field of `newer` that is not null laid over it, each value as the API wrote it.
 
     Raises:
         ApiAnswerError: one of them is no JSON object.
     """
     try:
         fields = msgspec.json.decode(replace_half_pairs(older), type=dict[str, msgspec.Raw])
-        fields |= msgspec.json.decode(replace_half_pairs(newer), type=dict[str, msgspec.Raw])
+        later = msgspec.json.decode(replace_half_pairs(newer), type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ApiAnswerError(f"a run's record is not a JSON object: {printable(str(exc))}") from exc
-    return msgspec.json.encode(fields)
+    told = {name: value for name, value in later.items() if bytes(value) != b"null" or name not in fields}
+    return msgspec.json.encode(fields | told)
 
 
 def replace_half_pairs(raw: bytes) -> bytes:

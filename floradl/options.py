@@ -9,6 +9,7 @@ from floradl.config import (
     parse_count,
     parse_duration_s,
     parse_id,
+    parse_timeout_s,
 )
 from floradl.model import TYPE_WORDS, Status
 
@@ -19,7 +20,7 @@ ACCOUNT = (
     Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
            variables=("FLORA_BASE_URL",)),
     Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME"),
-    Option("timeout", "seconds a connection may stay silent (default: 60)", parse_duration_s, 60.0,
+    Option("timeout", "seconds a connection may stay silent (default: 60)", parse_timeout_s, 60.0,
            metavar="SECONDS"),
     Option("retries", "tries after the first, while nothing arrives (default: 5)", parse_count(0, 100), 5,
            metavar="N"),

@@ -58,15 +58,15 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
             # Overwriting is for whoever asks for a repair: perhaps somebody edited the file.
             message = f"{entry.file} has {found_bytes} bytes, {entry.size_bytes} were archived"
             return _report(run_id, output, "changed", message, keeps_entry=True)
-    if output.value is None:
-        return _report(run_id, output, "no_url", "the API gives no URL for it")
-    if output.is_text:
+    if output.is_text and output.value is not None:
         return Decision(output, Action.WRITE, layout.output_name(output.key, TEXT_EXTENSION))
     # With an entry its file is gone, and others with the same stem are not known to be the same.
     if entry is None or entry.state == State.FAILED:
         left = sorted(n for n, size in disk.files.items() if size and layout.is_output_of(n, output.key))
         if left:
             return Decision(output, Action.RECORD, left[0])
+    if output.value is None:
+        return _report(run_id, output, "no_url", "the API gives no URL for it")
     return Decision(output, Action.RESUME if disk.has_partial(run_id, output.key) else Action.FETCH)
 
 

@@ -329,7 +329,7 @@ def _receipt(job: _Job, file: str, digest: Digest, content_type: str, *, is_fetc
         size_bytes=digest.size_bytes,
         sha256=digest.sha256,
         content_type=content_type,
-        url=None if output.is_text else safe_url(output.value or "", limit=2000),
+        url=None if output.is_text or output.value is None else safe_url(output.value, limit=2000),
         is_fetched=is_fetched,
     )
 

@@ -187,8 +187,9 @@ def test_outputs_that_one_run_names_alike_get_files_of_their_own(tmp_path: Path)
     with serve_in_thread(Account("sk_live_x", [run])) as sim:
         assert floradl(sim, tmp_path).returncode == 0
     recorded = manifest(tmp_path)["runs"]["run_same"]["outputs"]
-    texts = [(tmp_path / "ws_a/prj_a/run_same" / entry["file"]).read_text() for entry in recorded.values()]
-    assert (list(recorded), texts) == (["same", "same#2", "same#3"], ["text 0", "text 1", "text 2"])
+    folder = tmp_path / "ws_a/prj_a/run_same"
+    texts = {key: (folder / entry["file"]).read_text() for key, entry in recorded.items()}
+    assert texts == {"same": "text 0", "same#2": "text 1", "same#3": "text 2"}
 
 
 @pytest.mark.parametrize("hostile", ["../../../../etc/x", "a/b\\c", "..", "CON", "x" * 4000, "tab\there", ""])

@@ -196,7 +196,8 @@ def test_switches_off(tmp_path: Path, text: str) -> None:
     [
         ("concurrency", "0"), ("concurrency", "257"), ("concurrency", "many"), ("concurrency", "-1"),
         ("concurrency", "1.5"), ("concurrency", "\u0663"), ("concurrency", "9" * 30), ("retries", "101"),
-        ("max_runs", "0"), ("timeout", "soon"), ("timeout", "-5"), ("lock_timeout", "1y"), ("wait", "x"),
+        ("max_runs", "0"), ("timeout", "soon"), ("timeout", "-5"),
+        ("timeout", "0"), ("lock_timeout", "1y"), ("wait", "x"),
         ("workspace_id", "prj_1"), ("workspace_id", "ws_"), ("project_id", "prj_a b"), ("run_id", "1"),
         ("type", "picture"), ("type", "imageUrl"), ("full", "maybe"), ("quiet", "2"), ("json", "y"),
     ],

@@ -267,10 +267,17 @@ def test_merged_values_keep_their_spelling(value: str) -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.dictionaries(st.text(), JSON), st.dictionaries(st.text(), JSON))
 def test_merging_is_laying_over(older: dict[str, Any], newer: dict[str, Any]) -> None:
-    """Every field of the newer record wins, every other stays."""
+    """Every field of the newer record that says something wins, every other stays."""
     older, newer = (json.loads(msgspec.json.encode(fields)) for fields in (older, newer))
     merged = merge_records(msgspec.json.encode(older), msgspec.json.encode(newer))
-    assert json.loads(merged) == older | newer
+    said = {name: value for name, value in newer.items() if value is not None or name not in older}
+    assert json.loads(merged) == older | said
+
+
+def test_a_null_takes_nothing_away() -> None:
+    """A field that a later answer has as null keeps what was known: a run's place depends on it."""
+    merged = merge_records(b'{"project_id":"prj_a","x":null}', b'{"project_id":null,"x":1,"y":null}')
+    assert merged == b'{"project_id":"prj_a","x":1,"y":null}'
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ CHANGED: Expected = (Action.REPORT, None, "changed")
 NO_URL: Expected = (Action.REPORT, None, "no_url")
 
 TABLE: list[tuple[str, Output, OutputEntry | None, Files, frozenset[str], Expected]] = [
+    ("there without an entry, and no URL any more", replace(IMAGE, value=None), None,
+     {"output_1.png": 9}, frozenset(), RECORD),
     ("new", IMAGE, None, {}, frozenset(), FETCH),
     ("new, with a partial", IMAGE, None, {}, PARTIAL, RESUME),
     ("new, partials are of others", IMAGE, None, {}, OTHERS, FETCH),
