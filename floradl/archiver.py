@@ -20,7 +20,7 @@ import httpx
 from floradl import layout, net
 from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
-from floradl.entries import ScanOp, VanishedOp
+from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
 from floradl.files import Disk
 from floradl.job import ArchiveOptions, Report
@@ -28,7 +28,7 @@ from floradl.listing import Scan
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_with_disk, known_record, lost_outputs
-from floradl.model import Failure, Generation, Status
+from floradl.model import Failure, Generation, Scope, Status
 from floradl.pool import Pool, Tally, Visit
 from floradl.retry import Backoff, HostGate
 from floradl.transfer import Tools
@@ -140,6 +140,7 @@ class _Session:
         self._began_s = tools.clock.monotonic()
         self._admitted: set[str] = set()
         self._wanted_ids = set(options.filters.run_ids)
+        self._seals: dict[Scope, ScanEntry] = {}
         self._problems: list[FloradlError] = []
         self._failures: list[Failure] = []
         self._missing: list[str] = []
@@ -182,7 +183,8 @@ class _Session:
             await self._seal(pool, scans)
             self._open_runs = sum(len(scan.open_runs) for scan in scans)
             left_s = waited_until_s - self.tools.clock.monotonic()
-            if self.options.wait_s is None or not self._open_runs or left_s <= 0 or self._problems:
+            has_problems = bool(self._problems or pool.problems)
+            if self.options.wait_s is None or not self._open_runs or left_s <= 0 or has_problems:
                 return
             log.info("waiting for %d runs that are not done yet", self._open_runs)
             await self.tools.clock.sleep(min(_WAIT_EVERY_S, left_s))
@@ -199,25 +201,27 @@ class _Session:
         """Scan every scope; an error in one leaves the others alone.
 
         Returns:
-            The scans that saw all there is.
+            The scans that saw all there is, without a problem.
         """
         whole: list[Scan] = []
         has_read = False
         for scope in self.options.scopes:
             if self._is_enough():
                 break
+            earlier = self._seals.get(scope)  # of this session: --wait looks again, filters or not
             scan = Scan(
                 self.api,
                 scope,
-                self.manifest.scan(scope),
+                earlier or self.manifest.scan(scope),
                 self.tools.clock,
-                full=self.options.full,
+                full=self.options.full and earlier is None,
                 since_ms=self.options.filters.since_ms,
             )
             log.info("listing %s%s", scope, " from the beginning" if scan.is_full else "")
             try:
-                if await self._scan(pool, scan):
+                if await self._scan(pool, scan) and not scan.problems:
                     whole.append(scan)
+                    self._seals[scope] = scan.sealed()
             except ApiError as exc:
                 self._problems.append(exc)
             has_read = has_read or scan.has_read
@@ -265,7 +269,7 @@ class _Session:
             try:
                 run = await self.api.run(mend.run_id, known=known)
             except ApiNotFoundError as exc:
-                self._failures.extend(lost_outputs(mend, exc))
+                self._failures.extend(lost_outputs(mend, f"the run is gone: {exc.message}"))
             except ApiError as exc:
                 self._problems.append(exc)
                 if isinstance(exc, KeyRefusedError):
@@ -273,6 +277,9 @@ class _Session:
             else:
                 if run.status == Status.COMPLETED:
                     await pool.admit(Visit(run, keeps_record=True, asks_outputs=True))
+                else:
+                    why = f"the run is {printable(run.status, limit=40)} now"
+                    self._failures.extend(lost_outputs(mend, why))
         self._missing = sorted(self._wanted_ids)
 
     async def _find_vanished(self, pool: Pool, scan: Scan) -> None:
@@ -300,7 +307,7 @@ class _Session:
         """Seal what was seen whole. Only after `drain`: a seal says that all below it is recorded."""
         if not self.options.filters.is_empty or pool.problems:
             return
-        await self.store.append(ScanOp(scan.sealed()) for scan in scans if not scan.problems)
+        await self.store.append(ScanOp(self._seals[scan.scope]) for scan in scans)
 
     def report(self) -> Report:
         """What came of it."""

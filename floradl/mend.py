@@ -95,8 +95,8 @@ def known_record(disk: Disk, mend: Mend) -> Generation:
     return parse_generation(msgspec.json.encode(facts))
 
 
-def lost_outputs(mend: Mend, why: ApiError) -> list[Failure]:
-    """Failures of outputs whose run the API does not know any more."""
+def lost_outputs(mend: Mend, why: str) -> list[Failure]:
+    """Failures of outputs whose run can give them no more, and why."""
     return [
         Failure(
             run_id=mend.run_id,
@@ -104,7 +104,7 @@ def lost_outputs(mend: Mend, why: ApiError) -> list[Failure]:
             type=mend.entry.outputs[key].type,
             url=mend.entry.outputs[key].url,
             code="run_not_found",
-            message=f"the run is gone: {why.message}",
+            message=why,
             attempts=0,
             keeps_entry=True,
         )

@@ -71,13 +71,26 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
 
 
 def decide_run(run: Generation, entry: RunEntry | None, filters: Filters, disk: OnDisk) -> list[Decision]:
-    """What to do about each wanted output of a run."""
+    """What to do about each wanted output of a run: those it has, and those that it once had.
+
+    An output that is recorded and no longer in the run's record is skipped while its file is there, and
+    reported otherwise: nobody can bring it back, and that must not go unsaid.
+    """
     entries = entry.outputs if entry else {}
-    return [
-        decide(run.run_id, output, entries.get(output.key), disk)
-        for output in run.outputs or ()
-        if filters.wants_type(output.type)
-    ]
+    lost = keys_to_mend(entry, filters, disk.files) if entry else []
+    outputs = [output for output in run.outputs or () if filters.wants_type(output.type)]
+    decisions = [decide(run.run_id, output, entries.get(output.key), disk) for output in outputs]
+    listed = {output.key for output in run.outputs or ()}
+    for key, known in entries.items():
+        if key in listed or not filters.wants_type(known.type):
+            continue
+        output = Output(key, known.type, None)
+        if key in lost:
+            message = "the run no longer has this output"
+            decisions.append(_report(run.run_id, output, "gone", message, keeps_entry=True))
+        else:
+            decisions.append(Decision(output, Action.SKIP))
+    return decisions
 
 
 def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:

@@ -40,7 +40,7 @@ from floradl.errors import ApiError, safe_url
 from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
-from floradl.plan import Action, Decision, OnDisk, decide_run, run_folder
+from floradl.plan import Action, Decision, OnDisk, decide_run, keys_to_mend, run_folder
 from floradl.transfer import Tools, Traffic, Wanted, fetch_output
 
 _PREPARERS = 8
@@ -192,26 +192,25 @@ class Pool:
         if entry is not None:
             # A run that was moved to another project stays where it is: its entries speak of those files.
             run = replace(run, workspace_id=entry.workspace_id, project_id=entry.project_id)
-        is_listed_whole = run.outputs is not None
-        if not is_listed_whole and (entry is None or visit.asks_outputs):
-            run = await with_outputs(self._api, run)
-            is_listed_whole = True
-        folder = run_folder(run)
-        (files,) = await self._tools.disk.call(self._tools.disk.sizes, [folder])
+        (files,) = await self._tools.disk.call(self._tools.disk.sizes, [run_folder(run)])
+        keeps_record = visit.keeps_record
+        if run.outputs is None:
+            if entry is None or visit.asks_outputs or keys_to_mend(entry, self._filters, files):
+                run = await with_outputs(self._api, run)
+            else:
+                keeps_record = True  # what the list has is less than what was asked for the last time
         decisions = decide_run(run, entry, self._filters, OnDisk(files, self._partials))
         if self._filters.types and not decisions:
             return
         has_record = entry is not None and layout.RUN_RECORD in files
-        if not (has_record and (visit.keeps_record or not is_listed_whole)):
+        if not (has_record and keeps_record):
             await self._write_record(run, entry if has_record else None)
         if entry is not None and entry.vanished_at is not None:
             await self._results.put(VanishedOp(run.run_id, None))
         self._tally.runs += 1
         self._tally.new_runs += entry is None
         self._tally.charged_cost += 0.0 if entry else run.charged_cost or 0.0
-        self._tally.outputs += len(decisions) if is_listed_whole or entry is None else len(entry.outputs)
-        if not is_listed_whole and entry is not None:
-            self._tally.already += len(entry.outputs)
+        self._tally.outputs += len(decisions)
         for decision in decisions:
             if decision.action == Action.SKIP:
                 self._tally.already += 1

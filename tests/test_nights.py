@@ -265,6 +265,64 @@ async def test_scopes_have_seals_of_their_own(nights: Nights) -> None:
     assert (await nights.run()).new_runs == 0
 
 
+def a_run_with_files(nights: Nights) -> tuple[SimRun, list[Path]]:
+    """An archived run that has outputs, listed without fail, and where they lie."""
+    run = next(run for run in completed(nights.sim.account) if len(run.outputs) > 1 and run.list_outputs)
+    entry = manifest(nights.dest)["runs"][run.run_id]
+    files = [nights.dest / entry["path"] / entry["outputs"][o.output_id]["file"] for o in run.outputs]
+    return run, files
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_an_output_that_its_run_no_longer_has(nights: Nights, full: bool) -> None:
+    """While its file is there all is well; a file that nobody can bring back is named, and exits 3."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    lost = run.outputs.pop()
+    assert (await nights.run(full=full)).is_complete
+    files[-1].unlink()
+    for _ in range(2):
+        report = await nights.run(full=full)
+        assert [(f.run_id, f.key, f.code) for f in report.failures] == [(run.run_id, lost.output_id, "gone")]
+        assert int(report.exit_code) == 3
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_file_is_brought_back_for_a_run_that_is_listed_without_outputs(
+    nights: Nights, full: bool
+) -> None:
+    """The list says nothing of outputs: the run is asked for when one of its files is missing."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    run.list_outputs = False
+    files[0].unlink()
+    assert (await nights.run(full=full)).is_complete
+    assert files[0].exists()
+
+
+async def test_a_missing_file_of_a_run_that_is_gone(nights: Nights) -> None:
+    """A deleted run's missing file cannot be brought back; that is said each time."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    nights.sim.account.delete(run.run_id)
+    assert (await nights.run()).is_complete
+    files[0].unlink()
+    report = await nights.run()
+    assert [failure.code for failure in report.failures] == ["run_not_found"]
+    assert int(report.exit_code) == 3
+
+
+async def test_a_missing_file_of_a_run_that_is_completed_no_more(nights: Nights) -> None:
+    """A run that FLORA calls failed today gives nothing back; its missing file is named."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    run.status = "failed"
+    files[0].unlink()
+    report = await nights.run()
+    assert [failure.message for failure in report.failures] == ["the run is failed now"]
+    assert int(report.exit_code) == 3
+
+
 async def test_a_run_that_was_moved_to_another_project_stays_where_it_is(nights: Nights) -> None:
     """Its files are not fetched again, its entry goes on speaking of them, and its record is the new one."""
     await nights.run()

@@ -152,7 +152,9 @@ OUTPUTS = (IMAGE, Output("output_2", "text", "hello"), Output("output_3", "video
         (OUTPUTS, run_entry(), (), ["record", "write", "fetch"]),
         ((), None, (), []),
         (None, None, (), []),
-        (None, run_entry(output_1=ARCHIVED), (), []),
+        (None, run_entry(output_1=ARCHIVED), (), ["skip"]),
+        ((), run_entry(output_1=ARCHIVED, output_9=FAILED), (), ["skip", "report"]),
+        ((), run_entry(output_9=FAILED), ("text",), []),
     ],
 )
 def test_a_whole_run(
