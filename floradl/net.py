@@ -13,7 +13,8 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ import httpcore
 import httpx
 
 from floradl import __version__
-from floradl.errors import TransferError, UsageError
+from floradl.errors import TransferError, UsageError, safe_url
 
 USER_AGENT = f"floradl/{__version__}"
 
@@ -182,10 +183,73 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         )
 
 
+class ProxiedTransport(httpx.AsyncBaseTransport):
+    """Sends what the environment wants proxied to its proxy, and everything else by `direct`.
+
+    A proxy looks names up itself, so of what it fetches only addresses that stand in the URL were checked.
+
+    Args:
+        direct: for hosts that are not proxied.
+        proxies: scheme of the URL → transport over its proxy.
+    """
+
+    def __init__(
+        self, direct: httpx.AsyncBaseTransport, proxies: Mapping[str, httpx.AsyncBaseTransport]
+    ) -> None:
+        self._direct = direct
+        self._proxies = proxies
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request the way its URL goes."""
+        host = request.url.host
+        proxy = self._proxies.get(request.url.scheme)
+        if proxy is None or is_loopback_host(host) or urllib.request.proxy_bypass(host):
+            return await self._direct.handle_async_request(request)
+        return await proxy.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for transport in (self._direct, *self._proxies.values()):
+            await transport.aclose()
+
+
 def media_transports(*, allow_loopback: bool) -> Callable[[], httpx.AsyncBaseTransport]:
-    """A maker of transports, one a client: httpx's pool slows down with every connection it holds."""
+    """A maker of transports, one a client: httpx's pool slows down with every connection it holds.
+
+    Proxies come from the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), as everywhere.
+
+    Raises:
+        UsageError: the environment names a proxy that cannot be used.
+    """
     ssl_context = httpx.create_ssl_context()
-    return lambda: GuardedTransport(ssl_context, allow_loopback=allow_loopback)
+    urls = _proxies()
+
+    def make() -> httpx.AsyncBaseTransport:
+        direct = GuardedTransport(ssl_context, allow_loopback=allow_loopback)
+        if not urls:
+            return direct
+        proxies = {
+            scheme: httpx.AsyncHTTPTransport(verify=ssl_context, proxy=url) for scheme, url in urls.items()
+        }
+        return ProxiedTransport(direct, proxies)
+
+    return make
+
+
+def _proxies() -> dict[str, str]:
+    """The environment's proxies: scheme → URL."""
+    found, urls = urllib.request.getproxies(), {}
+    for scheme in ("http", "https"):
+        url = found.get(scheme) or found.get("all")
+        if not url:
+            continue
+        urls[scheme] = url if "://" in url else f"http://{url}"
+        try:
+            httpx.AsyncHTTPTransport(proxy=urls[scheme])
+        except (ValueError, ImportError, httpx.InvalidURL) as exc:
+            message = f"the proxy of the environment for {scheme} cannot be used: {safe_url(url)}"
+            raise UsageError(message, hint="Set HTTPS_PROXY to http://host:port, or unset it.") from exc
+    return urls
 
 
 def media_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> httpx.AsyncClient:
@@ -203,7 +267,13 @@ def media_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> ht
 def api_client(
     base_url: str, key: str, *, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
 ) -> httpx.AsyncClient:
-    """A client for the API. The only one that holds the key; it never follows a redirect with it."""
+    """A client for the API. The only one that holds the key; it never follows a redirect with it.
+
+    Raises:
+        UsageError: the environment names a proxy that cannot be used.
+    """
+    if transport is None:
+        _proxies()
     return httpx.AsyncClient(
         base_url=base_url,
         transport=transport,

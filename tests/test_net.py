@@ -438,3 +438,39 @@ async def test_api_client(transport: httpx.MockTransport, asked: list[httpx.Requ
         assert (await client.get("runs")).status_code == 302
     assert [str(request.url) for request in asked] == ["https://api.test/v1/runs"]
     assert asked[0].headers["authorization"] == "Bearer sk_1"
+
+
+@pytest.mark.anyio
+async def test_media_go_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTPS_PROXY is asked to connect to the media host; NO_PROXY and loopback are not its business."""
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "direct.invalid")
+        make = net.media_transports(allow_loopback=False)
+        async with net.media_client(make(), timeout_s=5) as client:
+            with pytest.raises(httpx.ProxyError):
+                await client.get("https://media.invalid/a.png?secret=1")
+            with pytest.raises(httpx.ConnectError):
+                await client.get("https://direct.invalid/a.png")
+            with pytest.raises(TransferError):
+                await client.get("https://localhost:1/a.png")
+    assert [request.split(b"\r\n")[0] for request in asked] == [b"CONNECT media.invalid:443 HTTP/1.1"]
+    assert b"secret" not in asked[0]
+
+
+@pytest.mark.parametrize("url", ["ftp://x:1", "socks5://x:1"])
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A proxy of another kind, or no URL at all, is told before anything is fetched."""
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    with pytest.raises(UsageError, match="proxy of the environment"):
+        net.media_transports(allow_loopback=False)
+    with pytest.raises(UsageError, match="proxy of the environment"):
+        net.api_client("https://api.invalid", "sk", timeout_s=5)
