@@ -9,6 +9,7 @@ Sources: FLORA's API reference and the behaviour of its official SDK (`x-should-
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -102,6 +103,10 @@ class FloraApi:
         transport: another httpx transport, for tests.
         backoff: the waits between tries.
 
+    Attributes:
+        calls: requests made, tries included.
+        successes: how many of them were answered with a 2xx.
+
     Raises:
         UsageError: the key cannot be an HTTP header.
     """
@@ -130,6 +135,7 @@ class FloraApi:
         self._backoff = backoff or Backoff()
         self._gate = HostGate(clock)
         self.calls = 0
+        self.successes = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,6 +144,16 @@ class FloraApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.aclose()
+
+    def account(self, archive_id: str) -> str:
+        """What tells this account from others within one archive: 16 hexadecimal digits.
+
+        A digest of the API and the key, salted with the archive, from which neither can be had back. The
+        port does not count on loopback, where it means nothing.
+        """
+        parts = httpx.URL(self._base_url)
+        place = parts.copy_with(port=None) if net.is_loopback_host(parts.host) else parts
+        return hashlib.sha256(f"{archive_id}\n{place}\n{self._key}".encode()).hexdigest()[:16]
 
     async def page(self, query: PageQuery, *, given_cursors: Container[str] = ()) -> Page:
         """One page of the generation history.
@@ -179,11 +195,16 @@ class FloraApi:
             return run
 
         poll_url = known.poll_url if known else None
-        if poll_url is None or _origin(poll_url) != self._origin:
-            if run_id in (".", ".."):
-                raise ApiNotFoundError("no run can have this id")
-            poll_url = f"{self._base_url}/runs/{quote(run_id, safe='', errors='surrogatepass')}"
-        return await self._get(poll_url, {}, parse)
+        if poll_url is not None and _origin(poll_url) == self._origin:
+            try:
+                return await self._get(poll_url, {}, parse)
+            except (ApiNotFoundError, ApiAnswerError) as exc:
+                log.info("%s; asking for the run by its id", exc.message)
+        if run_id in (".", ".."):
+            raise ApiNotFoundError("no run can have this id")
+        return await self._get(
+            f"{self._base_url}/runs/{quote(run_id, safe='', errors='surrogatepass')}", {}, parse
+        )
 
     async def _get(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
         failures = 0
@@ -212,18 +233,20 @@ class FloraApi:
         self.calls += 1
         try:
             async with self._client.stream("GET", url, params=params or None) as response:
-                body = await _read_bounded(response)
-        except (httpx.TransportError, httpx.InvalidURL, httpx.DecodingError) as exc:
+                body = await _read_bounded(response, self._key)
+        except (httpx.TransportError, httpx.InvalidURL, httpx.DecodingError, OSError) as exc:
+            # OSError: an SSLError in the middle of a body passes httpcore by.
             raise ApiUnavailableError(
                 f"the API at {safe_url(self._base_url)} does not answer: {_reason(exc)}",
                 hint="Check the network and the base URL; the same command again goes on where this one was.",
             ) from exc
         if not response.is_success:
             raise self._refusal(response, body)
+        self.successes += 1
         try:
             return parse(body)
         except ApiAnswerError as exc:
-            status, request_id = response.status_code, _request_id(response)
+            status, request_id = response.status_code, _request_id(response, self._key)
             raise ApiAnswerError(exc.message, status=status, request_id=request_id) from exc
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ApiError:
@@ -233,7 +256,7 @@ class FloraApi:
         about: dict[str, Any] = {
             "status": status,
             "code": code,
-            "request_id": _request_id(response),
+            "request_id": _request_id(response, self._key),
             "retry_after_s": self._retry_after_s(response.headers),
         }
         if status in (401, 403):
@@ -289,13 +312,13 @@ def is_open(status: str) -> bool:
     return status in (Status.PENDING, Status.RUNNING)
 
 
-async def _read_bounded(response: httpx.Response) -> bytes:
+async def _read_bounded(response: httpx.Response, key: str) -> bytes:
     parts, size = [], 0
     async for part in response.aiter_bytes():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             message = f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes"
-            raise ApiAnswerError(message, status=response.status_code, request_id=_request_id(response))
+            raise ApiAnswerError(message, status=response.status_code, request_id=_request_id(response, key))
         parts.append(part)
     return b"".join(parts)
 
@@ -309,13 +332,14 @@ def _envelope(body: bytes, key: str) -> tuple[str, str]:
         error = msgspec.json.decode(body, type=dict[str, Any])["error"]
         fields = [f"{field['field']}: {field['message']}" for field in error.get("fields") or ()]
         said = "; ".join([str(error.get("message") or ""), *fields]).replace(key, "(key)")
-        return printable(str(error.get("code") or ""), limit=60), printable(said, limit=300)
+        code = str(error.get("code") or "").replace(key, "(key)")
+        return printable(code, limit=60), printable(said, limit=300)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
         return "", ""
 
 
-def _request_id(response: httpx.Response) -> str:
-    return printable(response.headers.get("request-id", ""), limit=80)
+def _request_id(response: httpx.Response, key: str) -> str:
+    return printable(response.headers.get("request-id", "").replace(key, "(key)"), limit=80)
 
 
 def _origin(url: str) -> str:

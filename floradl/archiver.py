@@ -28,7 +28,7 @@ from floradl.listing import Scan
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_with_disk, known_record, lost_outputs
-from floradl.model import Failure, Generation, Scope, Status
+from floradl.model import Generation, Scope, Status
 from floradl.pool import Pool, Tally, Visit
 from floradl.retry import Backoff, HostGate
 from floradl.transfer import Tools
@@ -37,6 +37,7 @@ GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
 
 _WAIT_EVERY_S = 15.0
+_ASKED_ONE_BY_ONE = 50
 _SIZES_BATCH = 500
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,6 @@ class _Session:
         self._wanted_ids = set(options.filters.run_ids)
         self._seals: dict[Scope, ScanEntry] = {}
         self._problems: list[FloradlError] = []
-        self._failures: list[Failure] = []
         self._missing: list[str] = []
         self._vanished: list[str] = []
         self._open_runs = 0
@@ -179,9 +179,11 @@ class _Session:
         while True:
             scans = await self._scan_all(pool)
             await self._visit_known(pool, mends)
+            self._raise_if_mute()
             await pool.drain()
             await self._seal(pool, scans)
-            self._open_runs = sum(len(scan.open_runs) for scan in scans)
+            wants = self.options.filters.wants
+            self._open_runs = sum(wants(run) for scan in scans for run in scan.open_runs.values())
             left_s = waited_until_s - self.tools.clock.monotonic()
             has_problems = bool(self._problems or pool.problems)
             if self.options.wait_s is None or not self._open_runs or left_s <= 0 or has_problems:
@@ -204,7 +206,7 @@ class _Session:
             The scans that saw all there is, without a problem.
         """
         whole: list[Scan] = []
-        has_read = False
+        account = self.api.account(self.manifest.archive_id)
         for scope in self.options.scopes:
             if self._is_enough():
                 break
@@ -212,7 +214,8 @@ class _Session:
             scan = Scan(
                 self.api,
                 scope,
-                earlier or self.manifest.scan(scope),
+                account,
+                earlier or self.manifest.scan(scope, account),
                 self.tools.clock,
                 full=self.options.full and earlier is None,
                 since_ms=self.options.filters.since_ms,
@@ -224,28 +227,31 @@ class _Session:
                     self._seals[scope] = scan.sealed()
             except ApiError as exc:
                 self._problems.append(exc)
-            has_read = has_read or scan.has_read
             self._problems.extend(scan.problems)
-        if self._problems and not has_read:
-            raise self._problems[0]
+        self._raise_if_mute()
         return whole
+
+    def _raise_if_mute(self) -> None:
+        """Raise the worst problem if the API gave nothing at all to go on."""
+        if self._problems and not self.api.successes:
+            raise next((p for p in self._problems if isinstance(p, KeyRefusedError)), self._problems[0])
 
     async def _scan(self, pool: Pool, scan: Scan) -> bool:
         """Admit what one scan finds; whether it saw everything."""
         async with aclosing(scan.iter_completed()) as runs:
             async for run in runs:
-                await self._admit(pool, run, asks_outputs=scan.is_full)
+                await self._admit(pool, run)
                 if self._is_enough():
                     return False
-        if self.options.filters.is_empty and scan.is_full:
+        if self.options.filters.is_empty and scan.is_full and not scan.problems:
             await self._find_vanished(pool, scan)
         return True
 
-    async def _admit(self, pool: Pool, run: Generation, *, asks_outputs: bool = False) -> None:
+    async def _admit(self, pool: Pool, run: Generation) -> None:
         if run.run_id not in self._admitted and self.options.filters.wants(run):
             self._admitted.add(run.run_id)
             self._wanted_ids.discard(run.run_id)
-            await pool.admit(Visit(run, asks_outputs=asks_outputs))
+            await pool.admit(Visit(run))
 
     def _is_enough(self) -> bool:
         """Whether the filters leave nothing more to look for."""
@@ -269,39 +275,54 @@ class _Session:
             try:
                 run = await self.api.run(mend.run_id, known=known)
             except ApiNotFoundError as exc:
-                self._failures.extend(lost_outputs(mend, f"the run is gone: {exc.message}"))
+                self._give_up(mend, f"the run is gone: {exc.message}")
             except ApiError as exc:
-                self._problems.append(exc)
-                if isinstance(exc, KeyRefusedError):
-                    return
+                self._problems.append(exc.concerning(f"run {printable(mend.run_id, limit=80)}"))
+                if exc.is_retryable or isinstance(exc, KeyRefusedError):
+                    break  # it does not answer; no need to ask it as often as there are runs
             else:
                 if run.status == Status.COMPLETED:
-                    await pool.admit(Visit(run, keeps_record=True, asks_outputs=True))
+                    await pool.admit(Visit(run, keeps_record=True))
                 else:
-                    why = f"the run is {printable(run.status, limit=40)} now"
-                    self._failures.extend(lost_outputs(mend, why))
+                    self._give_up(mend, f"the run is {printable(run.status, limit=40)} now")
         self._missing = sorted(self._wanted_ids)
+
+    def _give_up(self, mend: Mend, why: str) -> None:
+        failures = lost_outputs(mend, why)
+        self.tally.outputs += len(failures)
+        self.tally.failed += len(failures)
+        self.tally.failures.extend(failures)
 
     async def _find_vanished(self, pool: Pool, scan: Scan) -> None:
         """Look once more for recorded runs that a full walk did not meet; what is missing twice is gone."""
-        missing = {
-            run_id: entry
-            for run_id, entry in self.manifest.iter_runs()
-            if run_id not in scan.seen
-            and entry.vanished_at is None
-            and scan.scope.holds(entry.workspace_id, entry.project_id)
-        }
+        missing: list[str] = []
+        moments: list[int | None] = []
+        for run_id, entry in self.manifest.iter_runs():
+            # A workspace of which nothing was listed is another key's, or closed to this one.
+            is_due = entry.vanished_at is None and entry.workspace_id in scan.workspaces
+            if is_due and run_id not in scan.seen and scan.scope.holds(entry.workspace_id, entry.project_id):
+                missing.append(run_id)
+                moments.append(entry.created_at)
         if not missing:
             return
-        moments = [entry.created_at for entry in missing.values()]
         down_to_ms = min((moment for moment in moments if moment is not None), default=None)
         async for run in scan.iter_again(down_to_ms=None if None in moments else down_to_ms):
             await self._admit(pool, run)
-        at = format_ms(self.tools.clock.now_ms())
         gone = [run_id for run_id in missing if run_id not in scan.seen]
+        if len(gone) <= _ASKED_ONE_BY_ONE:
+            gone = [run_id for run_id in gone if await self._is_unknown(run_id)]
         self._vanished.extend(gone)
+        at = format_ms(self.tools.clock.now_ms())
         await pool.drain()
         await self.store.append(VanishedOp(run_id, at) for run_id in gone)
+
+    async def _is_unknown(self, run_id: str) -> bool:
+        """Whether the API does not know a run; one that was moved out of the scope it does."""
+        try:
+            await self.api.run(run_id)
+        except ApiNotFoundError:
+            return True
+        return False
 
     async def _seal(self, pool: Pool, scans: Iterable[Scan]) -> None:
         """Seal what was seen whole. Only after `drain`: a seal says that all below it is recorded."""
@@ -318,7 +339,7 @@ class _Session:
             fetched=tally.fetched,
             adopted=tally.adopted,
             already=tally.already,
-            failures=(*tally.failures, *self._failures),
+            failures=tuple(tally.failures),
             problems=tuple(self._problems),
             missing_runs=tuple(printable(run_id) for run_id in self._missing),
             vanished_runs=tuple(printable(run_id) for run_id in self._vanished),

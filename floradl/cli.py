@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from floradl import __version__
 from floradl.config import Option, Settings, default_config_path, resolve
@@ -30,6 +31,7 @@ exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is mi
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run floradl with these arguments; `sys.argv` when None. Returns the exit code."""
+    _open_missing_streams()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except FloradlError as exc:
@@ -39,14 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(exc.exit_code)
     except KeyboardInterrupt:
         return int(Exit.SIGINT)
-    except BrokenPipeError:
-        # The reader of stdout went away (`floradl list | head`); nothing is left to be said to it.
+    except OSError as exc:
+        # Errors of the archive's disk are DestinationErrors: this is stdout. Python would try once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):  # `floradl list | head` needs no message
+            print(f"floradl: cannot write to standard output: {exc.strerror}", file=sys.stderr)
         return int(Exit.FAILED)
     except Exception:  # noqa: BLE001 - the last stop: a bug must end in exit code 1 and say where it is
         print("floradl: this is a bug in floradl; please report it with the lines below", file=sys.stderr)
         traceback.print_exc()
         return int(Exit.FAILED)
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`) some that lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - the process's own
 
 
 def _run(argv: list[str]) -> int:

@@ -88,6 +88,8 @@ class Option:
         """
         if self.parse is None:
             return _fitting(_switch, value, origin)
+        if isinstance(value, bool) and self.implied is not None:
+            return self.parse(self.implied) if value else self.default
         if self.is_list:
             return tuple(_fitting(self.parse, item, origin) for item in _items(value))
         return _fitting(
@@ -126,7 +128,7 @@ class Settings:
             return stdin().strip()
         try:
             return Path(file).expanduser().read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
+        except (OSError, ValueError, RuntimeError) as exc:  # no file, no text, no path, no such user
             reason = getattr(exc, "strerror", None) or "not text"
             raise UsageError(f"cannot read the key file {printable(file)}: {reason}") from exc
 

@@ -45,7 +45,11 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunFacts(msgspec.Struct, frozen=True):
-    """What is known of a run apart from its outputs. `path` is its folder, relative to the archive."""
+    """What is known of a run apart from its outputs.
+
+    `path` is its folder, relative to the archive; `output_count` how many outputs its record had, None
+    when that is not known.
+    """
 
     workspace_id: str
     project_id: str
@@ -55,6 +59,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     completed_at: int | None
     charged_cost: float | None
     record_sha256: str
+    output_count: int | None = None
 
 
 class RunEntry(RunFacts, frozen=True, omit_defaults=True):
@@ -76,10 +81,12 @@ class ScanEntry(msgspec.Struct, frozen=True):
     """The state of one scope's scans.
 
     Everything in scope that was created before `sealed_before` (unix ms) is recorded, except `open_runs`:
-    the API's records of the runs that were still pending or running.
+    the API's records of the runs that were still pending or running. It holds for `account` alone (see
+    `api.FloraApi.account`): another key may see other runs.
     """
 
     scope: ScopeEntry
+    account: str
     sealed_before: int | None
     open_runs: dict[str, msgspec.Raw]
     last_scan_at: str

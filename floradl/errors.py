@@ -21,7 +21,7 @@ string; see `safe_url`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 
@@ -53,6 +53,11 @@ class FloradlError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def concerning(self, what: str) -> Self:
+        """The same error, its message naming what it is about."""
+        self.message = f"{what}: {self.message}"
+        return self
 
 
 class UsageError(FloradlError):

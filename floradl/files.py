@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import os
+import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,7 +61,6 @@ class Disk:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
         self._known_dirs: set[PurePosixPath] = {PurePosixPath()}
         self._dirs_lock = threading.Lock()
-        self._counter = itertools.count()
 
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking file work in a thread.
@@ -93,7 +92,7 @@ class Disk:
         self._executor.shutdown(wait=True)
 
     def prepare(self) -> None:
-        """Make DEST and its private folder, and clear away what a killed process left there."""
+        """Make DEST and its private folder."""
         self.root.mkdir(parents=True, exist_ok=True)
         for folder in (layout.PRIVATE, layout.PARTIALS, layout.TEMPORARY):
             self.ensure_dir(folder)
@@ -130,7 +129,7 @@ class Disk:
     ) -> Digest:
         """Write a whole file: temporary file, flush, rename, flush of the folder. Replaces what is there."""
         folder = self.ensure_dir(relative.parent)
-        temporary = self.root / layout.TEMPORARY / f"{os.getpid()}-{next(self._counter)}"
+        temporary = self.root / layout.TEMPORARY / secrets.token_hex(12)
         meter = Meter()
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
         try:
@@ -156,6 +155,10 @@ class Disk:
             return None
         with os.fdopen(descriptor, "rb") as file:
             return file.read()
+
+    def exists(self, relative: PurePosixPath) -> bool:
+        """Whether anything stands there, a link included."""
+        return os.path.lexists(self.root / relative)
 
     def digest(self, relative: PurePosixPath) -> Digest:
         """Read a file and hash it."""

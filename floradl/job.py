@@ -135,3 +135,18 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
         ],
         "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
     }
+
+
+def preview_report(
+    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int
+) -> dict[str, object]:
+    """The object that `--dry-run --json` prints; docs/format.md describes it."""
+    return {
+        "format": "floradl-preview",
+        "version": 1,
+        "command": "archive",
+        "exit_code": exit_code,
+        "to_do": to_do,
+        "already": already,
+        "not_found": missing,
+    }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from floradl.entries import VERSION, JournalHeader, Op
-from floradl.errors import ManifestError
+from floradl.errors import ManifestError, printable
 
 _Line = JournalHeader | Op
 
@@ -36,6 +36,7 @@ def encode_lines(values: Iterable[_Line]) -> bytes:
         # A record that the API laid out over several lines comes as it was; in JSON a bare line feed is
         # nothing but space.
         body = msgspec.json.encode(value).replace(b"\n", b" ")
+        _decode(body)  # a line that no start could read would block every one of them
         lines.append(b"%08x %s\n" % (zlib.crc32(body), body))
     return b"".join(lines)
 
@@ -72,7 +73,10 @@ def _decode(body: bytes) -> _Line:
     try:
         value: _Line = msgspec.json.decode(body, type=_Line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise _newer() from exc
+        raise ManifestError(
+            f"the archive's journal cannot be understood, perhaps a newer floradl's: {printable(str(exc))}",
+            hint="Update floradl; or move .floradl/journal away: files that are there are recorded anew.",
+        ) from exc
     return value
 
 

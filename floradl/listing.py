@@ -25,8 +25,8 @@ import msgspec
 from floradl.api import FloraApi, Page, PageQuery, is_open
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.entries import ScanEntry, ScopeEntry
-from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError
-from floradl.model import Generation, Scope, Status, parse_generation
+from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
+from floradl.model import Generation, Scope, Status, parse_generation, replace_half_pairs
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""
@@ -46,6 +46,7 @@ class Scan:
     Args:
         api: the API.
         scope: what to list.
+        account: whose history it is, for the seal.
         previous: what the last clean scan of this scope left, if there was one.
         clock: for the age of the last full walk and the seal.
         full: walk everything although there is a seal.
@@ -54,6 +55,7 @@ class Scan:
     Attributes:
         is_full: whether the whole history is walked.
         seen: ids of all runs that a list of this scan had.
+        workspaces: ids of the workspaces that these runs are in.
         open_runs: runs that are pending or running.
         has_read: whether the API gave any page at all.
         problems: what kept the scan from being complete, beside an error that it raised.
@@ -63,6 +65,7 @@ class Scan:
         self,
         api: FloraApi,
         scope: Scope,
+        account: str,
         previous: ScanEntry | None,
         clock: Clock,
         *,
@@ -71,6 +74,7 @@ class Scan:
     ) -> None:
         self._api = api
         self._clock = clock
+        self._account = account
         self._previous = previous
         self._since_ms = since_ms
         self._started_ms = clock.now_ms()
@@ -79,6 +83,7 @@ class Scan:
         self.scope = scope
         self.is_full = full or previous is None or self._full_walk_is_due(previous)
         self.seen: set[str] = set()
+        self.workspaces: set[str] = set()
         self.open_runs: dict[str, Generation] = {}
         self.has_read = False
         self.problems: list[ApiError] = []
@@ -117,8 +122,11 @@ class Scan:
         full_at = at if self.is_full or previous is None else previous.last_full_scan_at
         return ScanEntry(
             scope=ScopeEntry(self.scope.source, self.scope.workspace_id, self.scope.project_id),
+            account=self._account,
             sealed_before=self._seal_ms(),
-            open_runs={run_id: msgspec.Raw(run.raw) for run_id, run in self.open_runs.items()},
+            open_runs={
+                run_id: msgspec.Raw(replace_half_pairs(run.raw)) for run_id, run in self.open_runs.items()
+            },
             last_scan_at=at,
             last_full_scan_at=full_at,
         )
@@ -141,7 +149,10 @@ class Scan:
 
     def _full_walk_is_due(self, previous: ScanEntry) -> bool:
         last_ms = parse_ms(previous.last_full_scan_at)
-        return previous.sealed_before is None or last_ms is None or self._started_ms - last_ms > FULL_EVERY_MS
+        if previous.sealed_before is None or last_ms is None:
+            return True
+        # A clock that was once ahead must not put the next walk off for years.
+        return not 0 <= self._started_ms - last_ms <= FULL_EVERY_MS
 
     async def _iter_formerly_open(self) -> AsyncGenerator[Generation, None]:
         """Ask, one by one, for the runs that were open at the last seal and in no list this time."""
@@ -156,7 +167,9 @@ class Scan:
             except KeyRefusedError:
                 raise
             except ApiError as exc:
-                self.problems.append(exc)
+                self.problems.append(exc.concerning(f"run {printable(run_id, limit=80)}"))
+                if exc.is_retryable:
+                    return  # it does not answer; no need to ask it as often as there are runs
                 continue
             if self._note(run):
                 yield run
@@ -165,13 +178,15 @@ class Scan:
         """The runs of one list that were not seen before, down to `floor_ms` if pages are in order."""
         async for page in _Walk(self._api, PageQuery(self.scope, status), floor_ms).iter_pages():
             self.has_read = True
-            self.problems.extend(page.bad_records)
+            told = {problem.message for problem in self.problems}
+            self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
             for run in page.generations:
                 if self._note(run):
                     yield run
 
     def _note(self, run: Generation) -> bool:
         """Keep what a record tells; whether the run is completed and new to this scan."""
+        self.workspaces.add(run.workspace_id)
         if run.created_at_ms is not None:
             self._newest_ms = max(self._newest_ms or 0, run.created_at_ms)
         if is_open(run.status):
@@ -179,6 +194,9 @@ class Scan:
                 self.open_runs[run.run_id] = run
             self.seen.add(run.run_id)
             return False
+        if run.status not in tuple(Status):
+            message = f"run {printable(run.run_id, limit=80)} has a status that nobody knows: "
+            self.problems.append(ApiAnswerError(message + printable(run.status, limit=40)))
         is_new = run.run_id not in self.seen or run.run_id in self.open_runs
         self.open_runs.pop(run.run_id, None)
         self.seen.add(run.run_id)
@@ -244,8 +262,18 @@ class _Walk:
 
 
 async def with_outputs(api: FloraApi, run: Generation) -> Generation:
-    """A completed run with its outputs, asked for when the list did not have them."""
-    return run if run.outputs is not None else await api.run(run.run_id, known=run)
+    """A completed run with its outputs, asked for when the list did not have them.
+
+    Raises:
+        ApiAnswerError: the run itself says that it is not completed.
+        ApiError: it could not be asked for.
+    """
+    if run.outputs is not None:
+        return run
+    asked = await api.run(run.run_id, known=run)
+    if asked.status != Status.COMPLETED:
+        raise ApiAnswerError(f"listed as completed, and by itself {printable(asked.status, limit=40)}")
+    return asked
 
 
 def _ids(page: Page) -> list[str]:

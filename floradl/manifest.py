@@ -58,7 +58,7 @@ class Manifest:
             "archive_id": archive_id,
             "created_at": created_at,
         }
-        self._scans: dict[Scope, dict[str, Any]] = {}
+        self._scans: dict[tuple[Scope, str], dict[str, Any]] = {}
         self._stored: dict[str, msgspec.Raw] = {}
         self._live: dict[str, dict[str, Any]] = {}
         self.has_changed_files = False
@@ -88,7 +88,8 @@ class Manifest:
             manifest._stored = runs
             for scan in scans:
                 scope = msgspec.json.decode(scan["scope"], type=ScopeEntry)
-                manifest._scans[Scope(scope.workspace_id, scope.project_id, scope.source)] = dict(scan)
+                account = msgspec.json.decode(scan.get("account", b'""'), type=str)
+                manifest._scans[_scope(scope), account] = dict(scan)
         except (*_NOT_READABLE, KeyError) as exc:
             raise _unreadable(str(exc)) from exc
         return manifest
@@ -102,6 +103,11 @@ class Manifest:
     def created_at(self) -> str:
         """When the archive was begun."""
         return str(self._head["created_at"])
+
+    @property
+    def base_url(self) -> str:
+        """The API it was last filled from; "" before it was first folded."""
+        return str(self._head.get("base_url", ""))
 
     def __len__(self) -> int:
         return len(self._stored.keys() | self._live.keys())
@@ -126,9 +132,9 @@ class Manifest:
             if entry is not None:
                 yield run_id, entry
 
-    def scan(self, scope: Scope) -> ScanEntry | None:
-        """What is known of a scope's scans; None before the first that ended cleanly."""
-        scan = self._scans.get(scope)
+    def scan(self, scope: Scope, account: str) -> ScanEntry | None:
+        """What is known of an account's scans of a scope; None before the first that ended cleanly."""
+        scan = self._scans.get((scope, account))
         try:
             return None if scan is None else msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
         except _NOT_READABLE as exc:
@@ -148,9 +154,9 @@ class Manifest:
                 outputs[key] = unknown | msgspec.to_builtins(entry)
                 self.has_changed_files |= State.ARCHIVED in (entry.state, before.get("state"))
             case ScanOp(scan):
-                scope = Scope(scan.scope.workspace_id, scan.scope.project_id, scan.scope.source)
+                place = (_scope(scan.scope), scan.account)
                 fields = msgspec.json.decode(msgspec.json.encode(scan), type=dict[str, msgspec.Raw])
-                self._scans[scope] = self._scans.get(scope, {}) | fields
+                self._scans[place] = self._scans.get(place, {}) | fields
             case VanishedOp(run_id, at):
                 self._open(run_id).pop("vanished_at", None)
                 if at is not None:
@@ -280,7 +286,7 @@ class Store:
 
     def _fold(self, base_url: str) -> None:
         if self._is_dirty:
-            if self.manifest.has_changed_files:
+            if self.manifest.has_changed_files or not self._disk.exists(layout.CHECKSUMS):
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))
@@ -312,6 +318,10 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
     for op in journal.ops:
         manifest.apply(op)
     return manifest, journal
+
+
+def _scope(entry: ScopeEntry) -> Scope:
+    return Scope(entry.workspace_id, entry.project_id, entry.source)
 
 
 def _unreadable(why: str) -> ManifestError:

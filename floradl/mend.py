@@ -39,7 +39,7 @@ class Mend:
 
 @dataclass(slots=True)
 class Comparison:
-    """How much the archive holds, and what of it needs mending."""
+    """How much of what is recorded is there, and what needs mending."""
 
     outputs: int = 0
     size_bytes: int = 0
@@ -61,7 +61,11 @@ def compare_with_disk(
     for batch in _batches(manifest.iter_runs(), _BATCH):
         folders = [layout.run_path(run.workspace_id, run.project_id, run_id) for run_id, run in batch]
         for (run_id, run), files in zip(batch, disk.sizes(folders), strict=True):
-            archived = [output for output in run.outputs.values() if output.state == State.ARCHIVED]
+            archived = [
+                output
+                for output in run.outputs.values()
+                if output.state == State.ARCHIVED and files.get(output.file or "") == output.size_bytes
+            ]
             found.outputs += len(archived)
             found.size_bytes += sum(output.size_bytes or 0 for output in archived)
             if is_wanted(run_id, run):

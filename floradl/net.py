@@ -272,7 +272,8 @@ def api_client(
     Raises:
         UsageError: the environment names a proxy that cannot be used.
     """
-    if transport is None:
+    is_local = is_loopback_host(httpx.URL(base_url).host)
+    if transport is None and not is_local:
         _proxies()
     return httpx.AsyncClient(
         base_url=base_url,
@@ -280,4 +281,5 @@ def api_client(
         timeout=timeout_s,
         headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
         follow_redirects=False,
+        trust_env=not is_local,  # a proxy would get the key in clear, and could not reach this machine
     )

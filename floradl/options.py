@@ -45,7 +45,7 @@ FILTERS = (
            is_list=True),
     Option("since", "only runs created from this date, time or age (7d) on", str, metavar="WHEN"),
     Option("until", "only runs created before this date, time or age", str, metavar="WHEN"),
-    Option("max-runs", "only the newest N runs", parse_count(1, 10**9), metavar="N"),
+    Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
 ARCHIVE = (
     Option("concurrency", "outputs on their way at the same time (default: 16)", parse_count(1, 256), 16,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -91,6 +91,26 @@ def decide_run(run: Generation, entry: RunEntry | None, filters: Filters, disk: 
         else:
             decisions.append(Decision(output, Action.SKIP))
     return decisions
+
+
+def at_recorded_place(run: Generation, entry: RunEntry | None) -> Generation:
+    """A run in the workspace and project it was archived in.
+
+    One that was moved to another project stays where it is: its entries speak of those files.
+    """
+    if entry is None:
+        return run
+    return replace(run, workspace_id=entry.workspace_id, project_id=entry.project_id)
+
+
+def is_known_whole(entry: RunEntry | None, filters: Filters, files: Mapping[str, int]) -> bool:
+    """Whether all outputs of a run are recorded and as they should be, so that none need be asked for."""
+    return (
+        entry is not None
+        and entry.output_count is not None
+        and len(entry.outputs) >= entry.output_count
+        and not keys_to_mend(entry, filters, files)
+    )
 
 
 def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:

@@ -17,7 +17,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -36,11 +36,19 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import ApiError, safe_url
+from floradl.errors import ApiError, ApiUnavailableError, KeyRefusedError, printable, safe_url
 from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
-from floradl.plan import Action, Decision, OnDisk, decide_run, keys_to_mend, run_folder
+from floradl.plan import (
+    Action,
+    Decision,
+    OnDisk,
+    at_recorded_place,
+    decide_run,
+    is_known_whole,
+    run_folder,
+)
 from floradl.transfer import Tools, Traffic, Wanted, fetch_output
 
 _PREPARERS = 8
@@ -79,12 +87,10 @@ class Visit:
     Args:
         run: its record.
         keeps_record: leave a `run.json` that is there as it is: the record is put together from parts.
-        asks_outputs: ask for outputs that the list does not have even when the run is known.
     """
 
     run: Generation
     keeps_record: bool = False
-    asks_outputs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ class Pool:
         self._is_stopping = False
         self._fresh: dict[str, Generation] = {}
         self._fresh_lock = asyncio.Lock()
+        self._no_fresh: ApiError | None = None
         self.problems: list[ApiError] = []
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -182,23 +189,22 @@ class Pool:
             try:
                 await self._prepare(visit)
             except ApiError as exc:
-                self.problems.append(exc)
+                self.problems.append(exc.concerning(f"run {printable(visit.run.run_id, limit=80)}"))
             finally:
                 self._visits.task_done()
 
     async def _prepare(self, visit: Visit) -> None:
         run = visit.run
         entry = self._store.manifest.run(run.run_id)
-        if entry is not None:
-            # A run that was moved to another project stays where it is: its entries speak of those files.
-            run = replace(run, workspace_id=entry.workspace_id, project_id=entry.project_id)
-        (files,) = await self._tools.disk.call(self._tools.disk.sizes, [run_folder(run)])
+        folder = run_folder(at_recorded_place(run, entry))
+        (files,) = await self._tools.disk.call(self._tools.disk.sizes, [folder])
         keeps_record = visit.keeps_record
         if run.outputs is None:
-            if entry is None or visit.asks_outputs or keys_to_mend(entry, self._filters, files):
-                run = await with_outputs(self._api, run)
-            else:
+            if is_known_whole(entry, self._filters, files):
                 keeps_record = True  # what the list has is less than what was asked for the last time
+            else:
+                run = await with_outputs(self._api, run)
+        run = at_recorded_place(run, entry)
         decisions = decide_run(run, entry, self._filters, OnDisk(files, self._partials))
         if self._filters.types and not decisions:
             return
@@ -237,6 +243,7 @@ class Pool:
             completed_at=run.completed_at_ms,
             charged_cost=run.charged_cost,
             record_sha256=sha256,
+            output_count=None if run.outputs is None else len(run.outputs),
         )
         await self._results.put(RunOp(run.run_id, facts))
 
@@ -286,10 +293,18 @@ class Pool:
     async def _fresh_url(self, run_id: str, key: str) -> str | None:
         """The API's current URL of an output; one request a run, however many of its outputs ask."""
         async with self._fresh_lock:
+            if self._no_fresh is not None:
+                raise self._no_fresh
             if run_id not in self._fresh:
                 if len(self._fresh) >= _MAX_FRESH_RUNS:
                     self._fresh.pop(next(iter(self._fresh)))
-                self._fresh[run_id] = await self._api.run(run_id)
+                try:
+                    self._fresh[run_id] = await self._api.run(run_id)
+                except (ApiUnavailableError, KeyRefusedError) as exc:
+                    # Every dead URL would wait for the same answer; the next run asks again.
+                    self._no_fresh = exc
+                    self.problems.append(exc)
+                    raise
             run = self._fresh[run_id]
         return next((output.value for output in run.outputs or () if output.key == key), None)
 

@@ -16,7 +16,7 @@ from floradl.listing import Scan, with_outputs
 from floradl.manifest import Manifest, load_manifest
 from floradl.mend import compare_with_disk, known_record
 from floradl.model import Generation
-from floradl.plan import Decision, OnDisk, decide_run, run_folder
+from floradl.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ async def iter_previews(
         seen = 0
         async for run in _iter_runs(options, api, manifest, disk, clock):
             entry = manifest.run(run.run_id)
-            if entry is None:
+            (files,) = await disk.call(disk.sizes, [run_folder(at_recorded_place(run, entry))])
+            if not is_known_whole(entry, options.filters, files):
                 run = await with_outputs(api, run)
-            (files,) = await disk.call(disk.sizes, [run_folder(run)])
+            run = at_recorded_place(run, entry)
             yield Preview(run, decide_run(run, entry, options.filters, OnDisk(files, frozenset(partials))))
             seen += 1
             if seen == options.filters.max_runs:
@@ -59,9 +60,18 @@ async def _iter_runs(
 ) -> AsyncGenerator[Generation, None]:
     """The runs that a scan brings, then those with something to mend, each once."""
     filters = options.filters
+    account = api.account(manifest.archive_id)
     seen: set[str] = set()
     for scope in options.scopes:
-        scan = Scan(api, scope, manifest.scan(scope), clock, full=options.full, since_ms=filters.since_ms)
+        scan = Scan(
+            api,
+            scope,
+            account,
+            manifest.scan(scope, account),
+            clock,
+            full=options.full,
+            since_ms=filters.since_ms,
+        )
         async for run in scan.iter_completed():
             if run.run_id not in seen and filters.wants(run):
                 seen.add(run.run_id)

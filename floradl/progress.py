@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Never, TextIO
 
 from tqdm import tqdm
@@ -61,11 +61,12 @@ class Console:
 
     def warn(self, text: str) -> None:
         """A message that is always shown, above the bar if there is one."""
-        if self.is_terminal:
-            tqdm.write(text, file=self._stream)
-        else:
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+        with suppress(OSError):  # whoever reads the messages went away; the work goes on
+            if self.is_terminal:
+                tqdm.write(text, file=self._stream)
+            else:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
 
     def error(self, error: FloradlError) -> None:
         """An error, and what to do about it."""
@@ -230,7 +231,7 @@ def _trouble_lines(report: Report) -> list[str]:
         lines.append(f"INCOMPLETE: {_count(report.failures, 'output')} could not be archived:")
         reasons = Counter(failure.code for failure in report.failures)
         lines.extend(f"  {number:>6}  {code}" for code, number in reasons.most_common(_REASONS_SHOWN))
-        lines.append("The same command tries them again; the manifest names each with its reason.")
+        lines.append("Each is named above. The same command tries them again.")
     if report.problems:
         lines.append("INCOMPLETE: not everything could be listed:")
         reasons = Counter(problem.message for problem in report.problems)

@@ -253,7 +253,8 @@ class _Transfer:
                     net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
                 finally:
                     await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:  # the last: idna's, for bad names
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
+            # OSError: an SSLError in the middle of a body passes httpcore by. UnicodeError: idna's.
             raise _translated(exc) from exc
         raise TransferError(
             "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
@@ -383,7 +384,7 @@ def _translated(exc: Exception) -> TransferError:
     if isinstance(exc, httpx.RemoteProtocolError):
         message = f"the connection was cut: {printable(str(exc))}"
         return TransferError("truncated", message, is_retryable=True, wants_fresh_url=True)
-    if isinstance(exc, httpx.TransportError) and not isinstance(exc, httpx.UnsupportedProtocol):
+    if isinstance(exc, (httpx.TransportError, OSError)) and not isinstance(exc, httpx.UnsupportedProtocol):
         reason = printable(str(exc)) or type(exc).__name__
         return TransferError("connection", f"no connection: {reason}", is_retryable=True)
     return TransferError("unsafe_url", "the output's URL cannot be asked for", wants_fresh_url=True)

@@ -79,6 +79,9 @@ def test_an_unreachable_api_exits_1(tmp_path: Path, sim: Simulator) -> None:
         (["--profile", "nobody", "out"], "there is no profile 'nobody'"),
         (["--api-key", "two words", "out"], "characters that no key has"),
         (["--project-id", "prj_\udcff", "out"], "--project-id"),
+        ([""], "DEST is empty"),
+        (["~nosuchuser/out"], "DEST ~nosuchuser/out"),
+        (["--api-key", "", "--api-key-file", "~nosuchuser/key", "out"], "cannot read the key file"),
     ],
 )
 def test_wrong_usage_exits_2_and_touches_nothing(
@@ -182,6 +185,70 @@ def test_on_a_terminal_there_is_a_bar(sim: Simulator, tmp_path: Path) -> None:
     assert bars
     assert max(map(len, bars)) <= 80
     assert re.search(r"\d+/\d+ outputs \|.*B/s", bars[-1])
+
+
+@pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(sim: Simulator, tmp_path: Path, redirect: str) -> None:
+    """A job that is started without standard streams does its work all the same."""
+    done = subprocess.run(
+        ["sh", "-c", f"{COMMAND} --json {tmp_path / 'out'} {redirect}"],
+        env=environment(sim),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(manifest(tmp_path / "out")["runs"]) == len(completed(sim.account))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_standard_output(sim: Simulator, tmp_path: Path) -> None:
+    """A report that cannot be written is an error of one line; messages that cannot are let go."""
+    for redirect, expected in ((">/dev/full", 1), ("2>/dev/full", 0)):
+        done = subprocess.run(
+            ["sh", "-c", f"{COMMAND} -v --json {tmp_path / 'out'} {redirect}"],
+            env=environment(sim),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (expected, False), done.stderr
+
+
+def test_the_demo_leaves_real_archives_alone(tmp_path: Path) -> None:
+    """`floradl demo` refuses a folder that holds somebody's archive."""
+    real = {"format": "floradl-manifest", "version": 1, "archive_id": "a", "created_at": "x",
+            "base_url": "https://app.flora.ai/api/v1", "runs": {"run_1": {}}}  # fmt: skip
+    (tmp_path / "manifest.json").write_text(json.dumps(real))
+    done = subprocess.run([COMMAND, "demo", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "holds a real archive" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_key_never_goes_through_a_proxy_to_this_machine(sim: Simulator, tmp_path: Path) -> None:
+    """With HTTP_PROXY set, a FLORA on loopback is still asked directly."""
+    done = floradl(sim, "--retries", "0", tmp_path, HTTP_PROXY="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dry_run_as_one_object(sim: Simulator, tmp_path: Path) -> None:
+    """-n --json prints one object; a run that nobody has heard of is named and exits 3."""
+    done = floradl(sim, "-n", "--json", tmp_path)
+    report = json.loads(done.stdout)
+    assert len(report["to_do"]) == sum(len(run.outputs) for run in completed(sim.account))
+    assert {item["action"] for item in report["to_do"]} == {"fetch", "write"}
+    unknown = floradl(sim, "-n", "--run-id", "run_unknown", tmp_path)
+    assert (unknown.returncode, "not found: run_unknown" in unknown.stderr) == (3, True)
+
+
+def test_an_api_that_answers_nothing_exits_1_for_known_runs_too(sim: Simulator, tmp_path: Path) -> None:
+    """Asking for a known run by its id while the API is down is no partial success."""
+    assert floradl(sim, tmp_path).returncode == 0
+    sim.faults.append(Fault("/api/v1/*", status=503))
+    run_id = completed(sim.account)[0].run_id
+    assert floradl(sim, "--retries", "0", "--run-id", run_id, tmp_path).returncode == 1
 
 
 def test_a_dry_run_says_what_would_be_fetched_and_touches_nothing(sim: Simulator, tmp_path: Path) -> None:

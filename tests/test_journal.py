@@ -57,6 +57,7 @@ SCOPES = st.builds(
 SCANS = st.builds(
     ScanEntry,
     SCOPES,
+    TEXT,
     MOMENTS,
     st.dictionaries(RUN_IDS, st.builds(msgspec.Raw, RECORDS), max_size=2),
     TEXT,
@@ -72,7 +73,9 @@ SOME_OPS: list[Op] = [
     RunOp("run_1", RunFacts("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, 0.5, "00")),
     OutputOp("run_1", "output_1", OutputEntry("text", State.ARCHIVED, "output_1.txt", 5, "ab" * 32)),
     ScanOp(
-        ScanEntry(ScopeEntry("generations", None, None), 1, {"run_2": msgspec.Raw(b'{"a":\n1}')}, "x", "y")
+        ScanEntry(
+            ScopeEntry("generations", None, None), "acct", 1, {"run_2": msgspec.Raw(b'{"a":\n1}')}, "x", "y"
+        )
     ),
     VanishedOp("run_1", "2026-11-23T02:30:00Z"),
 ]

@@ -61,7 +61,7 @@ def recorded(run_id: str = "run_1", *, key: str = "output_1", entry: OutputEntry
 def scan_op(sealed_before: int | None = 5, project_id: str | None = "prj_b", record: bytes = b"{}") -> ScanOp:
     """The change that a clean scan makes."""
     scope = ScopeEntry("generations", None, project_id)
-    return ScanOp(ScanEntry(scope, sealed_before, {"run_9": msgspec.Raw(record)}, "x", "y"))
+    return ScanOp(ScanEntry(scope, "acct", sealed_before, {"run_9": msgspec.Raw(record)}, "x", "y"))
 
 
 def fed(*ops: Op) -> Manifest:
@@ -140,6 +140,7 @@ def test_the_documented_example() -> None:
         "scans": [
             {
                 "scope": {"source": "generations", "workspace_id": None, "project_id": "prj_b"},
+                "account": "acct",
                 "sealed_before": 5,
                 "open_runs": {"run_9": {"a": 1.0}},
                 "last_scan_at": "x",
@@ -156,6 +157,7 @@ def test_the_documented_example() -> None:
                 "completed_at": 2000,
                 "charged_cost": None,
                 "record_sha256": "00",
+                "output_count": None,
                 "outputs": {
                     "output_1": {
                         "type": "imageUrl",
@@ -233,7 +235,9 @@ def test_each_scope_has_a_seal_of_its_own() -> None:
     """A scan replaces what is known of its own scope and of no other."""
     manifest = fed(scan_op(5), scan_op(6, None), scan_op(7))
     for state in (manifest, Manifest.parse(encoded(manifest))):
-        seals = [state.scan(scope) for scope in (Scope(project_id="prj_b"), EVERYTHING, Scope("ws_a"))]
+        seals = [
+            state.scan(scope, "acct") for scope in (Scope(project_id="prj_b"), EVERYTHING, Scope("ws_a"))
+        ]
         assert [seal and seal.sealed_before for seal in seals] == [7, 6, None]
         assert len(told(state)["scans"]) == 2
 
@@ -353,9 +357,9 @@ def test_one_damaged_entry(entry: bytes) -> None:
 def test_a_damaged_scan(scan: dict[str, Any]) -> None:
     """A seal that cannot be understood is told, not taken for no seal."""
     scope = {"source": "generations", "workspace_id": None, "project_id": None}
-    manifest = Manifest.parse(snapshot(scans=[{"scope": scope} | scan]))
+    manifest = Manifest.parse(snapshot(scans=[{"scope": scope, "account": "acct"} | scan]))
     with pytest.raises(ManifestError, match="scan's entry"):
-        manifest.scan(EVERYTHING)
+        manifest.scan(EVERYTHING, "acct")
 
 
 # ------------------------------------------------------------------------------------------------ on disk

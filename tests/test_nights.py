@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -265,6 +267,11 @@ async def test_scopes_have_seals_of_their_own(nights: Nights) -> None:
     assert (await nights.run()).new_runs == 0
 
 
+def floradl_on(nights: Nights, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The installed command on the nightly job's archive."""
+    return floradl(nights.sim, *arguments, nights.dest)
+
+
 def a_run_with_files(nights: Nights) -> tuple[SimRun, list[Path]]:
     """An archived run that has outputs, listed without fail, and where they lie."""
     run = next(run for run in completed(nights.sim.account) if len(run.outputs) > 1 and run.list_outputs)
@@ -335,6 +342,127 @@ async def test_a_run_that_was_moved_to_another_project_stays_where_it_is(nights:
     after = manifest(nights.dest)["runs"][moved.run_id]
     assert (after["path"], after["outputs"]) == (before["path"], before["outputs"])
     assert_archived(nights.dest, account, [moved])
+
+
+async def test_a_moved_run_that_is_listed_without_outputs_stays_where_it_is(nights: Nights) -> None:
+    """Asked for by itself, a moved run names no new place for files that are at the old one."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    before = manifest(nights.dest)["runs"][run.run_id]["path"]
+    run.project_id = next(p.project_id for p in nights.sim.account.projects if p.project_id != run.project_id)
+    run.list_outputs = False
+    files[0].unlink()
+    assert (await nights.run(full=True)).is_complete
+    assert manifest(nights.dest)["runs"][run.run_id]["path"] == before
+    assert files[0].exists()
+
+
+async def test_a_run_listed_without_outputs_of_which_only_some_are_recorded(nights: Nights) -> None:
+    """That a run has an entry does not mean that its outputs are known: a filter may have left some out."""
+    account = nights.sim.account
+    await nights.run()
+    (new,) = account.insert_new(1)
+    new.outputs = [SimOutput("p", "text", text="p"), SimOutput("q", body=b"\x89PNG\r\n\x1a\n0")]
+    new.list_outputs = False
+    with_filter = floradl_on(nights, "--type", "text")
+    assert with_filter.returncode == 0, with_filter.stderr
+    assert (await nights.run()).is_complete
+    assert_archived(nights.dest, account, [new])
+
+
+async def test_two_keys_on_one_folder_do_not_seal_for_each_other(nights: Nights) -> None:
+    """A seal over all that one key sees says nothing of what another sees; nor does its weekly walk."""
+    await nights.run()
+    other_account = Account("sk_live_other", seed=9)
+    for number in range(250):
+        text = SimOutput("output_1", "text", text=str(number))
+        run = SimRun(f"run_other_{number}", "ws_o", "prj_o", created_at=1_600_000_000_000 + number)
+        run.outputs = [text]
+        other_account.insert(run)
+    with serve_in_thread(other_account) as other_sim:
+        other = Nights(other_sim, nights.dest)
+        other.time = nights.time
+        assert (await other.run()).new_runs == 250
+        assert (await other.run()).vanished_runs == ()
+        assert len(other_sim.api_requests()) <= 8, "its own seal does not count"
+    assert (await nights.run(full=True)).vanished_runs == ()
+
+
+async def test_a_clock_that_was_ahead_does_not_put_the_weekly_walk_off(nights: Nights) -> None:
+    """After one night in the far future, the next is a full walk again."""
+    account = nights.sim.account
+    nights.time.now_s += 5 * 365 * DAY_S
+    await nights.run()
+    nights.time.now_s -= 5 * 365 * DAY_S
+    oldest = min(run.created_at for run in account.runs)
+    hidden = account.insert(SimRun("run_hidden", "ws_a", "prj_a", created_at=oldest - 1))
+    await nights.run()
+    assert_archived(nights.dest, account, [hidden])
+
+
+async def test_an_open_run_whose_poll_url_is_dead(nights: Nights) -> None:
+    """A poll_url that answers 404 is no proof: the run is asked for by its id before it is let go."""
+    account = nights.sim.account
+    late = next(run for run in account.listed() if run.status == "running")
+    late.extra = {"poll_url": f"{nights.sim.base_url}/nowhere"}
+    await nights.run()
+    account.finish(late.run_id)
+    account.insert_new(150)
+    late.created_at -= 30 * 86_400_000
+    assert (await nights.run()).is_complete
+    assert late.run_id in manifest(nights.dest)["runs"]
+
+
+async def test_a_status_that_nobody_knows_is_told(nights: Nights) -> None:
+    """A run that is listed as completed and calls itself something else is named, and nothing is sealed."""
+    account = nights.sim.account
+    account.insert(SimRun("run_odd", "ws_a", "prj_a", extra={"status": "succeeded"}))
+    report = await nights.run()
+    assert int(report.exit_code) == 3
+    assert "run_odd has a status that nobody knows: succeeded" in report.problems[0].message
+    assert manifest(nights.dest)["scans"] == []
+
+
+async def test_half_an_emoji_in_an_open_run(nights: Nights) -> None:
+    """The record of an open run goes into the journal and the manifest, whatever its prompt holds."""
+    account = nights.sim.account
+    late = next(run for run in account.listed() if run.status == "running")
+    record = json.dumps(account.record(late, listed=True) | {"prompt": "cut \ud83d"})
+    page = f'{{"generations": [{record}], "meta": {{}}}}'.encode()
+    nights.sim.faults.append(Fault(LIST, query="running", status=200, body=page))
+    assert (await nights.run()).is_complete
+    assert (await nights.run()).is_complete
+    assert late.run_id in manifest(nights.dest)["scans"][0]["open_runs"]
+
+
+async def test_an_outage_is_not_asked_about_run_by_run(nights: Nights) -> None:
+    """With many files missing and `/runs` down, one answer is enough to leave the rest to the next night."""
+    await nights.run()
+    for file in sorted(nights.dest.glob("ws_*/prj_*/run_1[6-9]?/output_1.txt")):
+        file.unlink()
+    nights.sim.faults.append(Fault("/api/v1/runs/*", status=503))
+    report = await nights.run()
+    assert int(report.exit_code) == 3
+    assert report.problems[0].message.startswith("run run_")
+    assert len([r for r in nights.sim.api_requests() if "/runs/" in r.path]) <= 8
+    nights.sim.faults.clear()
+    assert (await nights.run()).is_complete
+
+
+async def test_the_numbers_of_an_archive_count_each_output_once(nights: Nights) -> None:
+    """A file that was removed and fetched again is one output, not two."""
+    first = await nights.run()
+    a_run_with_files(nights)[1][0].unlink()
+    assert (await nights.run()).archive_outputs == first.archive_outputs
+
+
+async def test_removed_checksums_come_back(nights: Nights) -> None:
+    """SHA256SUMS is written again when somebody removed it, on a quiet night too."""
+    await nights.run()
+    before = (nights.dest / "SHA256SUMS").read_bytes()
+    (nights.dest / "SHA256SUMS").unlink()
+    await nights.run()
+    assert sorted((nights.dest / "SHA256SUMS").read_bytes().splitlines()) == sorted(before.splitlines())
 
 
 async def test_a_date_in_the_future_does_not_seal_what_is_to_come(nights: Nights) -> None:

@@ -134,7 +134,7 @@ def test_a_changed_text_is_not_shown_as_a_url() -> None:
 
 def run_entry(**outputs: OutputEntry) -> RunEntry:
     """The entry of run_1."""
-    return RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00", outputs)
+    return RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00", None, outputs)
 
 
 OUTPUTS = (IMAGE, Output("output_2", "text", "hello"), Output("output_3", "videoUrl", URL))

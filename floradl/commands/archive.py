@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import aclosing
-from pathlib import Path
 
 import msgspec
 
 from floradl import net
+from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.clock import Clock
-from floradl.commands.context import catch_signals, open_api
+from floradl.commands.context import catch_signals, expanded, open_api, write_line
 from floradl.config import Settings, parse_moment_ms
 from floradl.errors import Exit, FloradlError, UsageError, printable
-from floradl.job import ArchiveOptions, report_object
+from floradl.job import ArchiveOptions, preview_report, report_object
 from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
 from floradl.plan import Action, Decision, run_folder
 from floradl.pool import Tally
@@ -27,9 +26,11 @@ def run(settings: Settings, dest: str) -> int:
     """Archive what the settings name into `dest`."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
     options = archive_options(settings, dest, Clock())
+    # Before there is an event loop: the key may be typed in, and Ctrl-C should end that.
+    api = open_api(settings, Clock())
     if settings.dry_run:
-        return asyncio.run(_preview(settings, options, console))
-    return asyncio.run(_archive(settings, options, console))
+        return asyncio.run(_preview(settings, options, api, console))
+    return asyncio.run(_archive(settings, options, api, console))
 
 
 def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptions:
@@ -47,7 +48,7 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
         max_runs=settings.max_runs,
     )
     return ArchiveOptions(
-        dest=Path(dest).expanduser(),
+        dest=expanded(dest),
         base_url=net.check_base_url(settings.base_url),
         scopes=scopes(settings.workspace_id, settings.project_id),
         filters=filters,
@@ -72,11 +73,11 @@ def scopes(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> tupl
     ) or (EVERYTHING,)
 
 
-async def _archive(settings: Settings, options: ArchiveOptions, console: Console) -> int:
+async def _archive(settings: Settings, options: ArchiveOptions, api: FloraApi, console: Console) -> int:
     clock, tally = Clock(), Tally()
     with catch_signals(console.warn) as interruption:
         try:
-            async with open_api(settings, clock) as api, console.watch(tally):
+            async with api, console.watch(tally):
                 report = await archive(options, api, clock=clock, stop=interruption.stop, tally=tally)
         except FloradlError as exc:
             if interruption.number is None:
@@ -89,36 +90,37 @@ async def _archive(settings: Settings, options: ArchiveOptions, console: Console
     for line in summary_lines(report, str(options.dest)):
         (console.say if report.is_complete else console.warn)(line)
     if settings.json:
-        sys.stdout.buffer.write(msgspec.json.encode(report_object(report, exit_code)) + b"\n")
-        sys.stdout.flush()
+        write_line(msgspec.json.encode(report_object(report, exit_code)))
     return exit_code
 
 
-async def _preview(settings: Settings, options: ArchiveOptions, console: Console) -> int:
-    """Say on stdout, a line an output, what would be done; with `--json` each line is an object."""
-    clock, done, rest = Clock(), 0, 0
-    async with (
-        open_api(settings, clock) as api,
-        aclosing(iter_previews(options, api, clock=clock)) as previews,
-    ):
+async def _preview(settings: Settings, options: ArchiveOptions, api: FloraApi, console: Console) -> int:
+    """Say on stdout, a line an output, what would be done; with `--json` all in one object."""
+    already, rest, found = 0, [], set()
+    async with api, aclosing(iter_previews(options, api, clock=Clock())) as previews:
         async for preview in previews:
+            found.add(preview.run.run_id)
             for decision in preview.decisions:
                 if decision.action == Action.SKIP:
-                    done += 1
-                else:
-                    rest += 1
-                    print(_preview_line(preview, decision, as_json=settings.json))
-    console.say(f"{rest} outputs to fetch, {done} already there. Nothing was touched.")
-    return int(Exit.OK)
+                    already += 1
+                    continue
+                rest.append(_preview_object(preview, decision))
+                if not settings.json:
+                    shown = {name: printable(value, limit=120) for name, value in rest[-1].items()}
+                    write_line("{action:<7} {path} {output} {type}".format(**shown).encode())
+    missing = sorted(options.filters.run_ids - found)
+    for run_id in missing:
+        console.warn(f"not found: {printable(run_id)}")
+    exit_code = Exit.INCOMPLETE if missing else Exit.OK
+    if settings.json:
+        write_line(msgspec.json.encode(preview_report(rest, already, missing, int(exit_code))))
+    console.say(f"{len(rest)} outputs to fetch, {already} already there. Nothing was touched.")
+    return int(exit_code)
 
 
-def _preview_line(preview: Preview, decision: Decision, *, as_json: bool) -> str:
-    path = str(run_folder(preview.run))
-    if as_json:
-        line = {"action": decision.action, "path": path, "output": decision.output.key}
-        return msgspec.json.encode(line | {"type": decision.output.type}).decode()
-    kind = printable(decision.output.type, limit=40)
-    return f"{decision.action:<7} {path} {printable(decision.output.key, limit=80)} {kind}"
+def _preview_object(preview: Preview, decision: Decision) -> dict[str, str]:
+    path, output = str(run_folder(preview.run)), decision.output
+    return {"action": decision.action.value, "path": path, "output": output.key, "type": output.type}
 
 
 def _moment(text: str | None, flag: str, clock: Clock) -> int | None:

@@ -8,11 +8,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from floradl import net
 from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.config import Settings
+from floradl.errors import UsageError, printable
 
 
 def open_api(settings: Settings, clock: Clock) -> FloraApi:
@@ -22,8 +24,32 @@ def open_api(settings: Settings, clock: Clock) -> FloraApi:
         UsageError: no key, or a base URL that must not be used.
     """
     base_url = net.check_base_url(settings.base_url)
-    key = settings.api_key(sys.stdin.readline)
+    key = settings.api_key(_read_line)
     return FloraApi(base_url, key, clock=clock, retries=settings.retries, timeout_s=settings.timeout)
+
+
+def expanded(path: str) -> Path:
+    """A folder that the user named, with `~`.
+
+    Raises:
+        UsageError: it is empty, as an unset variable makes it, or no path.
+    """
+    if not path:
+        raise UsageError("DEST is empty", hint="Name the archive's folder; . is the one you are in.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise UsageError(f"DEST {printable(path)}: {exc}") from exc
+
+
+def write_line(line: bytes) -> None:
+    """A line of data on stdout: UTF-8 whatever the terminal's encoding is."""
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.flush()
+
+
+def _read_line() -> str:
+    return sys.stdin.readline()
 
 
 class Interruption:

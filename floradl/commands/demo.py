@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from floradl import net
 from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.clock import Clock
-from floradl.commands.context import catch_signals
+from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
+from floradl.errors import UsageError
+from floradl.files import Disk
 from floradl.job import ArchiveOptions, Report
+from floradl.manifest import load_manifest
 from floradl.pool import Tally
 from floradl.progress import Console, summary_lines
 from floradl.simulator import Account, Simulator
@@ -19,10 +24,11 @@ from floradl.simulator import Account, Simulator
 def run(settings: Settings, dest: str) -> int:
     """Archive the demo account into `dest`, twice, and say what happened."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    return asyncio.run(_demo(Path(dest), console))
+    return asyncio.run(_demo(expanded(dest), console))
 
 
 async def _demo(dest: Path, console: Console) -> int:
+    await _refuse_real_archive(dest)
     account = Account.demo()
     with catch_signals(console.warn) as interruption:
         async with Simulator(account) as simulator:
@@ -41,6 +47,16 @@ async def _demo(dest: Path, console: Console) -> int:
     console.say(f"Look at {dest}: a folder per workspace, project and run.")
     console.say(f"Check it without floradl: (cd {dest} && sha256sum -c SHA256SUMS)")
     return exit_code
+
+
+async def _refuse_real_archive(dest: Path) -> None:
+    disk = Disk(dest)
+    try:
+        manifest = await disk.call(load_manifest, disk, Clock())
+    finally:
+        disk.close()
+    if len(manifest) and not net.is_loopback_host(urlsplit(manifest.base_url).hostname or ""):
+        raise UsageError(f"{dest} holds a real archive", hint="Let the demo use a folder of its own.")
 
 
 async def _archive(dest: Path, simulator: Simulator, console: Console, stop: asyncio.Event) -> Report:

@@ -12,7 +12,7 @@ import msgspec
 
 from floradl.api import FloraApi, Page, PageQuery
 from floradl.clock import Clock, format_ms
-from floradl.commands.context import open_api
+from floradl.commands.context import open_api, write_line
 from floradl.config import Settings
 from floradl.errors import Exit, printable
 from floradl.model import Generation, Scope
@@ -24,17 +24,17 @@ _COLUMNS = ("created (UTC)", "status", "run", "model", "outputs", "cost")
 def run(settings: Settings) -> int:
     """Print one page, or all, in the format asked for."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    return asyncio.run(_list(settings, console))
+    return asyncio.run(_list(settings, open_api(settings, Clock()), console))
 
 
-async def _list(settings: Settings, console: Console) -> int:
+async def _list(settings: Settings, api: FloraApi, console: Console) -> int:
     is_terminal = sys.stdout.isatty()
     shape = settings.format or ("table" if is_terminal else "json")
     query = PageQuery(
         Scope(settings.workspace_id, settings.project_id), settings.status, settings.cursor, settings.limit
     )
     bad_records, is_first = 0, True
-    async with open_api(settings, Clock()) as api:
+    async with api:
         async for page in _iter_pages(api, query, every=settings.all):
             _print_page(page, shape, is_first=is_first)
             bad_records += len(page.bad_records)
@@ -59,17 +59,15 @@ async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncG
 
 
 def _print_page(page: Page, shape: str, *, is_first: bool) -> None:
-    out = sys.stdout.buffer
     if shape == "json":
-        out.write(page.body + b"\n")
+        write_line(page.body)
     elif shape == "jsonl":
         for generation in page.generations:
-            out.write(_one_line(generation.raw) + b"\n")
+            write_line(_one_line(generation.raw))
     else:
         width = shutil.get_terminal_size().columns
         for line in table_lines(page.generations, width, with_head=is_first):
-            out.write(line.encode(errors="replace") + b"\n")
-    out.flush()
+            write_line(line.encode())
 
 
 def _one_line(raw: bytes) -> bytes:
