@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test coverage lint format clean
 
 help:
-	@echo "make demo    archive a made-up account from a local FLORA into ./demo-archive, twice"
-	@echo "make test    ruff, mypy and the whole test suite"
-	@echo "make format  let ruff lay out the code"
-	@echo "make clean   remove .venv, caches and the demo's archive"
+	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
+	@echo "make test      ruff, mypy and the whole test suite"
+	@echo "make coverage  the same tests, and which branches they miss"
+	@echo "make format    let ruff lay out the code"
+	@echo "make clean     remove .venv, caches and the demo's archive"
 
 # The tests' tools stand in pyproject.toml's dependency group `test`; pip reads groups from 25.1 on.
 $(VENV)/installed: pyproject.toml
@@ -27,7 +28,10 @@ demo: $(VENV)/installed
 	$(BIN)/floradl demo demo-archive
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest
+
+coverage: $(VENV)/installed-tests
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff format --check .

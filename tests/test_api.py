@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 
@@ -303,6 +304,7 @@ async def test_too_long_a_wait(api: FloraApi, respx_mock: respx.MockRouter, time
         (httpx.ReadTimeout("x"), "timeout"),
         (httpx.PoolTimeout("x"), "timeout"),
         (httpx.ReadError(""), "ReadError"),
+        (ssl.SSLError("bad record mac"), "bad record mac"),
         (httpx.WriteError("x"), "x"),
         (httpx.RemoteProtocolError("x"), "x"),
         (httpx.LocalProtocolError("x"), "x"),

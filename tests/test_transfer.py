@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -1003,6 +1004,7 @@ FOREIGN = [
     (httpx.DecodingError("x"), "unsafe_url"),
     (httpx.TooManyRedirects("x"), "unsafe_url"),
     (httpx.InvalidURL("x"), "unsafe_url"),
+    (ssl.SSLError("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), "connection"),
 ]
 
 
