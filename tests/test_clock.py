@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.clock import MAX_MS, Clock, format_ms, parse_ms
-
-
-@pytest.fixture
-def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose clock on the wall is not UTC."""
-    if not hasattr(time, "tzset"):
-        pytest.skip("this system has one time zone for all processes")
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Asia/Kathmandu")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -425,18 +424,6 @@ def test_what_is_no_duration(text: str) -> None:
 def test_moments(text: str, moment_ms: int) -> None:
     """A moment is a time, or how long it is ago."""
     assert parse_moment_ms(text, NOW_MS) == moment_ms
-
-
-@pytest.fixture
-def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose clock on the wall is not UTC."""
-    if not hasattr(time, "tzset"):
-        pytest.skip("this system has one time zone for all processes")
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Asia/Kathmandu")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.usefixtures("_far_from_greenwich")

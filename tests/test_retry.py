@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -13,36 +10,9 @@ from hypothesis import strategies as st
 
 from floradl.clock import Clock
 from floradl.retry import Backoff, HostGate, is_retry_status, parse_retry_after
+from tests.support import FakeTime
 
 NOW_S = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the moment of RFC 9110's examples
-
-
-@dataclass
-class Time:
-    """A steady clock that only sleeping moves."""
-
-    now_s: float = 100.0
-    sleeps: list[float] = field(default_factory=list)
-
-    def clock(self) -> Clock:
-        """A clock that shows this time."""
-        return Clock(now=lambda: self.now_s, monotonic=lambda: self.now_s, sleep=self._sleep)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        self.now_s += seconds
-
-
-@pytest.fixture
-def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose clock on the wall is not UTC."""
-    if not hasattr(time, "tzset"):
-        pytest.skip("this system has one time zone for all processes")
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Asia/Kathmandu")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -142,32 +112,32 @@ def test_backoff_of_the_contract() -> None:
 @pytest.mark.anyio
 async def test_an_open_gate() -> None:
     """A host that asked for nothing is asked at once."""
-    world = Time()
-    await HostGate(world.clock()).wait("h")
-    assert world.sleeps == []
+    world = FakeTime(100.0)
+    await HostGate(world.clock).wait("h")
+    assert world.slept == []
 
 
 @pytest.mark.anyio
 async def test_a_pause_is_shared_by_the_host_and_by_no_other() -> None:
     """All requests to a host that pushed back wait for the end of its pause; other hosts are free."""
-    world = Time()
-    gate = HostGate(world.clock())
+    world = FakeTime(100.0)
+    gate = HostGate(world.clock)
     gate.pause("h", 30)
     await gate.wait("other")
-    assert world.sleeps == []
+    assert world.slept == []
     world.now_s += 10
     await gate.wait("h")
-    assert world.sleeps == [20.0]
+    assert world.slept == [20.0]
     await gate.wait("h")
-    assert world.sleeps == [20.0]
+    assert world.slept == [20.0]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("pauses", [(30, 5), (5, 30), (30, 0), (30, -7), (30, 30)], ids=repr)
 async def test_a_pause_never_gets_shorter(pauses: tuple[float, float]) -> None:
     """Of two pauses the later end holds, in whatever order they come."""
-    world = Time()
-    gate = HostGate(world.clock())
+    world = FakeTime(100.0)
+    gate = HostGate(world.clock)
     for seconds in pauses:
         gate.pause("h", seconds)
     await gate.wait("h")
@@ -177,8 +147,8 @@ async def test_a_pause_never_gets_shorter(pauses: tuple[float, float]) -> None:
 @pytest.mark.anyio
 async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
     """Who wakes up and finds the pause prolonged goes on waiting."""
-    world = Time()
-    clock = world.clock()
+    world = FakeTime(100.0)
+    clock = world.clock
 
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds)
@@ -195,9 +165,9 @@ async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
 @pytest.mark.parametrize("seconds", [0.1, 1e-9, 1 / 3, 1e6 + 0.1], ids=repr)
 async def test_waiting_ends_whatever_the_fraction(seconds: float) -> None:
     """Rounding neither keeps a request waiting for ever nor lets it go early."""
-    world = Time(now_s=12345.678901)
-    gate = HostGate(world.clock())
+    world = FakeTime(12345.678901)
+    gate = HostGate(world.clock)
     gate.pause("h", seconds)
     await gate.wait("h")
     assert world.now_s >= 12345.678901 + seconds
-    assert len(world.sleeps) <= 3
+    assert len(world.slept) <= 3
