@@ -38,7 +38,6 @@ GRACE_S = 10.0
 
 _WAIT_EVERY_S = 15.0
 _ASKED_ONE_BY_ONE = 50
-_SIZES_BATCH = 500
 
 log = logging.getLogger(__name__)
 

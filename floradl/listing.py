@@ -57,7 +57,6 @@ class Scan:
         seen: ids of all runs that a list of this scan had.
         workspaces: ids of the workspaces that these runs are in.
         open_runs: runs that are pending or running.
-        has_read: whether the API gave any page at all.
         problems: what kept the scan from being complete, beside an error that it raised.
     """
 
@@ -85,7 +84,6 @@ class Scan:
         self.seen: set[str] = set()
         self.workspaces: set[str] = set()
         self.open_runs: dict[str, Generation] = {}
-        self.has_read = False
         self.problems: list[ApiError] = []
 
     async def iter_completed(self) -> AsyncGenerator[Generation, None]:
@@ -177,7 +175,6 @@ class Scan:
     async def _walk(self, status: Status, *, floor_ms: int | None) -> AsyncGenerator[Generation, None]:
         """The runs of one list that were not seen before, down to `floor_ms` if pages are in order."""
         async for page in _Walk(self._api, PageQuery(self.scope, status), floor_ms).iter_pages():
-            self.has_read = True
             told = {problem.message for problem in self.problems}
             self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
             for run in page.generations:
