@@ -215,6 +215,7 @@ class _Session:
                 scope,
                 account,
                 earlier or self.manifest.scan(scope, account),
+                self.manifest.__contains__,
                 self.tools.clock,
                 full=self.options.full and earlier is None,
                 since_ms=self.options.filters.since_ms,

@@ -17,7 +17,7 @@ A scan yields completed runs. What it learned besides (open runs, unreadable rec
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from itertools import pairwise
 
 import msgspec
@@ -48,7 +48,8 @@ class Scan:
         scope: what to list.
         account: whose history it is, for the seal.
         previous: what the last clean scan of this scope left, if there was one.
-        clock: for the age of the last full walk and the seal.
+        is_known: whether a run is recorded; a page with one that is not is never the last.
+        clock: for the age of the last full walk.
         full: walk everything although there is a seal.
         since_ms: do not walk below this moment (a filter: such a scan seals nothing).
 
@@ -66,6 +67,7 @@ class Scan:
         scope: Scope,
         account: str,
         previous: ScanEntry | None,
+        is_known: Callable[[str], bool],
         clock: Clock,
         *,
         full: bool = False,
@@ -75,6 +77,7 @@ class Scan:
         self._clock = clock
         self._account = account
         self._previous = previous
+        self._is_known = is_known
         self._since_ms = since_ms
         self._started_ms = clock.now_ms()
         self._newest_ms: int | None = None
@@ -94,11 +97,13 @@ class Scan:
         """
         began_s = self._clock.monotonic()
         for status in (Status.PENDING, Status.RUNNING):
-            async for run in self._walk(status, floor_ms=None):
+            async for run in self._walk(status):
                 if run.status == Status.COMPLETED:
                     yield run
         self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
-        async for run in self._walk(Status.COMPLETED, floor_ms=self._floor_ms()):
+        async for run in self._walk(
+            Status.COMPLETED, floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()
+        ):
             yield run
         async for run in self._iter_formerly_open():
             yield run
@@ -132,18 +137,14 @@ class Scan:
     def _seal_ms(self) -> int | None:
         known = [self._previous.sealed_before] if self._previous else []
         if self._newest_ms is not None:
-            # A date in the future, by whoever's mistake, must not seal what is still to come. And where
-            # the open lists took so long that the overlap may not cover it, the seal lies lower.
+            # Where the open lists took so long that the overlap may not cover it, the seal lies lower.
             late_ms = self._opening_ms if self._opening_ms > OVERLAP_MS // 2 else 0
-            known.append(min(self._newest_ms, self._started_ms) - late_ms)
+            known.append(self._newest_ms - late_ms)
         return max((moment for moment in known if moment is not None), default=None)
 
-    def _floor_ms(self) -> int | None:
+    def _walk_down_to_ms(self) -> int | None:
         sealed = None if self.is_full or self._previous is None else self._previous.sealed_before
-        floors = [sealed - OVERLAP_MS] if sealed is not None else []
-        if self._since_ms is not None:
-            floors.append(self._since_ms)
-        return max(floors, default=None)
+        return None if sealed is None else sealed - OVERLAP_MS
 
     def _full_walk_is_due(self, previous: ScanEntry) -> bool:
         last_ms = parse_ms(previous.last_full_scan_at)
@@ -172,9 +173,12 @@ class Scan:
             if self._note(run):
                 yield run
 
-    async def _walk(self, status: Status, *, floor_ms: int | None) -> AsyncGenerator[Generation, None]:
-        """The runs of one list that were not seen before, down to `floor_ms` if pages are in order."""
-        async for page in _Walk(self._api, PageQuery(self.scope, status), floor_ms).iter_pages():
+    async def _walk(
+        self, status: Status, *, floor_ms: int | None = None, seal_ms: int | None = None
+    ) -> AsyncGenerator[Generation, None]:
+        """The runs of one list that were not seen before; see `_Walk` for how far."""
+        walk = _Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
+        async for page in walk.iter_pages():
             told = {problem.message for problem in self.problems}
             self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
             for run in page.generations:
@@ -201,25 +205,41 @@ class Scan:
 
 
 class _Walk:
-    """The pages of one list, with the edges between them checked."""
+    """The pages of one list, with the edges between them checked.
 
-    def __init__(self, api: FloraApi, query: PageQuery, floor_ms: int | None) -> None:
+    It ends with the list; or with a page that lies below `floor_ms`; or with one below `seal_ms` on which
+    every run is known. The last is what keeps a run with a date far ahead, by whoever's mistake, from
+    hiding the runs to come behind a seal. Pages that are not newest first prove nothing, and it walks on.
+    """
+
+    def __init__(
+        self,
+        api: FloraApi,
+        query: PageQuery,
+        floor_ms: int | None,
+        seal_ms: int | None,
+        is_known: Callable[[str], bool],
+    ) -> None:
         self._api = api
         self._query = query
         self._floor_ms = floor_ms
+        self._seal_ms = seal_ms
+        self._is_known = is_known
         self._given: set[str] = set()
         self._is_ordered = True
         self._empty_pages = 0
 
     async def iter_pages(self) -> AsyncGenerator[Page, None]:
-        """Every page read, repeats included, until the end or the floor."""
+        """Every page read, repeats included."""
         cursor: str | None = None
         page = await self._read(cursor)
+        is_last = self._is_last(page)  # before its runs are archived, and known by that
         yield page
-        while page.next_cursor is not None and not self._is_below_floor(page):
+        while not is_last and page.next_cursor is not None:
             before, before_cursor, cursor = page, cursor, page.next_cursor
             self._given.add(cursor)
             page = await self._read(cursor)
+            is_last = self._is_last(page)
             yield page
             for _ in range(_MAX_REREADS):
                 again = await self._reread(before_cursor)
@@ -229,6 +249,7 @@ class _Walk:
                 log.info("the list of %s runs moved while it was read; reading on", self._query.status)
                 before = again
                 page = await self._reread(cursor)
+                is_last = is_last and self._is_last(page)
                 yield page
 
     async def _read(self, cursor: str | None) -> Page:
@@ -251,11 +272,15 @@ class _Walk:
             raise ApiAnswerError(f"the API gave {_MAX_EMPTY_PAGES} empty pages in a row, and more to come")
         return page
 
-    def _is_below_floor(self, page: Page) -> bool:
-        if self._floor_ms is None or not self._is_ordered or not page.generations:
+    def _is_last(self, page: Page) -> bool:
+        """Whether nothing that is wanted can lie below this page."""
+        oldest_ms = page.generations[-1].created_at_ms if page.generations else None
+        if oldest_ms is None or not self._is_ordered:
             return False
-        oldest_ms = page.generations[-1].created_at_ms
-        return oldest_ms is not None and oldest_ms < self._floor_ms
+        if self._floor_ms is not None and oldest_ms < self._floor_ms:
+            return True
+        is_sealed = self._seal_ms is not None and oldest_ms < self._seal_ms
+        return is_sealed and all(self._is_known(run.run_id) for run in page.generations)
 
 
 async def with_outputs(api: FloraApi, run: Generation) -> Generation:

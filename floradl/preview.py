@@ -68,6 +68,7 @@ async def _iter_runs(
             scope,
             account,
             manifest.scan(scope, account),
+            manifest.__contains__,
             clock,
             full=options.full,
             since_ms=filters.since_ms,

@@ -465,18 +465,27 @@ async def test_removed_checksums_come_back(nights: Nights) -> None:
     assert sorted((nights.dest / "SHA256SUMS").read_bytes().splitlines()) == sorted(before.splitlines())
 
 
-async def test_a_date_in_the_future_does_not_seal_what_is_to_come(nights: Nights) -> None:
-    """One run with a nonsense date far ahead costs no later run its archive."""
+async def test_a_date_in_the_future_hides_nothing_that_is_to_come(nights: Nights) -> None:
+    """One run with a nonsense date far ahead, and so a seal there, costs no later run its archive."""
     account = nights.sim.account
     account.insert(SimRun("run_far", "ws_a", "prj_a", created_at=4_000_000_000_000))
     await nights.run()
-    (scan,) = manifest(nights.dest)["scans"]
-    assert scan["sealed_before"] <= nights.time.now_s * 1000
-    later = account.insert(
-        SimRun("run_later", "ws_a", "prj_a", created_at=int(nights.time.now_s * 1000) + 5_000)
-    )
+    newest = max(run.created_at for run in account.runs if run.run_id != "run_far")
+    for number in range(250):
+        account.insert(SimRun(f"run_new_{number}", "ws_a", "prj_a", created_at=newest + 60_000 * number))
+    assert (await nights.run()).new_runs == 250
+    assert_archived(nights.dest, account, completed(account))
+    quiet = await nights.run()
+    assert (quiet.new_runs, len(nights.sim.api_requests())) == (0, 3)
+
+
+async def test_a_seal_is_the_newest_run_that_was_seen(nights: Nights) -> None:
+    """`sealed_before` is the newest `created_at` of any list, open runs' included."""
     await nights.run()
-    assert_archived(nights.dest, account, [later])
+    (scan,) = manifest(nights.dest)["scans"]
+    assert scan["sealed_before"] == max(run.created_at for run in nights.sim.account.runs)
+    open_ids = {run.run_id for run in nights.sim.account.runs if run.status in ("pending", "running")}
+    assert set(scan["open_runs"]) == open_ids
 
 
 def test_wait_stays_until_open_runs_are_done(tmp_path: Path) -> None:
