@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from floradl.archiver import archive
     from floradl.clock import Clock
     from floradl.errors import FloradlError
-    from floradl.job import ArchiveOptions, Report
+    from floradl.job import ArchiveOptions, Report, Tally
     from floradl.model import Filters, Generation, Scope
-    from floradl.pool import Tally
 
 __version__ = "0.1.0"
 
@@ -47,7 +46,7 @@ _HOMES = {
     "Generation": "model",
     "Report": "job",
     "Scope": "model",
-    "Tally": "pool",
+    "Tally": "job",
     "archive": "archiver",
 }
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import aclosing
 
 import httpx
 
@@ -23,18 +23,17 @@ from floradl.clock import Clock, format_ms
 from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
 from floradl.files import Disk
-from floradl.job import ArchiveOptions, Report
+from floradl.job import GRACE_S, ArchiveOptions, Report, Tally, Visit
 from floradl.listing import Scan
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
-from floradl.mend import Comparison, Mend, compare_with_disk, known_record, lost_outputs
-from floradl.model import Generation, Scope, Status
-from floradl.pool import Pool, Tally, Visit
+from floradl.mend import Comparison, Mend, compare_with_disk
+from floradl.model import Generation, Scope
+from floradl.pool import Pool
+from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
+from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools
-
-GRACE_S = 10.0
-"""How long transfers may go on after the first signal."""
 
 _WAIT_EVERY_S = 15.0
 _ASKED_ONE_BY_ONE = 50
@@ -68,7 +67,7 @@ async def archive(
         ApiError: not one page could be read.
     """
     clock = clock or Clock()
-    disk = Disk(options.dest, fsync=options.fsync)
+    disk = Disk(options.dest, fsync=options.fsync, min_free_bytes=options.min_free_bytes)
     allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
     new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
     tally = tally or Tally()
@@ -83,6 +82,8 @@ async def archive(
         traffic=tally.traffic,
     )
     try:
+        if options.require_existing:
+            await disk.call(disk.require_archive)
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
@@ -90,7 +91,8 @@ async def archive(
             try:
                 await store.open()
                 session = _Session(options, api, store, tools, tally)
-                async with _pool(session, new_transport) as pool:
+                pool = await _new_pool(session, new_transport)
+                async with pool.at_work():
                     await session.run(pool, stop)
                 await store.fold(options.base_url)
             finally:
@@ -100,14 +102,10 @@ async def archive(
     return session.report()
 
 
-@asynccontextmanager
-async def _pool(
-    session: _Session, new_transport: Callable[[], httpx.AsyncBaseTransport]
-) -> AsyncIterator[Pool]:
-    """A pool at work. The error that ended it comes out bare, not wrapped in a group."""
+async def _new_pool(session: _Session, new_transport: Callable[[], httpx.AsyncBaseTransport]) -> Pool:
     options, tools = session.options, session.tools
     partials = await tools.disk.call(tools.disk.sizes, [layout.PARTIALS])
-    pool = Pool(
+    return Pool(
         tools=tools,
         api=session.api,
         store=session.store,
@@ -117,13 +115,6 @@ async def _pool(
         partials=frozenset(partials[0]),
         tally=session.tally,
     )
-    try:
-        async with asyncio.TaskGroup() as group:
-            pool.start(group)
-            yield pool
-            pool.close()
-    except BaseExceptionGroup as exc:
-        raise _first(exc) from exc
 
 
 class _Session:
@@ -155,21 +146,11 @@ class _Session:
 
     async def run(self, pool: Pool, stop: asyncio.Event) -> None:
         """Do everything, or as much as there is until `stop`."""
-        work = asyncio.ensure_future(self._work(pool))
-        stopped = asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                await work
-                return
-            self._is_interrupted = True
-            work.cancel()
-            await asyncio.wait({work})
-            await pool.wind_down(GRACE_S)
+            if not await ends_by_itself(self._work(pool), stop):
+                self._is_interrupted = True
+                await pool.wind_down(GRACE_S)
         finally:
-            for task in (work, stopped):
-                task.cancel()
-            await asyncio.gather(work, stopped, return_exceptions=True)
             self._problems.extend(pool.problems)
 
     async def _work(self, pool: Pool) -> None:
@@ -265,33 +246,18 @@ class _Session:
 
     async def _visit_known(self, pool: Pool, mends: Iterable[Mend]) -> None:
         """Ask one by one for runs with something to mend that no list brought."""
+        due = self._iter_due(mends)
+        self._problems.extend(await visit_by_id(due, pool, self.api, self.tools.disk, self.tally))
+        self._missing = sorted(self._wanted_ids)
+
+    def _iter_due(self, mends: Iterable[Mend]) -> Iterator[Mend]:
         limit = self.options.filters.max_runs
         for mend in mends:
             if mend.run_id in self._admitted or (limit is not None and len(self._admitted) >= limit):
                 continue
             self._admitted.add(mend.run_id)
             self._wanted_ids.discard(mend.run_id)
-            known = await self.tools.disk.call(known_record, self.tools.disk, mend)
-            try:
-                run = await self.api.run(mend.run_id, known=known)
-            except ApiNotFoundError as exc:
-                self._give_up(mend, f"the run is gone: {exc.message}")
-            except ApiError as exc:
-                self._problems.append(exc.concerning(f"run {printable(mend.run_id, limit=80)}"))
-                if exc.is_retryable or isinstance(exc, KeyRefusedError):
-                    break  # it does not answer; no need to ask it as often as there are runs
-            else:
-                if run.status == Status.COMPLETED:
-                    await pool.admit(Visit(run, keeps_record=True))
-                else:
-                    self._give_up(mend, f"the run is {printable(run.status, limit=40)} now")
-        self._missing = sorted(self._wanted_ids)
-
-    def _give_up(self, mend: Mend, why: str) -> None:
-        failures = lost_outputs(mend, why)
-        self.tally.outputs += len(failures)
-        self.tally.failed += len(failures)
-        self.tally.failures.extend(failures)
+            yield mend
 
     async def _find_vanished(self, pool: Pool, scan: Scan) -> None:
         """Look once more for recorded runs that a full walk did not meet; what is missing twice is gone."""
@@ -353,9 +319,3 @@ class _Session:
             elapsed_s=self.tools.clock.monotonic() - self._began_s,
             is_interrupted=self._is_interrupted,
         )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error in a group that says most: ours before any other."""
-    errors = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
-    return next((error for error in errors if isinstance(error, FloradlError)), errors[0])

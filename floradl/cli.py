@@ -20,8 +20,14 @@ from floradl.options import COMMANDS, EVERY_OPTION
 
 _SUMMARIES = {
     "archive": "archive all completed generations, fetching only what is missing (may be left out)",
+    "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
     "list": "print the generation history, as the API gives it",
     "demo": "the whole job against a built-in local FLORA, no account needed",
+}
+_DEST_HELP = {
+    "archive": "the archive's folder; made when missing",
+    "verify": "the archive's folder",
+    "demo": "a folder for the demo's archive; made when missing",
 }
 _EPILOG = """\
 exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is missing,
@@ -85,6 +91,10 @@ def _dispatch(command: str, settings: Settings, dest: str) -> int:
         from floradl.commands import archive
 
         return archive.run(settings, dest)
+    if command == "verify":
+        from floradl.commands import verify
+
+        return verify.run(settings, dest)
     if command == "list":
         from floradl.commands import generations
 
@@ -128,8 +138,8 @@ class _Parsers:
         parser.add_argument("--version", action="version", version=f"floradl {__version__}")
         for option in COMMANDS[command]:
             option.add_to(parser)
-        if command in ("archive", "demo"):
-            parser.add_argument("dest", metavar="DEST", help="the archive's folder; made when missing")
+        if command in _DEST_HELP:
+            parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command])
         return parser
 
 

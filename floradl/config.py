@@ -26,6 +26,7 @@ from floradl.errors import UsageError, printable
 DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(?:([kKMGT])(iB|B)?|B)?", re.ASCII)
 _MAX_VARIABLES = 2
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -109,6 +110,11 @@ class Settings:
             return self._values[key]
         except KeyError:
             raise AttributeError(key) from None
+
+    @property
+    def has_api_key(self) -> bool:
+        """Whether a key was given, in whatever way."""
+        return bool(self._values["api_key"] or self._values["api_key_file"])
 
     def api_key(self, stdin: Callable[[], str]) -> str:
         """The key: the one given, or the content of the file given, whichever source comes first.
@@ -223,6 +229,23 @@ def parse_duration_s(text: str) -> float:
     if match is None or not math.isfinite(float(match[1])) or float(match[1]) > 1e9:
         raise ValueError("a duration such as 45s, 30m, 12h or 7d is needed")
     return float(match[1]) * _UNIT_S[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `500`, `10M` or `2.5G` (powers of 1000), or with `KiB`, `MiB`, `GiB`, `TiB` (of 1024)."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError("a size such as 500M, 10G or 2GiB is needed")
+    power = "kmgt".find(match[2].lower()) + 1 if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] == "iB" else 1000) ** power)
+
+
+def parse_sample(text: str) -> tuple[int, int]:
+    """A fraction such as `1/30`: how many parts, and of how many."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError("a fraction such as 1/30 is needed")
+    return int(match[1]), int(match[2])
 
 
 def parse_timeout_s(text: str) -> float:

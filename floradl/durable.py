@@ -53,12 +53,12 @@ class Meter:
         self.size_bytes = 0
         self.head = b""
 
-    def take(self, chunk: bytes) -> None:
+    def take(self, chunk: bytes | memoryview) -> None:
         """The next bytes."""
         self._hash.update(chunk)
         self.size_bytes += len(chunk)
         if len(self.head) < HEAD_BYTES:
-            self.head += chunk[: HEAD_BYTES - len(self.head)]
+            self.head += bytes(chunk[: HEAD_BYTES - len(self.head)])
 
     def digest(self) -> Digest:
         """Of all that passed so far."""

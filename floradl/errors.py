@@ -5,6 +5,7 @@ FloradlError
 ├── DestinationError           the archive's folder cannot be read or written            exit 1
 │   ├── LockedError            another floradl is working on this archive                exit 5
 │   └── ManifestError          manifest.json or the journal is not readable              exit 1
+│       └── NewerFormatError   a newer floradl wrote them; nothing is wrong with them    exit 1
 ├── ApiError                   the API said no, or nothing that makes sense              exit 1
 │   ├── KeyRefusedError        401, 403                                                  exit 4
 │   ├── ApiNotFoundError       404                                                       exit 1
@@ -78,6 +79,10 @@ class LockedError(DestinationError):
 
 class ManifestError(DestinationError):
     """manifest.json or the journal exists and cannot be understood."""
+
+
+class NewerFormatError(ManifestError):
+    """manifest.json or the journal was written by a floradl that knows more."""
 
 
 class ApiError(FloradlError):

@@ -16,13 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import secrets
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import ParamSpec, TypeVar
 
@@ -40,9 +44,26 @@ from floradl.durable import (
     require_real_dir,
     write_all,
 )
+from floradl.errors import DestinationError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Kind(StrEnum):
+    """What a name in a folder stands for."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"  # a link, a pipe, a device
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing in a folder; `size_bytes` is 0 for what is no file."""
+
+    kind: Kind
+    size_bytes: int
 
 
 class Disk:
@@ -53,10 +74,12 @@ class Disk:
         fsync: whether to flush before a name or an entry is trusted. Without it a power cut can cost
             files; a killed process still cannot.
         threads: how many pieces of file work run at the same time.
+        min_free_bytes: how much room on its disk is left to others.
     """
 
-    def __init__(self, root: Path, *, fsync: bool = True, threads: int = 8) -> None:
+    def __init__(self, root: Path, *, fsync: bool = True, threads: int = 8, min_free_bytes: int = 0) -> None:
         self.root = root
+        self.min_free_bytes = min_free_bytes
         self.flusher = Flusher(is_on=fsync)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
         self._known_dirs: set[PurePosixPath] = {PurePosixPath()}
@@ -90,6 +113,23 @@ class Disk:
     def close(self) -> None:
         """Wait for running work and stop the threads."""
         self._executor.shutdown(wait=True)
+
+    def require_archive(self) -> None:
+        """Raise `DestinationError` unless there is an archive: an unmounted disk leaves an empty folder."""
+        if not (self.exists(layout.MANIFEST) or self.exists(layout.JOURNAL)):
+            raise DestinationError(
+                f"there is no archive in {self.root}",
+                hint="Is its disk mounted? Without --require-existing a new archive would be begun there.",
+            )
+
+    def require_room(self, coming_bytes: int = 0) -> None:
+        """Raise `DestinationError` when so many more bytes would leave less room than shall stay free."""
+        free_bytes = shutil.disk_usage(self.root).free
+        if free_bytes - coming_bytes < self.min_free_bytes:
+            raise DestinationError(
+                f"{self.root} has {free_bytes} bytes free, and {self.min_free_bytes} shall stay so",
+                hint="Make room, or lower --min-free; the same command goes on from here.",
+            )
 
     def prepare(self) -> None:
         """Make DEST and its private folder."""
@@ -162,15 +202,29 @@ class Disk:
 
     def digest(self, relative: PurePosixPath) -> Digest:
         """Read a file and hash it."""
-        with os.fdopen(self._open_existing(relative), "rb", buffering=0) as file:
+        descriptor = self._open_existing(relative)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
             meter = Meter()
-            while block := file.read(BLOCK_BYTES):
-                meter.take(block)
+            block = memoryview(bytearray(min(BLOCK_BYTES, os.fstat(descriptor).st_size + 1)))
+            while length := file.readinto(block):
+                meter.take(block[:length])
             return meter.digest()
 
     def sizes(self, folders: Sequence[PurePosixPath]) -> list[Mapping[str, int]]:
         """For each folder, the names of its regular files and their sizes; links and folders left out."""
-        return [self._sizes(folder) for folder in folders]
+        return [
+            {name: item.size_bytes for name, item in self.listing(folder).items() if item.kind == Kind.FILE}
+            for folder in folders
+        ]
+
+    def listing(self, folder: PurePosixPath) -> Mapping[str, Item]:
+        """What stands in a folder, by name; nothing when there is no such folder."""
+        try:
+            self._require_real_dirs(folder)
+            with os.scandir(self.root / folder) as entries:
+                return {entry.name: _item(entry) for entry in entries}
+        except FileNotFoundError:
+            return {}
 
     def remove(self, relative: PurePosixPath) -> None:
         """Remove one of floradl's own files, if it is there, and flush the folder."""
@@ -178,6 +232,47 @@ class Disk:
         path = self.root / relative
         path.unlink(missing_ok=True)
         self.flusher.folder(path.parent)
+
+    def set_aside(self, relative: PurePosixPath) -> PurePosixPath | None:
+        """Move what stands at a place, whatever it is, into `.floradl/aside/`, where nothing is overwritten.
+
+        Returns:
+            Where it went; None when nothing stood there.
+        """
+        aside = self._free_aside(relative)
+        return aside if self.move(relative, aside) else None
+
+    def copy_aside(self, relative: PurePosixPath) -> PurePosixPath | None:
+        """As `set_aside`, with a copy; None when there is no file."""
+        data = self.read(relative)
+        if data is None:
+            return None
+        aside = self._free_aside(relative)
+        self.write_atomic(aside, [data])
+        return aside
+
+    def obstacle(self, folder: PurePosixPath) -> PurePosixPath | None:
+        """The first level of a folder's path where a link or a file stands; None when none is in the way."""
+        for level in (*reversed(folder.parents), folder):
+            try:
+                require_real_dir(self.root / level)
+            except FileNotFoundError:
+                return None
+            except OSError:
+                return level
+        return None
+
+    def move(self, source: PurePosixPath, target: PurePosixPath) -> bool:
+        """Rename within the archive and flush both folders; False when nothing stands at `source`."""
+        self._require_real_dirs(source.parent)
+        folder = self.ensure_dir(target.parent)
+        try:
+            (self.root / source).replace(folder / target.name)
+        except FileNotFoundError:
+            return False
+        self.flusher.folder(folder)
+        self.flusher.folder(self.root / source.parent)
+        return True
 
     def open_append(self, relative: PurePosixPath, *, keep_bytes: int) -> AppendFile:
         """Open a file to append to, cut to its first `keep_bytes` bytes; made when missing."""
@@ -192,17 +287,12 @@ class Disk:
             raise
         return AppendFile(descriptor, self.flusher)
 
-    def _sizes(self, folder: PurePosixPath) -> Mapping[str, int]:
-        try:
-            self._require_real_dirs(folder)
-            with os.scandir(self.root / folder) as entries:
-                return {
-                    entry.name: entry.stat(follow_symlinks=False).st_size
-                    for entry in entries
-                    if entry.is_file(follow_symlinks=False)
-                }
-        except FileNotFoundError:
-            return {}
+    def _free_aside(self, relative: PurePosixPath) -> PurePosixPath:
+        """A place under `.floradl/aside/` where nothing stands yet, with a name that tells what it is."""
+        self.ensure_dir(layout.ASIDE)
+        stem = "+".join(relative.parts[-2:])
+        names = (f"{stem}.{number}" if number else stem for number in itertools.count())
+        return next(layout.ASIDE / name for name in names if not self.exists(layout.ASIDE / name))
 
     def _require_real_dirs(self, folder: PurePosixPath) -> None:
         for level in (*reversed(folder.parents), folder):
@@ -234,3 +324,9 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _item(entry: os.DirEntry[str]) -> Item:
+    if entry.is_file(follow_symlinks=False):
+        return Item(Kind.FILE, entry.stat(follow_symlinks=False).st_size)
+    return Item(Kind.FOLDER if entry.is_dir(follow_symlinks=False) else Kind.OTHER, 0)

@@ -7,11 +7,16 @@ the manifest does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from floradl.entries import RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
-from floradl.model import EVERYTHING, Failure, Filters, Scope
+from floradl.model import EVERYTHING, Failure, Filters, Generation, Scope, failure_objects
+from floradl.transfer import Traffic
+
+GRACE_S = 10.0
+"""How long transfers may go on after the first signal."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class ArchiveOptions:
         wait_s: how long to stay for runs that are pending or running; None: not at all.
         fsync: whether to flush files before they are recorded.
         lock_timeout_s: how long to wait for another floradl to end.
+        min_free_bytes: how much room on the archive's disk is left to others.
+        require_existing: refuse a folder without an archive.
     """
 
     dest: Path
@@ -43,6 +50,8 @@ class ArchiveOptions:
     wait_s: float | None = None
     fsync: bool = True
     lock_timeout_s: float = 0.0
+    min_free_bytes: int = 0
+    require_existing: bool = False
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
         """Whether a recorded run is one that this job speaks of."""
@@ -52,6 +61,65 @@ class ArchiveOptions:
             and self.filters.wants_model(entry.model_id)
             and self.filters.wants_moment(entry.created_at)
         )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been done so far; read by progress displays while a pool is at work."""
+
+    runs: int = 0
+    new_runs: int = 0
+    outputs: int = 0
+    already: int = 0
+    fetched: int = 0
+    adopted: int = 0
+    failed: int = 0
+    new_bytes: int = 0
+    charged_cost: float = 0.0
+    failed_word: str = "failed"
+    failures: list[Failure] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def total(self) -> int:
+        """Outputs found so far."""
+        return max(self.outputs, self.done)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that came over the network."""
+        return self.traffic.received_bytes
+
+    @property
+    def done(self) -> int:
+        """Outputs about which nothing is left to do."""
+        return self.already + self.fetched + self.adopted + self.failed
+
+
+class RecordRule(StrEnum):
+    """What becomes of the `run.json` that a visited run may have already."""
+
+    UPDATE = "update"  # written anew if the record says something new
+    KEEP = "keep"  # left as it is: the new record is put together from parts
+    REPLACE = "replace"  # set aside and written anew: it is damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A completed run to archive.
+
+    Args:
+        run: its record.
+        record: what becomes of the `run.json` that is there.
+        replaces: keys of outputs whose files are damaged. A file stays where it is until the new one is
+            whole, and is then set aside.
+        is_current: whether the API gave the record just now, so that the run has not vanished.
+    """
+
+    run: Generation
+    record: RecordRule = RecordRule.UPDATE
+    replaces: frozenset[str] = frozenset()
+    is_current: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,18 +189,7 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
             "outputs": report.archive_outputs,
             "bytes": report.archive_bytes,
         },
-        "failures": [
-            {
-                "run_id": failure.run_id,
-                "output": failure.key,
-                "type": failure.type,
-                "url": failure.url,
-                "code": failure.code,
-                "message": failure.message,
-                "attempts": failure.attempts,
-            }
-            for failure in report.failures
-        ],
+        "failures": failure_objects(report.failures),
         "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
     }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from floradl.entries import VERSION, JournalHeader, Op
-from floradl.errors import ManifestError, printable
+from floradl.errors import ManifestError, NewerFormatError, printable
 
 _Line = JournalHeader | Op
 
@@ -41,8 +41,12 @@ def encode_lines(values: Iterable[_Line]) -> bytes:
     return b"".join(lines)
 
 
-def parse_journal(data: bytes) -> Journal:
+def parse_journal(data: bytes, *, salvage: bool = False) -> Journal:
     """Read a journal as far as it is whole.
+
+    Args:
+        data: the file.
+        salvage: end at a line that is whole and not understood, instead of refusing the journal.
 
     Raises:
         ManifestError: a line is whole and still not understood: a newer floradl wrote it.
@@ -51,7 +55,12 @@ def parse_journal(data: bytes) -> Journal:
     ops: list[Op] = []
     start = 0
     while (end := data.find(b"\n", start)) >= 0 and (body := _checked(data[start:end])) is not None:
-        value = _decode(body)
+        try:
+            value = _decode(body)
+        except ManifestError:
+            if salvage:
+                break
+            raise
         if isinstance(value, JournalHeader):
             if value.version > VERSION:
                 raise _newer()
@@ -75,12 +84,12 @@ def _decode(body: bytes) -> _Line:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ManifestError(
             f"the archive's journal cannot be understood, perhaps a newer floradl's: {printable(str(exc))}",
-            hint="Update floradl; or move .floradl/journal away: files that are there are recorded anew.",
+            hint="Update floradl; if that does not help, `floradl verify --repair` goes on without it.",
         ) from exc
     return value
 
 
-def _newer() -> ManifestError:
-    return ManifestError(
+def _newer() -> NewerFormatError:
+    return NewerFormatError(
         "the archive's journal was written by a newer floradl", hint="Update floradl and run it again."
     )

@@ -34,6 +34,7 @@ HOLDER = PRIVATE / "holder.json"
 JOURNAL = PRIVATE / "journal"
 PARTIALS = PRIVATE / "partials"
 TEMPORARY = PRIVATE / "tmp"
+ASIDE = PRIVATE / "aside"
 RUN_RECORD = SafeName("run.json")
 
 _MAX_LENGTH = 80
@@ -53,6 +54,12 @@ def safe_name(identifier: str) -> SafeName:
     digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).digest()[:16]
     readable = re.sub(r"[^a-z0-9_]+", "-", lower[:200], flags=re.ASCII).strip("-")[:24]
     return SafeName(f"{readable or '_'}~~{_base32(digest)}")
+
+
+def identifier_of(name: str) -> str | None:
+    """The id that has this path component; None where it cannot be told from the name, or no id has it."""
+    identifier = re.sub(r"~u[0-9a-f]+$", "", name)
+    return identifier if safe_name(identifier) == name else None
 
 
 def run_path(workspace_id: str, project_id: str, run_id: str) -> PurePosixPath:

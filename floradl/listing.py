@@ -17,7 +17,8 @@ A scan yields completed runs. What it learned besides (open runs, unreadable rec
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from itertools import pairwise
 
 import msgspec
@@ -281,6 +282,33 @@ class _Walk:
             return True
         is_sealed = self._seal_ms is not None and oldest_ms < self._seal_ms
         return is_sealed and all(self._is_known(run.run_id) for run in page.generations)
+
+
+async def iter_listed(
+    api: FloraApi, scope: Scope, run_ids: Iterable[str], *, down_to_ms: int | None
+) -> AsyncGenerator[Generation, None]:
+    """Some completed runs as the list has them, for the fields that `GET /runs/{run_id}` lacks.
+
+    Args:
+        api: the API.
+        scope: where they are.
+        run_ids: which.
+        down_to_ms: when the oldest of them was created; None walks everything.
+
+    Raises:
+        ApiError: a page could not be had.
+    """
+    wanted = set(run_ids)
+    floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
+    walk = _Walk(api, PageQuery(scope, Status.COMPLETED), floor_ms, None, lambda _: False)
+    async with aclosing(walk.iter_pages()) as pages:
+        async for page in pages:
+            for run in page.generations:
+                if run.run_id in wanted:
+                    wanted.remove(run.run_id)
+                    yield run
+            if not wanted:
+                return
 
 
 async def with_outputs(api: FloraApi, run: Generation) -> Generation:

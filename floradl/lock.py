@@ -1,14 +1,18 @@
-"""One writer per archive.
+"""One writer per archive, or any number of readers.
 
 The lock is the kernel's (`flock`, or its like on Windows): it ends with the process, however that dies,
-so a dead holder blocks nobody. Who holds it stands beside it in `holder.json`, for the message only.
+so a dead holder blocks nobody. Who writes stands beside it in `holder.json`, for the message only.
+Readers leave no trace, so that they can read an archive on a disk that nobody can write to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -17,10 +21,13 @@ import msgspec
 
 from floradl import layout
 from floradl.clock import Clock, format_ms
+from floradl.durable import READ_FLAGS
 from floradl.errors import LockedError, printable
 from floradl.files import Disk
 
+_HAS_FLOCK = os.name != "nt"
 _POLL_S = 0.5
+_BUSY = (errno.EAGAIN, errno.EACCES)
 
 
 class _Holder(msgspec.Struct):
@@ -29,8 +36,8 @@ class _Holder(msgspec.Struct):
     started_at: str
 
 
-class ArchiveLock:
-    """The lock of an archive, as an async context.
+class _Lock(ABC):
+    """A lock of an archive, as an async context.
 
     Args:
         disk: the archive; prepared.
@@ -49,9 +56,14 @@ class ArchiveLock:
         self._clock = clock
         self._timeout_s = timeout_s
         self._stop = stop or asyncio.Event()
-        # Taken in one thread and released in another, so it must not be bound to either. And never a lock
-        # that is a mere file: a killed holder would leave it, and block every night after.
-        self._lock = filelock.FileLock(disk.root / layout.LOCK, thread_local=False, fallback_to_soft=False)
+
+    @abstractmethod
+    def _acquire(self) -> bool:
+        """Take the lock, or say that another has it. Blocks for no longer than that takes."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give it back, if it was taken."""
 
     async def __aenter__(self) -> Self:
         give_up_at_s = self._clock.monotonic() + self._timeout_s
@@ -63,23 +75,14 @@ class ArchiveLock:
                     await self._disk.call(self._refuse)
                 await self._clock.sleep(min(_POLL_S, left_s))
         except BaseException:
-            await self._disk.call(self._lock.release)  # cancelled, or failed, after it was taken
+            await self._disk.call(self._release)  # cancelled, or failed, after it was taken
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._disk.call(self._lock.release)
-
-    def _acquire(self) -> bool:
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return False
-        holder = _Holder(os.getpid(), socket.gethostname(), format_ms(self._clock.now_ms()))
-        self._disk.write_atomic(layout.HOLDER, [msgspec.json.encode(holder)])
-        return True
+        await self._disk.call(self._release)
 
     def _refuse(self) -> NoReturn:
         raise LockedError(
@@ -92,4 +95,86 @@ class ArchiveLock:
             holder = msgspec.json.decode(self._disk.read(layout.HOLDER) or b"", type=_Holder)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return ""
+        if holder.host == socket.gethostname() and _has_ended(holder.pid):
+            return ""  # killed; whoever holds the lock now is a reader
         return f" (process {holder.pid} on {printable(holder.host)}, since {printable(holder.started_at)})"
+
+
+class ArchiveLock(_Lock):
+    """The lock of who changes an archive; nobody else reads or writes meanwhile."""
+
+    def __init__(
+        self, disk: Disk, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
+    ) -> None:
+        super().__init__(disk, clock, timeout_s=timeout_s, stop=stop)
+        # Taken in one thread and released in another, so it must not be bound to either. And never a lock
+        # that is a mere file: a killed holder would leave it, and block every night after.
+        self._lock = filelock.FileLock(disk.root / layout.LOCK, thread_local=False, fallback_to_soft=False)
+
+    def _acquire(self) -> bool:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return False
+        holder = _Holder(os.getpid(), socket.gethostname(), format_ms(self._clock.now_ms()))
+        self._disk.write_atomic(layout.HOLDER, [msgspec.json.encode(holder)])
+        return True
+
+    def _release(self) -> None:
+        if not self._lock.is_locked:
+            return
+        try:
+            # While readers hold the lock nobody shall be told of a writer that has ended.
+            with suppress(OSError):  # of a disk that is gone; what that means was said before
+                self._disk.remove(layout.HOLDER)
+        finally:
+            self._lock.release()
+
+
+class ReadLock(_Lock):
+    """The lock of who reads an archive: others may read too, and nobody changes it. Writes nothing.
+
+    Where there is no lock file nobody is at work. Windows has no such lock, and reads without.
+    """
+
+    _descriptor: int | None = None
+
+    def _acquire(self) -> bool:
+        if not _HAS_FLOCK:
+            return True
+        try:
+            descriptor = os.open(self._disk.root / layout.LOCK, READ_FLAGS)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(descriptor)
+            if exc.errno in _BUSY:
+                return False
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def _release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _has_ended(pid: int) -> bool:
+    if not _HAS_FLOCK:  # Windows, where this signal would end it
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # there it is never looked at

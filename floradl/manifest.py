@@ -37,7 +37,7 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import ManifestError
+from floradl.errors import ManifestError, NewerFormatError
 from floradl.files import AppendFile, Disk
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.model import Scope
@@ -79,7 +79,7 @@ class Manifest:
             if known.get("format") != FORMAT or not isinstance(version, int):
                 raise _unreadable("it is not a floradl manifest")
             if version > VERSION:
-                raise ManifestError(
+                raise NewerFormatError(
                     f"manifest.json has version {version}, this floradl reads {VERSION}",
                     hint="Update floradl and run it again.",
                 )
@@ -139,6 +139,11 @@ class Manifest:
             return None if scan is None else msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
         except _NOT_READABLE as exc:
             raise _unreadable(f"a scan's entry: {exc}") from exc
+
+    def put(self, run_id: str, entry: msgspec.Raw) -> None:
+        """Take over a run's entry as it stands in another manifest."""
+        self._stored[run_id] = entry
+        self.has_changed_files = True
 
     def apply(self, op: Op) -> None:
         """Make one change."""
@@ -269,9 +274,14 @@ class Store:
                 for op in batch:
                     self.manifest.apply(op)
 
-    async def fold(self, base_url: str) -> None:
-        """Write the snapshot and drop the journal; nothing when there was no change."""
-        await self._disk.call(self._fold, base_url)
+    async def fold(self, base_url: str, *, anew: bool = False) -> None:
+        """Write the snapshot and drop the journal; nothing when there was no change.
+
+        Args:
+            base_url: the API that the archive was filled from.
+            anew: write snapshot and checksums without any change too.
+        """
+        await self._disk.call(self._fold, base_url, anew)
 
     async def close(self) -> None:
         """Close the journal. What is in it is found again at the next start."""
@@ -284,9 +294,9 @@ class Store:
             raise RuntimeError("the store is not open")
         return self._file
 
-    def _fold(self, base_url: str) -> None:
-        if self._is_dirty:
-            if self.manifest.has_changed_files or not self._disk.exists(layout.CHECKSUMS):
+    def _fold(self, base_url: str, anew: bool) -> None:
+        if self._is_dirty or anew:
+            if anew or self.manifest.has_changed_files or not self._disk.exists(layout.CHECKSUMS):
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))
@@ -309,7 +319,7 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
         if journal.header is not None and journal.header.archive_id != manifest.archive_id:
             raise ManifestError(
                 "the journal under .floradl/ belongs to another archive than manifest.json",
-                hint="Put back the manifest.json of this folder, or move .floradl/journal away.",
+                hint="Put back the manifest.json of this folder; or `floradl verify --repair` sorts it out.",
             )
     elif journal.header is not None:
         manifest = Manifest(journal.header.archive_id, journal.header.created_at)
@@ -327,5 +337,5 @@ def _scope(entry: ScopeEntry) -> Scope:
 def _unreadable(why: str) -> ManifestError:
     return ManifestError(
         f"manifest.json cannot be read: {why}",
-        hint="Put a copy of it back; or move it away: files that are there are hashed and recorded anew.",
+        hint="`floradl verify --repair` makes it anew from what is there; a copy of it does as well.",
     )

@@ -30,11 +30,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """A recorded run, and the keys of those of its outputs that are not on disk as they should be."""
+    """A recorded run, and the keys of those of its outputs that are not on disk as they should be.
+
+    `damaged` are those of them whose files are there and to be replaced; `has_record` says that the run's
+    `run.json` is as it should be.
+    """
 
     run_id: str
     entry: RunEntry
     keys: tuple[str, ...]
+    damaged: frozenset[str] = frozenset()
+    has_record: bool = True
 
 
 @dataclass(slots=True)
@@ -81,7 +87,8 @@ def known_record(disk: Disk, mend: Mend) -> Generation:
     It is the run's `run.json`, or what the manifest says where that is lost.
     """
     entry = mend.entry
-    raw = disk.read(layout.run_path(entry.workspace_id, entry.project_id, mend.run_id) / layout.RUN_RECORD)
+    folder = layout.run_path(entry.workspace_id, entry.project_id, mend.run_id)
+    raw = disk.read(folder / layout.RUN_RECORD) if mend.has_record else None
     if raw is not None:
         try:
             known = parse_generation(raw)

@@ -13,9 +13,11 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -168,7 +170,10 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist."""
+    """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
+
+    `aside` is where the damaged file went whose place they took.
+    """
 
     run_id: str
     key: str
@@ -179,6 +184,7 @@ class Receipt:
     content_type: str
     url: str | None
     is_fetched: bool
+    aside: PurePosixPath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,22 @@ class Failure:
     message: str
     attempts: int
     keeps_entry: bool = False
+
+
+def failure_objects(failures: Iterable[Failure]) -> list[dict[str, object]]:
+    """Failures as the reports of `--json` have them; docs/format.md describes them."""
+    return [
+        {
+            "run_id": failure.run_id,
+            "output": failure.key,
+            "type": failure.type,
+            "url": failure.url,
+            "code": failure.code,
+            "message": failure.message,
+            "attempts": failure.attempts,
+        }
+        for failure in failures
+    ]
 
 
 def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generation:

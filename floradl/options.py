@@ -9,6 +9,8 @@ from floradl.config import (
     parse_count,
     parse_duration_s,
     parse_id,
+    parse_sample,
+    parse_size,
     parse_timeout_s,
 )
 from floradl.model import TYPE_WORDS, Status
@@ -47,16 +49,30 @@ FILTERS = (
     Option("until", "only runs created before this date, time or age", str, metavar="WHEN"),
     Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
+CONCURRENCY = Option("concurrency", "outputs on their way at the same time (default: 16)",
+                     parse_count(1, 256), 16, short="-j", metavar="N")  # fmt: skip
+LOCK_TIMEOUT = Option("lock-timeout", "wait this long for another floradl on this archive (default: 0)",
+                      parse_duration_s, 0.0, metavar="SECONDS")  # fmt: skip
+MIN_FREE = Option("min-free", "stop before less than SIZE (such as 10G) is free on the disk", parse_size, 0,
+                  metavar="SIZE")  # fmt: skip
 ARCHIVE = (
-    Option("concurrency", "outputs on their way at the same time (default: 16)", parse_count(1, 256), 16,
-           short="-j", metavar="N"),
+    CONCURRENCY,
     Option("full", "walk the whole history, not only what is new", default=False),
     Option("wait", "stay for pending and running runs, for a DURATION or until all are done",
            parse_duration_s, implied="52w", metavar="DURATION"),
     Option("dry-run", "say what would be fetched, and touch nothing", short="-n", default=False),
     Option("no-fsync", "do not flush files to disk: faster, and a power cut can cost files", default=False),
-    Option("lock-timeout", "wait this long for another floradl on this archive (default: 0)",
-           parse_duration_s, 0.0, metavar="SECONDS"),
+    MIN_FREE,
+    Option("require-existing", "refuse a DEST without an archive: an unmounted disk?", default=False),
+    LOCK_TIMEOUT,
+)  # fmt: skip
+VERIFY = (
+    Option("repair", "fetch what is damaged or missing again, and bring the archive's own files in order",
+           default=False),
+    Option("sample", "read a part of all files again, such as 1/30: another part every day", parse_sample,
+           (1, 1), metavar="K/N"),
+    CONCURRENCY,
+    LOCK_TIMEOUT,
 )  # fmt: skip
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
@@ -73,6 +89,7 @@ ONE_SCOPE = (
 
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
     "demo": OUTPUT,
 }

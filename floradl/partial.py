@@ -8,7 +8,7 @@ what was there. Blocking; call through `Disk.call`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -109,11 +109,26 @@ class Partial:
         if self.validator and self.size_bytes - self._checkpoint_bytes >= CHECKPOINT_BYTES:
             self._write_sidecar()
 
-    def commit(self, chunks: Sequence[bytes], final: Path, mtime_ms: int | None) -> Digest:
-        """Write the last bytes, flush, and rename to the final name, which then is durable."""
+    def commit(
+        self,
+        chunks: Sequence[bytes],
+        final: Path,
+        mtime_ms: int | None,
+        *,
+        make_room: Callable[[], None] = lambda: None,
+    ) -> Digest:
+        """Write the last bytes, flush, and rename to the final name, which then is durable.
+
+        Args:
+            chunks: the last bytes.
+            final: the name; what stands there is replaced.
+            mtime_ms: the file's date.
+            make_room: called when everything is flushed, just before the rename.
+        """
         self.append(chunks)
         self._flusher.seal(self._open(), self._path, mtime_ms)
         self.close()
+        make_room()
         self._path.replace(final)
         self._flusher.folder(final.parent)
         self._sidecar.unlink(missing_ok=True)

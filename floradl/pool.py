@@ -16,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import httpx
 
@@ -25,21 +27,13 @@ from floradl import layout, media
 from floradl.api import FloraApi
 from floradl.clock import format_ms
 from floradl.durable import Digest
-from floradl.entries import (
-    ErrorEntry,
-    Op,
-    OutputEntry,
-    OutputOp,
-    RunEntry,
-    RunFacts,
-    RunOp,
-    State,
-    VanishedOp,
-)
-from floradl.errors import ApiError, ApiUnavailableError, KeyRefusedError, printable, safe_url
+from floradl.entries import RunEntry, RunOp, State, VanishedOp
+from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
+from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
+from floradl.outcome import Result, facts_of, op_of, receipt_of
 from floradl.plan import (
     Action,
     Decision,
@@ -49,7 +43,7 @@ from floradl.plan import (
     is_known_whole,
     run_folder,
 )
-from floradl.transfer import Tools, Traffic, Wanted, fetch_output
+from floradl.transfer import Tools, Wanted, fetch_output
 
 _PREPARERS = 8
 _RESULTS = 512
@@ -58,45 +52,15 @@ _MAX_FRESH_RUNS = 256
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Tally:
-    """What has been done so far; read by progress displays while a pool is at work."""
-
-    runs: int = 0
-    new_runs: int = 0
-    outputs: int = 0
-    already: int = 0
-    fetched: int = 0
-    adopted: int = 0
-    failed: int = 0
-    new_bytes: int = 0
-    charged_cost: float = 0.0
-    failures: list[Failure] = field(default_factory=list)
-    traffic: Traffic = field(default_factory=Traffic)
-
-    @property
-    def done(self) -> int:
-        """Outputs about which nothing is left to do."""
-        return self.already + self.fetched + self.adopted + self.failed
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A completed run to archive.
-
-    Args:
-        run: its record.
-        keeps_record: leave a `run.json` that is there as it is: the record is put together from parts.
-    """
-
-    run: Generation
-    keeps_record: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """One output to bring in. `replaces` names a damaged file whose place it takes; `was_archived` says that
+    its entry speaks of bytes that were whole once."""
+
     run: Generation
     decision: Decision
+    replaces: str | None
+    was_archived: bool
 
 
 class Pool:
@@ -104,7 +68,7 @@ class Pool:
 
     Args:
         tools: shared by all transfers.
-        api: for outputs and fresh URLs.
+        api: for outputs and fresh URLs; None when there is no key.
         store: where results are recorded.
         filters: which outputs are wanted.
         concurrency: how many outputs are worked on at the same time.
@@ -114,13 +78,14 @@ class Pool:
 
     Attributes:
         problems: API errors that leave something unknown.
+        replaced: receipts of outputs whose damaged files were set aside.
     """
 
     def __init__(
         self,
         *,
         tools: Tools,
-        api: FloraApi,
+        api: FloraApi | None,
         store: Store,
         filters: Filters,
         concurrency: int,
@@ -138,7 +103,7 @@ class Pool:
         self._tally = tally
         self._visits: asyncio.Queue[Visit] = asyncio.Queue(_PREPARERS)
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(2 * concurrency)
-        self._results: asyncio.Queue[RunOp | VanishedOp | Receipt | Failure] = asyncio.Queue(_RESULTS)
+        self._results: asyncio.Queue[Result] = asyncio.Queue(_RESULTS)
         self._preparers: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._is_stopping = False
@@ -146,12 +111,18 @@ class Pool:
         self._fresh_lock = asyncio.Lock()
         self._no_fresh: ApiError | None = None
         self.problems: list[ApiError] = []
+        self.replaced: list[Receipt] = []
 
-    def start(self, group: asyncio.TaskGroup) -> None:
-        """Start all tasks in `group`, which a failing disk ends as a whole."""
-        self._preparers = [group.create_task(self._prepare_all()) for _ in range(_PREPARERS)]
-        self._workers = [group.create_task(self._work_all()) for _ in range(self._concurrency)]
-        self._recorder = group.create_task(self._record_all())
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """The pool at work. The error that ended it comes out bare, not wrapped in a group."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._start(group)
+                yield
+                self._close()
+        except BaseExceptionGroup as exc:
+            raise _first(exc) from exc
 
     async def admit(self, visit: Visit) -> None:
         """Take a run in; waits while the pool is full."""
@@ -162,11 +133,6 @@ class Pool:
         await self._visits.join()
         await self._jobs.join()
         await self._results.join()
-
-    def close(self) -> None:
-        """Send the workers home. Only after `drain` or `wind_down`."""
-        for task in (*self._preparers, *self._workers, self._recorder):
-            task.cancel()
 
     async def wind_down(self, grace_s: float) -> None:
         """Take nothing new, give running transfers a last while, record what is done.
@@ -183,6 +149,16 @@ class Pool:
             await _cancel(self._workers)
         await self._results.join()
 
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        """All tasks go into one group, which a failing disk ends as a whole."""
+        self._preparers = [group.create_task(self._prepare_all()) for _ in range(_PREPARERS)]
+        self._workers = [group.create_task(self._work_all()) for _ in range(self._concurrency)]
+        self._recorder = group.create_task(self._record_all())
+
+    def _close(self) -> None:
+        for task in (*self._preparers, *self._workers, self._recorder):
+            task.cancel()
+
     async def _prepare_all(self) -> None:
         while True:
             visit = await self._visits.get()
@@ -198,53 +174,51 @@ class Pool:
         entry = self._store.manifest.run(run.run_id)
         folder = run_folder(at_recorded_place(run, entry))
         (files,) = await self._tools.disk.call(self._tools.disk.sizes, [folder])
-        keeps_record = visit.keeps_record
-        if run.outputs is None:
+        rule = visit.record
+        if run.outputs is None and self._api is not None:
             if is_known_whole(entry, self._filters, files):
-                keeps_record = True  # what the list has is less than what was asked for the last time
+                rule = RecordRule.KEEP  # what the list has is less than what was asked for the last time
             else:
                 run = await with_outputs(self._api, run)
         run = at_recorded_place(run, entry)
-        decisions = decide_run(run, entry, self._filters, OnDisk(files, self._partials))
+        damaged = _damaged_files(visit, entry)
+        sound = {name: size for name, size in files.items() if name not in damaged.values()}
+        decisions = decide_run(run, entry, self._filters, OnDisk(sound, self._partials))
         if self._filters.types and not decisions:
             return
         has_record = entry is not None and layout.RUN_RECORD in files
-        if not (has_record and keeps_record):
-            await self._write_record(run, entry if has_record else None)
-        if entry is not None and entry.vanished_at is not None:
+        if not (has_record and rule == RecordRule.KEEP):
+            is_damaged = rule == RecordRule.REPLACE
+            await self._write_record(run, entry if has_record and not is_damaged else None, is_damaged)
+        if visit.is_current and entry is not None and entry.vanished_at is not None:
             await self._results.put(VanishedOp(run.run_id, None))
         self._tally.runs += 1
         self._tally.new_runs += entry is None
         self._tally.charged_cost += 0.0 if entry else run.charged_cost or 0.0
         self._tally.outputs += len(decisions)
         for decision in decisions:
+            key = decision.output.key
             if decision.action == Action.SKIP:
                 self._tally.already += 1
             elif decision.failure is not None:
                 await self._results.put(decision.failure)
             else:
-                await self._jobs.put(_Job(run, decision))
+                known = entry.outputs.get(key) if entry else None
+                was_archived = known is not None and known.state == State.ARCHIVED
+                await self._jobs.put(_Job(run, decision, damaged.get(key), was_archived))
 
-    async def _write_record(self, run: Generation, entry: RunEntry | None) -> None:
+    async def _write_record(self, run: Generation, entry: RunEntry | None, is_damaged: bool) -> None:
         """Write `run.json` if it is new or says something new, and tell the recorder.
 
         It is written before any entry speaks of the run, and for a run without outputs too.
         """
+        if is_damaged:
+            await self._tools.disk.call(self._tools.disk.set_aside, run_folder(run) / layout.RUN_RECORD)
         write = _write_if_new(self._tools, run, entry.record_sha256 if entry else None)
         sha256 = await self._tools.disk.call(write)
         if sha256 is None:
             return
-        facts = RunFacts(
-            workspace_id=run.workspace_id,
-            project_id=run.project_id,
-            path=str(run_folder(run)),
-            model_id=run.model_id,
-            created_at=run.created_at_ms,
-            completed_at=run.completed_at_ms,
-            charged_cost=run.charged_cost,
-            record_sha256=sha256,
-            output_count=None if run.outputs is None else len(run.outputs),
-        )
+        facts = facts_of(run, run_folder(run), sha256)
         await self._results.put(RunOp(run.run_id, facts))
 
     async def _work_all(self) -> None:
@@ -259,6 +233,8 @@ class Pool:
 
     async def _work(self, job: _Job, client: httpx.AsyncClient) -> Receipt | Failure:
         action = job.decision.action
+        if self._tools.disk.min_free_bytes:
+            await self._tools.disk.call(self._tools.disk.require_room)
         if action == Action.WRITE:
             return await self._write_text(job)
         if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
@@ -272,15 +248,24 @@ class Pool:
             folder=run_folder(run),
             mtime_ms=run.done_at_ms,
             has_partial=action == Action.RESUME,
+            replaces=job.replaces,
         )
-        return await fetch_output(wanted, client, self._tools, self._fresh_url)
+        result = await fetch_output(wanted, client, self._tools, self._fresh_url)
+        if isinstance(result, Failure) and job.was_archived:
+            # Its entry still says what the right bytes were. Without it a damaged file would be adopted.
+            return replace(result, keeps_entry=True)
+        return result
 
     async def _write_text(self, job: _Job) -> Receipt:
-        run, text, file = job.run, job.decision.output.value or "", job.decision.file or ""
-        digest = await self._tools.disk.call(
-            self._tools.disk.write_atomic, run_folder(run) / file, [text.encode()], mtime_ms=run.done_at_ms
-        )
-        return _receipt(job, file, digest, "text/plain; charset=utf-8", is_fetched=True)
+        run, output, file = job.run, job.decision.output, job.decision.file or ""
+        disk, folder, text = self._tools.disk, run_folder(job.run), job.decision.output.value or ""
+
+        def write() -> tuple[Digest, PurePosixPath | None]:
+            aside = disk.set_aside(folder / job.replaces) if job.replaces else None
+            return disk.write_atomic(folder / file, [text.encode()], mtime_ms=run.done_at_ms), aside
+
+        digest, aside = await disk.call(write)
+        return replace(receipt_of(run.run_id, output, file, digest, is_fetched=True), aside=aside)
 
     async def _adopt(self, job: _Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
@@ -288,10 +273,12 @@ class Pool:
         digest = await self._tools.disk.call(self._tools.disk.digest, run_folder(run) / file)
         if output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, ""):
             return None
-        return _receipt(job, file, digest, "", is_fetched=False)
+        return receipt_of(run.run_id, output, file, digest, is_fetched=False)
 
     async def _fresh_url(self, run_id: str, key: str) -> str | None:
         """The API's current URL of an output; one request a run, however many of its outputs ask."""
+        if self._api is None:
+            return None
         async with self._fresh_lock:
             if self._no_fresh is not None:
                 raise self._no_fresh
@@ -314,16 +301,18 @@ class Pool:
             while not self._results.empty():
                 batch.append(self._results.get_nowait())
             at = format_ms(self._tools.clock.now_ms())
-            await self._store.append(op for result in batch if (op := _op(result, at)) is not None)
+            await self._store.append(op for result in batch if (op := op_of(result, at)) is not None)
             for result in batch:
                 self._count(result)
                 self._results.task_done()
 
-    def _count(self, result: RunOp | VanishedOp | Receipt | Failure) -> None:
+    def _count(self, result: Result) -> None:
         if isinstance(result, Receipt):
             self._tally.fetched += result.is_fetched
             self._tally.adopted += not result.is_fetched
             self._tally.new_bytes += result.size_bytes
+            if result.aside is not None:
+                self.replaced.append(result)
             log.info(
                 "archived %s %s: %s, %d bytes", result.run_id, result.key, result.file, result.size_bytes
             )
@@ -332,45 +321,10 @@ class Pool:
             self._tally.failures.append(result)
 
 
-def _receipt(job: _Job, file: str, digest: Digest, content_type: str, *, is_fetched: bool) -> Receipt:
-    """For an output that was not transferred: a text, or a file that was there."""
-    output = job.decision.output
-    return Receipt(
-        run_id=job.run.run_id,
-        key=output.key,
-        type=output.type,
-        file=file,
-        size_bytes=digest.size_bytes,
-        sha256=digest.sha256,
-        content_type=content_type,
-        url=None if output.is_text or output.value is None else safe_url(output.value, limit=2000),
-        is_fetched=is_fetched,
-    )
-
-
-def _op(result: RunOp | VanishedOp | Receipt | Failure, at: str) -> Op | None:
-    """What the journal keeps of a result."""
-    if isinstance(result, Receipt):
-        entry = OutputEntry(
-            type=result.type,
-            state=State.ARCHIVED,
-            file=result.file,
-            size_bytes=result.size_bytes,
-            sha256=result.sha256,
-            content_type=result.content_type or None,
-            url=result.url,
-            archived_at=at,
-        )
-        return OutputOp(result.run_id, result.key, entry)
-    if isinstance(result, Failure):
-        if result.keeps_entry:
-            return None
-        error = ErrorEntry(result.code, result.message, at)
-        entry = OutputEntry(
-            type=result.type, state=State.FAILED, url=result.url, attempts=result.attempts, error=error
-        )
-        return OutputOp(result.run_id, result.key, entry)
-    return result
+def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:
+    """Key → file of the outputs that a visit is to replace."""
+    outputs = entry.outputs if entry else {}
+    return {key: known.file for key, known in outputs.items() if key in visit.replaces and known.file}
 
 
 def _write_if_new(tools: Tools, run: Generation, known_sha256: str | None) -> Callable[[], str | None]:
@@ -390,3 +344,9 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error in a group that says most: ours before any other."""
+    errors = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    return next((error for error in errors if isinstance(error, FloradlError)), errors[0])

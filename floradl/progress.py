@@ -1,6 +1,6 @@
 """What a person sees while floradl works: a bar on a terminal, a plain line every 30 s anywhere else.
 
-The display looks at the session's `Tally` from time to time; the session knows nothing of displays.
+The display looks at the job's tally from time to time; the job knows nothing of displays.
 Everything goes to stderr. Text from outside is made printable before it gets here or on the way.
 """
 
@@ -11,20 +11,44 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Never, TextIO
+from typing import Never, Protocol, TextIO
 
 from tqdm import tqdm
 
 from floradl.errors import FloradlError, printable
+from floradl.findings import AuditReport, Trouble
 from floradl.job import Report
 from floradl.model import Failure
-from floradl.pool import Tally
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
 _REASONS_SHOWN = 8
+
+
+class Work(Protocol):
+    """What a display shows of a job; the job keeps it up to date and knows nothing of displays."""
+
+    @property
+    def total(self) -> int:
+        """Outputs found so far."""
+
+    @property
+    def done(self) -> int:
+        """Outputs about which nothing is left to do."""
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that were fetched, read or copied."""
+
+    @property
+    def failed(self) -> int:
+        """Outputs with something wrong."""
+
+    @property
+    def failed_word(self) -> str:
+        """What these are called."""
 
 
 class Console:
@@ -75,42 +99,42 @@ class Console:
             self.warn(f"  {error.hint}")
 
     @asynccontextmanager
-    async def watch(self, tally: Tally) -> AsyncIterator[None]:
-        """Show a session's progress and name its failures while the body runs."""
-        watcher = asyncio.create_task(self._watch(tally))
+    async def watch(self, work: Work, failures: Sequence[Failure] = ()) -> AsyncIterator[None]:
+        """Show progress, and name failures as they are added to the list, while the body runs."""
+        watcher = asyncio.create_task(self._watch(work, failures))
         try:
             yield
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
 
-    async def _watch(self, tally: Tally) -> None:
-        display = _Bar(tally, self._stream) if self.is_terminal else _Lines(tally, self)
+    async def _watch(self, work: Work, failures: Sequence[Failure]) -> None:
+        display = _Bar(work, self._stream) if self.is_terminal else _Lines(work, self)
         shown = display if self._progress else None
         told = 0
         try:
             while True:
                 await asyncio.sleep(_REFRESH_S)
-                told = self._tell_failures(tally, told)
+                told = self._tell(failures, told)
                 if shown is not None:
                     shown.refresh()
         finally:
             if shown is not None:
                 shown.refresh()
                 shown.close()
-            self._tell_failures(tally, told)
+            self._tell(failures, told)
 
-    def _tell_failures(self, tally: Tally, told: int) -> int:
-        for failure in tally.failures[told:]:
+    def _tell(self, failures: Sequence[Failure], told: int) -> int:
+        for failure in failures[told:]:
             self.warn(failure_line(failure))
-        return len(tally.failures)
+        return len(failures)
 
 
 class _Bar:
     """A tqdm bar: outputs done of those found so far, bytes and rate, failures."""
 
-    def __init__(self, tally: Tally, stream: TextIO) -> None:
-        self._tally = tally
+    def __init__(self, work: Work, stream: TextIO) -> None:
+        self._work = work
         self._bar: tqdm[Never] = tqdm(
             total=0,
             file=stream,
@@ -121,12 +145,12 @@ class _Bar:
         self._rate = _Rate()
 
     def refresh(self) -> None:
-        tally = self._tally
-        self._bar.total = max(tally.outputs, tally.done)
-        self._bar.n = tally.done
-        parts = [format_bytes(tally.traffic.received_bytes), f"{format_bytes(self._rate.of(tally))}/s"]
-        if tally.failed:
-            parts.append(f"{tally.failed} failed")
+        work = self._work
+        self._bar.total = work.total
+        self._bar.n = work.done
+        parts = [format_bytes(work.moved_bytes), f"{format_bytes(self._rate.of(work))}/s"]
+        if work.failed:
+            parts.append(f"{work.failed} {work.failed_word}")
         self._bar.set_description_str(", ".join(parts), refresh=False)
         self._bar.refresh()
 
@@ -137,8 +161,8 @@ class _Bar:
 class _Lines:
     """A plain line every 30 s."""
 
-    def __init__(self, tally: Tally, console: Console) -> None:
-        self._tally = tally
+    def __init__(self, work: Work, console: Console) -> None:
+        self._work = work
         self._console = console
         self._last_s = time.monotonic()
         self._rate = _Rate()
@@ -147,11 +171,10 @@ class _Lines:
         if time.monotonic() - self._last_s < _LINE_EVERY_S:
             return
         self._last_s = time.monotonic()
-        tally = self._tally
-        received, rate = format_bytes(tally.traffic.received_bytes), format_bytes(self._rate.of(tally))
+        work = self._work
+        moved, rate = format_bytes(work.moved_bytes), format_bytes(self._rate.of(work))
         self._console.say(
-            f"{tally.done} of {tally.outputs} outputs so far, {received} fetched, {rate}/s, "
-            f"{tally.failed} failed"
+            f"{work.done} of {work.total} outputs so far, {moved}, {rate}/s, {work.failed} {work.failed_word}"
         )
 
     def close(self) -> None:
@@ -166,8 +189,8 @@ class _Rate:
         self._last_bytes = 0
         self._rate = 0.0
 
-    def of(self, tally: Tally) -> float:
-        now_s, received = time.monotonic(), tally.traffic.received_bytes
+    def of(self, work: Work) -> float:
+        now_s, received = time.monotonic(), work.moved_bytes
         elapsed_s = now_s - self._last_s
         if elapsed_s > 0:
             weight = min(1.0, elapsed_s / 3)
@@ -221,6 +244,43 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         )
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     return [*lines, *_trouble_lines(report)]
+
+
+def audit_lines(report: AuditReport, dest: str) -> list[str]:
+    """A check, and perhaps a repair, in a few lines, what to do next last."""
+    lines = [finding.line() for finding in report.left]
+    holds = f"{_count(report.outputs, 'output')} of {_count(report.runs, 'run')}"
+    read = f"{_count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
+    lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
+    mended = len(report.findings) - len(report.left)
+    if report.is_repair and mended > 0:
+        lines.append(f"{_count(mended, 'finding')} repaired.")
+    lines.extend(f"The damaged one is kept: {path}" for path in report.kept_aside)
+    strays = report.counts()[Trouble.STRAY]
+    if strays:
+        lines.append(f"{_count(strays, 'stray')}, left alone.")
+    if report.is_interrupted:
+        lines.append("Stopped before the end.")
+    elif report.is_sound:
+        lines.append("Everything is as it was archived.")
+    else:
+        lines.extend(_audit_trouble_lines(report, dest))
+    return lines
+
+
+def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
+    lines = ["NOT SOUND:"]
+    kinds = ((kind, number) for kind, number in report.counts().most_common() if kind != Trouble.STRAY)
+    lines.extend(f"  {number:>6}  {kind}" for kind, number in kinds)
+    for problem in report.problems:
+        lines.append(f"  {problem.message}")
+        if problem.hint:
+            lines.append(f"  {problem.hint}")
+    if report.is_repair:
+        lines.append("What is left could not be repaired now; each is named above.")
+    else:
+        lines.append(f"`floradl verify --repair {dest}` brings back what it can.")
+    return lines
 
 
 def _trouble_lines(report: Report) -> list[str]:

@@ -79,7 +79,11 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One output to fetch. `folder` is its run's, relative to the archive."""
+    """One output to fetch.
+
+    `folder` is its run's, relative to the archive; `replaces` names a damaged file there that is set aside
+    once the new one is whole.
+    """
 
     run_id: str
     key: str
@@ -88,6 +92,7 @@ class Wanted:
     folder: PurePosixPath
     mtime_ms: int | None
     has_partial: bool
+    replaces: str | None = None
 
 
 FreshUrl = Callable[[str, str], Awaitable[str | None]]
@@ -226,6 +231,9 @@ class _Transfer:
             answer = read_answer(response.status_code, response.headers, have, now_s=self._tools.clock.now())
             if not answer.is_rest:
                 await self._restart()
+            if self._tools.disk.min_free_bytes and answer.total_bytes is not None:
+                coming_bytes = answer.total_bytes - partial.size_bytes
+                await self._tools.disk.call(self._tools.disk.require_room, coming_bytes)
             partial.expect(answer.validator, answer.total_bytes)
             content_type = printable(response.headers.get("content-type", ""), limit=100)
             chunks = await self._receive(response, content_type)
@@ -314,11 +322,18 @@ class _Transfer:
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = layout.output_name(wanted.key, extension)
 
-        def commit() -> Digest:
-            folder = self._tools.disk.ensure_dir(wanted.folder)
-            return self.partial.commit(chunks, folder / name, wanted.mtime_ms)
+        disk, aside = self._tools.disk, None
 
-        digest = await self._tools.disk.call(commit)
+        def make_room() -> None:
+            nonlocal aside
+            if wanted.replaces is not None:
+                aside = disk.set_aside(wanted.folder / wanted.replaces)
+
+        def commit() -> Digest:
+            folder = disk.ensure_dir(wanted.folder)
+            return self.partial.commit(chunks, folder / name, wanted.mtime_ms, make_room=make_room)
+
+        digest = await disk.call(commit)
         return Receipt(
             run_id=wanted.run_id,
             key=wanted.key,
@@ -329,6 +344,7 @@ class _Transfer:
             content_type=content_type,
             url=safe_url(url, limit=2000),
             is_fetched=True,
+            aside=aside,
         )
 
 

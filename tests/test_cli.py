@@ -282,7 +282,7 @@ def test_a_broken_manifest_exits_1_and_is_left_alone(sim: Simulator, tmp_path: P
     done = floradl(sim, tmp_path)
     assert done.returncode == 1
     assert "manifest.json cannot be read" in done.stderr
-    assert "move it away" in done.stderr
+    assert "verify --repair" in done.stderr
     assert (tmp_path / "manifest.json").read_bytes() == b'{"format": "floradl-man'
     (tmp_path / "manifest.json").unlink()
     sim.forget()

@@ -44,6 +44,7 @@ SAMPLES = {
     "type": ["image", "video", "audio", "text", "document"],
     "status": ["pending", "running", "completed", "failed", "pending"],
     "format": ["json", "jsonl", "table", "json", "jsonl"],
+    "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
 }
 
 

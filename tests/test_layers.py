@@ -12,13 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "clock"},
+    {"errors", "clock", "stopping"},
     {"model", "entries", "layout", "media", "durable", "retry", "net"},
-    {"files", "partial", "answer", "journal", "api"},
-    {"manifest", "lock", "listing", "transfer"},
-    {"plan"},
-    {"pool", "mend", "job"},
-    {"archiver", "preview"},
+    {"files", "partial", "answer", "journal", "outcome", "findings", "api"},
+    {"manifest", "lock", "listing", "transfer", "inspection"},
+    {"plan", "job", "rebuild"},
+    {"pool", "mend", "audit"},
+    {"recall", "verify"},
+    {"archiver", "preview", "repair"},
     {"config", "progress"},
     {"options"},
     {"commands"},

@@ -322,7 +322,7 @@ def test_what_is_no_manifest(data: bytes) -> None:
     """A file that cannot be understood is named as such, with what to do, and never taken for empty."""
     with pytest.raises(ManifestError, match=r"manifest\.json cannot be read") as caught:
         Manifest.parse(data)
-    assert "hashed and recorded anew" in caught.value.hint
+    assert "verify --repair" in caught.value.hint
     assert caught.value.exit_code == Exit.FAILED
 
 
@@ -527,7 +527,7 @@ async def test_the_journal_of_another_archive(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="another archive") as caught:
         async with opened(tmp_path):
             pass
-    assert ".floradl/journal" in caught.value.hint
+    assert "verify --repair" in caught.value.hint
     with pytest.raises(ManifestError, match="another archive"):
         loaded(tmp_path)
     assert files(tmp_path) == before

@@ -968,7 +968,7 @@ async def test_cancelled_while_it_waits_to_retry(bench: Bench) -> None:
 async def test_disk_error_is_raised(bench: Bench, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk ends the transfer with a DestinationError, and not with a failure of one output."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Partial, method, full)

@@ -14,10 +14,9 @@ from floradl.clock import Clock
 from floradl.commands.context import catch_signals, expanded, open_api, write_line
 from floradl.config import Settings, parse_moment_ms
 from floradl.errors import Exit, FloradlError, UsageError, printable
-from floradl.job import ArchiveOptions, preview_report, report_object
+from floradl.job import ArchiveOptions, Tally, preview_report, report_object
 from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
 from floradl.plan import Action, Decision, run_folder
-from floradl.pool import Tally
 from floradl.preview import Preview, iter_previews
 from floradl.progress import Console, summary_lines
 
@@ -59,6 +58,8 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
         wait_s=settings.wait,
         fsync=not settings.no_fsync,
         lock_timeout_s=settings.lock_timeout,
+        min_free_bytes=settings.min_free,
+        require_existing=settings.require_existing,
     )
 
 
@@ -77,7 +78,7 @@ async def _archive(settings: Settings, options: ArchiveOptions, api: FloraApi, c
     clock, tally = Clock(), Tally()
     with catch_signals(console.warn) as interruption:
         try:
-            async with api, console.watch(tally):
+            async with api, console.watch(tally, tally.failures):
                 report = await archive(options, api, clock=clock, stop=interruption.stop, tally=tally)
         except FloradlError as exc:
             if interruption.number is None:

@@ -14,9 +14,8 @@ from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
 from floradl.errors import UsageError
 from floradl.files import Disk
-from floradl.job import ArchiveOptions, Report
+from floradl.job import ArchiveOptions, Report, Tally
 from floradl.manifest import load_manifest
-from floradl.pool import Tally
 from floradl.progress import Console, summary_lines
 from floradl.simulator import Account, Simulator
 
@@ -64,7 +63,7 @@ async def _archive(dest: Path, simulator: Simulator, console: Console, stop: asy
     key = simulator.account.api_key
     async with (
         FloraApi(simulator.base_url, key, clock=clock, retries=5, timeout_s=60.0) as api,
-        console.watch(tally),
+        console.watch(tally, tally.failures),
     ):
         options = ArchiveOptions(dest, simulator.base_url)
         return await archive(options, api, clock=clock, stop=stop, tally=tally)

@@ -1,0 +1,323 @@
+"""Checking an archive: everything recorded is there as it was recorded, and what else there is.
+
+The way of one check: the manifest as well as it can be read; the folders down to each run's, for what no
+entry knows; each run's folder against its entry; the bytes of every file, or of a sample, hashed again on
+all cores; what is missing looked for among what nobody knows; `SHA256SUMS`. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from floradl import layout
+from floradl.clock import Clock
+from floradl.durable import Digest
+from floradl.entries import Op, RunEntry
+from floradl.files import Disk, Kind
+from floradl.findings import AuditTally, Finding, Trouble
+from floradl.inspection import LITTER, Expected, Listing, RunCheck, Stray, check_bytes, check_run, stray
+from floradl.manifest import Manifest
+from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, recover
+from floradl.stopping import all_of
+
+_DAY_S = 86_400
+_RUNS_AT_ONCE = 1000
+_RUNS_PER_JOB = 50
+_FILES_PER_JOB = 64
+_BYTES_PER_JOB = 32 * 1024 * 1024
+
+_OUR_NAMES = {str(layout.MANIFEST), str(layout.CHECKSUMS), str(layout.PRIVATE), "index.html", "gallery"}
+"""What the archive has, or may have, beside the folders of workspaces."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Which files are read again: `parts` of `of`, in turn by day, so that enough days in a row cover all."""
+
+    parts: int = 1
+    of: int = 1
+
+    def has(self, path: str, day: int) -> bool:
+        """Whether a file is read on this day, counted from 1970-01-01."""
+        return (zlib.crc32(path.encode()) - day * self.parts) % self.of < self.parts
+
+    def __str__(self) -> str:
+        return f"{self.parts}/{self.of}"
+
+
+class Audit:
+    """One check of an archive. Needs a lock.
+
+    Args:
+        disk: the archive.
+        clock: for the day of the sample.
+        sample: how much is read again.
+        tally: kept up to date, for a display.
+        threads: how many files are read at the same time.
+
+    Attributes:
+        recovered: the manifest, read as well as it can be.
+        adopted: the entries of runs that no entry knew, from their records and bytes.
+        runs, outputs: how many were checked.
+        read: of how many outputs the bytes were read.
+    """
+
+    def __init__(self, disk: Disk, clock: Clock, sample: Sample, tally: AuditTally, *, threads: int) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._sample = sample
+        self._day = int(clock.now() // _DAY_S)
+        self._tally = tally
+        self._threads = threads
+        self._strays: list[Stray] = []
+        self._wanted: defaultdict[int, list[Expected]] = defaultdict(list)
+        self.recovered: Recovered | None = None
+        self.adopted: list[Op] = []
+        self.runs = self.outputs = self.read = 0
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the archive should hold. Only after `run`."""
+        if self.recovered is None:
+            raise RuntimeError("nothing was checked yet")
+        return self.recovered.manifest
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found so far."""
+        return self._tally.findings
+
+    async def run(self) -> None:
+        """Check everything.
+
+        Raises:
+            NewerFormatError: the manifest is a newer floradl's.
+        """
+        self.recovered = recovered = await self._disk.call(recover, self._disk, self._clock)
+        self.findings.extend(recovered.findings)
+        manifest = recovered.manifest
+        folders = await self._disk.call(_folders_of, manifest)
+        await self._adopt(recovered, await self._disk.call(self._walk, folders))
+        self.runs = len(manifest)
+        self._tally.total = await self._disk.call(_count_outputs, manifest)
+        await self.check(manifest.iter_runs())
+        await self._find_misplaced()
+        if recovered.is_whole and recovered.is_folded:
+            await self._disk.call(self._check_checksums, manifest)
+        self.findings.sort(key=lambda finding: (finding.kind == Trouble.STRAY, finding.path, finding.key))
+
+    async def check(self, runs: Iterable[tuple[str, RunEntry]]) -> None:
+        """Check these runs: their folders, then the bytes of what should be read."""
+        iterator = iter(runs)
+        while some := list(islice(iterator, _RUNS_AT_ONCE)):
+            expected: list[Expected] = []
+
+            def note(checks: Sequence[RunCheck], expected: list[Expected] = expected) -> None:
+                for check in checks:
+                    self._note(check)
+                    expected.extend(check.expected)
+
+            await self._each(_jobs_of_runs(some), self._check_runs, note)
+            due = [item for item in expected if self._sample.has(item.path, self._day)]
+            self._tally.done += len(expected) - len(due)
+            await self._each(_jobs_of_files(due), self._read, self._note_read)
+
+    async def _each(self, jobs: Iterable[T], work: Callable[[T], R], note: Callable[[R], None]) -> None:
+        """Do blocking work for each job, in all threads at once."""
+        iterator = iter(jobs)
+
+        async def worker() -> None:
+            for job in iterator:
+                note(await self._disk.call(work, job))
+
+        await all_of(worker() for _ in range(self._threads))
+
+    def _note(self, check: RunCheck) -> None:
+        self.outputs += check.outputs
+        self._strays.extend(check.strays)
+        for finding in check.findings:
+            self.findings.append(finding)
+            self._tally.done += bool(finding.key)
+        for expected in check.lost:
+            self._wanted[expected.size_bytes].append(expected)
+
+    def _note_read(self, results: Sequence[tuple[Expected, int, Finding | None]]) -> None:
+        for expected, size_bytes, finding in results:
+            self.read += 1
+            self._tally.done += 1
+            self._tally.moved_bytes += size_bytes
+            if finding is not None:
+                self.findings.append(finding)
+                self._wanted[expected.size_bytes].append(expected)
+
+    def _walk(self, folders: set[str]) -> list[PurePosixPath]:
+        """Look at the folders above the runs': the strays there, and runs' folders that no entry knows."""
+        return [
+            run
+            for workspace in self._subfolders(PurePosixPath(), _OUR_NAMES)
+            for project in self._subfolders(workspace, set())
+            for run in self._subfolders(project, set())
+            if str(run) not in folders
+        ]
+
+    def _subfolders(self, folder: PurePosixPath, ours: set[str]) -> Iterator[PurePosixPath]:
+        for name, item in sorted((_listing(self._disk, folder) or {}).items()):
+            if name in ours or name in LITTER:
+                continue
+            if item.kind == Kind.FOLDER:
+                yield folder / name
+            else:
+                self._strays.append(stray(folder / name, item))
+
+    async def _adopt(self, recovered: Recovered, folders: Sequence[PurePosixPath]) -> None:
+        """See which folders that no entry knows are runs'.
+
+        Where the manifest had to be pieced together they belong to it.
+        """
+        checksums = await self._disk.call(read_checksums, self._disk) if folders else {}
+
+        def work(folder: PurePosixPath) -> tuple[PurePosixPath, Adoption | None, Listing]:
+            adoption = adopt_folder(self._disk, folder, checksums, self._clock)
+            return folder, adoption, _listing(self._disk, folder) or {}
+
+        def note(result: tuple[PurePosixPath, Adoption | None, Listing]) -> None:
+            folder, adoption, items = result
+            if adoption is None or adoption.run_id in recovered.manifest:  # known, and this is not its place
+                found = [stray(folder / name, item) for name, item in items.items() if name not in LITTER]
+                self._strays.extend(found or [Stray(str(folder), None)])
+                return
+            if recovered.is_whole:
+                message = "a run that no entry knows"
+                self.findings.append(Finding(Trouble.UNRECORDED, str(folder), message, adoption.run_id))
+            else:
+                for op in adoption.ops:
+                    recovered.manifest.apply(op)
+            self.adopted.extend(adoption.ops)
+
+        await self._each(folders, work, note)
+
+    def _check_runs(self, runs: Sequence[tuple[str, RunEntry]]) -> list[RunCheck]:
+        checks = []
+        for run_id, entry in runs:
+            folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+            check = check_run(run_id, entry, _listing(self._disk, folder))
+            if check.has_record:
+                check.findings.extend(self._check_record(run_id, entry, folder / layout.RUN_RECORD))
+            checks.append(check)
+        return checks
+
+    def _check_record(self, run_id: str, entry: RunEntry, path: PurePosixPath) -> Iterator[Finding]:
+        digest, reason = _digest(self._disk, path)
+        if digest is None:
+            yield Finding(Trouble.UNREADABLE, str(path), reason, run_id)
+        elif digest.sha256 != entry.record_sha256:
+            yield Finding(Trouble.BAD_RECORD, str(path), "it is not the record that was archived", run_id)
+
+    def _read(self, batch: Sequence[Expected]) -> list[tuple[Expected, int, Finding | None]]:
+        results: list[tuple[Expected, int, Finding | None]] = []
+        for expected in batch:
+            digest, reason = _digest(self._disk, PurePosixPath(expected.path))
+            if digest is None:
+                results.append((expected, 0, expected.finding(Trouble.UNREADABLE, reason)))
+            else:
+                results.append((expected, digest.size_bytes, check_bytes(expected, digest)))
+        return results
+
+    async def _find_misplaced(self) -> None:
+        """See whether what nobody knows is what is missing elsewhere: only where the size is the same."""
+        misplaced: dict[tuple[str, str], Finding] = {}
+
+        def hash_it(found: Stray) -> tuple[Stray, str]:
+            is_wanted = found.size_bytes and found.size_bytes in self._wanted
+            digest = _digest(self._disk, PurePosixPath(found.path))[0] if is_wanted else None
+            return found, digest.sha256 if digest else ""
+
+        def note(result: tuple[Stray, str]) -> None:
+            found, sha256 = result
+            wanted = self._wanted.get(found.size_bytes or 0, [])
+            expected = next((expected for expected in wanted if expected.sha256 == sha256), None)
+            if expected is None:
+                self.findings.append(Finding(Trouble.STRAY, found.path, "nobody knows it; it is left alone"))
+                return
+            wanted.remove(expected)
+            finding = expected.finding(Trouble.MISPLACED, f"its bytes stand at {found.path}")
+            misplaced[expected.run_id, expected.key] = replace(finding, found_at=found.path)
+
+        await self._each(self._strays, hash_it, note)
+        if misplaced:
+            kept = [item for item in self.findings if (item.run_id, item.key) not in misplaced]
+            self.findings[:] = [*kept, *misplaced.values()]
+
+    def _check_checksums(self, manifest: Manifest) -> None:
+        path, there = str(layout.CHECKSUMS), self._disk.read(layout.CHECKSUMS)
+        if there is None:
+            self.findings.append(Finding(Trouble.BAD_CHECKSUMS, path, "there is none"))
+        elif hashlib.sha256(there).digest() != _sha256(manifest.encode_checksums()):
+            message = "it does not say what manifest.json says"
+            self.findings.append(Finding(Trouble.BAD_CHECKSUMS, path, message))
+
+
+def _listing(disk: Disk, folder: PurePosixPath) -> Listing | None:
+    """What stands in a folder; None when a link or a file stands there, or on the way to it."""
+    try:
+        return disk.listing(folder)
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+            return None
+        raise
+
+
+def _digest(disk: Disk, path: PurePosixPath) -> tuple[Digest | None, str]:
+    """The digest of a file, or why it could not be read."""
+    try:
+        return disk.digest(path), ""
+    except OSError as exc:
+        return None, exc.strerror or type(exc).__name__
+
+
+def _folders_of(manifest: Manifest) -> set[str]:
+    return {
+        str(layout.run_path(entry.workspace_id, entry.project_id, run_id))
+        for run_id, entry in manifest.iter_runs()
+    }
+
+
+def _count_outputs(manifest: Manifest) -> int:
+    return sum(len(entry.outputs) for _, entry in manifest.iter_runs())
+
+
+def _jobs_of_runs(runs: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(runs), _RUNS_PER_JOB):
+        yield runs[start : start + _RUNS_PER_JOB]
+
+
+def _jobs_of_files(files: Iterable[Expected]) -> Iterator[Sequence[Expected]]:
+    """Jobs that are neither too many nor too long, so that all threads end at about the same time."""
+    job: list[Expected] = []
+    size_bytes = 0
+    for file in files:
+        job.append(file)
+        size_bytes += file.size_bytes
+        if len(job) == _FILES_PER_JOB or size_bytes >= _BYTES_PER_JOB:
+            yield job
+            job, size_bytes = [], 0
+    if job:
+        yield job
+
+
+def _sha256(parts: Iterable[bytes]) -> bytes:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.digest()

@@ -1,0 +1,146 @@
+"""What a check of an archive may find, and what it reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from floradl.errors import Exit, FloradlError, KeyRefusedError, printable
+from floradl.model import Failure, failure_objects
+
+
+class Trouble(StrEnum):
+    """Kinds of findings."""
+
+    MISSING = "missing"  # recorded, and not there
+    EMPTY = "empty"  # there, without a byte
+    TRUNCATED = "truncated"  # smaller than it was recorded
+    CHANGED = "changed"  # larger, or other bytes
+    UNREADABLE = "unreadable"  # the disk does not give its bytes
+    NOT_A_FILE = "not_a_file"  # a link, a folder or the like where a file or folder of the archive should be
+    MISPLACED = "misplaced"  # the bytes of a missing or damaged output, elsewhere in the archive
+    STRAY = "stray"  # nobody knows it; it is left alone, and no fault of the archive
+    UNRECORDED = "unrecorded"  # a run, or an output of a known run, without an entry
+    FAILED = "failed"  # an output that could not be archived so far
+    BAD_ENTRY = "bad_entry"  # an entry that speaks of no file, or of a place that is not its own
+    NO_RECORD = "no_record"  # a run without run.json
+    BAD_RECORD = "bad_record"  # a run.json that is not as it was recorded
+    BAD_MANIFEST = "bad_manifest"  # manifest.json is lost, or cannot be read
+    BAD_JOURNAL = "bad_journal"  # the journal cannot be read, or is another archive's
+    BAD_CHECKSUMS = "bad_checksums"  # SHA256SUMS is lost, or does not say what the manifest says
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Args:
+        kind: what.
+        path: where, relative to the archive, with `/`.
+        message: what was found, for people.
+        run_id, key: of the output concerned; "" where there is none.
+        found_at: of what is misplaced: where it stands.
+    """
+
+    kind: Trouble
+    path: str
+    message: str
+    run_id: str = ""
+    key: str = ""
+    found_at: str = ""
+
+    def line(self) -> str:
+        """The finding for people."""
+        run = f" ({printable(self.run_id, limit=80)} {printable(self.key, limit=80)})" if self.key else ""
+        return f"{self.kind}: {printable(self.path, limit=400)}{run}: {printable(self.message, limit=300)}"
+
+
+@dataclass(slots=True)
+class AuditTally:
+    """How far a check has come; read by progress displays meanwhile."""
+
+    total: int = 0
+    done: int = 0
+    moved_bytes: int = 0
+    failed_word: str = "not as they should be"
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """How many findings there are, strays apart."""
+        return sum(finding.kind != Trouble.STRAY for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What a check found. Times in seconds, sizes in bytes.
+
+    `left` are the findings that stand in the end: all of `findings` unless a repair mended some. `read`
+    counts outputs whose bytes were read again; `kept_aside` says where damaged files went whose place was
+    taken by other bytes than were archived.
+    """
+
+    runs: int
+    outputs: int
+    read: int
+    read_bytes: int
+    sample: str
+    findings: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    elapsed_s: float
+    is_repair: bool = False
+    is_interrupted: bool = False
+    kept_aside: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    problems: tuple[FloradlError, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything recorded is there, as it was recorded. Strays are nobody's fault."""
+        return not self.is_interrupted and all(finding.kind == Trouble.STRAY for finding in self.left)
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the command, signals apart."""
+        if any(isinstance(problem, KeyRefusedError) for problem in self.problems):
+            return Exit.KEY_REFUSED
+        return Exit.OK if self.is_sound else Exit.INCOMPLETE
+
+    def counts(self) -> Counter[Trouble]:
+        """How many findings of each kind stand in the end."""
+        return Counter(finding.kind for finding in self.left)
+
+
+def audit_object(report: AuditReport, exit_code: int) -> dict[str, object]:
+    """The object that `verify --json` prints; docs/format.md describes it."""
+    left = set(report.left)
+    return {
+        "format": "floradl-verify",
+        "version": 1,
+        "command": "verify",
+        "exit_code": exit_code,
+        "sound": report.is_sound,
+        "interrupted": report.is_interrupted,
+        "elapsed_s": round(report.elapsed_s, 3),
+        "sample": report.sample,
+        "runs": report.runs,
+        "outputs": report.outputs,
+        "read": report.read,
+        "read_bytes": report.read_bytes,
+        "findings": [
+            {
+                "kind": finding.kind,
+                "path": finding.path,
+                "run_id": finding.run_id or None,
+                "output": finding.key or None,
+                "message": finding.message,
+                "found_at": finding.found_at or None,
+                "repaired": (finding not in left) if report.is_repair else None,
+            }
+            for finding in report.findings
+        ],
+        "kept_aside": list(report.kept_aside),
+        "failures": failure_objects(report.failures),
+        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
+    }

@@ -1,0 +1,152 @@
+"""What a run's folder shows when it is held against the run's entry. Pure; `audit` is the whole check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from floradl import layout
+from floradl.durable import Digest
+from floradl.entries import OutputEntry, RunEntry, State
+from floradl.files import Item, Kind
+from floradl.findings import Finding, Trouble
+
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+"""What systems leave in any folder that somebody looks at."""
+
+Listing = Mapping[str, Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One archived output, and the bytes that its file must hold."""
+
+    run_id: str
+    key: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+    def finding(self, kind: Trouble, message: str) -> Finding:
+        """What is wrong with its file."""
+        return Finding(kind, self.path, message, self.run_id, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something that nobody knows; `size_bytes` None: it is no file."""
+
+    path: str
+    size_bytes: int | None
+
+
+@dataclass(slots=True)
+class RunCheck:
+    """What one run's folder shows.
+
+    Attributes:
+        outputs: how many the entry has.
+        has_record: whether there is a `run.json` to read.
+        findings: what is wrong.
+        expected: the files whose bytes have to be read.
+        lost: what of the findings has bytes that may stand elsewhere.
+        strays: what nobody knows.
+    """
+
+    outputs: int
+    has_record: bool = True
+    findings: list[Finding] = field(default_factory=list)
+    expected: list[Expected] = field(default_factory=list)
+    lost: list[Expected] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)
+
+
+def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck:
+    """Compare a run's entry with its folder, bytes apart. Pure.
+
+    Args:
+        run_id: the run.
+        entry: what is recorded of it.
+        listing: what stands in its folder; None when no folder of the archive stands there.
+    """
+    folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+    check = RunCheck(len(entry.outputs))
+    if listing is None:
+        message = "something else stands where the run's folder should be"
+        check.findings.append(Finding(Trouble.NOT_A_FILE, str(folder), message, run_id))
+    items = listing or {}
+    if entry.path != str(folder):
+        message = f"the entry says {entry.path!r}"
+        check.findings.append(Finding(Trouble.BAD_ENTRY, str(folder), message, run_id))
+    record = items.get(layout.RUN_RECORD)
+    if record is None or record.kind != Kind.FILE:
+        check.has_record = False
+        check.findings.append(
+            Finding(Trouble.NO_RECORD, str(folder / layout.RUN_RECORD), "there is none", run_id)
+        )
+    for key, output in entry.outputs.items():
+        _check_output(check, run_id, key, output, folder, items)
+    known = {output.file for output in entry.outputs.values()} | {layout.RUN_RECORD}
+    for name, item in items.items():
+        if name not in known and name not in LITTER:
+            _note_unknown(check, run_id, entry, folder / name, item)
+    return check
+
+
+def _check_output(
+    check: RunCheck, run_id: str, key: str, output: OutputEntry, folder: PurePosixPath, items: Listing
+) -> None:
+    if output.state == State.FAILED:
+        why = f"{output.error.code}: {output.error.message}" if output.error else "it has not been archived"
+        check.findings.append(Finding(Trouble.FAILED, str(folder), why, run_id, key))
+        return
+    if not output.file or not layout.is_output_of(output.file, key) or not output.sha256:
+        message = f"the entry names no file of this output: {output.file!r}"
+        check.findings.append(Finding(Trouble.BAD_ENTRY, str(folder), message, run_id, key))
+        return
+    expected = Expected(run_id, key, str(folder / output.file), output.size_bytes or 0, output.sha256)
+    finding = _look(expected, items.get(output.file))
+    if finding is None:
+        check.expected.append(expected)
+    else:
+        check.findings.append(finding)
+        check.lost.append(expected)
+
+
+def _look(expected: Expected, item: Item | None) -> Finding | None:
+    """What a file's presence and size tell."""
+    if item is None:
+        return expected.finding(Trouble.MISSING, "the file is gone")
+    if item.kind != Kind.FILE:
+        return expected.finding(Trouble.NOT_A_FILE, "something else stands in its place")
+    sizes = f"it has {item.size_bytes} bytes, {expected.size_bytes} were archived"
+    if item.size_bytes == 0 < expected.size_bytes:
+        return expected.finding(Trouble.EMPTY, sizes)
+    if item.size_bytes < expected.size_bytes:
+        return expected.finding(Trouble.TRUNCATED, sizes)
+    if item.size_bytes > expected.size_bytes:
+        return expected.finding(Trouble.CHANGED, sizes)
+    return None
+
+
+def _note_unknown(check: RunCheck, run_id: str, entry: RunEntry, path: PurePosixPath, item: Item) -> None:
+    lacking = [key for key, output in entry.outputs.items() if output.state != State.ARCHIVED]
+    key = next((key for key in lacking if layout.is_output_of(path.name, key)), None)
+    if key is not None and item.kind == Kind.FILE and item.size_bytes:
+        message = "it stands there without being recorded"
+        check.findings.append(Finding(Trouble.UNRECORDED, str(path), message, run_id, key))
+        return
+    check.strays.append(stray(path, item))
+
+
+def check_bytes(expected: Expected, digest: Digest) -> Finding | None:
+    """What the bytes of a file tell."""
+    if digest.size_bytes == expected.size_bytes and digest.sha256 == expected.sha256:
+        return None
+    return expected.finding(Trouble.CHANGED, "its bytes are not those that were archived")
+
+
+def stray(path: PurePosixPath, item: Item) -> Stray:
+    """Something that nobody knows."""
+    return Stray(str(path), item.size_bytes if item.kind == Kind.FILE else None)

@@ -1,0 +1,222 @@
+"""A manifest again, from whatever is left of it: its own lines, the journal, the folders and their bytes.
+
+Nothing here writes. What a lost or broken `manifest.json` said is put together in this order:
+
+1. Each line of the broken file that still is a whole entry of a run.
+2. The journal, as far as it is whole and of this archive.
+3. Each run's folder with a `run.json` that no entry knows (`adopt_folder`): an output is recorded with the
+   hash that `SHA256SUMS` has for it, so that damage and loss show; else with the hash of its bytes. Where
+   `SHA256SUMS` is lost too, an output without a file is recorded as failed, so that it is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import msgspec
+
+from floradl import layout, media
+from floradl.clock import Clock, format_ms
+from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunEntry, RunOp, State
+from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
+from floradl.files import Disk
+from floradl.findings import Finding, Trouble
+from floradl.journal import parse_journal
+from floradl.manifest import Manifest
+from floradl.model import MEDIA_TYPES, Generation, Output, Status, parse_generation
+from floradl.outcome import facts_of
+
+_RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
+_HEAD_LINE = re.compile(rb'"(archive_id|created_at)": "([0-9A-Za-z:.+-]{1,64})",?')
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)/([^/]+)")
+Checksums = Mapping[str, Mapping[str, str]]
+"""Folder → file → SHA-256."""
+
+_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A manifest, and what was wrong with its files.
+
+    `is_whole` says that snapshot and journal were read as they are; `is_folded` that no change waits in the
+    journal, so that `SHA256SUMS` should say what the manifest says.
+    """
+
+    manifest: Manifest
+    findings: tuple[Finding, ...]
+    is_folded: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing had to be pieced together."""
+        return not self.findings
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A run that no entry knew, and the changes that make it known."""
+
+    run_id: str
+    ops: tuple[Op, ...]
+
+
+def recover(disk: Disk, clock: Clock) -> Recovered:
+    """Read an archive's manifest as well as it can be read. Blocks.
+
+    Raises:
+        NewerFormatError: a newer floradl wrote it; there is nothing to recover.
+    """
+    findings = []
+    snapshot, data = disk.read(layout.MANIFEST), disk.read(layout.JOURNAL) or b""
+    try:
+        journal = parse_journal(data)
+    except NewerFormatError:
+        raise
+    except ManifestError as exc:
+        journal = parse_journal(data, salvage=True)
+        findings.append(Finding(Trouble.BAD_JOURNAL, str(layout.JOURNAL), exc.message))
+    try:
+        if snapshot is None and journal.header is not None:
+            manifest = Manifest(journal.header.archive_id, journal.header.created_at)
+        else:
+            manifest = Manifest.parse(snapshot or b"")
+    except NewerFormatError:
+        raise
+    except ManifestError as exc:
+        message = "there is none" if snapshot is None else exc.message
+        findings.append(Finding(Trouble.BAD_MANIFEST, str(layout.MANIFEST), message))
+        begun = journal.header
+        manifest = _salvaged(
+            snapshot or b"",
+            archive_id=begun.archive_id if begun else uuid.uuid4().hex,
+            created_at=begun.created_at if begun else format_ms(clock.now_ms()),
+        )
+    if journal.header is not None and journal.header.archive_id == manifest.archive_id:
+        for op in journal.ops:
+            manifest.apply(op)
+    elif journal.header is not None:
+        findings.append(
+            Finding(
+                Trouble.BAD_JOURNAL, str(layout.JOURNAL), "it belongs to another archive than manifest.json"
+            )
+        )
+    return Recovered(manifest, tuple(findings), is_folded=not journal.ops)
+
+
+def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
+    """What is whole of a broken `manifest.json`, which has a line a run."""
+    head = {b"archive_id": archive_id, b"created_at": created_at}
+    runs: dict[str, msgspec.Raw] = {}
+    for line in data.split(b"\n"):
+        if match := _HEAD_LINE.fullmatch(line):
+            head[match[1]] = match[2].decode()
+        elif match := _RUN_LINE.fullmatch(line):
+            try:
+                run_id = msgspec.json.decode(match[1], type=str)
+                msgspec.json.decode(match[2], type=RunEntry)
+            except _NOT_READABLE:
+                continue
+            runs[run_id] = msgspec.Raw(match[2])
+    manifest = Manifest(head[b"archive_id"], head[b"created_at"])
+    for run_id, entry in runs.items():
+        manifest.put(run_id, entry)
+    return manifest
+
+
+def read_checksums(disk: Disk) -> Checksums:
+    """`SHA256SUMS`, as far as its lines make sense; nothing when it is lost. Blocks."""
+    checksums: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for line in (disk.read(layout.CHECKSUMS) or b"").decode("utf-8", "replace").split("\n"):
+        if match := _SUM_LINE.fullmatch(line):
+            checksums[match[2]][match[3]] = match[1]
+    return checksums
+
+
+def adopt_folder(disk: Disk, folder: PurePosixPath, checksums: Checksums, clock: Clock) -> Adoption | None:
+    """The entries of a run that no entry knows, from its `run.json` and its files. Blocks.
+
+    Returns:
+        None when the folder is no completed run's, or not where that run's would be.
+    """
+    raw = disk.read(folder / layout.RUN_RECORD)
+    try:
+        run = parse_generation(raw or b"")
+    except ApiError:
+        return None
+    placed = _placed(run, folder)
+    if placed is None or run.status != Status.COMPLETED:
+        return None
+    (files,) = disk.sizes([folder])
+    ops: list[Op] = [RunOp(run.run_id, facts_of(placed, folder, hashlib.sha256(raw or b"").hexdigest()))]
+    at = format_ms(clock.now_ms())
+    for output in run.outputs or ():
+        entry = _entry(disk, folder, output, files, checksums.get(str(folder), {}), at)
+        if entry is None and not checksums:
+            entry = _lost(output, at)
+        if entry is not None:
+            ops.append(OutputOp(run.run_id, output.key, entry))
+    return Adoption(run.run_id, tuple(ops))
+
+
+def _entry(
+    disk: Disk,
+    folder: PurePosixPath,
+    output: Output,
+    files: Mapping[str, int],
+    summed: Mapping[str, str],
+    at: str,
+) -> OutputEntry | None:
+    """What is known of an output without an entry; None when it was never archived.
+
+    Args:
+        disk, folder, files: where its file may be: the run's folder, and the sizes of what is in it.
+        output: the output.
+        summed: the names that `SHA256SUMS` has for this folder, with their hashes.
+        at: now.
+    """
+    name = next((n for n in (*summed, *sorted(files)) if layout.is_output_of(n, output.key)), None)
+    if name is None:
+        return None
+    entry = OutputEntry(
+        type=output.type,
+        state=State.ARCHIVED,
+        file=name,
+        url=None if output.is_text or output.value is None else safe_url(output.value, limit=2000),
+        archived_at=at,
+    )
+    if output.is_text and output.value is not None:
+        text = output.value.encode()  # the record itself says what the file must hold
+        return msgspec.structs.replace(entry, size_bytes=len(text), sha256=hashlib.sha256(text).hexdigest())
+    if name in summed:
+        return msgspec.structs.replace(entry, size_bytes=files.get(name, 0), sha256=summed[name])
+    digest = disk.digest(folder / name)
+    if not digest.size_bytes or (output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, "")):
+        return None
+    return msgspec.structs.replace(entry, size_bytes=digest.size_bytes, sha256=digest.sha256)
+
+
+def _lost(output: Output, at: str) -> OutputEntry:
+    """The entry of an output of which nothing is left, so that it is asked for again."""
+    message = "the manifest was lost, and no file of this output was there"
+    error = ErrorEntry("lost", message, at)
+    return OutputEntry(type=output.type, state=State.FAILED, attempts=0, error=error)
+
+
+def _placed(run: Generation, folder: PurePosixPath) -> Generation | None:
+    """The run in the workspace and project of its folder: a run that was moved since stays where it was."""
+    if folder.name != layout.safe_name(run.run_id):
+        return None
+    places = []
+    for name, recorded in zip(folder.parts[:2], (run.workspace_id, run.project_id), strict=True):
+        place = recorded if layout.safe_name(recorded) == name else layout.identifier_of(name)
+        if place is None:
+            return None
+        places.append(place)
+    return replace(run, workspace_id=places[0], project_id=places[1])

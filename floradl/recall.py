@@ -1,0 +1,99 @@
+"""Runs that no list brings: asked for by their ids, since something of them has to be fetched again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import aclosing
+
+from floradl.api import FloraApi
+from floradl.errors import ApiError, ApiNotFoundError, KeyRefusedError, printable
+from floradl.files import Disk
+from floradl.job import RecordRule, Tally, Visit
+from floradl.listing import iter_listed
+from floradl.mend import Mend, known_record, lost_outputs
+from floradl.model import Generation, Scope, Status
+from floradl.pool import Pool
+
+
+async def visit_by_id(
+    mends: Iterable[Mend], pool: Pool, api: FloraApi | None, disk: Disk, tally: Tally
+) -> list[ApiError]:
+    """Ask for each run's record of today, which has fresh URLs, and admit it to the pool.
+
+    For a run that is gone, and without an API to ask, the URLs that its `run.json` has may still serve. Where
+    there is none, and for a run that is not completed any more, its outputs are counted as failed.
+
+    Args:
+        mends: which runs, and why; taken one at a time.
+        pool: at work.
+        api: the API; None when there is no key.
+        disk: the archive, for what is known of each run.
+        tally: where failures go.
+
+    Returns:
+        What kept runs from being asked for. After an error that would meet the next run too, none is asked
+        for any more.
+    """
+    problems: list[ApiError] = []
+    for mend in mends:
+        known = await disk.call(known_record, disk, mend)
+        if api is None:
+            await _admit_known(pool, tally, mend, known, "there is no API key to ask for it with")
+            continue
+        try:
+            run = await api.run(mend.run_id, known=known)
+        except ApiNotFoundError as exc:
+            await _admit_known(pool, tally, mend, known, f"the run is gone: {exc.message}")
+        except ApiError as exc:
+            problems.append(exc.concerning(f"run {printable(mend.run_id, limit=80)}"))
+            if exc.is_retryable or isinstance(exc, KeyRefusedError):
+                break  # it does not answer; no need to ask it as often as there are runs
+        else:
+            if run.status == Status.COMPLETED:
+                rule = RecordRule.KEEP if mend.has_record else RecordRule.REPLACE
+                await pool.admit(Visit(run, rule, mend.damaged))
+            else:
+                _give_up(tally, mend, f"the run is {printable(run.status, limit=40)} now")
+    return problems
+
+
+async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tuple[set[str], list[ApiError]]:
+    """Look for runs in the lists of their projects, whose records are whole, and admit what is found.
+
+    Returns:
+        The ids of the runs that were found, and what kept lists from being read.
+    """
+    by_scope: defaultdict[Scope, dict[str, Mend]] = defaultdict(dict)
+    for mend in mends:
+        scope = Scope(mend.entry.workspace_id or None, mend.entry.project_id or None)
+        by_scope[scope][mend.run_id] = mend
+    found: set[str] = set()
+    problems: list[ApiError] = []
+    for scope, wanted in by_scope.items():
+        moments = [mend.entry.created_at for mend in wanted.values()]
+        oldest_ms = None if None in moments else min(moment for moment in moments if moment is not None)
+        try:
+            async with aclosing(iter_listed(api, scope, wanted, down_to_ms=oldest_ms)) as runs:
+                async for run in runs:
+                    found.add(run.run_id)
+                    await pool.admit(Visit(run, RecordRule.REPLACE, wanted[run.run_id].damaged))
+        except ApiError as exc:
+            problems.append(exc.concerning(f"the list of {scope}"))
+    return found, problems
+
+
+async def _admit_known(pool: Pool, tally: Tally, mend: Mend, known: Generation, why: str) -> None:
+    """Try with what is known of a run; give it up, saying why, where that is nothing."""
+    if known.outputs is None:
+        _give_up(tally, mend, why)
+    else:
+        await pool.admit(Visit(known, RecordRule.KEEP, mend.damaged, is_current=False))
+
+
+def _give_up(tally: Tally, mend: Mend, why: str) -> None:
+    """Count what a run cannot give any more as failed."""
+    failures = lost_outputs(mend, why)
+    tally.outputs += len(failures)
+    tally.failed += len(failures)
+    tally.failures.extend(failures)

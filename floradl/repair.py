@@ -1,0 +1,313 @@
+"""`verify --repair`: a check of an archive, and then everything done that brings back what it found damaged.
+
+In this order, each step as safe to be cut off as the archive job's own (docs/architecture.md):
+
+1. A lost or broken `manifest.json` is made anew from its own lines, the journal, `run.json` files and bytes.
+2. Runs that no entry knew are recorded; files that stand elsewhere are moved to their places.
+3. Each damaged or missing output is fetched again, with the URL that FLORA gives today. A damaged file stays
+   where it is until the new one is whole and hashed; then it is set aside in `.floradl/aside/`, and removed
+   from there only if the new bytes are the ones that were archived once.
+4. `SHA256SUMS` and `manifest.json` are written, and what was touched is checked once more.
+
+A stray is never removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import httpx
+
+from floradl import layout, net
+from floradl.api import FloraApi
+from floradl.audit import Audit, Sample
+from floradl.clock import Clock, format_ms
+from floradl.entries import Op, RunEntry, RunFacts, RunOp
+from floradl.errors import FloradlError
+from floradl.files import Disk
+from floradl.findings import AuditReport, AuditTally, Finding, Trouble
+from floradl.job import GRACE_S, Tally
+from floradl.lock import ArchiveLock
+from floradl.manifest import Manifest, Store
+from floradl.mend import Mend
+from floradl.model import Filters, Receipt
+from floradl.pool import Pool
+from floradl.rebuild import Recovered
+from floradl.recall import visit_by_id, visit_listed
+from floradl.retry import Backoff, HostGate
+from floradl.stopping import ends_by_itself
+from floradl.transfer import Tools
+from floradl.verify import VerifyOptions, require_any_archive
+
+_STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
+"""Findings where something stands in the place of an output's file."""
+
+_TO_FETCH = {*_STANDING, Trouble.MISSING, Trouble.UNRECORDED, Trouble.FAILED, Trouble.BAD_ENTRY}
+"""Findings of outputs that fetching them again mends."""
+
+_TO_RENEW = {Trouble.NO_RECORD, Trouble.BAD_RECORD, Trouble.UNREADABLE}
+"""Findings of runs, not of their outputs, that a new `run.json` mends."""
+
+_NOTHING_READ = Sample(0, 1)
+
+
+@dataclass(frozen=True)
+class RepairOptions:
+    """How to repair.
+
+    Args:
+        check: the check that goes before.
+        base_url: the API's, as `net.check_base_url` returned it; it decides where media may come from.
+        concurrency: outputs on their way at the same time.
+        retries: tries after the first, for an output while nothing arrives.
+        timeout_s: how long a media connection may stay silent.
+        fsync: whether to flush files before they are recorded.
+    """
+
+    check: VerifyOptions
+    base_url: str
+    concurrency: int = 16
+    retries: int = 5
+    timeout_s: float = 60.0
+    fsync: bool = True
+
+
+async def repair(
+    options: RepairOptions,
+    api: FloraApi | None,
+    *,
+    clock: Clock | None = None,
+    new_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+    backoff: Backoff | None = None,
+    stop: asyncio.Event | None = None,
+    tally: AuditTally | None = None,
+) -> AuditReport:
+    """Check an archive and repair what can be repaired.
+
+    Args:
+        options: what and how.
+        api: an open session with the API; None: only what the archive itself has, and the URLs in it, help.
+        clock, new_transport, backoff: as for `archiver.archive`.
+        stop: set it to end early; running transfers get `GRACE_S`.
+        tally: kept up to date, for a display.
+
+    Raises:
+        DestinationError: there is no archive, its folder cannot be used, or another floradl uses it.
+    """
+    clock, stop = clock or Clock(), stop or asyncio.Event()
+    allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
+    disk = Disk(options.check.dest, fsync=options.fsync, threads=max(8, options.check.threads))
+    tools = Tools(
+        disk=disk,
+        clock=clock,
+        gate=HostGate(clock),
+        retries=options.retries,
+        allow_loopback=allow_loopback,
+        backoff=backoff or Backoff(),
+    )
+    new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
+    session = _Session(options, api, tools, tally or AuditTally(), new_transport)
+    try:
+        await disk.call(require_any_archive, disk)
+        await disk.call(disk.prepare)
+        async with ArchiveLock(disk, clock, timeout_s=options.check.lock_timeout_s, stop=stop):
+            await disk.call(disk.clean)
+            return await session.run(stop)
+    finally:
+        disk.close()
+
+
+class _Session:
+    """The state of one `repair`."""
+
+    def __init__(
+        self,
+        options: RepairOptions,
+        api: FloraApi | None,
+        tools: Tools,
+        tally: AuditTally,
+        new_transport: Callable[[], httpx.AsyncBaseTransport],
+    ) -> None:
+        self._options = options
+        self._api = api
+        self._tools = tools
+        self._disk = tools.disk
+        self._tally = tally
+        self._new_transport = new_transport
+        self._began_s = tools.clock.monotonic()
+        self._store = Store(tools.disk, tools.clock)
+        self._transfers = Tally(traffic=tools.traffic)
+        self._problems: list[FloradlError] = []
+        self._kept_aside: list[str] = []
+        self._is_interrupted = False
+
+    async def run(self, stop: asyncio.Event) -> AuditReport:
+        """Check, repair, check again what was touched."""
+        audit = self._audit(self._options.check.sample, self._tally)
+        self._is_interrupted = not await ends_by_itself(audit.run(), stop)
+        found = tuple(audit.findings)
+        left = found
+        if audit.recovered is not None and not self._is_interrupted:
+            await self._renew_manifest(audit.recovered)
+            try:
+                await self._mend(found, audit, stop)
+            finally:
+                await self._store.close()
+            left = await self._left(found, stop)
+        return AuditReport(
+            runs=audit.runs,
+            outputs=audit.outputs,
+            read=audit.read,
+            read_bytes=self._tally.moved_bytes,
+            sample=str(self._options.check.sample),
+            findings=found,
+            left=left,
+            elapsed_s=self._tools.clock.monotonic() - self._began_s,
+            is_repair=True,
+            is_interrupted=self._is_interrupted,
+            kept_aside=tuple(self._kept_aside),
+            failures=tuple(self._transfers.failures),
+            problems=tuple(self._problems),
+        )
+
+    def _audit(self, sample: Sample, tally: AuditTally) -> Audit:
+        return Audit(self._disk, self._tools.clock, sample, tally, threads=self._options.check.threads)
+
+    async def _renew_manifest(self, recovered: Recovered) -> None:
+        """Write a manifest that had to be pieced together, so that it can be opened like any other."""
+        broken = {finding.kind for finding in recovered.findings}
+        if Trouble.BAD_MANIFEST in broken:
+            await self._keep(self._disk.copy_aside, layout.MANIFEST)
+        if broken:
+            # Before the journal goes: what of it counts is in here.
+            await self._disk.call(_write_manifest, self._disk, recovered.manifest, self._tools.clock)
+        if Trouble.BAD_JOURNAL in broken:
+            await self._keep(self._disk.set_aside, layout.JOURNAL)
+
+    async def _keep(
+        self, put_aside: Callable[[PurePosixPath], PurePosixPath | None], path: PurePosixPath
+    ) -> None:
+        aside = await self._disk.call(put_aside, path)
+        if aside is not None:
+            self._kept_aside.append(str(aside))
+
+    async def _mend(self, found: Sequence[Finding], audit: Audit, stop: asyncio.Event) -> None:
+        manifest = await self._store.open()
+        await self._store.append(audit.adopted)
+        await self._store.append(_right_places(found, manifest))
+        for finding in found:
+            if finding.kind == Trouble.MISPLACED:
+                await self._move_back(finding)
+            elif finding.kind == Trouble.NOT_A_FILE and not finding.key:
+                await self._clear_way(PurePosixPath(finding.path))
+        mends = list(_mends(found, manifest))
+        pool = await self._new_pool()
+        async with pool.at_work():
+            if not await ends_by_itself(self._fetch(pool, mends), stop):
+                self._is_interrupted = True
+                await pool.wind_down(GRACE_S)
+        self._problems.extend(pool.problems)
+        formerly = {mend.run_id: mend.entry for mend in mends}
+        for receipt in pool.replaced:
+            await self._let_go(receipt, formerly[receipt.run_id])
+        is_wrong = any(finding.kind == Trouble.BAD_CHECKSUMS for finding in found)
+        await self._store.fold(manifest.base_url or self._options.base_url, anew=is_wrong)
+
+    async def _move_back(self, finding: Finding) -> None:
+        """Move a file that stands elsewhere to its place; what stands there is set aside."""
+        target = PurePosixPath(finding.path)
+        if (obstacle := await self._disk.call(self._disk.obstacle, target.parent)) is not None:
+            await self._keep(self._disk.set_aside, obstacle)
+        await self._keep(self._disk.set_aside, target)
+        await self._disk.call(self._disk.move, PurePosixPath(finding.found_at), target)
+
+    async def _clear_way(self, folder: PurePosixPath) -> None:
+        """Set aside what stands where a folder of the archive should be."""
+        obstacle = await self._disk.call(self._disk.obstacle, folder)
+        if obstacle is not None:
+            await self._keep(self._disk.set_aside, obstacle)
+
+    async def _new_pool(self) -> Pool:
+        options, tools = self._options, self._tools
+        (partials,) = await tools.disk.call(tools.disk.sizes, [layout.PARTIALS])
+        return Pool(
+            tools=tools,
+            api=self._api,
+            store=self._store,
+            filters=Filters(),
+            concurrency=options.concurrency,
+            new_client=lambda: net.media_client(self._new_transport(), timeout_s=options.timeout_s),
+            partials=frozenset(partials),
+            tally=self._transfers,
+        )
+
+    async def _fetch(self, pool: Pool, mends: Sequence[Mend]) -> None:
+        found: set[str] = set()
+        if self._api is not None:
+            found, problems = await visit_listed((m for m in mends if not m.has_record), pool, self._api)
+            self._problems.extend(problems)
+        rest = [mend for mend in mends if mend.run_id not in found]
+        self._problems.extend(await visit_by_id(rest, pool, self._api, self._disk, self._transfers))
+        await pool.drain()
+
+    async def _let_go(self, receipt: Receipt, formerly: RunEntry) -> None:
+        """Remove a damaged file whose bytes came back; keep it where FLORA has other bytes now."""
+        if receipt.aside is None:
+            return
+        known = formerly.outputs.get(receipt.key)
+        if known is not None and known.sha256 == receipt.sha256:
+            await self._disk.call(self._disk.remove, receipt.aside)
+        else:
+            self._kept_aside.append(str(receipt.aside))
+
+    async def _left(self, found: Sequence[Finding], stop: asyncio.Event) -> tuple[Finding, ...]:
+        """What is wrong in the end: everything looked at once more, and what was touched read again."""
+        after = self._audit(_NOTHING_READ, AuditTally())
+        touched = {finding.run_id for finding in found if finding.run_id}
+        again = self._audit(Sample(), AuditTally())
+
+        async def look() -> None:
+            await after.run()
+            manifest = after.manifest
+            entries = ((run_id, manifest.run(run_id)) for run_id in sorted(touched))
+            await again.check((run_id, entry) for run_id, entry in entries if entry is not None)
+
+        if not await ends_by_itself(look(), stop):
+            self._is_interrupted = True
+            return tuple(found)
+        return tuple(dict.fromkeys([*after.findings, *again.findings]))
+
+
+def _right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
+    """Changes for entries that speak of another folder than the run's own."""
+    for finding in found:
+        entry = (
+            manifest.run(finding.run_id) if finding.kind == Trouble.BAD_ENTRY and not finding.key else None
+        )
+        if entry is not None:
+            facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__}
+            yield RunOp(finding.run_id, RunFacts(**facts | {"path": finding.path}))
+
+
+def _mends(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
+    """What has to be asked for, run by run."""
+    findings: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in found:
+        findings[finding.run_id].append(finding)
+    for run_id, of_run in findings.items():
+        entry = manifest.run(run_id)
+        keys = tuple(item.key for item in of_run if item.key and item.kind in _TO_FETCH)
+        has_record = not any(item.kind in _TO_RENEW and not item.key for item in of_run)
+        if entry is not None and (keys or not has_record):
+            damaged = frozenset(item.key for item in of_run if item.key and item.kind in _STANDING)
+            yield Mend(run_id, entry, keys, damaged, has_record)
+
+
+def _write_manifest(disk: Disk, manifest: Manifest, clock: Clock) -> None:
+    now = format_ms(clock.now_ms())
+    disk.write_atomic(layout.CHECKSUMS, manifest.encode_checksums())
+    disk.write_atomic(layout.MANIFEST, manifest.encode(updated_at=now, base_url=manifest.base_url))

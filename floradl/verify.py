@@ -1,0 +1,87 @@
+"""`verify`: one check of an archive, which changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from floradl import layout
+from floradl.audit import Audit, Sample
+from floradl.clock import Clock
+from floradl.errors import DestinationError
+from floradl.files import Disk
+from floradl.findings import AuditReport, AuditTally
+from floradl.lock import ReadLock
+from floradl.stopping import ends_by_itself
+
+MAX_THREADS = 32
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """What to check, and how.
+
+    Args:
+        dest: the archive's folder.
+        sample: how much is read again.
+        threads: how many files are read at the same time.
+        lock_timeout_s: how long to wait for another floradl to end.
+    """
+
+    dest: Path
+    sample: Sample = field(default_factory=Sample)
+    threads: int = field(default_factory=lambda: min(MAX_THREADS, 2 * (os.cpu_count() or 1)))
+    lock_timeout_s: float = 0.0
+
+
+async def verify(
+    options: VerifyOptions,
+    *,
+    clock: Clock | None = None,
+    stop: asyncio.Event | None = None,
+    tally: AuditTally | None = None,
+) -> AuditReport:
+    """Check an archive.
+
+    Args:
+        options: what and how.
+        clock: time, for tests.
+        stop: set it to end early.
+        tally: kept up to date, for a display.
+
+    Raises:
+        DestinationError: there is no archive, or its folder cannot be read.
+        LockedError: another floradl is changing it.
+    """
+    clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or AuditTally()
+    began_s = clock.monotonic()
+    disk = Disk(options.dest, threads=options.threads)
+    try:
+        await disk.call(require_any_archive, disk)
+        async with ReadLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
+            audit = Audit(disk, clock, options.sample, tally, threads=options.threads)
+            is_finished = await ends_by_itself(audit.run(), stop)
+    finally:
+        disk.close()
+    return AuditReport(
+        runs=audit.runs,
+        outputs=audit.outputs,
+        read=audit.read,
+        read_bytes=tally.moved_bytes,
+        sample=str(options.sample),
+        findings=tuple(audit.findings),
+        left=tuple(audit.findings),
+        elapsed_s=clock.monotonic() - began_s,
+        is_interrupted=not is_finished,
+    )
+
+
+def require_any_archive(disk: Disk) -> None:
+    """Raise `DestinationError` unless there is an archive, or what is left of one: runs' folders. Blocks."""
+    has_files = any(disk.exists(path) for path in (layout.MANIFEST, layout.JOURNAL, layout.CHECKSUMS))
+    if not has_files and not any(disk.root.glob(f"*/*/*/{layout.RUN_RECORD}")):
+        raise DestinationError(
+            f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
+        )
