@@ -21,12 +21,14 @@ from floradl.options import COMMANDS, EVERY_OPTION
 _SUMMARIES = {
     "archive": "archive all completed generations, fetching only what is missing (may be left out)",
     "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
+    "restore": "copy verified files out of an archive into another, or into one flat folder",
     "list": "print the generation history, as the API gives it",
     "demo": "the whole job against a built-in local FLORA, no account needed",
 }
 _DEST_HELP = {
     "archive": "the archive's folder; made when missing",
     "verify": "the archive's folder",
+    "restore": "where files go; made when missing",
     "demo": "a folder for the demo's archive; made when missing",
 }
 _EPILOG = """\
@@ -77,16 +79,16 @@ def _run(argv: list[str]) -> int:
     command, rest = (argv[0], argv[1:]) if argv[0] in COMMANDS else ("archive", argv)
     options = COMMANDS[command]
     flags = vars(parsers.of(command).parse_args(_with_implied(rest, options)))
-    dest = flags.pop("dest", None)
+    source, dest = flags.pop("source", ""), flags.pop("dest", None)
     if command == "archive" and dest in COMMANDS:
         raise UsageError(
             f"{dest!r} is a command and stands first", hint=f"floradl {dest} …; for a folder write ./{dest}"
         )
     settings = resolve(options, EVERY_OPTION, flags, os.environ, default_config_path())
-    return _dispatch(command, settings, dest)
+    return _dispatch(command, settings, source, dest)
 
 
-def _dispatch(command: str, settings: Settings, dest: str) -> int:
+def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:
     if command == "archive":
         from floradl.commands import archive
 
@@ -95,6 +97,10 @@ def _dispatch(command: str, settings: Settings, dest: str) -> int:
         from floradl.commands import verify
 
         return verify.run(settings, dest)
+    if command == "restore":
+        from floradl.commands import restore
+
+        return restore.run(settings, source, dest)
     if command == "list":
         from floradl.commands import generations
 
@@ -138,6 +144,8 @@ class _Parsers:
         parser.add_argument("--version", action="version", version=f"floradl {__version__}")
         for option in COMMANDS[command]:
             option.add_to(parser)
+        if command == "restore":
+            parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
         if command in _DEST_HELP:
             parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command])
         return parser

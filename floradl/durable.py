@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ HEAD_BYTES = 1024
 """How much of a file's beginning is kept to tell what it is."""
 
 BLOCK_BYTES = 1024 * 1024
+
+_FICLONE = 0x40049409  # linux/fs.h
 
 # Without O_NONBLOCK, opening a pipe that stands where a file should be waits for ever.
 READ_FLAGS = (
@@ -121,11 +124,19 @@ def require_real_dir(path: Path) -> None:
         raise OSError(errno.ENOTDIR, "a file stands where a folder of the archive should be", str(path))
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all bytes, however many calls that takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def share_blocks(source: Path, descriptor: int) -> None:
+    """Let an empty file share all blocks of another; `OSError` where file system or platform cannot."""
+    if _fcntl is None or not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOTSUP, "this system cannot share blocks between files")
+    with os.fdopen(os.open(source, READ_FLAGS), "rb") as file:
+        _fcntl.ioctl(descriptor, _FICLONE, file.fileno())
 
 
 try:

@@ -22,9 +22,9 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -42,6 +42,7 @@ from floradl.durable import (
     Meter,
     destination_error,
     require_real_dir,
+    share_blocks,
     write_all,
 )
 from floradl.errors import DestinationError
@@ -94,10 +95,8 @@ class Disk:
         """
 
         def job() -> T:
-            try:
+            with self.translated():
                 return work(*args, **kwargs)
-            except OSError as exc:
-                raise destination_error(exc, self.root) from exc
 
         running = asyncio.ensure_future(aiofiles.os.wrap(job)(executor=self._executor))
         try:
@@ -109,6 +108,14 @@ class Disk:
             if not running.cancelled():
                 running.exception()  # looked at, so that asyncio does not complain about it
             raise
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Every `OSError` of the body as the `DestinationError` that it means for this archive."""
+        try:
+            yield
+        except OSError as exc:
+            raise destination_error(exc, self.root) from exc
 
     def close(self) -> None:
         """Wait for running work and stop the threads."""
@@ -165,18 +172,53 @@ class Disk:
         return path
 
     def write_atomic(
-        self, relative: PurePosixPath, parts: Iterable[bytes], *, mtime_ms: int | None = None
+        self,
+        relative: PurePosixPath,
+        parts: Iterable[bytes | memoryview],
+        *,
+        mtime_ms: int | None = None,
+        check: Callable[[Digest], None] = lambda _: None,
     ) -> Digest:
-        """Write a whole file: temporary file, flush, rename, flush of the folder. Replaces what is there."""
-        folder = self.ensure_dir(relative.parent)
-        temporary = self.root / layout.TEMPORARY / secrets.token_hex(12)
+        """Write a whole file: temporary file, flush, rename, flush of the folder. Replaces what is there.
+
+        Args:
+            relative: its place.
+            parts: its bytes.
+            mtime_ms: its date.
+            check: looks at what was written before it gets its name; raises to refuse it.
+        """
         meter = Meter()
+        with self._arriving(relative, mtime_ms) as (descriptor, _):
+            for part in parts:
+                write_all(descriptor, part)
+                meter.take(part)
+            check(meter.digest())
+        return meter.digest()
+
+    def clone(
+        self, source: Path, relative: PurePosixPath, *, mtime_ms: int | None, check: Callable[[Digest], None]
+    ) -> None:
+        """As `write_atomic`, sharing the blocks of another file; `OSError` where that is not possible."""
+        with self._arriving(relative, mtime_ms) as (descriptor, temporary):
+            share_blocks(source, descriptor)
+            check(self.digest(temporary))
+
+    def link(self, source: Path, relative: PurePosixPath) -> None:
+        """Give another file a second name here; `OSError` where that is not possible."""
+        folder = self.ensure_dir(relative.parent)
+        (folder / relative.name).hardlink_to(source)
+        self.flusher.folder(folder)
+
+    @contextmanager
+    def _arriving(self, relative: PurePosixPath, mtime_ms: int | None) -> Iterator[tuple[int, PurePosixPath]]:
+        """A temporary file to fill, open and by name; it gets its place when the body ends well."""
+        folder = self.ensure_dir(relative.parent)
+        name = layout.TEMPORARY / secrets.token_hex(12)
+        temporary = self.root / name
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
         try:
             try:
-                for part in parts:
-                    write_all(descriptor, part)
-                    meter.take(part)
+                yield descriptor, name
                 self.flusher.seal(descriptor, temporary, mtime_ms)
             finally:
                 os.close(descriptor)
@@ -185,7 +227,6 @@ class Disk:
             temporary.unlink(missing_ok=True)
             raise
         self.flusher.folder(folder)
-        return meter.digest()
 
     def read(self, relative: PurePosixPath) -> bytes | None:
         """A file's bytes; None when there is none."""
@@ -202,13 +243,23 @@ class Disk:
 
     def digest(self, relative: PurePosixPath) -> Digest:
         """Read a file and hash it."""
+        meter = Meter()
+        for block in self.blocks(relative):
+            meter.take(block)
+        return meter.digest()
+
+    def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
+        """A file's bytes, piece by piece; each piece is gone when the next is asked for."""
         descriptor = self._open_existing(relative)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            meter = Meter()
             block = memoryview(bytearray(min(BLOCK_BYTES, os.fstat(descriptor).st_size + 1)))
             while length := file.readinto(block):
-                meter.take(block[:length])
-            return meter.digest()
+                yield block[:length]
+
+    def real_path(self, relative: PurePosixPath) -> Path:
+        """Where a file stands, once no link leads there; raises `OSError` when it is no regular file."""
+        os.close(self._open_existing(relative))
+        return self.root / relative
 
     def sizes(self, folders: Sequence[PurePosixPath]) -> list[Mapping[str, int]]:
         """For each folder, the names of its regular files and their sizes; links and folders left out."""

@@ -6,6 +6,7 @@ the manifest does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,16 @@ from floradl.transfer import Traffic
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
+
+
+def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: RunEntry) -> bool:
+    """Whether a recorded run is one that scopes and filters speak of."""
+    return (
+        any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes)
+        and (not filters.run_ids or run_id in filters.run_ids)
+        and filters.wants_model(entry.model_id)
+        and filters.wants_moment(entry.created_at)
+    )
 
 
 @dataclass(frozen=True)
@@ -55,12 +66,7 @@ class ArchiveOptions:
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
         """Whether a recorded run is one that this job speaks of."""
-        return (
-            any(scope.holds(entry.workspace_id, entry.project_id) for scope in self.scopes)
-            and (not self.filters.run_ids or run_id in self.filters.run_ids)
-            and self.filters.wants_model(entry.model_id)
-            and self.filters.wants_moment(entry.created_at)
-        )
+        return wants_entry(self.scopes, self.filters, run_id, entry)
 
 
 @dataclass(slots=True)
@@ -79,6 +85,11 @@ class Tally:
     failed_word: str = "failed"
     failures: list[Failure] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
+
+    def fail(self, failure: Failure) -> None:
+        """Count an output that could not be had."""
+        self.failed += 1
+        self.failures.append(failure)
 
     @property
     def total(self) -> int:

@@ -77,6 +77,14 @@ def output_name(key: str, extension: str) -> SafeName:
     return SafeName(f"{safe_name(key)}{extension}")
 
 
+def flat_prefix(run_id: str) -> SafeName:
+    """What the names of a run's files begin with where all runs' files lie in one folder.
+
+    No component holds a `+`, so no two outputs share a name there either.
+    """
+    return SafeName(f"{safe_name(run_id)}+")
+
+
 def is_output_of(name: str, key: str) -> bool:
     """Whether a file of this name is the output's, whatever its extension."""
     stem, dot, _ = name.rpartition(".")

@@ -51,6 +51,8 @@ FILTERS = (
 )  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time (default: 16)",
                      parse_count(1, 256), 16, short="-j", metavar="N")  # fmt: skip
+NO_FSYNC = Option("no-fsync", "do not flush files to disk: faster, and a power cut can cost files",
+                  default=False)  # fmt: skip
 LOCK_TIMEOUT = Option("lock-timeout", "wait this long for another floradl on this archive (default: 0)",
                       parse_duration_s, 0.0, metavar="SECONDS")  # fmt: skip
 MIN_FREE = Option("min-free", "stop before less than SIZE (such as 10G) is free on the disk", parse_size, 0,
@@ -61,7 +63,7 @@ ARCHIVE = (
     Option("wait", "stay for pending and running runs, for a DURATION or until all are done",
            parse_duration_s, implied="52w", metavar="DURATION"),
     Option("dry-run", "say what would be fetched, and touch nothing", short="-n", default=False),
-    Option("no-fsync", "do not flush files to disk: faster, and a power cut can cost files", default=False),
+    NO_FSYNC,
     MIN_FREE,
     Option("require-existing", "refuse a DEST without an archive: an unmounted disk?", default=False),
     LOCK_TIMEOUT,
@@ -74,6 +76,15 @@ VERIFY = (
     CONCURRENCY,
     LOCK_TIMEOUT,
 )  # fmt: skip
+RESTORE = (
+    Option("flat", "all files into one folder, without records and manifest", default=False),
+    Option("reflink", "share blocks with SRC where the file system can, instead of copying", default=False),
+    Option("hard-link", "give SRC's files a second name where that is possible", default=False),
+    CONCURRENCY,
+    NO_FSYNC,
+    MIN_FREE,
+    LOCK_TIMEOUT,
+)
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
     Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
@@ -90,6 +101,7 @@ ONE_SCOPE = (
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING),
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
+    "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
     "demo": OUTPUT,
 }

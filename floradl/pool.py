@@ -317,8 +317,7 @@ class Pool:
                 "archived %s %s: %s, %d bytes", result.run_id, result.key, result.file, result.size_bytes
             )
         elif isinstance(result, Failure):
-            self._tally.failed += 1
-            self._tally.failures.append(result)
+            self._tally.fail(result)
 
 
 def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ from floradl.errors import FloradlError, printable
 from floradl.findings import AuditReport, Trouble
 from floradl.job import Report
 from floradl.model import Failure
+from floradl.restore import RestoreReport
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
@@ -244,6 +245,27 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         )
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     return [*lines, *_trouble_lines(report)]
+
+
+def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
+    """A restore in a few lines, what to do next last."""
+    brought = f"{_count(report.restored, 'output')} of {_count(report.runs, 'run')} restored"
+    took = format_duration(report.elapsed_s)
+    size = format_bytes(report.new_bytes)
+    lines = [f"{dest}: {brought}, {report.already} there already, {size}. Took {took}."]
+    if report.fetched:
+        lines.append(f"{_count(report.fetched, 'output')} that the archive lacked came from FLORA.")
+    lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
+    if report.is_interrupted:
+        lines.append("Stopped before the end. The same command goes on from here.")
+    if report.failures:
+        lines.append(f"INCOMPLETE: {_count(report.failures, 'output')} could not be restored, named above.")
+        if not has_key:
+            lines.append("With an API key (FLORA_API_KEY) what the archive lacks comes from FLORA.")
+    for problem in report.problems:
+        lines.append(f"INCOMPLETE: {problem.message}")
+        lines.extend([f"  {problem.hint}"] if problem.hint else [])
+    return lines
 
 
 def audit_lines(report: AuditReport, dest: str) -> list[str]:

@@ -95,5 +95,5 @@ def _give_up(tally: Tally, mend: Mend, why: str) -> None:
     """Count what a run cannot give any more as failed."""
     failures = lost_outputs(mend, why)
     tally.outputs += len(failures)
-    tally.failed += len(failures)
-    tally.failures.extend(failures)
+    for failure in failures:
+        tally.fail(failure)

@@ -82,7 +82,7 @@ class Wanted:
     """One output to fetch.
 
     `folder` is its run's, relative to the archive; `replaces` names a damaged file there that is set aside
-    once the new one is whole.
+    once the new one is whole; `prefix` stands before its name.
     """
 
     run_id: str
@@ -93,6 +93,7 @@ class Wanted:
     mtime_ms: int | None
     has_partial: bool
     replaces: str | None = None
+    prefix: str = ""
 
 
 FreshUrl = Callable[[str, str], Awaitable[str | None]]
@@ -320,7 +321,7 @@ class _Transfer:
     async def _commit(self, chunks: list[bytes], url: str, content_type: str) -> Receipt:
         wanted = self._wanted
         extension = media.extension_for(self._head(chunks), content_type, url)
-        name = layout.output_name(wanted.key, extension)
+        name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
 
         disk, aside = self._tools.disk, None
 

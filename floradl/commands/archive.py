@@ -11,11 +11,10 @@ from floradl import net
 from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.clock import Clock
-from floradl.commands.context import catch_signals, expanded, open_api, write_line
-from floradl.config import Settings, parse_moment_ms
-from floradl.errors import Exit, FloradlError, UsageError, printable
+from floradl.commands.context import catch_signals, expanded, filters_of, open_api, scopes_of, write_line
+from floradl.config import Settings
+from floradl.errors import Exit, FloradlError, printable
 from floradl.job import ArchiveOptions, Tally, preview_report, report_object
-from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
 from floradl.plan import Action, Decision, run_folder
 from floradl.preview import Preview, iter_previews
 from floradl.progress import Console, summary_lines
@@ -38,19 +37,11 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
     Raises:
         UsageError: a value does not fit.
     """
-    filters = Filters(
-        run_ids=frozenset(settings.run_id),
-        types=frozenset(TYPE_WORDS[word] for word in settings.type),
-        models=tuple(settings.model),
-        since_ms=_moment(settings.since, "--since", clock),
-        until_ms=_moment(settings.until, "--until", clock),
-        max_runs=settings.max_runs,
-    )
     return ArchiveOptions(
         dest=expanded(dest),
         base_url=net.check_base_url(settings.base_url),
-        scopes=scopes(settings.workspace_id, settings.project_id),
-        filters=filters,
+        scopes=scopes_of(settings.workspace_id, settings.project_id),
+        filters=filters_of(settings, clock),
         concurrency=settings.concurrency,
         retries=settings.retries,
         timeout_s=settings.timeout,
@@ -61,17 +52,6 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
         min_free_bytes=settings.min_free,
         require_existing=settings.require_existing,
     )
-
-
-def scopes(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> tuple[Scope, ...]:
-    """What to list: any of the workspaces and any of the projects; everything when there are none."""
-    return tuple(
-        dict.fromkeys(
-            Scope(workspace_id, project_id)
-            for workspace_id in workspace_ids or (None,)
-            for project_id in project_ids or (None,)
-        )
-    ) or (EVERYTHING,)
 
 
 async def _archive(settings: Settings, options: ArchiveOptions, api: FloraApi, console: Console) -> int:
@@ -122,12 +102,3 @@ async def _preview(settings: Settings, options: ArchiveOptions, api: FloraApi, c
 def _preview_object(preview: Preview, decision: Decision) -> dict[str, str]:
     path, output = str(run_folder(preview.run)), decision.output
     return {"action": decision.action.value, "path": path, "output": output.key, "type": output.type}
-
-
-def _moment(text: str | None, flag: str, clock: Clock) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_moment_ms(text, clock.now_ms())
-    except ValueError as exc:
-        raise UsageError(f"{flag}: {text!r} does not fit: {exc}") from exc

@@ -13,8 +13,9 @@ from pathlib import Path
 from floradl import net
 from floradl.api import FloraApi
 from floradl.clock import Clock
-from floradl.config import Settings
+from floradl.config import Settings, parse_moment_ms
 from floradl.errors import UsageError, printable
+from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
 
 
 def open_api(settings: Settings, clock: Clock) -> FloraApi:
@@ -40,6 +41,33 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as exc:
         raise UsageError(f"DEST {printable(path)}: {exc}") from exc
+
+
+def filters_of(settings: Settings, clock: Clock) -> Filters:
+    """The filters that the settings name.
+
+    Raises:
+        UsageError: a value does not fit.
+    """
+    return Filters(
+        run_ids=frozenset(settings.run_id),
+        types=frozenset(TYPE_WORDS[word] for word in settings.type),
+        models=tuple(settings.model),
+        since_ms=_moment(settings.since, "--since", clock),
+        until_ms=_moment(settings.until, "--until", clock),
+        max_runs=settings.max_runs,
+    )
+
+
+def scopes_of(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> tuple[Scope, ...]:
+    """What to list: any of the workspaces and any of the projects; everything when there are none."""
+    return tuple(
+        dict.fromkeys(
+            Scope(workspace_id, project_id)
+            for workspace_id in workspace_ids or (None,)
+            for project_id in project_ids or (None,)
+        )
+    ) or (EVERYTHING,)
 
 
 def write_line(line: bytes) -> None:
@@ -84,3 +112,12 @@ def catch_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
         with suppress(NotImplementedError):
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+
+def _moment(text: str | None, flag: str, clock: Clock) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_moment_ms(text, clock.now_ms())
+    except ValueError as exc:
+        raise UsageError(f"{flag}: {text!r} does not fit: {exc}") from exc

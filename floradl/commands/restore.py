@@ -1,0 +1,86 @@
+"""`floradl restore`: files out of an archive at the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from floradl import net
+from floradl.api import FloraApi
+from floradl.clock import Clock
+from floradl.commands.context import (
+    catch_signals,
+    expanded,
+    filters_of,
+    open_api,
+    scopes_of,
+    write_line,
+)
+from floradl.config import Settings
+from floradl.copying import Way
+from floradl.errors import FloradlError, UsageError
+from floradl.job import Tally
+from floradl.progress import Console, restore_lines
+from floradl.restore import RestoreOptions, restore, restore_object
+
+
+def run(settings: Settings, source: str, dest: str) -> int:
+    """Restore what the settings name from `source` into `dest`."""
+    console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
+    options = restore_options(settings, source, dest, Clock())
+    api = open_api(settings, Clock()) if settings.has_api_key else None
+    return asyncio.run(_restore(settings, options, api, console))
+
+
+def restore_options(settings: Settings, source: str, dest: str, clock: Clock) -> RestoreOptions:
+    """The job that the settings describe.
+
+    Raises:
+        UsageError: a value does not fit.
+    """
+    if settings.reflink and settings.hard_link:
+        raise UsageError("--reflink and --hard-link exclude each other")
+    way = Way.REFLINK if settings.reflink else Way.HARD_LINK if settings.hard_link else Way.COPY
+    return RestoreOptions(
+        source=expanded(source),
+        dest=expanded(dest),
+        base_url=net.check_base_url(settings.base_url),
+        scopes=scopes_of(settings.workspace_id, settings.project_id),
+        filters=filters_of(settings, clock),
+        way=way,
+        is_flat=settings.flat,
+        concurrency=settings.concurrency,
+        retries=settings.retries,
+        timeout_s=settings.timeout,
+        fsync=not settings.no_fsync,
+        lock_timeout_s=settings.lock_timeout,
+        min_free_bytes=settings.min_free,
+    )
+
+
+async def _restore(
+    settings: Settings, options: RestoreOptions, api: FloraApi | None, console: Console
+) -> int:
+    clock, tally = Clock(), Tally()
+    with catch_signals(console.warn) as interruption:
+        try:
+            async with AsyncExitStack() as stack:
+                if api is not None:
+                    await stack.enter_async_context(api)
+                await stack.enter_async_context(console.watch(tally, tally.failures))
+                report = await restore(options, api, clock=clock, stop=interruption.stop, tally=tally)
+        except FloradlError as exc:
+            if interruption.number is None:
+                raise
+            console.error(exc)
+            return 128 + interruption.number
+    exit_code = int(report.exit_code)
+    if report.is_interrupted and interruption.number is not None:
+        exit_code = 128 + interruption.number
+    for line in restore_lines(report, str(options.dest), has_key=api is not None):
+        (console.say if report.is_complete else console.warn)(line)
+    if settings.json:
+        write_line(msgspec.json.encode(restore_object(report, exit_code)))
+    return exit_code

@@ -1,0 +1,215 @@
+"""Bringing one run from an archive into another folder, every byte verified on its way.
+
+Blocking; call through the `Disk.call` of where it goes. What the source does not give, or not as it was
+archived, is said with a reason and stops nothing; only the disk that is written to does.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from floradl import layout
+from floradl.durable import Digest
+from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State, VanishedOp
+from floradl.files import Disk
+from floradl.model import Failure
+
+_IMPOSSIBLE = {
+    errno.EXDEV,
+    errno.EPERM,
+    errno.EMLINK,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOTTY,
+    errno.EINVAL,
+    errno.ENOSYS,
+}
+"""What systems answer where files cannot be linked or share blocks."""
+
+
+class Way(StrEnum):
+    """How bytes get from one folder to the other. Where the wanted way is not possible, they are copied."""
+
+    COPY = "copy"
+    REFLINK = "reflink"  # shared blocks, as some file systems can: no room taken until one side changes
+    HARD_LINK = "hard-link"  # one file with two names
+
+
+class SourceError(Exception):
+    """The source does not give a file as it was archived; the message says why."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """What came of one run.
+
+    `lacking` says of each wanted output that the source does not give, why; `has_record` whether its
+    `run.json` came; `occupied` are outputs where something else stands, which is left alone.
+    """
+
+    run_id: str
+    entry: RunEntry
+    ops: list[Op] = field(default_factory=list)
+    has_record: bool = True
+    restored: int = 0
+    already: int = 0
+    size_bytes: int = 0
+    lacking: dict[str, str] = field(default_factory=dict)
+    occupied: dict[str, str] = field(default_factory=dict)
+
+    def failure(self, key: str, code: str, why: str) -> Failure:
+        """What to report of an output that is not there."""
+        known = self.entry.outputs.get(key)
+        kind, url = (known.type, known.url) if known else ("", None)
+        return Failure(self.run_id, key, kind, url, code, why, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Copier:
+    """Copies runs from one archive.
+
+    Args:
+        source: where they are.
+        target: where they go.
+        way: how.
+        is_flat: whether all files go into one folder, without records.
+    """
+
+    source: Disk
+    target: Disk
+    way: Way
+    is_flat: bool = False
+
+    def copy(
+        self, run_id: str, entry: RunEntry, keys: Mapping[str, OutputEntry], known: RunEntry | None
+    ) -> Copied:
+        """Copy one run.
+
+        Args:
+            run_id, entry: the run, as the source has it recorded.
+            keys: which of its outputs.
+            known: as the target has it recorded.
+        """
+        copied = Copied(run_id, entry)
+        folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+        if not self.is_flat:
+            self._copy_record(copied, folder, known)
+        for key, output in keys.items():
+            there = known.outputs.get(key) if known else None
+            self._copy_output(copied, key, output, folder, there)
+        return copied
+
+    def place_of(self, run_id: str, folder: PurePosixPath, file: str) -> PurePosixPath:
+        """Where a file goes."""
+        return PurePosixPath(f"{layout.flat_prefix(run_id)}{file}") if self.is_flat else folder / file
+
+    def _copy_record(self, copied: Copied, folder: PurePosixPath, known: RunEntry | None) -> None:
+        entry, path = copied.entry, folder / layout.RUN_RECORD
+        try:
+            raw = self.source.read(path)
+        except OSError:
+            raw = None
+        copied.has_record = raw is not None and hashlib.sha256(raw).hexdigest() == entry.record_sha256
+        if copied.has_record and raw is not None:
+            is_there = known is not None and known.record_sha256 == entry.record_sha256
+            if not (is_there and self.target.exists(path)):
+                self.target.write_atomic(path, [raw], mtime_ms=_done_at_ms(entry))
+        facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__}
+        copied.ops.append(RunOp(copied.run_id, RunFacts(**facts | {"path": str(folder)})))
+        if entry.vanished_at is not None:
+            copied.ops.append(VanishedOp(copied.run_id, entry.vanished_at))
+
+    def _copy_output(
+        self, copied: Copied, key: str, output: OutputEntry, folder: PurePosixPath, known: OutputEntry | None
+    ) -> None:
+        if output.state != State.ARCHIVED or not output.file or not layout.is_output_of(output.file, key):
+            copied.lacking[key] = "it was never archived"
+            return
+        path = self.place_of(copied.run_id, folder, output.file)
+        try:
+            is_new = self._bring(output, folder / output.file, path, known, _done_at_ms(copied.entry))
+        except SourceError as exc:
+            copied.lacking[key] = str(exc)
+            return
+        except FileExistsError:
+            copied.occupied[key] = f"another file stands at {path}; it is left alone"
+            return
+        copied.restored += is_new
+        copied.already += not is_new
+        copied.size_bytes += (output.size_bytes or 0) if is_new else 0
+        if known != output:
+            copied.ops.append(OutputOp(copied.run_id, key, output))
+
+    def _bring(
+        self,
+        output: OutputEntry,
+        source: PurePosixPath,
+        target: PurePosixPath,
+        known: OutputEntry | None,
+        mtime_ms: int | None,
+    ) -> bool:
+        """Bring one file; False when it is there already."""
+        (sizes,) = self.target.sizes([target.parent])
+        found_bytes = sizes.get(target.name)
+        if found_bytes is not None and found_bytes == output.size_bytes:
+            if known is not None and known.sha256 == output.sha256:
+                return False
+            if self.target.digest(target).sha256 == output.sha256:
+                return False  # an earlier restore was cut off before it was recorded
+        if self.target.exists(target):
+            raise FileExistsError(errno.EEXIST, "another file stands there", str(target))
+        if self.target.min_free_bytes:
+            self.target.require_room(output.size_bytes or 0)
+        if self.way == Way.COPY or not self._link(output, source, target, mtime_ms):
+            check = _checker(output)
+            self.target.write_atomic(target, self._blocks(source), mtime_ms=mtime_ms, check=check)
+        return True
+
+    def _blocks(self, source: PurePosixPath) -> Iterator[memoryview]:
+        try:
+            yield from self.source.blocks(source)
+        except OSError as exc:
+            raise SourceError(_reason(exc)) from exc
+
+    def _link(
+        self, output: OutputEntry, source: PurePosixPath, target: PurePosixPath, mtime_ms: int | None
+    ) -> bool:
+        """Bring one file without copying it; False when that is not possible here."""
+        try:
+            _checker(output)(self.source.digest(source))
+            path = self.source.real_path(source)
+        except OSError as exc:
+            raise SourceError(_reason(exc)) from exc
+        try:
+            if self.way == Way.HARD_LINK:
+                self.target.link(path, target)
+            else:
+                self.target.clone(path, target, mtime_ms=mtime_ms, check=_checker(output))
+        except OSError as exc:
+            if exc.errno in _IMPOSSIBLE:
+                return False
+            raise
+        return True
+
+
+def _checker(output: OutputEntry) -> Callable[[Digest], None]:
+    def check(digest: Digest) -> None:
+        if digest.sha256 != output.sha256:
+            raise SourceError("its bytes are not those that were archived")
+
+    return check
+
+
+def _done_at_ms(entry: RunEntry) -> int | None:
+    return entry.completed_at if entry.completed_at is not None else entry.created_at
+
+
+def _reason(exc: OSError) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return "the file is gone"
+    return f"it cannot be read: {exc.strerror or type(exc).__name__}"

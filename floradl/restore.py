@@ -1,0 +1,299 @@
+"""`restore`: files out of an archive into another folder, every byte verified on its way.
+
+The other folder becomes an archive of its own (same tree, manifest and checksums), or, with `is_flat`, one
+folder of files. What is there already is not copied again, so the same command goes on where it was cut off.
+What the source lacks, or does not give as it was archived, comes from FLORA where there is a key. Seals are
+not copied: the first archive job there walks the whole history, and fetches nothing that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from floradl import net
+from floradl.api import FloraApi
+from floradl.clock import Clock
+from floradl.copying import Copied, Copier, Way
+from floradl.entries import OutputEntry, RunEntry
+from floradl.errors import Exit, FloradlError, KeyRefusedError, UsageError, printable
+from floradl.files import Disk
+from floradl.job import Tally, wants_entry
+from floradl.lock import ReadLock
+from floradl.manifest import Manifest, load_manifest
+from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
+from floradl.retry import Backoff, HostGate
+from floradl.stopping import all_of, ends_by_itself
+from floradl.targets import ArchiveTarget, FlatTarget, Target
+from floradl.transfer import Tools
+from floradl.verify import require_any_archive
+
+Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
+"""A run, its entry, and those of its outputs that are wanted."""
+
+_RUNS_PER_JOB = 32
+_BYTES_PER_JOB = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """What to restore, and how.
+
+    Args:
+        source: an archive; nothing in it is changed.
+        dest: where files go; made when missing.
+        base_url: the API's, as `net.check_base_url` returned it.
+        scopes, filters: what is wanted of the archive.
+        way: how bytes get there.
+        is_flat: all files into one folder.
+        threads: how many files are copied at the same time.
+        concurrency, retries, timeout_s: of what comes from FLORA, as for the archive job.
+        fsync: whether to flush files before they are recorded.
+        lock_timeout_s: how long to wait for another floradl to end.
+        min_free_bytes: how much room on the disk of `dest` is left to others.
+    """
+
+    source: Path
+    dest: Path
+    base_url: str
+    scopes: tuple[Scope, ...] = (EVERYTHING,)
+    filters: Filters = field(default_factory=Filters)
+    way: Way = Way.COPY
+    is_flat: bool = False
+    threads: int = field(default_factory=lambda: min(32, 2 * (os.cpu_count() or 1)))
+    concurrency: int = 16
+    retries: int = 5
+    timeout_s: float = 60.0
+    fsync: bool = True
+    lock_timeout_s: float = 0.0
+    min_free_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What came of it. Times in seconds, sizes in bytes; `fetched` came from FLORA."""
+
+    runs: int
+    restored: int
+    already: int
+    fetched: int
+    new_bytes: int
+    failures: tuple[Failure, ...]
+    missing_runs: tuple[str, ...]
+    problems: tuple[FloradlError, ...]
+    elapsed_s: float
+    is_interrupted: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every wanted output is there."""
+        return not (self.failures or self.problems or self.missing_runs or self.is_interrupted)
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the command, signals apart."""
+        if any(isinstance(problem, KeyRefusedError) for problem in self.problems):
+            return Exit.KEY_REFUSED
+        return Exit.OK if self.is_complete else Exit.INCOMPLETE
+
+
+def restore_object(report: RestoreReport, exit_code: int) -> dict[str, object]:
+    """The object that `restore --json` prints; docs/format.md describes it."""
+    return {
+        "format": "floradl-restore",
+        "version": 1,
+        "command": "restore",
+        "exit_code": exit_code,
+        "complete": report.is_complete,
+        "interrupted": report.is_interrupted,
+        "elapsed_s": round(report.elapsed_s, 3),
+        "runs": report.runs,
+        "outputs": {
+            "restored": report.restored,
+            "already": report.already,
+            "fetched": report.fetched,
+            "failed": len(report.failures),
+            "new_bytes": report.new_bytes,
+        },
+        "not_found": list(report.missing_runs),
+        "failures": failure_objects(report.failures),
+        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
+    }
+
+
+async def restore(
+    options: RestoreOptions,
+    api: FloraApi | None,
+    *,
+    clock: Clock | None = None,
+    new_transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+    backoff: Backoff | None = None,
+    stop: asyncio.Event | None = None,
+    tally: Tally | None = None,
+) -> RestoreReport:
+    """Restore what `options` name.
+
+    Args:
+        options: what and how.
+        api: an open session with the API; None: what the source lacks is a failure.
+        clock, new_transport, backoff: as for `archiver.archive`.
+        stop: set it to end early; running transfers get `GRACE_S`.
+        tally: kept up to date, for a display.
+
+    Raises:
+        UsageError: one folder lies in the other.
+        DestinationError: there is no archive, a folder cannot be used, or another floradl uses it.
+    """
+    clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or Tally()
+    _refuse_nested(options.source, options.dest)
+    source = Disk(options.source, threads=options.threads)
+    disk = Disk(
+        options.dest, fsync=options.fsync, threads=options.threads, min_free_bytes=options.min_free_bytes
+    )
+    allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
+    tools = Tools(
+        disk=disk,
+        clock=clock,
+        gate=HostGate(clock),
+        retries=options.retries,
+        allow_loopback=allow_loopback,
+        backoff=backoff or Backoff(),
+        traffic=tally.traffic,
+    )
+    new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
+    target = (FlatTarget if options.is_flat else ArchiveTarget)(
+        tools,
+        source,
+        api,
+        tally,
+        options.filters,
+        lambda: net.media_client(new_transport(), timeout_s=options.timeout_s),
+        concurrency=options.concurrency,
+    )
+    try:
+        await source.call(require_any_archive, source)
+        async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
+            session = _Session(options, source, tools, tally, target)
+            async with target.opened(timeout_s=options.lock_timeout_s, stop=stop):
+                return await session.run(stop)
+    finally:
+        source.close()
+        disk.close()
+
+
+class _Session:
+    """The state of one `restore`."""
+
+    def __init__(
+        self, options: RestoreOptions, source: Disk, tools: Tools, tally: Tally, target: Target
+    ) -> None:
+        self._options = options
+        self._source = source
+        self._tools = tools
+        self._tally = tally
+        self._target = target
+        self._copier = Copier(source, tools.disk, options.way, is_flat=options.is_flat)
+        self._began_s = tools.clock.monotonic()
+        self._recording = asyncio.Lock()
+        self._lacking: list[Copied] = []
+        self._restored = 0
+        self._runs = 0
+        self._missing: set[str] = set(options.filters.run_ids)
+
+    async def run(self, stop: asyncio.Event) -> RestoreReport:
+        """Copy, fetch what is lacking, fold."""
+        manifest = await self._source.call(load_manifest, self._source, self._tools.clock)
+        is_finished = await ends_by_itself(self._copy_all(manifest), stop)
+        if is_finished and self._lacking:
+            is_finished = await self._target.fill(self._lacking, stop)
+        await self._target.finish(manifest.base_url or self._options.base_url)
+        tally = self._tally
+        return RestoreReport(
+            runs=self._runs,
+            restored=self._restored,
+            already=tally.already,
+            fetched=tally.fetched - self._restored,
+            new_bytes=tally.new_bytes,
+            failures=tuple(tally.failures),
+            missing_runs=tuple(sorted(printable(run_id) for run_id in self._missing)),
+            problems=tuple(self._target.problems),
+            elapsed_s=self._tools.clock.monotonic() - self._began_s,
+            is_interrupted=not is_finished,
+        )
+
+    async def _copy_all(self, manifest: Manifest) -> None:
+        """Copy in all threads; what is copied is recorded job by job."""
+        jobs = _jobs(self._wanted_runs(manifest))
+
+        async def worker() -> None:
+            for job in jobs:
+                copies = await self._tools.disk.call(self._copy_some, job)
+                async with self._recording:
+                    await self._target.record(copies)
+                self._note(copies)
+
+        await all_of(worker() for _ in range(self._options.threads))
+
+    def _copy_some(self, job: Sequence[Job]) -> list[Copied]:
+        return [
+            self._copier.copy(run_id, entry, outputs, self._target.known(run_id))
+            for run_id, entry, outputs in job
+        ]
+
+    def _wanted_runs(self, manifest: Manifest) -> Iterator[Job]:
+        """The runs that the options name, newest first where only some of them are wanted."""
+        options, filters = self._options, self._options.filters
+        chosen: Iterable[tuple[str, RunEntry]] = (
+            (run_id, entry)
+            for run_id, entry in manifest.iter_runs()
+            if wants_entry(options.scopes, filters, run_id, entry)
+        )
+        if filters.max_runs is not None:
+            chosen = heapq.nlargest(filters.max_runs, chosen, key=lambda run: run[1].created_at or 0)
+        for run_id, entry in chosen:
+            self._missing.discard(run_id)
+            outputs = {key: out for key, out in entry.outputs.items() if filters.wants_type(out.type)}
+            self._runs += 1
+            self._tally.outputs += len(outputs)
+            yield run_id, entry, outputs
+
+    def _note(self, copies: Iterable[Copied]) -> None:
+        for copied in copies:
+            self._restored += copied.restored
+            self._tally.fetched += copied.restored
+            self._tally.already += copied.already
+            self._tally.new_bytes += copied.size_bytes
+            self._tally.traffic.received_bytes += copied.size_bytes
+            for key, why in copied.occupied.items():
+                self._tally.fail(copied.failure(key, "occupied", why))
+            if copied.lacking or not copied.has_record:
+                self._lacking.append(copied)
+
+
+def _jobs(runs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs that are neither too many nor too long."""
+    job: list[Job] = []
+    size_bytes = 0
+    for run_id, entry, outputs in runs:
+        job.append((run_id, entry, outputs))
+        size_bytes += sum(output.size_bytes or 0 for output in outputs.values())
+        if len(job) == _RUNS_PER_JOB or size_bytes >= _BYTES_PER_JOB:
+            yield job
+            job, size_bytes = [], 0
+    if job:
+        yield job
+
+
+def _refuse_nested(source: Path, dest: Path) -> None:
+    inner, outer = source.resolve(), dest.resolve()
+    if inner == outer or inner in outer.parents or outer in inner.parents:
+        raise UsageError(
+            "an archive cannot be restored into itself, nor into a folder within or around it",
+            hint="Choose a DEST elsewhere.",
+        )

@@ -1,0 +1,253 @@
+"""Where `restore` puts files: an archive of its own, or one flat folder."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import PurePosixPath
+
+import httpx
+
+from floradl import layout
+from floradl.api import FloraApi
+from floradl.clock import format_ms
+from floradl.copying import Copied
+from floradl.entries import RunEntry
+from floradl.errors import ApiError, FloradlError, KeyRefusedError, UsageError, printable
+from floradl.files import Disk
+from floradl.job import GRACE_S, Tally
+from floradl.lock import ArchiveLock
+from floradl.manifest import Store
+from floradl.mend import Mend, known_record
+from floradl.model import Failure, Filters, Output, Receipt
+from floradl.outcome import op_of, receipt_of
+from floradl.plan import TEXT_EXTENSION
+from floradl.pool import Pool
+from floradl.recall import visit_by_id, visit_listed
+from floradl.stopping import ends_by_itself
+from floradl.transfer import Tools, Wanted, fetch_output
+
+
+class Target(ABC):
+    """A folder that outputs are restored into.
+
+    Args:
+        tools: of its disk, and for what comes from FLORA.
+        source: the archive that outputs are restored from.
+        api: the API; None: what the source lacks is a failure.
+        tally: kept up to date.
+        filters: which outputs are wanted.
+        new_client: makes a media client.
+        concurrency: how many outputs come from FLORA at the same time.
+
+    Attributes:
+        problems: API errors that left something out.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        source: Disk,
+        api: FloraApi | None,
+        tally: Tally,
+        filters: Filters,
+        new_client: Callable[[], httpx.AsyncClient],
+        *,
+        concurrency: int,
+    ) -> None:
+        self._tools = tools
+        self._disk = tools.disk
+        self._source = source
+        self._api = api
+        self._tally = tally
+        self._filters = filters
+        self._new_client = new_client
+        self._concurrency = concurrency
+        self.problems: list[FloradlError] = []
+
+    @abstractmethod
+    def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AbstractAsyncContextManager[None]:
+        """The folder, made ready; and locked, where it is an archive."""
+
+    @abstractmethod
+    def known(self, run_id: str) -> RunEntry | None:
+        """What is recorded of a run here."""
+
+    @abstractmethod
+    async def record(self, copies: Iterable[Copied]) -> None:
+        """Record what was copied; when this returns it is durable."""
+
+    @abstractmethod
+    async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
+        """Get from FLORA what the source lacks; False when it was stopped."""
+
+    @abstractmethod
+    async def finish(self, base_url: str) -> None:
+        """Bring the folder in order at the end."""
+
+
+class ArchiveTarget(Target):
+    """An archive of its own: same tree, manifest and checksums."""
+
+    @asynccontextmanager
+    async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:
+        """The archive, locked, its manifest open."""
+        await self._disk.call(self._disk.prepare)
+        async with ArchiveLock(self._disk, self._tools.clock, timeout_s=timeout_s, stop=stop):
+            await self._disk.call(self._disk.clean)
+            self._store = Store(self._disk, self._tools.clock)
+            try:
+                await self._store.open()
+                yield
+            finally:
+                await self._store.close()
+
+    def known(self, run_id: str) -> RunEntry | None:
+        """What the manifest here has."""
+        return self._store.manifest.run(run_id)
+
+    async def record(self, copies: Iterable[Copied]) -> None:
+        """Append to the journal."""
+        await self._store.append(op for copied in copies for op in copied.ops)
+
+    async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
+        """Ask for each run by its id, and let a pool bring its outputs; without a key record what failed."""
+        if self._api is None:
+            await self._give_up(lacking)
+            return True
+        mends = [
+            Mend(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
+            for copied in lacking
+        ]
+        (partials,) = await self._disk.call(self._disk.sizes, [layout.PARTIALS])
+        pool = Pool(
+            tools=self._tools,
+            api=self._api,
+            store=self._store,
+            filters=Filters(types=self._filters.types),
+            concurrency=self._concurrency,
+            new_client=self._new_client,
+            partials=frozenset(partials),
+            tally=self._tally,
+        )
+        async with pool.at_work():
+            is_finished = await ends_by_itself(self._fetch(pool, mends, self._api), stop)
+            if not is_finished:
+                await pool.wind_down(GRACE_S)
+        self.problems.extend(pool.problems)
+        return is_finished
+
+    async def finish(self, base_url: str) -> None:
+        """Fold the journal into `manifest.json`."""
+        await self._store.fold(base_url)
+
+    async def _fetch(self, pool: Pool, mends: Sequence[Mend], api: FloraApi) -> None:
+        found, problems = await visit_listed((mend for mend in mends if not mend.has_record), pool, api)
+        rest = [mend for mend in mends if mend.run_id not in found]
+        problems += await visit_by_id(rest, pool, api, self._disk, self._tally)
+        self.problems.extend(problems)
+        await pool.drain()
+
+    async def _give_up(self, lacking: Iterable[Copied]) -> None:
+        at = format_ms(self._tools.clock.now_ms())
+        for copied in lacking:
+            failures = [copied.failure(key, "not_in_source", why) for key, why in copied.lacking.items()]
+            await self._store.append(op for failure in failures if (op := op_of(failure, at)) is not None)
+            if not copied.has_record:
+                failures.append(copied.failure(str(layout.RUN_RECORD), "not_in_source", "it is lost"))
+            for failure in failures:
+                self._tally.fail(failure)
+
+
+class FlatTarget(Target):
+    """One folder of files, without records and manifest."""
+
+    @asynccontextmanager
+    async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:  # noqa: ARG002
+        """The folder, with a place for temporary files that is gone in the end."""
+        if self._disk.exists(layout.MANIFEST):
+            raise UsageError("DEST holds an archive; files of another must not lie among its own")
+        await self._disk.call(self._disk.prepare)
+        try:
+            yield
+        finally:
+            await self._disk.call(self._tidy)
+
+    def _tidy(self) -> None:
+        for folder in (layout.TEMPORARY, layout.PARTIALS, layout.PRIVATE):
+            with suppress(OSError):  # a partial that the next restore goes on with
+                (self._disk.root / folder).rmdir()
+
+    def known(self, run_id: str) -> None:  # noqa: ARG002 - nothing is recorded here
+        """Nothing: what is here already is told by its bytes."""
+        return
+
+    async def record(self, copies: Iterable[Copied]) -> None:
+        """Nothing: the files speak for themselves."""
+
+    async def finish(self, base_url: str) -> None:
+        """Nothing more."""
+
+    async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
+        """Ask for each run by its id, and fetch its outputs one after another."""
+        return await ends_by_itself(self._fetch(lacking), stop)
+
+    async def _fetch(self, lacking: Sequence[Copied]) -> None:
+        async with self._new_client() as client:
+            for copied in lacking:
+                await self._fetch_run(copied, client)
+
+    async def _fetch_run(self, copied: Copied, client: httpx.AsyncClient) -> None:
+        outputs: dict[str, Output] = {}
+        if self._api is not None and copied.lacking:
+            try:
+                mend = Mend(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
+                known = await self._source.call(known_record, self._source, mend)
+                run = await self._api.run(copied.run_id, known=known)
+                outputs = {output.key: output for output in run.outputs or ()}
+            except KeyRefusedError as exc:
+                self.problems.append(exc)
+                self._api = None
+            except ApiError as exc:
+                self.problems.append(exc.concerning(f"run {printable(copied.run_id, limit=80)}"))
+        for key, why in copied.lacking.items():
+            result = await self._fetch_output(copied, outputs.get(key), client)
+            if isinstance(result, Failure):
+                self._tally.fail(result)
+            elif result is None:
+                self._tally.fail(copied.failure(key, "not_in_source", why))
+            else:
+                self._tally.fetched += 1
+                self._tally.new_bytes += result.size_bytes
+
+    async def _fetch_output(
+        self, copied: Copied, output: Output | None, client: httpx.AsyncClient
+    ) -> Receipt | Failure | None:
+        """Bring one output here; None when FLORA knows nothing of it."""
+        if output is None or output.value is None:
+            return None
+        entry, prefix = copied.entry, layout.flat_prefix(copied.run_id)
+        mtime_ms = entry.completed_at if entry.completed_at is not None else entry.created_at
+        if output.is_text:
+            name = f"{prefix}{layout.output_name(output.key, TEXT_EXTENSION)}"
+            digest = await self._disk.call(
+                self._disk.write_atomic, PurePosixPath(name), [output.value.encode()], mtime_ms=mtime_ms
+            )
+            return receipt_of(copied.run_id, output, name, digest, is_fetched=True)
+        wanted = Wanted(
+            run_id=copied.run_id,
+            key=output.key,
+            type=output.type,
+            url=output.value,
+            folder=PurePosixPath(),
+            mtime_ms=mtime_ms,
+            has_partial=True,
+            prefix=prefix,
+        )
+        return await fetch_output(wanted, client, self._tools, _no_other_url)
+
+
+async def _no_other_url(run_id: str, key: str) -> None:  # noqa: ARG001 - the record was asked for just now
+    return None
