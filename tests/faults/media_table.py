@@ -32,12 +32,12 @@ XML_PAGE = b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>'
 JSON_PAGE = b'{"error": {"code": "not_found"}}'
 
 
-def _cut_once(**more: str) -> Fault:
-    """The first answer ends after `CUT` bytes; what else it is like is in `more`."""
-    return Fault(FILE, on=ONCE, cut_after=CUT, etag=more.get("etag"))
+def _cut_once(*, etag: str | None = None) -> Fault:
+    """The first answer ends after `CUT` bytes, of a file with this ETag where one is given."""
+    return Fault(FILE, on=ONCE, cut_after=CUT, etag=etag)
 
 
-# Below the speed floor for the whole minute that floradl has patience; they begin first, since they last.
+# Below the speed floor for the whole minute that floradl has patience. They last, so they come first.
 SLOW = (
     Row("a trickle is broken off after a minute and resumed", [Fault(FILE, on=ONCE, drip=(400, 0.5))],
         asked="200, 206 from *"),
@@ -101,11 +101,11 @@ DEAD_URLS = (
         asked=f"410 {OLD}, API 200, 200"),
     Row("404, and the other URL is dead too", [Fault("/media/*", status=404)], listed_at=OLD,
         asked=f"404 {OLD}, API 200, 404", exit=3, error="http_404"),
-    Row("404, the API fails once", [Fault(RUN, status=500, on=ONCE)], listed_at=OLD,
+    Row("410, the API fails once", [Fault(RUN, status=500, on=ONCE)], listed_at=OLD,
         asked=f"410 {OLD}, API 500, API 200, 200"),
-    Row("404, the API fails for good", [Fault(RUN, status=500)], listed_at=OLD,
+    Row("410, the API fails for good", [Fault(RUN, status=500)], listed_at=OLD,
         asked=f"410 {OLD}, API 500, API 500", exit=3, error="http_410", said="the API answered 500"),
-    Row("404, the API no longer knows the run", [Fault(RUN, status=404)], listed_at=OLD,
+    Row("410, the API no longer knows the run", [Fault(RUN, status=404)], listed_at=OLD,
         asked=f"410 {OLD}, API 404", exit=3, error="http_410"),
     Row("the API gives no URL", [], record={"outputs": [{"output_id": "output_1", "type": "imageUrl"}]},
         asked="", exit=3, error="no_url"),
@@ -164,7 +164,6 @@ LENGTHS = (
         then=f"416 from {len(BODY)}, 200"),
     Row("empty", [Fault(FILE, on=ONCE, body=b"")], asked="200, 200"),
     Row("empty for good", [Fault(FILE, body=b"")], asked="200, 200, API 200", exit=3, error="empty"),
-
 )  # fmt: skip
 
 # A resume must be the rest of the same file, or it starts over.
@@ -245,7 +244,7 @@ REDIRECTS = (
         ], asked="302, 302 /1, 302 /2, 302 /3, 302 /4, 302 /5, API 200", exit=3, error="too_many_redirects"),
     Row("a redirect to itself", [Fault(FILE, redirect=FILE)],
         asked="302, 302, 302, 302, 302, 302, API 200", exit=3, error="too_many_redirects"),
-    Row("a redirect, cut, and the rest at the same place", [
+    Row("a redirect, then cut", [
             Fault(FILE, redirect="/elsewhere"),
             Fault("/elsewhere", status=200, body=BODY),
             Fault("/elsewhere", on=ONCE, cut_after=CUT),
