@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import importlib.util
 import os
 import socket
 import stat
@@ -166,6 +167,22 @@ def test_drive_caches_are_flushed_where_fsync_does_not(
     with (tmp_path / "file").open("wb") as file:
         disk.flusher.file(file.fileno())
         assert asked == [(file.fileno(), 51)]
+
+
+def test_a_system_without_fcntl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no `fcntl`; a file is flushed there all the same."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("durable_on_windows", durable.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    events = record_disk_events(monkeypatch)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"bytes")
+        module.Flusher(is_on=True).file(file.fileno())
+    assert events == ["fsync 5 bytes"]
 
 
 # --- reading and removing ----------------------------------------------------------------------------

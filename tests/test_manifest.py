@@ -206,6 +206,19 @@ def test_entries_are_found() -> None:
         assert [run_id for run_id, _ in state.iter_runs()] == ["run_1"]
 
 
+def test_the_api_it_was_filled_from() -> None:
+    """The archive tells from which API it was last filled, and before it first was, that it does not know."""
+    manifest = fed(*recorded())
+    assert manifest.base_url == ""
+    assert Manifest.parse(encoded(manifest)).base_url == BASE_URL
+
+
+def test_a_change_that_is_none() -> None:
+    """What is no change of a manifest is an error, and never dropped in silence."""
+    with pytest.raises(AssertionError, match="JournalHeader"):
+        fed().apply(JournalHeader(1, "9f0c", "then"))  # type: ignore[arg-type]  # that is the point
+
+
 def test_a_run_vanishes_and_returns() -> None:
     """A run that the API lists no more stays with its outputs; when it is listed again, nothing shows."""
     manifest = fed(*recorded(), VanishedOp("run_1", "today"))
