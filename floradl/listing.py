@@ -175,7 +175,7 @@ class Scan:
     async def _walk(
         self, status: Status, *, floor_ms: int | None = None, seal_ms: int | None = None
     ) -> AsyncGenerator[Generation, None]:
-        """The completed runs of one list that were not before; see `_Walk` for how far."""
+        """The completed runs of one list that were not seen before; see `_Walk` for how far."""
         walk = _Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
         async for page in walk.iter_pages():
             told = {problem.message for problem in self.problems}
