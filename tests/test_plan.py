@@ -212,6 +212,12 @@ def test_an_entry_that_says_too_little_needs_mending(entry: OutputEntry) -> None
     assert keys_to_mend(run_entry(a=entry), Filters(), {}) == ["a"]
 
 
+def test_a_failed_output_needs_mending_whatever_is_there() -> None:
+    """An entry that says failed is asked for again, also when it names a file of the right size."""
+    entry = OutputEntry("text", State.FAILED, "a.txt", 7)
+    assert keys_to_mend(run_entry(a=entry), Filters(), {"a.txt": 7}) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("entry", "files", "types", "is_whole"),
     [
