@@ -73,11 +73,13 @@ def test_write_atomic_of_nothing(disk: Disk, parts: list[bytes]) -> None:
 
 
 def test_write_atomic_replaces(disk: Disk) -> None:
-    """A second write replaces the first, longer one whole."""
+    """A second write replaces the first, longer one whole, and leaves nothing open."""
     disk.write_atomic(FILE, [b"a long first version"])
+    before = handles()
     disk.write_atomic(FILE, [b"short"])
     assert disk.read(FILE) == b"short"
     assert temporary_files(disk) == []
+    assert handles() == before
 
 
 def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:

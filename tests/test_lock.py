@@ -131,6 +131,17 @@ async def test_holder_that_cannot_be_read(disk: Disk, time: FakeTime, holder_jso
                 pytest.fail("two at once")
 
 
+async def test_holder_that_writes_to_the_terminal(disk: Disk, time: FakeTime) -> None:
+    """What stands in a holder's file reaches nobody's terminal but as text."""
+    with other_process(disk.root):
+        holder = {"pid": 1, "host": "a\x1b[2Jb", "started_at": "now\n"}
+        (disk.root / layout.HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        with pytest.raises(LockedError) as caught:
+            async with lock(disk, time):
+                pytest.fail("two at once")
+    assert caught.value.message.endswith("(process 1 on a\ufffd[2Jb, since now\ufffd)")
+
+
 async def test_killed_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
     """The lock of a process that was killed is free at once."""
     with other_process(disk.root) as holder:
