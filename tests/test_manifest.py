@@ -194,8 +194,7 @@ def test_a_new_archive_is_a_valid_file() -> None:
 
 def test_entries_are_found() -> None:
     """A run is there with its outputs, or it is not there; before and after it was written."""
-    manifest = fed(*recorded())
-    for state in (manifest, Manifest.parse(encoded(manifest))):
+    for state in (fed(*recorded()), Manifest.parse(encoded(fed(*recorded())))):
         assert len(state) == 1
         assert "run_1" in state
         assert "run_2" not in state
