@@ -99,8 +99,7 @@ class Scan:
         began_s = self._clock.monotonic()
         for status in (Status.PENDING, Status.RUNNING):
             async for run in self._walk(status):
-                if run.status == Status.COMPLETED:
-                    yield run
+                yield run  # completed since the list was asked for
         self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
         async for run in self._walk(
             Status.COMPLETED, floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()
@@ -177,7 +176,7 @@ class Scan:
     async def _walk(
         self, status: Status, *, floor_ms: int | None = None, seal_ms: int | None = None
     ) -> AsyncGenerator[Generation, None]:
-        """The runs of one list that were not seen before; see `_Walk` for how far."""
+        """The completed runs of one list that were not seen before; see `_Walk` for how far."""
         walk = _Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
         async for page in walk.iter_pages():
             told = {problem.message for problem in self.problems}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -117,20 +117,12 @@ class Manifest:
 
     def run(self, run_id: str) -> RunEntry | None:
         """The entry of one run."""
-        try:
-            if run_id in self._live:
-                return msgspec.convert(self._live[run_id], RunEntry)
-            stored = self._stored.get(run_id)
-            return None if stored is None else msgspec.json.decode(stored, type=RunEntry)
-        except _NOT_READABLE as exc:
-            raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
+        return self._entry(run_id) if run_id in self else None
 
     def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
         """Every run with its entry, oldest entry first."""
         for run_id in [*self._stored, *(run_id for run_id in self._live if run_id not in self._stored)]:
-            entry = self.run(run_id)
-            if entry is not None:
-                yield run_id, entry
+            yield run_id, self._entry(run_id)
 
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
         """What is known of an account's scans of a scope; None before the first that ended cleanly."""
@@ -166,6 +158,8 @@ class Manifest:
                 self._open(run_id).pop("vanished_at", None)
                 if at is not None:
                     self._open(run_id)["vanished_at"] = at
+            case _:
+                assert_never(op)
         self._settle()
 
     def encode(self, *, updated_at: str, base_url: str) -> Iterator[bytes]:
@@ -201,6 +195,14 @@ class Manifest:
                 yield "".join(lines).encode()
                 lines.clear()
         yield "".join(lines).encode()
+
+    def _entry(self, run_id: str) -> RunEntry:
+        try:
+            if run_id in self._live:
+                return msgspec.convert(self._live[run_id], RunEntry)
+            return msgspec.json.decode(self._stored[run_id], type=RunEntry)
+        except _NOT_READABLE as exc:
+            raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
 
     def _open(self, run_id: str) -> dict[str, Any]:
         """A run's entry to change; a new one for a run that nobody knows."""

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import cast
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -280,7 +281,7 @@ class _Transfer:
         floor = _SpeedFloor(self._tools.clock)
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
-            async for chunk in _stream(response):
+            async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is
                 chunks.append(chunk)
                 pending_bytes += len(chunk)
                 self._tools.traffic.received_bytes += len(chunk)
@@ -371,12 +372,6 @@ class _SpeedFloor:
             raise TransferError("too_slow", f"slower than {FLOOR_BYTES_PER_S} bytes/s", is_retryable=True)
         self._window_began_s += elapsed_s
         self._window_bytes = 0
-
-
-def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
-    if not isinstance(response.stream, httpx.AsyncByteStream):
-        raise TypeError("a media client must be asynchronous")
-    return response.stream
 
 
 def _redirect_target(url: str, location: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import importlib.util
 import os
 import socket
 import stat
@@ -72,11 +73,13 @@ def test_write_atomic_of_nothing(disk: Disk, parts: list[bytes]) -> None:
 
 
 def test_write_atomic_replaces(disk: Disk) -> None:
-    """A second write replaces the first, longer one whole."""
+    """A second write replaces the first, longer one whole, and leaves nothing open."""
     disk.write_atomic(FILE, [b"a long first version"])
+    before = handles()
     disk.write_atomic(FILE, [b"short"])
     assert disk.read(FILE) == b"short"
     assert temporary_files(disk) == []
+    assert handles() == before
 
 
 def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +114,16 @@ def test_failing_rename_leaves_no_temporary_file(disk: Disk) -> None:
     with pytest.raises(OSError, match=r"output_1\.png"):
         disk.write_atomic(FILE, [b"bytes"])
     assert temporary_files(disk) == []
+
+
+def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two writers would ever pick the same temporary name, the second fails and the first is whole."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: "taken")
+    taken = disk.root / layout.TEMPORARY / "taken"
+    taken.write_bytes(b"of another writer")
+    with pytest.raises(FileExistsError):
+        disk.write_atomic(FILE, [b"bytes"])
+    assert taken.read_bytes() == b"of another writer"
 
 
 def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +181,22 @@ def test_drive_caches_are_flushed_where_fsync_does_not(
         assert asked == [(file.fileno(), 51)]
 
 
+def test_a_system_without_fcntl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no `fcntl`; a file is flushed there all the same."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("durable_on_windows", durable.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    events = record_disk_events(monkeypatch)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"bytes")
+        module.Flusher(is_on=True).file(file.fileno())
+    assert events == ["fsync 5 bytes"]
+
+
 # --- reading and removing ----------------------------------------------------------------------------
 
 
@@ -206,6 +235,15 @@ def test_remove(disk: Disk) -> None:
     disk.remove(layout.JOURNAL)
     disk.remove(layout.JOURNAL)
     assert disk.read(layout.JOURNAL) is None
+
+
+@needs_fsync
+def test_remove_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was removed does not come back after a power cut."""
+    disk.write_atomic(layout.JOURNAL, [b"x"])
+    events = record_disk_events(monkeypatch)
+    disk.remove(layout.JOURNAL)
+    assert events == ["fsync .floradl"]
 
 
 def test_clean_keeps_what_can_be_resumed(disk: Disk) -> None:
@@ -404,6 +442,46 @@ def test_threads_making_one_folder(tmp_path: Path) -> None:
         disk.close()
 
 
+def test_a_folder_that_another_thread_is_making(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs a folder that is just being made waits until it is there, and does not make it again."""
+    may_go_on = threading.Event()
+    made: list[str] = []
+    mkdir = Path.mkdir
+
+    class NotedLock:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+            self.wanted = threading.Semaphore(0)
+
+        def __enter__(self) -> None:
+            self.wanted.release()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    def slow_mkdir(path: Path) -> None:
+        assert may_go_on.wait(30)
+        made.append(path.name)
+        mkdir(path)
+
+    lock = NotedLock()
+    disk._dirs_lock = lock  # type: ignore[assignment]
+    monkeypatch.setattr(Path, "mkdir", slow_mkdir)
+    found: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(disk.ensure_dir(PurePosixPath("ws_a"))))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+        assert lock.wanted.acquire(timeout=30)
+    may_go_on.set()
+    for thread in threads:
+        thread.join()
+    assert (found, made) == ([disk.root / "ws_a"] * 2, ["ws_a"])
+
+
 # --- errors of the disk ------------------------------------------------------------------------------
 
 
@@ -546,6 +624,24 @@ def test_loop_that_ends_cancels_everything(tmp_path: Path) -> None:
     assert asyncio.run(main()).cancelled()
     may_end.set()
     disk.close()
+
+
+def test_close_waits_for_work(disk: Disk) -> None:
+    """When an archive is closed, no thread works on it any more."""
+    may_end, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        may_end.wait(30)
+        ended.set()
+
+    disk._executor.submit(work)
+    closing = threading.Thread(target=disk.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    may_end.set()
+    closing.join()
+    assert ended.is_set()
 
 
 async def settle() -> None:

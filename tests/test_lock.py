@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -95,6 +96,15 @@ async def test_lock_can_be_taken_again(disk: Disk, time: FakeTime) -> None:
         pass
 
 
+async def test_lock_is_free_for_other_processes(disk: Disk, time: FakeTime) -> None:
+    """A lock that was given back is free for another process while this one goes on."""
+    held = ArchiveLock(disk, time.clock)
+    async with held:
+        pass
+    with other_process(disk.root):
+        pass
+
+
 async def test_second_holder_is_told_who_is_first(disk: Disk, time: FakeTime) -> None:
     """While another process works on the archive, this one gets an error that names it, with exit code 5."""
     with other_process(disk.root) as holder:
@@ -119,6 +129,17 @@ async def test_holder_that_cannot_be_read(disk: Disk, time: FakeTime, holder_jso
         with pytest.raises(LockedError, match=r"another floradl is working on this archive$"):
             async with lock(disk, time):
                 pytest.fail("two at once")
+
+
+async def test_holder_that_writes_to_the_terminal(disk: Disk, time: FakeTime) -> None:
+    """What stands in a holder's file reaches nobody's terminal but as text."""
+    with other_process(disk.root):
+        holder = {"pid": 1, "host": "a\x1b[2Jb", "started_at": "now\n"}
+        (disk.root / layout.HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        with pytest.raises(LockedError) as caught:
+            async with lock(disk, time):
+                pytest.fail("two at once")
+    assert caught.value.message.endswith("(process 1 on a\ufffd[2Jb, since now\ufffd)")
 
 
 async def test_killed_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
@@ -157,13 +178,29 @@ async def test_timeout_waits_for_the_other_to_end(disk: Disk, time: FakeTime) ->
             assert time.now_s < begun + 60
 
 
-async def test_timeout_ends(disk: Disk, time: FakeTime) -> None:
+@pytest.mark.parametrize("timeout_s", [0.2, 30, 30.3])
+async def test_timeout_ends(disk: Disk, time: FakeTime, timeout_s: float) -> None:
     """A wait that is over is an error, neither early nor late."""
     begun = time.now_s
     with other_process(disk.root), pytest.raises(LockedError):
-        async with lock(disk, time, timeout_s=30):
+        async with lock(disk, time, timeout_s=timeout_s):
             pytest.fail("two at once")
-    assert time.now_s - begun == pytest.approx(30)
+    assert time.now_s - begun == pytest.approx(timeout_s)
+
+
+async def test_stopped_while_waiting(disk: Disk, time: FakeTime) -> None:
+    """Whoever is told to stop waits for the lock no longer, whatever the timeout."""
+    stop = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await time.clock.sleep(seconds)
+        stop.set()
+
+    waiting = ArchiveLock(disk, replace(time.clock, sleep=sleep), timeout_s=3600, stop=stop)
+    with other_process(disk.root), pytest.raises(LockedError):
+        async with waiting:
+            pytest.fail("two at once")
+    assert len(time.slept) == 1
 
 
 async def test_cancelled_while_waiting(disk: Disk, time: FakeTime) -> None:
@@ -226,6 +263,20 @@ async def test_linked_lock_is_refused(disk: Disk, time: FakeTime, tmp_path: Path
         async with lock(disk, time):
             pytest.fail("a lock on another file")
     assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
+async def test_file_system_without_locks(disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel has no locks, that is a disk error; a file that a killed one leaves is no lock."""
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with pytest.raises(DestinationError) as caught:
+        async with lock(disk, time):
+            pytest.fail("a lock that nothing enforces")
+    assert not isinstance(caught.value, LockedError)
 
 
 async def test_lock_that_cannot_be_made(disk: Disk, time: FakeTime) -> None:

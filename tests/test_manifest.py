@@ -194,8 +194,8 @@ def test_a_new_archive_is_a_valid_file() -> None:
 
 def test_entries_are_found() -> None:
     """A run is there with its outputs, or it is not there; before and after it was written."""
-    manifest = fed(*recorded())
-    for state in (manifest, Manifest.parse(encoded(manifest))):
+    for state in (fed(*recorded()), Manifest.parse(encoded(fed(*recorded())))):
+        assert len(state) == 1
         assert "run_1" in state
         assert "run_2" not in state
         assert state.run("run_2") is None
@@ -204,6 +204,19 @@ def test_entries_are_found() -> None:
         assert entry.outputs == {"output_1": ARCHIVED}
         assert entry.vanished_at is None
         assert [run_id for run_id, _ in state.iter_runs()] == ["run_1"]
+
+
+def test_the_api_it_was_filled_from() -> None:
+    """The archive tells from which API it was last filled, and before it first was, that it does not know."""
+    manifest = fed(*recorded())
+    assert manifest.base_url == ""
+    assert Manifest.parse(encoded(manifest)).base_url == BASE_URL
+
+
+def test_a_change_that_is_none() -> None:
+    """What is no change of a manifest is an error, and never dropped in silence."""
+    with pytest.raises(AssertionError, match="JournalHeader"):
+        fed().apply(JournalHeader(1, "9f0c", "then"))  # type: ignore[arg-type]  # that is the point
 
 
 def test_a_run_vanishes_and_returns() -> None:
@@ -269,6 +282,8 @@ def test_a_line_a_run(runs: int) -> None:
     assert len(told(manifest)["runs"]) == runs
     sums = checksums(manifest).splitlines()
     assert sums == [f"{SUM}  ws_a/prj_b/run_{n}/output_1.png" for n in range(runs)]
+    for pieces in (manifest.encode_checksums(), manifest.encode(updated_at="then", base_url=BASE_URL)):
+        assert max(piece.count(b"\n") for piece in pieces) <= 2000, "all of it is in memory at once"
 
 
 def test_checksums_are_of_archived_files_only() -> None:
@@ -518,6 +533,18 @@ async def test_a_fold_that_fails_keeps_the_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("name", ["SHA256SUMS", "manifest.json"])
+async def test_a_fold_that_fails_at_either_file_keeps_the_journal(tmp_path: Path, name: str) -> None:
+    """Whichever of the two files cannot be had, everything recorded is still found."""
+    async with opened(tmp_path, *recorded()) as store:
+        (tmp_path / name).mkdir()
+        with pytest.raises(DestinationError):
+            await store.fold(BASE_URL)
+    (tmp_path / name).rmdir()
+    assert set(told(loaded(tmp_path))["runs"]) == {"run_1"}
+
+
+@pytest.mark.anyio
 async def test_the_journal_of_another_archive(tmp_path: Path) -> None:
     """A journal that belongs to another manifest is refused and left for its owner."""
     await archive(tmp_path, *recorded())
@@ -589,6 +616,15 @@ async def test_checksums_are_rewritten_only_for_files(tmp_path: Path) -> None:
     await archive(tmp_path, scan_op(), *recorded("run_2", entry=FAILED))
     assert files(tmp_path)["SHA256SUMS"] == before["SHA256SUMS"]
     assert files(tmp_path)["manifest.json"] != before["manifest.json"]
+
+
+@pytest.mark.anyio
+async def test_checksums_that_were_removed_come_back(tmp_path: Path) -> None:
+    """A night that only moves a seal writes `SHA256SUMS` again where it is missing."""
+    await archive(tmp_path, *recorded())
+    (tmp_path / "SHA256SUMS").unlink()
+    await archive(tmp_path, scan_op())
+    assert (tmp_path / "SHA256SUMS").read_text() == f"{SUM}  ws_a/prj_b/run_1/output_1.png\n"
 
 
 @pytest.mark.anyio

@@ -65,15 +65,33 @@ def test_suspend_and_load(tmp_path: Path) -> None:
     assert (tmp_path / "final.png").stat().st_mtime_ns == 1_700_000_000_123_000_000
 
 
+def handles() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/dev/fd").iterdir())) if os.name != "nt" else 0
+
+
 def test_commit_leaves_nothing_behind(tmp_path: Path) -> None:
     """After a commit there is the final file and neither partial nor checkpoint."""
     leave(tmp_path, DATA)
+    before = handles()
     later = loaded(tmp_path)
     later.commit([], tmp_path / "final.png", None)
     assert names(tmp_path) == ["final.png"]
+    assert handles() == before
     later.suspend()
     assert names(tmp_path) == ["final.png"]
     assert (later.size_bytes, later.validator, later.total_bytes) == (0, "", None)
+
+
+def test_commit_that_fails_costs_no_bytes(tmp_path: Path) -> None:
+    """When the final name cannot be had, a later process resumes from what was there."""
+    leave(tmp_path, DATA)
+    later = loaded(tmp_path)
+    (tmp_path / "final.png").mkdir()
+    with pytest.raises(OSError, match=r"one\.part"):
+        later.commit([b"rest"], tmp_path / "final.png", None)
+    later.close()
+    assert loaded(tmp_path).size_bytes == len(DATA)
 
 
 def test_commit_of_nothing_but_last_chunks(tmp_path: Path) -> None:
@@ -180,6 +198,13 @@ def test_killed_process_costs_what_came_after_the_checkpoint(
     later.close()
 
 
+def test_a_torn_checkpoint_is_written_over(tmp_path: Path) -> None:
+    """What a killed process left of a checkpoint, however long, is not in the next one."""
+    (tmp_path / "one.new").write_bytes(b"x" * 10_000)
+    leave(tmp_path, DATA)
+    assert loaded(tmp_path).size_bytes == len(DATA)
+
+
 def test_no_checkpoint_without_a_validator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transfer that can never be resumed writes no checkpoints."""
     monkeypatch.setattr(partial, "CHECKPOINT_BYTES", 1000)
@@ -202,6 +227,7 @@ def test_restart_begins_at_the_first_byte(tmp_path: Path, was_loaded: bool) -> N
         begun.append([DATA])
     begun.restart()
     assert (begun.size_bytes, begun.head, begun.validator) == (0, b"", "")
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == ([] if was_loaded else [0])
     digest = begun.commit([b"other"], tmp_path / "final.png", None)
     assert (tmp_path / "final.png").read_bytes() == b"other"
     assert digest.sha256 == hashlib.sha256(b"other").hexdigest()

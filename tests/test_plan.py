@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.layout import partial_path
 from floradl.model import Filters, Generation, Output
-from floradl.plan import Action, OnDisk, decide, decide_run, keys_to_mend, run_folder
+from floradl.plan import (
+    Action,
+    OnDisk,
+    at_recorded_place,
+    decide,
+    decide_run,
+    is_known_whole,
+    keys_to_mend,
+    run_folder,
+)
 
 URL = "https://media.flora.ai/a/output_1.png"
 IMAGE = Output("output_1", "imageUrl", URL)
@@ -137,6 +147,11 @@ def run_entry(**outputs: OutputEntry) -> RunEntry:
     return RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00", None, outputs)
 
 
+def counted(output_count: int | None, **outputs: OutputEntry) -> RunEntry:
+    """The same, of a record with so many outputs."""
+    return msgspec.structs.replace(run_entry(**outputs), output_count=output_count)
+
+
 OUTPUTS = (IMAGE, Output("output_2", "text", "hello"), Output("output_3", "videoUrl", URL))
 
 
@@ -197,6 +212,45 @@ def test_an_entry_that_says_too_little_needs_mending(entry: OutputEntry) -> None
     assert keys_to_mend(run_entry(a=entry), Filters(), {}) == ["a"]
 
 
+def test_a_failed_output_needs_mending_whatever_is_there() -> None:
+    """An entry that says failed is asked for again, also when it names a file of the right size."""
+    entry = OutputEntry("text", State.FAILED, "a.txt", 7)
+    assert keys_to_mend(run_entry(a=entry), Filters(), {"a.txt": 7}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "files", "types", "is_whole"),
+    [
+        (None, {"output_1.png": 7}, (), False),
+        (counted(None, output_1=ARCHIVED), {"output_1.png": 7}, (), False),
+        (counted(1, output_1=ARCHIVED), {"output_1.png": 7}, (), True),
+        (counted(1, output_1=ARCHIVED), {"output_1.png": 8}, (), False),
+        (counted(1, output_1=ARCHIVED), {}, (), False),
+        (counted(1, output_1=ARCHIVED), {}, ("text",), True),
+        (counted(2, output_1=ARCHIVED), {"output_1.png": 7}, (), False),
+        (counted(1, output_1=ARCHIVED, output_0=ARCHIVED), {"output_1.png": 7}, (), True),
+        (counted(1, output_1=FAILED), {"output_1.png": 7}, (), False),
+        (counted(0), {}, (), True),
+    ],
+    ids=[
+        "not recorded", "of unknown size", "whole", "changed", "gone", "gone, not wanted", "one more to come",
+        "one less than there was", "failed", "without outputs",
+    ],
+)  # fmt: skip
+def test_a_run_that_need_not_be_asked_for(
+    entry: RunEntry | None, files: Files, types: tuple[str, ...], is_whole: bool
+) -> None:
+    """A run that is listed without outputs is left alone only when all of them are known to be there."""
+    assert is_known_whole(entry, Filters(types=frozenset(types)), files) is is_whole
+
+
 def test_where_a_run_goes() -> None:
     """A run's files go to workspace, project, run."""
     assert str(run_folder(RUN)) == "ws_a/prj_b/run_1"
+
+
+def test_a_run_that_was_moved_stays_where_it_is() -> None:
+    """A recorded run is at the place of its entry, whatever the API says of it now; a new one as listed."""
+    moved = replace(RUN, workspace_id="ws_z", project_id="prj_z")
+    assert at_recorded_place(moved, run_entry()) == RUN
+    assert at_recorded_place(moved, None) == moved

@@ -629,6 +629,14 @@ async def test_redirect_to_what_is_no_url(bench: Bench, location: str) -> None:
     assert isinstance(await bench.fetch(readable), Receipt)
 
 
+async def test_redirect_that_httpx_can_read_and_nobody_else(bench: Bench) -> None:
+    """A redirect to what only one of two readers takes for a URL is not followed; another URL is had."""
+    bench.fresh_urls = ["https://media.test/fresh.png"]
+    host = Host([redirect("https://a[b@other.test/x"), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.urls == [URL, "https://media.test/fresh.png"]
+
+
 async def test_loopback_and_http_where_the_api_is_local(bench: Bench) -> None:
     """With the API on loopback, media may come from there, and over http."""
     host = Host([redirect("http://127.0.0.1:9/x"), WHOLE], bench.time)

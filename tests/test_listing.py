@@ -1,0 +1,458 @@
+"""Scans: no run is missed while the account changes, and how far down each kind of scan walks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floradl.api import FloraApi
+from floradl.clock import format_ms
+from floradl.entries import ScanEntry, ScopeEntry
+from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
+from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, with_outputs
+from floradl.model import Scope, parse_generation
+from floradl.retry import Backoff
+from floradl.simulator import Account, SimOutput, SimRun
+from tests.support import FakeTime
+
+pytestmark = pytest.mark.anyio
+
+BASE = "https://api.test/api/v1"
+FIRST_MS = 1_795_000_000_000
+MINUTE_MS = 60_000
+FIRST_PAGES = ["pending", "running", "completed"]
+
+
+class Flora:
+    """An API that shows an account in small pages, and lets something happen just before chosen requests.
+
+    Attributes:
+        asked: what was asked for: `completed`, `completed 3` (from the fourth run on), or a run's id.
+        before: what happens before the request of that number, from 1.
+        answers: what is answered, whatever the account holds, to what `asked` calls so.
+    """
+
+    def __init__(self, *runs: SimRun, page_size: int = 3) -> None:
+        self.account = Account("sk_live_1", runs, spacing_ms=MINUTE_MS)
+        self.time = FakeTime()
+        self.page_size = page_size
+        self.asked: list[str] = []
+        self.before: dict[int, Callable[[], object]] = {}
+        self.answers: dict[str, httpx.Response] = {}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer, as the handler of an `httpx.MockTransport`."""
+        params, name = request.url.params, request.url.path.rpartition("/")[2]
+        if name == "generations":
+            name = f"{params['status']} {params.get('cursor', '')}".strip()
+        self.asked.append(name)
+        self.before.get(len(self.asked), lambda: None)()
+        if name in self.answers:
+            return self.answers[name]
+        if "status" in params:
+            return self._page(params["status"], int(params.get("cursor", 0)))
+        known = {run.run_id: run for run in self.account.runs}
+        if name not in known:
+            return httpx.Response(404)
+        return httpx.Response(200, json=self.account.record(known[name], listed=False))
+
+    def _page(self, status: str, start: int) -> httpx.Response:
+        runs, end = self.account.listed(status=status), start + self.page_size
+        records = [self.account.record(run, listed=True) for run in runs[start:end]]
+        return page_of(*records, cursor=str(end) if end < len(runs) else None)
+
+    def api(self) -> FloraApi:
+        """A session that tries everything once."""
+        transport, clock = httpx.MockTransport(self), self.time.clock
+        return FloraApi(
+            BASE, "k", clock=clock, retries=0, timeout_s=5, transport=transport, backoff=Backoff(0.0)
+        )
+
+    def scan(
+        self,
+        previous: ScanEntry | None = None,
+        known: Collection[str] = (),
+        *,
+        full: bool = False,
+        since_ms: int | None = None,
+    ) -> Scan:
+        """A scan of the whole account, not begun."""
+        clock, is_known = self.time.clock, known.__contains__
+        return Scan(self.api(), Scope(), "acct", previous, is_known, clock, full=full, since_ms=since_ms)
+
+
+def page_of(*records: object, cursor: str | None = None) -> httpx.Response:
+    """A page as the API sends it."""
+    return httpx.Response(200, json={"generations": records, "meta": {"next_cursor": cursor}})
+
+
+def run(number: int, status: str = "completed", /, **extra: object) -> SimRun:
+    """Run `run_<number>`, created that many minutes after the first; its record says `extra` all the same."""
+    created_ms = FIRST_MS + number * MINUTE_MS
+    return SimRun(f"run_{number}", "ws_a", "prj_a", status=status, created_at=created_ms, extra=extra)
+
+
+def runs(count: int) -> list[SimRun]:
+    """So many completed runs."""
+    return [run(number) for number in range(count)]
+
+
+def ids(*numbers: int) -> list[str]:
+    """The ids of these runs."""
+    return [f"run_{number}" for number in numbers]
+
+
+async def found_by(scan: Scan) -> list[str]:
+    """The ids of the runs that a scan brings."""
+    return [run.run_id async for run in scan.iter_completed()]
+
+
+def seal(
+    sealed_before: int | None, *open_runs: SimRun, full_at: str = format_ms(int(FakeTime().now_s * 1000))
+) -> ScanEntry:
+    """What an earlier scan left."""
+    account = Account("sk_live_1", open_runs)
+    records = {run.run_id: account.record_json(run, listed=True).encode() for run in open_runs}
+    raws = {run_id: msgspec.Raw(record) for run_id, record in records.items()}
+    return ScanEntry(ScopeEntry("generations", None, None), "acct", sealed_before, raws, full_at, full_at)
+
+
+# --- what a scan brings --------------------------------------------------------------------------------
+
+
+async def test_every_completed_run_is_brought_once() -> None:
+    """Over several pages each completed run comes once, newest first; open ones are kept apart."""
+    flora = Flora(*runs(8), run(8, "pending"), run(9, "running"), run(10, "failed"))
+    scan = flora.scan()
+    assert await found_by(scan) == ids(7, 6, 5, 4, 3, 2, 1, 0)
+    assert list(scan.open_runs) == ids(8, 9)
+    assert (scan.problems, scan.workspaces) == ([], {"ws_a"})
+    assert flora.asked == [
+        *FIRST_PAGES, "completed 3", "completed", "completed 6", "completed 3",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("listed_as", ["pending", "running"])
+async def test_a_run_that_completes_while_it_is_listed(listed_as: str) -> None:
+    """A record that says completed in a list of open runs is taken at its word, once."""
+    flora = Flora(run(1, listed_as, status="completed"), run(2))
+    flora.before[3] = lambda: flora.account.finish("run_1")
+    scan = flora.scan()
+    assert await found_by(scan) == ids(1, 2)
+    assert scan.open_runs == {}
+
+
+async def test_a_run_that_moves_on_while_it_is_scanned() -> None:
+    """A run met as pending, then running, then completed is brought once and is open no more."""
+    flora = Flora(run(1, "pending"), run(2, "pending"), run(3, "pending"))
+    flora.before[2] = lambda: [flora.account.start(run_id) for run_id in ids(1, 2)]
+    flora.before[3] = lambda: flora.account.finish("run_1")
+    scan = flora.scan()
+    assert await found_by(scan) == ids(1)
+    assert {run_id: run.status for run_id, run in scan.open_runs.items()} == {
+        "run_3": "pending",
+        "run_2": "running",
+    }
+
+
+async def test_a_run_that_was_done_is_not_waited_for() -> None:
+    """A run that one list calls completed and a later one running is archived, and not asked for again."""
+    late = run(1, "pending", status="completed")
+    flora = Flora(late)
+
+    def back_to_running() -> None:
+        late.status, late.extra = "running", {}
+
+    flora.before[2] = back_to_running
+    scan = flora.scan()
+    assert await found_by(scan) == ids(1)
+    assert scan.sealed().open_runs == {}
+
+
+async def test_an_unreadable_record_is_told_once() -> None:
+    """A record that cannot be read is named once, however often its page is read."""
+    flora = Flora(*runs(4), run(9, status=7))
+    scan = flora.scan()
+    assert await found_by(scan) == ids(3, 2, 1, 0)
+    (problem,) = scan.problems
+    assert "run_9" in problem.message
+
+
+async def test_pages_of_nothing() -> None:
+    """Twenty empty pages in a row are walked through; with the next one it is an error and not the end."""
+    flora = Flora()
+    for number in range(20):
+        flora.answers[f"completed {number}".removesuffix(" 0")] = page_of(cursor=str(number + 1))
+    flora.answers["completed 20"] = page_of(flora.account.record(run(1), listed=True))
+    with pytest.raises(ApiAnswerError, match="20 empty pages"):
+        await found_by(flora.scan())
+
+
+async def test_a_status_that_nobody_knows() -> None:
+    """A run of unknown status is named, neither brought nor waited for, and costs no other."""
+    flora = Flora(run(1), run(2, status="done\x1b[2J"), run(3))
+    scan = flora.scan()
+    assert await found_by(scan) == ids(3, 1)
+    (problem,) = scan.problems
+    assert problem.message == "run run_2 has a status that nobody knows: done�[2J"
+    assert scan.open_runs == {}
+
+
+# --- while the list moves ------------------------------------------------------------------------------
+
+
+EDITS = st.dictionaries(
+    st.integers(1, 20),
+    st.tuples(st.sampled_from(["insert", "insert pending", "delete", "start", "finish"]), st.integers(0, 30)),
+    max_size=3,
+)
+
+
+@given(EDITS, st.integers(1, 4))
+def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str, int]], size: int) -> None:
+    """Whatever changes at three moments of a scan, every run that stays is brought once, or kept as open."""
+    flora = Flora(*runs(9), *(run(9 + n, ["pending", "running"][n % 2]) for n in range(4)), page_size=size)
+    account, there = flora.account, {run.run_id for run in flora.account.runs}
+    for number, (what, place) in edits.items():
+        flora.before[number] = lambda what=what, place=place: change(account, what, place)  # type: ignore[misc]  # bound now
+    scan = flora.scan()
+    found = asyncio.run(found_by(scan))
+    assert len(found) == len(set(found))
+    stayed = there & {run.run_id for run in account.runs}
+    assert stayed <= set(found) | set(scan.open_runs)
+
+    flora.before.clear()
+    for open_run in account.listed(status="pending") + account.listed(status="running"):
+        account.finish(open_run.run_id)
+    later = flora.scan(scan.sealed(), found)
+    found += asyncio.run(found_by(later))
+    assert {run.run_id for run in account.runs} <= set(found), "not even the next scan brings it"
+
+
+def change(account: Account, what: str, place: int) -> None:
+    """Let something happen to the account; to the run of that place, where there is one."""
+    if what.startswith("insert"):
+        newest_ms = max((run.created_at for run in account.runs), default=FIRST_MS)
+        status = "pending" if what == "insert pending" else "completed"
+        account.insert(run((newest_ms - FIRST_MS) // MINUTE_MS + 1, status))
+        return
+    with_status = {"delete": None, "start": "pending", "finish": "running"}[what]
+    candidates = account.listed(status=with_status)
+    if candidates:
+        run_id = candidates[place % len(candidates)].run_id
+        {"delete": account.delete, "start": account.start, "finish": account.finish}[what](run_id)
+
+
+async def test_a_list_that_never_holds_still() -> None:
+    """Where something completes before every request, the walk still ends, and brings all there was."""
+    flora = Flora(*runs(7))
+    for number in range(3, 30):
+        flora.before[number] = lambda: flora.account.insert_new(1)
+    found = await found_by(flora.scan())
+    assert set(ids(*range(7))) <= set(found)
+    assert len(found) == len(set(found))
+    assert len(flora.asked) < 60
+
+
+# --- how far down it walks -----------------------------------------------------------------------------
+
+
+def created_ms(number: int) -> int:
+    """When that run was created."""
+    return run(number).created_at
+
+
+@pytest.mark.parametrize(
+    ("sealed_at", "known", "pages"),
+    [
+        pytest.param(17, range(20), ["completed", "completed 3"], id="down to the seal less an hour"),
+        pytest.param(16, range(20), ["completed", "completed 3"], id="the page that crosses it is the last"),
+        pytest.param(15, range(20), ["completed", "completed 3", "completed 6"], id="not the one at it"),
+        pytest.param(25, range(20), ["completed"], id="all of it known"),
+        pytest.param(25, range(19), ["completed", "completed 3"], id="a page with a new run is never last"),
+    ],
+)
+async def test_a_scan_ends_below_the_seal(sealed_at: int, known: range, pages: list[str]) -> None:
+    """It walks an hour below the seal, and until a page on which every run is known."""
+    flora = Flora(*runs(20))
+    previous = seal(created_ms(sealed_at - 1) + OVERLAP_MS)
+    await found_by(flora.scan(previous, ids(*known)))
+    assert list(dict.fromkeys(flora.asked))[2:] == pages
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(run(18, created_at=created_ms(10)), id="a date out of order"),
+        pytest.param(run(18, created_at=None), id="no date"),
+        pytest.param(run(17, created_at=None), id="no date at its end"),
+    ],
+)
+async def test_pages_that_are_not_newest_first_prove_nothing(odd: SimRun) -> None:
+    """Where one date of a list makes no sense, the walk goes on to its end."""
+    flora = Flora(*(each for each in runs(20) if each.run_id != odd.run_id), odd)
+    await found_by(flora.scan(seal(created_ms(30) + OVERLAP_MS), ids(*range(20))))
+    assert "completed 18" in flora.asked
+
+
+@pytest.mark.parametrize(
+    ("since", "last"), [(18, "completed"), (17, "completed 3"), (15, "completed 3"), (14, "completed 6")]
+)
+async def test_a_filter_on_the_date_ends_the_walk(since: int, last: str) -> None:
+    """With --since the walk ends with the first page that reaches below it, whatever is known."""
+    flora = Flora(*runs(20))
+    scan = flora.scan(since_ms=created_ms(since))
+    found = await found_by(scan)
+    assert set(ids(*range(since, 20))) <= set(found)
+    assert list(dict.fromkeys(flora.asked))[-1] == last
+
+
+@pytest.mark.parametrize(("down_to", "last"), [(16, "completed 3"), (None, "completed 18")])
+async def test_looking_again_for_runs_that_were_not_met(down_to: int | None, last: str) -> None:
+    """A second walk brings what the first did not meet, an hour below the oldest that is looked for."""
+    flora = Flora(*runs(20))
+    scan = flora.scan()
+    await found_by(scan)
+    flora.asked.clear()
+    flora.account.insert_new(1)
+    down_to_ms = None if down_to is None else created_ms(down_to) + OVERLAP_MS
+    (new,) = [run.run_id async for run in scan.iter_again(down_to_ms=down_to_ms)]
+    assert new == flora.account.listed()[0].run_id
+    assert list(dict.fromkeys(flora.asked))[-1] == last
+
+
+NOW_MS = int(FakeTime().now_s * 1000)
+
+
+@pytest.mark.parametrize(
+    ("previous", "full", "is_full"),
+    [
+        (None, False, True),
+        (seal(5), False, False),
+        (seal(5), True, True),
+        (seal(None), False, True),
+        (seal(5, full_at="soon"), False, True),
+        (seal(5, full_at=format_ms(NOW_MS - FULL_EVERY_MS)), False, False),
+        (seal(5, full_at=format_ms(NOW_MS - FULL_EVERY_MS - 1000)), False, True),
+        (seal(5, full_at=format_ms(NOW_MS + 1000)), False, True),
+    ],
+    ids=["first", "lately", "asked for", "no seal", "no date", "a week ago", "over a week", "in the future"],
+)
+async def test_when_everything_is_walked(previous: ScanEntry | None, full: bool, is_full: bool) -> None:
+    """Without a seal, when asked to and after a week the whole history is walked, and the seal says when."""
+    scan = Flora().scan(previous, full=full)
+    await found_by(scan)
+    assert scan.is_full is is_full
+    sealed = scan.sealed()
+    assert sealed.last_scan_at == format_ms(NOW_MS)
+    assert (sealed.last_full_scan_at == format_ms(NOW_MS)) is (is_full or previous == seal(5))
+
+
+# --- what it seals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "before", "sealed"),
+    [
+        ([], None, None),
+        ([], seal(None), None),
+        ([], seal(77), 77),
+        ([run(1, created_at=None)], None, None),
+        ([run(1), run(3, "running"), run(2)], None, created_ms(3)),
+        ([run(1)], seal(created_ms(9)), created_ms(9)),
+        ([run(9)], seal(created_ms(1)), created_ms(9)),
+    ],
+    ids=["nothing", "still nothing", "nothing any more", "no date", "open runs count", "older", "newer"],
+)
+async def test_the_seal(there: list[SimRun], before: ScanEntry | None, sealed: int | None) -> None:
+    """It is the newest date that this scan or the one before saw, and never goes down."""
+    scan = Flora(*there).scan(before)
+    await found_by(scan)
+    assert scan.sealed().sealed_before == sealed
+
+
+@pytest.mark.parametrize(("took_s", "lower_s"), [(1800, 0), (1801, 1801), (7200, 7200)])
+async def test_a_slow_listing_of_open_runs_lowers_the_seal(took_s: int, lower_s: int) -> None:
+    """What was created and not met while the open runs were listed lies above the next scan's end."""
+    flora = Flora(run(1))
+
+    def takes_long() -> None:
+        flora.time.now_s += took_s
+
+    flora.before[2] = takes_long
+    scan = flora.scan()
+    await found_by(scan)
+    assert scan.sealed().sealed_before == created_ms(1) - lower_s * 1000
+
+
+# --- runs that were open -------------------------------------------------------------------------------
+
+
+async def test_open_runs_that_no_list_has_are_asked_for() -> None:
+    """One by one, in their order; what has completed is brought with its place, what is gone is let go."""
+    flora = Flora(run(1), run(2, "failed"), run(4, "running"))
+    flora.account.get("run_1").created_at -= 30 * OVERLAP_MS
+    before = [run(number, "running") for number in (1, 2, 3, 4)]
+    scan = flora.scan(seal(created_ms(9), *before), known=ids(1))
+    flora.answers["completed"] = page_of()
+    found = [run async for run in scan.iter_completed()]
+    assert [(run.run_id, run.workspace_id, run.project_id) for run in found] == [("run_1", "ws_a", "prj_a")]
+    assert flora.asked == [*FIRST_PAGES, *ids(1, 2, 3)]
+    assert (list(scan.sealed().open_runs), scan.problems) == (ids(4), [])
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "found"),
+    [(503, ids(1), []), (400, ids(1, 2), ids(2))],
+    ids=["an outage", "a refusal"],
+)
+async def test_an_open_run_that_cannot_be_asked_for(status: int, asked: list[str], found: list[str]) -> None:
+    """It is named; after an outage the others are left for the next scan, after a refusal they are not."""
+    flora = Flora()
+    flora.account.insert(run(2))
+    flora.answers |= {"run_1": httpx.Response(status), "completed": page_of()}
+    scan = flora.scan(seal(5, run(1, "running"), run(2, "running")))
+    assert await found_by(scan) == found
+    assert flora.asked == [*FIRST_PAGES, *asked]
+    (problem,) = scan.problems
+    assert problem.message.startswith("run run_1: the API answered ")
+
+
+async def test_a_refused_key_ends_the_scan() -> None:
+    """A key that is refused half-way is an error of the whole scan, not of one run."""
+    flora = Flora()
+    flora.answers["run_1"] = httpx.Response(401)
+    with pytest.raises(KeyRefusedError):
+        await found_by(flora.scan(seal(5, run(1, "running"), run(2, "running"))))
+    assert flora.asked == [*FIRST_PAGES, "run_1"]
+
+
+# --- runs that are listed without outputs --------------------------------------------------------------
+
+
+async def test_outputs_that_the_list_left_out() -> None:
+    """A run without outputs is asked for by its id and keeps its place; one that has them is not."""
+    late = run(1)
+    late.outputs, late.list_outputs = [SimOutput("output_1", "text", text="hello")], False
+    flora = Flora(late)
+    listed = parse_generation(flora.account.record_json(late, listed=True).encode())
+    asked = await with_outputs(flora.api(), listed)
+    assert [output.value for output in asked.outputs or ()] == ["hello"]
+    assert (asked.workspace_id, asked.project_id, flora.asked) == ("ws_a", "prj_a", ["run_1"])
+    assert await with_outputs(flora.api(), asked) is asked
+    assert flora.asked == ["run_1"]
+
+
+async def test_a_run_that_contradicts_the_list() -> None:
+    """A run that is listed as completed, and by itself still running, is an error that says so."""
+    flora = Flora(run(1))
+    listed = parse_generation(flora.account.record_json(run(1), listed=True).replace("outputs", "x").encode())
+    flora.account.get("run_1").status = "running"
+    with pytest.raises(ApiError, match="listed as completed, and by itself running"):
+        await with_outputs(flora.api(), listed)
