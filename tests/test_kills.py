@@ -78,7 +78,7 @@ class Killing:
         else:
             # Three lists, and as many transfers as there are workers: so many requests are sure to come.
             number = self._moments.randint(1, 3 + WORKERS)
-            _wait_for(lambda: len(self.sim.requests) >= number)
+            _wait_for(lambda: len(self.sim.requests) >= number or process.poll() is not None)
             time.sleep(self._moments.uniform(0, 0.04))
         process.kill()
         process.communicate()
