@@ -29,6 +29,7 @@ READ_FLAGS = (
 WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 _HINTS = {
+    errno.ENOENT: "Was its disk unmounted, or the folder moved? Put it back and run the same command again.",
     errno.ENOSPC: "Make room (or choose another DEST) and run the same command again; it goes on from here.",
     errno.EDQUOT: "Your quota is used up. Make room and run the same command again.",
     errno.EROFS: "The file system is read-only; mount it writable, or choose another DEST.",

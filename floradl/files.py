@@ -5,6 +5,7 @@ Guarantees:
 - A final name appears only by renaming a file that was written whole and flushed (`fsync`), and the
   folder is flushed after it, so that a name that was seen once is still there after a power cut.
 - Nothing is written through a symbolic link inside the archive, and no link is read.
+- When DEST's disk is unmounted in mid-run, no folder is made on the disk underneath.
 - Blocking work runs in threads of its own (`Disk.call`), never on the event loop; a cancelled caller
   waits until its piece of work has ended, so no thread touches a file that somebody else closes.
 - Every `OSError` becomes a `DestinationError` here, which is fatal: a full disk is nobody's retry.
@@ -85,6 +86,7 @@ class Disk:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
         self._known_dirs: set[PurePosixPath] = {PurePosixPath()}
         self._dirs_lock = threading.Lock()
+        self._device: int | None = None
 
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking file work in a thread.
@@ -163,6 +165,7 @@ class Disk:
         parent = self.ensure_dir(relative.parent)
         with self._dirs_lock:
             if relative not in self._known_dirs:
+                self._require_same_device()
                 try:
                     path.mkdir()
                     self.flusher.folder(parent)
@@ -170,6 +173,18 @@ class Disk:
                     require_real_dir(path)
                 self._known_dirs.add(relative)
         return path
+
+    def _require_same_device(self) -> None:
+        """Raise `OSError` when another disk stands at DEST than the one that was there at first.
+
+        Files cannot get there, since all begin in the private folder; a new folder could. The device alone is
+        compared: on some network file systems a folder's own number changes.
+        """
+        device = self.root.stat().st_dev
+        if self._device is None:
+            self._device = device
+        if device != self._device:
+            raise FileNotFoundError(errno.ENOENT, "its disk was unmounted", str(self.root))
 
     def write_atomic(
         self,

@@ -8,10 +8,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from floradl.clock import Clock
+from floradl.entries import State
+from floradl.files import Disk
+from floradl.manifest import Manifest, load_manifest
 from floradl.simulator import Account, SimOutput, SimRun, Simulator
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
@@ -91,18 +95,75 @@ def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
             assert recorded["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def assert_sound(dest: Path) -> None:
-    """Nothing in the archive lies: entries re-hash, the checksums pass, no partial has a final name."""
+def assert_sound(dest: Path, *, removed: Collection[str] = ()) -> None:
+    """Nothing in the archive lies: entries re-hash and the checksums pass, but for what was `removed`."""
     if not (dest / "manifest.json").exists():
         return
     for run_id, entry in manifest(dest)["runs"].items():
         for key, output in entry["outputs"].items():
-            if output["state"] == "archived":
+            if output["state"] == "archived" and f"{entry['path']}/{output['file']}" not in removed:
                 data = (dest / entry["path"] / output["file"]).read_bytes()
                 assert len(data) == output["size_bytes"], (run_id, key)
                 assert hashlib.sha256(data).hexdigest() == output["sha256"], (run_id, key)
     if (dest / "SHA256SUMS").exists() and (dest / "SHA256SUMS").stat().st_size:
-        subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=dest, check=True)
+        missing = ["--ignore-missing"] if removed else []
+        subprocess.run(["sha256sum", "--quiet", *missing, "-c", "SHA256SUMS"], cwd=dest, check=True)
+
+
+def entries(dest: Path) -> Manifest:
+    """What is recorded, with what the journal has and `manifest.json` has not: the next start's view."""
+    disk = Disk(dest)
+    try:
+        return load_manifest(disk, Clock())
+    finally:
+        disk.close()
+
+
+def assert_entries_true(dest: Path, *, removed: Collection[str] = ()) -> None:
+    """Every output that a next start would take for archived is on disk with the hash that was recorded."""
+    for run_id, run in entries(dest).iter_runs():
+        for key, output in run.outputs.items():
+            if output.state == State.ARCHIVED and f"{run.path}/{output.file}" not in removed:
+                assert output.file is not None, (run_id, key)
+                data = (dest / run.path / output.file).read_bytes()
+                assert hashlib.sha256(data).hexdigest() == output.sha256, (run_id, key)
+
+
+def output_files(dest: Path) -> dict[str, bytes]:
+    """Every file that stands where outputs stand, by its path below DEST, whether recorded or not."""
+    return {
+        file.relative_to(dest).as_posix(): file.read_bytes()
+        for file in dest.glob("*/*/*/*")
+        if file.name != "run.json" and ".floradl" not in file.parts
+    }
+
+
+def assert_files_whole(dest: Path, account: Account) -> None:
+    """No partial bears a final name: every file in a run's folder is the whole of an output."""
+    whole = {expected_bytes(account, output) for run in completed(account) for output in run.outputs}
+    for name, data in output_files(dest).items():
+        assert data in whole, f"{name} is not the whole of any output"
+
+
+def assert_not_fetched_again(sim: Simulator, dest: Path, before: Iterable[str]) -> None:
+    """No output whose file is in `before` was requested since the simulator's log was emptied."""
+    asked = {request.path for request in sim.media_requests()}
+    runs = manifest(dest)["runs"]
+    for run in completed(sim.account):
+        for output in run.outputs:
+            entry = runs[run.run_id]
+            file = f"{entry['path']}/{entry['outputs'][output.output_id]['file']}"
+            assert not (file in before and output.path in asked), f"{file} was there and was fetched again"
+
+
+def assert_tidy(dest: Path) -> None:
+    """Nothing lies around: no journal, no partial, no temporary file, and nothing that is not recorded."""
+    found = {file.relative_to(dest).as_posix() for file in dest.rglob("*") if file.is_file()}
+    expected = {"manifest.json", "SHA256SUMS", ".floradl/lock", ".floradl/holder.json"}
+    for entry in manifest(dest)["runs"].values():
+        expected |= {f"{entry['path']}/{output['file']}" for output in entry["outputs"].values()}
+        expected.add(f"{entry['path']}/run.json")
+    assert found == expected
 
 
 class FakeTime:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from floradl.layout import run_path, safe_name
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_archived, assert_sound, completed, expected_bytes, floradl, start
+from tests.support import (
+    assert_archived,
+    assert_entries_true,
+    assert_files_whole,
+    assert_sound,
+    assert_tidy,
+    completed,
+    floradl,
+    output_files,
+    start,
+)
 
-KILLS = 20
-
-
-def assert_no_partial_has_a_final_name(dest: Path, account: Account) -> None:
-    """Every file in a run's folder is whole, whether or not it is recorded yet."""
-    whole = {expected_bytes(account, output) for run in completed(account) for output in run.outputs}
-    for file in dest.glob("*/*/*/*"):
-        if file.name != "run.json":
-            assert file.read_bytes() in whole, f"{file} is not the whole of any output"
+KILLS = 200
+OUTPUTS = 150
+WORKERS = 4
 
 
 @pytest.fixture
@@ -37,27 +46,92 @@ def account() -> Account:
     return account
 
 
-def test_killed_at_twenty_random_moments(account: Account, tmp_path: Path) -> None:
-    """Killed and started again twenty times, the archive is sound each time and complete in the end."""
-    dest, moments = tmp_path / "out", random.Random(20)
-    with serve_in_thread(account, faults=[Fault("/node-inputs/*", delay_s=0.05)]) as sim:
-        duration_s = _time_of_a_whole_run(sim, tmp_path / "measured")
-        # One output never ends, so that every kill finds the process at work.
-        sim.faults.append(Fault(account.get("run_large_0").outputs[0].path, stall_after=100))
-        for _ in range(KILLS):
-            process = start(sim, "-j", "4", dest)
-            time.sleep(moments.uniform(0.05, 0.45) * duration_s)
-            process.kill()
-            process.communicate()
-            assert process.returncode == -signal.SIGKILL
-            assert_sound(dest)
-            assert_no_partial_has_a_final_name(dest, account)
+class Killing:
+    """Kills floradl again and again, and keeps account of what each process asked for.
+
+    A part of the media is sent whole, the rest stalls in the middle of the body; `release` moves the line
+    between them on. So there is always something left to do, every process has transfers in flight, and the
+    first transfers of each end at any moment around its kill.
+    """
+
+    def __init__(self, sim: Simulator, dest: Path) -> None:
+        self.sim = sim
+        self.dest = dest
+        self.kills_in_flight = 0
+        self.asked: Counter[str] = Counter()
+        self.may_ask: Counter[str] = Counter()
+        self._moments = random.Random(20)
+        runs = sim.account.listed(status="completed")
+        self.paths = [output.path for run in runs for output in run.outputs if output.path]
+        self.may_ask.update(self.paths)
+
+    def release(self, number: int) -> None:
+        """Let the first `number` files be sent whole."""
+        self.sim.faults[:] = [Fault(path, stall_after=60) for path in self.paths[number:]]
+
+    def kill_one(self) -> None:
+        """Start floradl, kill it at a random moment, and look at what it leaves."""
+        self.sim.forget()
+        process = start(self.sim, "-j", str(WORKERS), self.dest)
+        if self._moments.random() < 0.2:
+            time.sleep(self._moments.uniform(0.05, 0.5))  # any moment, also before its first request
+        else:
+            # Three lists, and as many transfers as there are workers: so many requests are sure to come.
+            number = self._moments.randint(1, 3 + WORKERS)
+            _wait_for(lambda: len(self.sim.requests) >= number or process.poll() is not None)
+            time.sleep(self._moments.uniform(0, 0.04))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it had ended by itself"
+        self._count()
+        assert_entries_true(self.dest)
+        assert_sound(self.dest)
+        assert_files_whole(self.dest, self.sim.account)
+
+    def final_paths(self) -> set[str]:
+        """The paths of the media whose files have their final names."""
+        names = {name.rpartition(".")[0] for name in output_files(self.dest)}
+        return {
+            output.path
+            for run in completed(self.sim.account)
+            for output in run.outputs
+            if output.path
+            and f"{run_path(run.workspace_id, run.project_id, run.run_id)}/{safe_name(output.output_id)}"
+            in names
+        }
+
+    def _count(self) -> None:
+        asked = Counter(request.path for request in self.sim.media_requests())
+        in_flight = asked.keys() - self.final_paths()
+        self.asked.update(asked)
+        self.may_ask.update(in_flight)
+        self.kills_in_flight += bool(in_flight)
+
+
+def test_killed_at_two_hundred_random_moments(tmp_path: Path) -> None:
+    """Killed 200 times, it leaves no lie, completes, and fetches at most what was in flight once more."""
+    account = Account.generate(90, seed=9)
+    _keep_outputs(account, OUTPUTS)
+    with serve_in_thread(account) as sim:
+        killing = Killing(sim, tmp_path / "out")
+        for number in range(KILLS):
+            killing.release(number * (len(killing.paths) - 2 * WORKERS) // KILLS)
+            there = killing.final_paths()
+            killing.kill_one()
+            assert there <= killing.final_paths()
+            assert not there & {request.path for request in sim.media_requests()}, "fetched once more"
+        assert killing.kills_in_flight > KILLS // 3, "too few kills met a transfer"
+        assert len(killing.final_paths()) > len(killing.paths) // 2, "too few kills met the end of one"
         sim.faults.clear()
-        done = floradl(sim, dest)
+        sim.forget()
+        done = floradl(sim, killing.dest)
         assert done.returncode == 0, done.stderr
-    assert_archived(dest, account, completed(account))
-    assert_sound(dest)
-    assert not list((dest / ".floradl").rglob("*.part"))
+        killing.asked.update(request.path for request in sim.media_requests())
+    more = {path: number for path, number in killing.asked.items() if number > killing.may_ask[path]}
+    assert not more, "asked for more often than once, and once more for each kill in flight"
+    assert_archived(killing.dest, account, completed(account))
+    assert_sound(killing.dest)
+    assert_tidy(killing.dest)
 
 
 def test_a_killed_transfer_goes_on_where_it_was(account: Account, tmp_path: Path) -> None:
@@ -128,11 +202,20 @@ def test_two_at_once(account: Account, tmp_path: Path) -> None:
         _wait_for(lambda: bool(sim.media_requests()))
         second = floradl(sim, tmp_path)
         assert second.returncode == 5
-        assert f"process {first.pid}" in second.stderr
+        holder = json.loads((tmp_path / ".floradl" / "holder.json").read_bytes())
+        began = datetime.fromisoformat(holder["started_at"])
+        assert timedelta(0) <= datetime.now(UTC) - began < timedelta(minutes=10)
+        named = f"(process {first.pid} on {socket.gethostname()}, since {holder['started_at']})"
+        assert named in second.stderr
+        assert "--lock-timeout" in second.stderr
+        assert len(second.stderr.splitlines()) == 2
         first.kill()
         first.communicate()
         sim.faults.clear()
-        assert floradl(sim, tmp_path).returncode == 0
+        third = floradl(sim, tmp_path)
+        assert third.returncode == 0, third.stderr
+    assert_archived(tmp_path, account, completed(account))
+    assert_tidy(tmp_path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
@@ -153,10 +236,12 @@ def test_a_signal_ends_the_wait_for_the_lock(account: Account, tmp_path: Path) -
         first.communicate()
 
 
-def _time_of_a_whole_run(sim: Simulator, dest: Path) -> float:
-    began_s = time.monotonic()
-    assert floradl(sim, "-j", "4", dest).returncode == 0
-    return time.monotonic() - began_s
+def _keep_outputs(account: Account, number: int) -> None:
+    """Take away what an account has above so many outputs, the oldest first."""
+    for run in account.listed(status="completed"):
+        run.outputs = run.outputs[:number]
+        number -= len(run.outputs)
+    assert number == 0, "the account has fewer outputs"
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

@@ -1,0 +1,384 @@
+"""Every step by which floradl changes the disk, numbered; and runs that end, or fail, at any one of them.
+
+A run here is `floradl.cli.main`, as the installed command calls it, in a process of its own. In that process
+the calls of `os` that change what lies below DEST are replaced by ones that count, name what they are about
+to do ("replace manifest.json"), and at the step they were told do something else instead: `kill -9` the
+process, or fail as a full or a broken disk does. Steps happen one after the other, whatever thread they come
+from, so a run that is killed at step N has done exactly what came before it.
+
+Flushes are counted and not made: a killed process loses nothing that the system has, and a thousand runs
+would spend their time waiting for the disk.
+
+Starting Python takes longer than a whole small run. So one process, the *zygote*, imports floradl, starts no
+thread, and forks a child for each run.
+
+What is counted is complete: an audit hook, which no code can pass by, reports every change of a file below
+DEST that did not come through a counted call, and `Zygote.run` then fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import certifi
+
+from floradl.simulator import Simulator
+from tests.support import environment
+
+TIME_LIMIT_S = 60
+BLOCK_BYTES = 1024 * 1024
+"""Writes to one file that follow one another are one step for each such stretch."""
+
+NEEDS_ROOM = frozenset({"create", "mkdir", "write", "replace", "flush"})
+"""Steps that a full disk refuses; it still lets files be dated, cut and removed."""
+
+_IMPORTED = ("floradl.cli", "floradl.commands.archive", "anyio._backends._asyncio", "encodings.idna")
+"""What a run needs; some of it would be imported at its first request."""
+
+_END = b"-----END CERTIFICATE-----\n"
+_UNCOUNTED = "! "
+_CHANGES = {
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.truncate",
+    "os.utime",
+    "os.link",
+    "os.symlink",
+}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What happens at a step, in place of it.
+
+    Attributes:
+        number: the step's, from 1; 0 where it is told by its name.
+        how: "kill"; "tear", which is "kill" after half of what is written; or the name of an error of the
+            system, such as "ENOSPC".
+        lasts: whether the error stays for all later steps. A full disk refuses only what needs room.
+        name: how the step begins; the first such step is meant.
+    """
+
+    number: int
+    how: str
+    lasts: bool = True
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended: its exit code (negative: the signal that killed it), what it said, what it did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    steps: tuple[str, ...]
+
+
+class Zygote:
+    """The process that starts runs; a context manager."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.steps"],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate(timeout=TIME_LIMIT_S)  # the end of its input is the end of it
+
+    def run(self, sim: Simulator, dest: Path, *arguments: str, stop: Stop | None = None) -> Ran:
+        """Run `floradl ARGUMENTS DEST`, to its end or to `stop`. It must never show a traceback."""
+        request = {
+            "argv": [*arguments, str(dest)],
+            "env": environment(sim),
+            "dest": str(dest),
+            "stop": asdict(stop) if stop else None,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        steps = tuple(answer.pop("steps"))
+        uncounted = [step for step in steps if step.startswith(_UNCOUNTED)]
+        assert not uncounted, f"changes below DEST that are not counted as steps: {uncounted}"
+        ran = Ran(**answer, steps=steps)
+        assert "Traceback" not in ran.stderr, ran.stderr
+        return ran
+
+
+# --- the zygote -------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer requests, a line of JSON each, until there are no more."""
+    for module in _IMPORTED:
+        importlib.import_module(module)
+    with tempfile.NamedTemporaryFile(suffix=".pem") as certificate:
+        # Nothing here speaks TLS, and reading all the world's certificates is most of what a small run does.
+        certificate.write(Path(certifi.where()).read_bytes().partition(_END)[0] + _END)
+        certificate.flush()
+        certifi.where = lambda: certificate.name
+        gc.freeze()  # what was imported is not looked at, and so not copied, in every child
+        for line in sys.stdin:
+            sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
+            sys.stdout.flush()
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """One run."""
+    with (
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+        tempfile.TemporaryFile() as log,
+    ):
+        child = os.fork()
+        if child == 0:
+            _run_and_exit(request, stdout.fileno(), stderr.fileno(), log.fileno())
+        _, status = os.waitpid(child, 0)
+        said = []
+        for file in (stdout, stderr, log):
+            file.seek(0)
+            said.append(file.read().decode())
+    return {
+        "returncode": os.waitstatus_to_exitcode(status),
+        "stdout": said[0],
+        "stderr": said[1],
+        "steps": said[2].splitlines(),
+    }
+
+
+def _run_and_exit(request: dict[str, Any], stdout: int, stderr: int, log: int) -> None:
+    """In the child: the run, and the end of the process whatever happens."""
+    code: object = 1
+    try:
+        signal.alarm(TIME_LIMIT_S)
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.environ.clear()
+        os.environ.update(request["env"])
+        stop = Stop(**request["stop"]) if request["stop"] else None
+        _Steps(request["dest"], log, stop).watch()
+        from floradl import cli
+
+        code = cli.main(request["argv"])
+    except SystemExit as exc:
+        code = exc.code
+    except BaseException:  # noqa: BLE001 - whatever comes out of `main` is what the test wants to see
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+class _Steps:
+    """Counts, names and, at the right moment, spoils the steps of this process."""
+
+    def __init__(self, dest: str, log: int, stop: Stop | None) -> None:
+        self._dest = os.path.abspath(dest)  # noqa: PTH100 - not resolve(), which follows links
+        self._log = log
+        self._stop = stop
+        self._number = 0
+        self._is_over = False
+        self._is_failing = False
+        self._order = threading.Lock()
+        self._inside = threading.local()
+        self._files: dict[int, str] = {}
+        self._written: dict[int, int] = {}
+        self._last_block: tuple[str, int] | None = None
+        self._write_log = os.write
+
+    def watch(self) -> None:
+        """Replace the calls, and look out for those that were missed."""
+        for name, counted in (
+            ("open", self._open),
+            ("close", self._close),
+            ("write", self._write),
+            ("fsync", self._fsync),
+            ("ftruncate", self._ftruncate),
+            ("mkdir", self._simple("mkdir", is_done=os.path.lexists)),
+            ("unlink", self._simple("remove", is_done=lambda path: not os.path.lexists(path))),
+            ("remove", self._simple("remove", is_done=lambda path: not os.path.lexists(path))),
+            ("utime", self._simple("date")),
+            ("replace", self._rename),
+            ("rename", self._rename),
+        ):
+            real = getattr(os, name)
+            setattr(os, name, lambda *args, _call=counted, _real=real, **kw: _call(_real, *args, **kw))
+        sys.addaudithook(self._audit)
+
+    # --- the calls ----------------------------------------------------------------------------------------
+
+    def _open(self, real: Callable[..., int], path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        name = self._name(path)
+        if name is None:
+            return real(path, flags, *args, **kwargs)
+        changes = flags & os.O_CREAT and not os.path.lexists(path)
+        if not changes and flags & _WRITES and self._is_failing and self._stop and self._stop.how == "EROFS":
+            self._fail(self._stop, "open", path)  # no step, but a read-only disk refuses it all the same
+        with self._step("create", name, path) if changes else self._looked_at():
+            descriptor = real(path, flags, *args, **kwargs)
+        if flags & _WRITES or Path(path).is_dir():
+            self._files[descriptor], self._written[descriptor] = name, 0
+        return descriptor
+
+    def _close(self, real: Callable[[int], None], descriptor: int) -> None:
+        self._files.pop(descriptor, None)
+        real(descriptor)
+
+    def _write(self, real: Callable[[int, bytes], int], descriptor: int, data: bytes) -> int:
+        name = self._files.get(descriptor)
+        if name is None:
+            return real(descriptor, data)
+        block = (name, self._written[descriptor] // BLOCK_BYTES)
+
+        def tear() -> None:
+            real(descriptor, data[: len(data) // 2])
+
+        with self._step("write", name, tear=tear, block=block):
+            written = real(descriptor, data)
+        self._written[descriptor] += written
+        return written
+
+    def _fsync(self, real: Callable[[int], None], descriptor: int) -> None:
+        name = self._files.get(descriptor)
+        if name is None:
+            real(descriptor)
+            return
+        with self._step("flush", name):
+            pass  # see the module's docstring
+
+    def _ftruncate(self, real: Callable[[int, int], None], descriptor: int, length: int) -> None:
+        with self._step("cut", self._files[descriptor]):
+            real(descriptor, length)
+
+    def _rename(self, real: Callable[..., None], source: Any, target: Any) -> None:
+        name = self._name(target)
+        if name is None:
+            real(source, target)
+            return
+        with self._step("replace", f"{name} from {self._name(source)}", source):
+            real(source, target)
+
+    def _simple(self, kind: str, is_done: Callable[[Any], bool] = lambda _: False) -> Callable[..., None]:
+        """A call with one path. One that `is_done` fails or does nothing on any disk, and is no step."""
+
+        def call(real: Callable[..., None], path: Any, *args: Any, **kwargs: Any) -> None:
+            name = self._name(path)
+            if name is None:
+                real(path, *args, **kwargs)
+                return
+            with self._looked_at() if is_done(path) else self._step(kind, name, path):
+                real(path, *args, **kwargs)
+
+        return call
+
+    # --- what happens at a step ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _step(
+        self,
+        kind: str,
+        name: str,
+        path: object = None,
+        *,
+        tear: Callable[[], None] | None = None,
+        block: tuple[str, int] | None = None,
+    ) -> Iterator[None]:
+        with self._order:
+            is_new = block is None or block != self._last_block
+            self._last_block = block
+            is_now = False
+            if is_new:
+                self._number += 1
+                self._write_log(self._log, f"{kind} {name}\n".encode())
+                is_now = self._stop is not None and self._is_at(self._stop, f"{kind} {name}")
+            if self._stop is not None:
+                self._spoil(self._stop, kind, path, tear, is_now=is_now)
+            with self._looked_at():
+                yield
+
+    def _is_at(self, stop: Stop, step: str) -> bool:
+        if stop.number:
+            return self._number == stop.number
+        return not self._is_over and step.startswith(stop.name)
+
+    def _spoil(
+        self, stop: Stop, kind: str, path: object, tear: Callable[[], None] | None, *, is_now: bool
+    ) -> None:
+        self._is_over |= is_now
+        if is_now and stop.how in ("kill", "tear"):
+            if stop.how == "tear" and tear is not None:
+                tear()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._is_failing |= is_now and stop.lasts
+        if is_now or self._is_failing:
+            self._fail(stop, kind, path)
+
+    def _fail(self, stop: Stop, kind: str, path: object) -> None:
+        code = getattr(errno, stop.how, None)
+        if code is None or (code == errno.ENOSPC and kind not in NEEDS_ROOM):
+            return
+        self._last_block = None
+        raise OSError(code, os.strerror(code), *([] if path is None else [os.fspath(path)]))  # type: ignore[call-overload]
+
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        """A call that the audit need not report."""
+        self._inside.step = True
+        try:
+            yield
+        finally:
+            self._inside.step = False
+
+    def _name(self, path: Any) -> str | None:
+        """What a path below DEST is called in the log; None for any other."""
+        if isinstance(path, int):
+            return self._files.get(path)
+        full = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - the same
+        if full != self._dest and not full.startswith(self._dest + os.sep):
+            return None
+        return Path(os.path.relpath(full, self._dest)).as_posix()
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            changes = isinstance(args[2], int) and bool(args[2] & _WRITES)
+        else:
+            changes = event in _CHANGES
+        if changes and not getattr(self._inside, "step", False) and not isinstance(args[0], int):
+            name = self._name(args[0]) or (self._name(args[1]) if event == "os.rename" else None)
+            if name is not None:
+                self._write_log(self._log, f"{_UNCOUNTED}{event} {name}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
