@@ -4,11 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format clean
+PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
+
+.PHONY: help demo test nightly coverage lint format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
 	@echo "make test      ruff, mypy and the whole test suite"
+	@echo "make nightly   every property test with a thousand examples; takes half an hour"
 	@echo "make coverage  the same tests, and which branches they miss"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
@@ -29,6 +32,9 @@ demo: $(VENV)/installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+nightly: $(VENV)/installed-tests
+	$(BIN)/python -m pytest --hypothesis-profile=nightly $(PROPERTIES)
 
 coverage: $(VENV)/installed-tests
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

@@ -11,6 +11,8 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
+
 from floradl.clock import Clock
 from floradl.simulator import Account, SimOutput, SimRun, Simulator
 
@@ -103,6 +105,12 @@ def assert_sound(dest: Path) -> None:
                 assert hashlib.sha256(data).hexdigest() == output["sha256"], (run_id, key)
     if (dest / "SHA256SUMS").exists() and (dest / "SHA256SUMS").stat().st_size:
         subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=dest, check=True)
+
+
+def by_day(max_examples: int) -> settings:
+    """Few examples for a property that is slow to check; `make nightly` gives it as many as any other."""
+    is_night = settings.default == settings.get_profile("nightly")
+    return settings() if is_night else settings(max_examples=max_examples)
 
 
 class FakeTime:
