@@ -14,6 +14,7 @@ bytes, not a million objects. Keys that this version does not know survive.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -45,6 +46,7 @@ from floradl.model import Scope
 _MAX_LIVE_RUNS = 512
 _RUNS_PER_CHUNK = 2000
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -119,11 +121,16 @@ class Manifest:
         """The entry of one run."""
         try:
             if run_id in self._live:
-                return msgspec.convert(self._live[run_id], RunEntry)
-            stored = self._stored.get(run_id)
-            return None if stored is None else msgspec.json.decode(stored, type=RunEntry)
+                entry = msgspec.convert(self._live[run_id], RunEntry)
+            elif run_id in self._stored:
+                entry = msgspec.json.decode(self._stored[run_id], type=RunEntry)
+            else:
+                return None
         except _NOT_READABLE as exc:
             raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
+        if not _is_within(entry):
+            raise _unreadable(f"the entry of run {run_id!r} has a path or a hash that is none")
+        return entry
 
     def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
         """Every run with its entry, oldest entry first."""
@@ -322,6 +329,15 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
 
 def _scope(entry: ScopeEntry) -> Scope:
     return Scope(entry.workspace_id, entry.project_id, entry.source)
+
+
+def _is_within(run: RunEntry) -> bool:
+    """Whether what an entry says of files is about files of the archive; `SHA256SUMS` repeats it."""
+    return layout.is_place(run.path) and all(
+        (output.file is None or (layout.is_place(output.file) and "/" not in output.file))
+        and (output.sha256 is None or _SHA256.fullmatch(output.sha256))
+        for output in run.outputs.values()
+    )
 
 
 def _unreadable(why: str) -> ManifestError:
