@@ -293,7 +293,8 @@ class Store:
 
     def _fold(self, base_url: str) -> None:
         if self._is_dirty:
-            if self.manifest.has_changed_files or not self._disk.exists(layout.CHECKSUMS):
+            (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
+            if self.manifest.has_changed_files or layout.CHECKSUMS.name not in files:
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))
