@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,15 @@ def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Pope
         stdin=subprocess.DEVNULL,
         text=True,
     )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return as soon as a condition holds; fail when it does not within 20 s."""
+    deadline_s = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise subprocess.TimeoutExpired("condition", 20)
+        time.sleep(0.02)
 
 
 def manifest(dest: Path) -> dict[str, Any]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_archived, assert_sound, completed, expected_bytes, floradl, start
+from tests.support import assert_archived, assert_sound, completed, expected_bytes, floradl, start, wait_for
 
 KILLS = 20
 
@@ -67,7 +65,7 @@ def test_a_killed_transfer_goes_on_where_it_was(account: Account, tmp_path: Path
     stalled = Fault(path, stall_after=8_600_000)
     with serve_in_thread(account, faults=[stalled]) as sim:
         process = start(sim, "--run-id", run.run_id, tmp_path)
-        _wait_for(lambda: any((tmp_path / ".floradl" / "partials").glob("*.json")))
+        wait_for(lambda: any((tmp_path / ".floradl" / "partials").glob("*.json")))
         process.kill()
         process.communicate()
         sim.faults.clear()
@@ -86,7 +84,7 @@ def test_a_signal_ends_in_order(account: Account, tmp_path: Path, number: signal
     """The first signal stops new work, lets short transfers end, records them, and says how to go on."""
     with serve_in_thread(account, faults=[Fault("/node-inputs/*", delay_s=0.4)]) as sim:
         process = start(sim, "-j", "4", tmp_path)
-        _wait_for(lambda: len(sim.media_requests()) >= 6)
+        wait_for(lambda: len(sim.media_requests()) >= 6)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=20)
         assert process.returncode == 128 + number
@@ -109,7 +107,7 @@ def test_a_second_signal_ends_at_once(account: Account, tmp_path: Path) -> None:
     path = account.get("run_large_0").outputs[0].path
     with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
         process = start(sim, "--run-id", "run_large_0", tmp_path)
-        _wait_for(lambda: bool(sim.media_requests()))
+        wait_for(lambda: bool(sim.media_requests()))
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         began_s = time.monotonic()
@@ -125,7 +123,7 @@ def test_two_at_once(account: Account, tmp_path: Path) -> None:
     path = account.get("run_large_0").outputs[0].path
     with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
         first = start(sim, "--run-id", "run_large_0", tmp_path)
-        _wait_for(lambda: bool(sim.media_requests()))
+        wait_for(lambda: bool(sim.media_requests()))
         second = floradl(sim, tmp_path)
         assert second.returncode == 5
         assert f"process {first.pid}" in second.stderr
@@ -141,7 +139,7 @@ def test_a_signal_ends_the_wait_for_the_lock(account: Account, tmp_path: Path) -
     path = account.get("run_large_0").outputs[0].path
     with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
         first = start(sim, "--run-id", "run_large_0", tmp_path)
-        _wait_for(lambda: bool(sim.media_requests()))
+        wait_for(lambda: bool(sim.media_requests()))
         second = start(sim, "--lock-timeout", "1h", tmp_path)
         time.sleep(1.5)
         assert second.poll() is None, "it did not wait"
@@ -157,11 +155,3 @@ def _time_of_a_whole_run(sim: Simulator, dest: Path) -> float:
     began_s = time.monotonic()
     assert floradl(sim, "-j", "4", dest).returncode == 0
     return time.monotonic() - began_s
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise subprocess.TimeoutExpired("condition", 20)
-        time.sleep(0.02)
