@@ -8,12 +8,15 @@ GUARDED := answer durable entries files journal layout listing lock manifest men
 GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format clean
+PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
+
+.PHONY: help demo test nightly coverage lint format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
 	@echo "make test      ruff, mypy and the whole test suite; every branch where data could be lost is taken"
-	@echo "make coverage  the same tests, and which branches they miss anywhere"
+	@echo "make nightly   every property test with a thousand examples; takes half an hour"
+	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
 
@@ -36,6 +39,9 @@ test: lint
 	$(BIN)/python -m coverage run -m pytest $(GUARDED_TESTS)
 	$(BIN)/python -m coverage report --fail-under=100 $(GUARDED:%=floradl/%.py)
 	$(BIN)/python -m pytest $(GUARDED_TESTS:%=--ignore=%)
+
+nightly: $(VENV)/installed-tests
+	$(BIN)/python -m pytest --hypothesis-profile=nightly $(PROPERTIES)
 
 coverage: $(VENV)/installed-tests
 	$(BIN)/python -m coverage run -m pytest

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Container
+from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +33,7 @@ from floradl.errors import (
     safe_url,
 )
 from floradl.model import EVERYTHING, Generation, Scope, Status, parse_generation, replace_half_pairs
+from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 
 PAGE_LIMIT = 100
@@ -40,6 +41,9 @@ PAGE_LIMIT = 100
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """More than any page: 100 runs whose texts have 2 MB each. An endless answer must not fill the memory."""
+
+MAX_RECORDS = 10_000
+"""The most records of one page that are read, for an API that ignores `limit`."""
 
 _PUSH_BACK_S = 5.0  # what FLORA's own sample waits on 429 without Retry-After
 
@@ -233,6 +237,7 @@ class FloraApi:
         self.calls += 1
         try:
             async with self._client.stream("GET", url, params=params or None) as response:
+                response.stream = _Paced(response.stream, self._clock)
                 body = await _read_bounded(response, self._key)
         except (httpx.TransportError, httpx.InvalidURL, httpx.DecodingError, OSError) as exc:
             # OSError: an SSLError in the middle of a body passes httpcore by.
@@ -292,6 +297,8 @@ def parse_page(body: bytes) -> Page:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         kind = "HTML" if body.lstrip()[:1] == b"<" else "not a page of generations"
         raise ApiAnswerError(f"the API's answer is {kind}: {printable(str(exc))}") from exc
+    if len(wire.generations) > MAX_RECORDS:
+        raise ApiAnswerError(f"the API's page has {len(wire.generations)} records, more than {MAX_RECORDS}")
     generations, bad_records = [], []
     end = 0
     for item in wire.generations:
@@ -310,6 +317,29 @@ def parse_page(body: bytes) -> Page:
 def is_open(status: str) -> bool:
     """Whether a run with this status may still complete."""
     return status in (Status.PENDING, Status.RUNNING)
+
+
+class _Paced(httpx.AsyncByteStream):
+    """An answer's bytes as they come over the network, watched before anything decodes them.
+
+    A decoder may take bytes for hours and give none, so what it gives says nothing about the pace.
+    """
+
+    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, clock: Clock) -> None:
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError("the API's client must be asynchronous")
+        self._stream = stream
+        self._floor = SpeedFloor(clock)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            if not self._floor.is_held(len(part)):
+                raise httpx.ReadError(TOO_SLOW)
+            yield part
+
+    async def aclose(self) -> None:
+        """Close the connection, or give it back."""
+        await self._stream.aclose()
 
 
 async def _read_bounded(response: httpx.Response, key: str) -> bytes:

@@ -23,10 +23,9 @@ BLOCK_BYTES = 1024 * 1024
 _FICLONE = 0x40049409  # linux/fs.h
 
 # Without O_NONBLOCK, opening a pipe that stands where a file should be waits for ever.
-READ_FLAGS = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-)
-WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_SAFE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+READ_FLAGS = os.O_RDONLY | _SAFE_FLAGS
+WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | _SAFE_FLAGS
 
 _HINTS = {
     errno.ENOENT: "Was its disk unmounted, or the folder moved? Put it back and run the same command again.",

@@ -39,6 +39,8 @@ RUN_RECORD = SafeName("run.json")
 
 _MAX_LENGTH = 80
 _ORDINARY = re.compile(r"[a-z0-9_][a-z0-9_.-]*(?<!\.)", re.ASCII)
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
+_PLACE = re.compile(rf"{_NAME}(?:/{_NAME})*", re.ASCII)
 # Windows refuses these whatever the extension; superscript digits count too, but are not ASCII.
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 # Names that the archive gives to its own files and folders, at whatever level.
@@ -89,6 +91,11 @@ def is_output_of(name: str, key: str) -> bool:
     """Whether a file of this name is the output's, whatever its extension."""
     stem, dot, _ = name.rpartition(".")
     return bool(dot) and stem == safe_name(key)
+
+
+def is_place(text: str) -> bool:
+    """Whether this is a path of names as they are made here: below the archive, and on one line."""
+    return _PLACE.fullmatch(text) is not None
 
 
 def partial_path(run_id: str, key: str) -> PurePosixPath:

@@ -14,6 +14,7 @@ bytes, not a million objects. Keys that this version does not know survive.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
@@ -45,6 +46,7 @@ from floradl.model import Scope
 _MAX_LIVE_RUNS = 512
 _RUNS_PER_CHUNK = 2000
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -132,6 +134,17 @@ class Manifest:
         except _NOT_READABLE as exc:
             raise _unreadable(f"a scan's entry: {exc}") from exc
 
+    def drop_unreadable(self) -> list[str]:
+        """Forget the runs whose entries cannot be understood; their ids."""
+        dropped = []
+        for run_id in list(self._stored):
+            try:
+                self._entry(run_id)
+            except ManifestError:
+                del self._stored[run_id]
+                dropped.append(run_id)
+        return dropped
+
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
         """Take over a run's entry as it stands in another manifest."""
         self._stored[run_id] = entry
@@ -199,10 +212,14 @@ class Manifest:
     def _entry(self, run_id: str) -> RunEntry:
         try:
             if run_id in self._live:
-                return msgspec.convert(self._live[run_id], RunEntry)
-            return msgspec.json.decode(self._stored[run_id], type=RunEntry)
+                entry = msgspec.convert(self._live[run_id], RunEntry)
+            else:
+                entry = msgspec.json.decode(self._stored[run_id], type=RunEntry)
         except _NOT_READABLE as exc:
             raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
+        if not _is_within(entry):
+            raise _unreadable(f"the entry of run {run_id!r} has a path or a hash that is none")
+        return entry
 
     def _open(self, run_id: str) -> dict[str, Any]:
         """A run's entry to change; a new one for a run that nobody knows."""
@@ -298,7 +315,8 @@ class Store:
 
     def _fold(self, base_url: str, anew: bool) -> None:
         if self._is_dirty or anew:
-            if anew or self.manifest.has_changed_files or not self._disk.exists(layout.CHECKSUMS):
+            (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
+            if anew or self.manifest.has_changed_files or layout.CHECKSUMS.name not in files:
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))
@@ -334,6 +352,15 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
 
 def _scope(entry: ScopeEntry) -> Scope:
     return Scope(entry.workspace_id, entry.project_id, entry.source)
+
+
+def _is_within(run: RunEntry) -> bool:
+    """Whether what an entry says of files is about files of the archive; `SHA256SUMS` repeats it."""
+    return layout.is_place(run.path) and all(
+        (output.file is None or (layout.is_place(output.file) and "/" not in output.file))
+        and (output.sha256 is None or _SHA256.fullmatch(output.sha256))
+        for output in run.outputs.values()
+    )
 
 
 def _unreadable(why: str) -> ManifestError:

@@ -133,9 +133,15 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             TransferError: `unsafe_url` when no address of the name is permitted.
-            httpcore.ConnectError, httpcore.ConnectTimeout: none of them answers.
+            httpcore.ConnectError, httpcore.ConnectTimeout: none of them answers, or the look-up does not.
         """
-        addresses = [address for address in await self._resolve(host, port) if self._permits(address)]
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._resolve(host, port)
+        except TimeoutError as exc:
+            # Left to itself a look-up may take minutes, and no timeout of a connection counts yet.
+            raise httpcore.ConnectTimeout(f"the look-up of {host} takes too long") from exc
+        addresses = [address for address in found if self._permits(address)]
         if not addresses:
             raise TransferError("unsafe_url", "the output's host has no public address", wants_fresh_url=True)
         attempt_s = timeout if len(addresses) == 1 or timeout is None else min(timeout, _CONNECT_ATTEMPT_S)

@@ -23,7 +23,7 @@ import msgspec
 
 from floradl import layout, media
 from floradl.clock import Clock, format_ms
-from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunEntry, RunOp, State
+from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunOp, State
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
 from floradl.files import Disk
 from floradl.findings import Finding, Trouble
@@ -87,6 +87,9 @@ def recover(disk: Disk, clock: Clock) -> Recovered:
             manifest = Manifest(journal.header.archive_id, journal.header.created_at)
         else:
             manifest = Manifest.parse(snapshot or b"")
+            if dropped := manifest.drop_unreadable():
+                message = f"the entries of {len(dropped)} runs cannot be understood, such as {dropped[0]!r}"
+                findings.append(Finding(Trouble.BAD_MANIFEST, str(layout.MANIFEST), message))
     except NewerFormatError:
         raise
     except ManifestError as exc:
@@ -119,14 +122,13 @@ def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
             head[match[1]] = match[2].decode()
         elif match := _RUN_LINE.fullmatch(line):
             try:
-                run_id = msgspec.json.decode(match[1], type=str)
-                msgspec.json.decode(match[2], type=RunEntry)
+                runs[msgspec.json.decode(match[1], type=str)] = msgspec.Raw(match[2])
             except _NOT_READABLE:
                 continue
-            runs[run_id] = msgspec.Raw(match[2])
     manifest = Manifest(head[b"archive_id"], head[b"created_at"])
     for run_id, entry in runs.items():
         manifest.put(run_id, entry)
+    manifest.drop_unreadable()
     return manifest
 
 

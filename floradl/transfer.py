@@ -31,16 +31,13 @@ from floradl.durable import HEAD_BYTES, Digest
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.files import Disk
 from floradl.model import MEDIA_TYPES, Failure, Receipt
+from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 100
 """The end of patience with a host that sends a few bytes and breaks off, again and again."""
-
-FLOOR_BYTES_PER_S = 1024
-FLOOR_WINDOW_S = 60.0
-"""A transfer slower than the floor for this long is broken off and started again."""
 
 _FLUSH_BYTES = 1024 * 1024
 _IMAGEKIT = "ik.imagekit.io"
@@ -278,14 +275,14 @@ class _Transfer:
         """
         chunks: list[bytes] = []
         pending_bytes, is_checked = 0, False
-        floor = _SpeedFloor(self._tools.clock)
+        floor = SpeedFloor(self._tools.clock)
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
             async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is
                 chunks.append(chunk)
                 pending_bytes += len(chunk)
                 self._tools.traffic.received_bytes += len(chunk)
-                floor.passed(len(chunk))
+                _require_pace(floor, len(chunk))
                 if not is_checked and self.partial.size_bytes + pending_bytes >= HEAD_BYTES:
                     self._refuse_page(chunks, content_type)
                     is_checked = True
@@ -350,28 +347,9 @@ class _Transfer:
         )
 
 
-class _SpeedFloor:
-    """Ends a transfer that only trickles; a read timeout alone never would."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._window_began_s = clock.monotonic()
-        self._window_bytes = 0
-
-    def passed(self, size: int) -> None:
-        """So many bytes came.
-
-        Raises:
-            TransferError: `too_slow`.
-        """
-        self._window_bytes += size
-        elapsed_s = self._clock.monotonic() - self._window_began_s
-        if elapsed_s < FLOOR_WINDOW_S:
-            return
-        if self._window_bytes < FLOOR_BYTES_PER_S * elapsed_s:
-            raise TransferError("too_slow", f"slower than {FLOOR_BYTES_PER_S} bytes/s", is_retryable=True)
-        self._window_began_s += elapsed_s
-        self._window_bytes = 0
+def _require_pace(floor: SpeedFloor, size_bytes: int) -> None:
+    if not floor.is_held(size_bytes):
+        raise TransferError("too_slow", TOO_SLOW, is_retryable=True)
 
 
 def _redirect_target(url: str, location: str) -> str:

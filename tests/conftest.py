@@ -11,7 +11,13 @@ from hypothesis import settings
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("floradl", deadline=None)
-settings.load_profile("floradl")
+settings.register_profile("nightly", deadline=None, max_examples=1000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the profile of the day unless another is asked for (`--hypothesis-profile=nightly`)."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("floradl")
 
 
 @pytest.fixture

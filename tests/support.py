@@ -8,9 +8,12 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+from hypothesis import settings
 
 from floradl.clock import Clock
 from floradl.entries import State
@@ -54,6 +57,15 @@ def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Pope
         stdin=subprocess.DEVNULL,
         text=True,
     )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return as soon as a condition holds; fail when it does not within 20 s."""
+    deadline_s = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise subprocess.TimeoutExpired("condition", 20)
+        time.sleep(0.02)
 
 
 def manifest(dest: Path) -> dict[str, Any]:
@@ -164,6 +176,12 @@ def assert_tidy(dest: Path) -> None:
         expected |= {f"{entry['path']}/{output['file']}" for output in entry["outputs"].values()}
         expected.add(f"{entry['path']}/run.json")
     assert found == expected
+
+
+def by_day(max_examples: int) -> settings:
+    """Few examples for a property that is slow to check; `make nightly` gives it as many as any other."""
+    is_night = settings.default == settings.get_profile("nightly")
+    return settings() if is_night else settings(max_examples=max_examples)
 
 
 class FakeTime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from email.utils import formatdate
 
 import httpx
@@ -557,6 +557,80 @@ async def test_poll_url_elsewhere_is_not_used(
     respx_mock.get(f"{BASE}/runs/run_a").respond(200, json=RUN)
     await api.run("run_a", known=known_run(poll_url))
     assert [str(call.request.url) for call in respx_mock.calls] == [f"{BASE}/runs/run_a"]
+
+
+# --- limits ----------------------------------------------------------------------------------------
+
+
+class Drip(httpx.AsyncByteStream):
+    """A body that comes in pieces, with a pause before each that no timeout of a read would notice."""
+
+    def __init__(self, pieces: Iterable[bytes], pause_s: float, time: FakeTime) -> None:
+        self._pieces = pieces
+        self._pause_s = pause_s
+        self._time = time
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            self._time.now_s += self._pause_s
+            yield piece
+
+
+def single_bytes(body: bytes) -> list[bytes]:
+    """A body a byte at a time."""
+    return [body[place : place + 1] for place in range(len(body))]
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_answer_that_only_drips(
+    api: FloraApi, respx_mock: respx.MockRouter, time: FakeTime, encoding: str
+) -> None:
+    """A byte every four seconds is no answer: it is broken off after a minute and asked for again."""
+    body = page_of(RUN).content
+    # A gzip header may hold a name of any length; a decoder that reads it gives nothing.
+    sent = b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 10_000 if encoding == "gzip" else body
+    began_s = time.now_s
+
+    dripping = Drip(single_bytes(sent), 4.0, time)
+    drip = httpx.Response(200, headers={"content-encoding": encoding}, stream=dripping)
+    route = respx_mock.get(PAGES).mock(side_effect=[drip, page_of(RUN)])
+    assert [run.run_id for run in (await page(api)).generations] == ["run_a"]
+    assert route.call_count == 2
+    assert time.now_s - began_s < 90
+
+
+async def test_answers_that_always_drip(api: FloraApi, respx_mock: respx.MockRouter, time: FakeTime) -> None:
+    """An API that never does better is down, and the message says why."""
+    respx_mock.get(PAGES).mock(
+        side_effect=lambda _: httpx.Response(200, stream=Drip(single_bytes(bytes(1000)), 4.0, time))
+    )
+    with pytest.raises(ApiUnavailableError, match="slower than 1024 bytes/s"):
+        await page(api)
+    assert api.calls == 1 + RETRIES
+
+
+async def test_large_answer_over_a_slow_line(
+    api: FloraApi, respx_mock: respx.MockRouter, time: FakeTime
+) -> None:
+    """An answer that takes ten minutes is read to its end while it keeps coming."""
+    body = page_of(RUN | {"prompt": "p" * 1_000_000}).content
+    pieces = [body[place : place + 20_000] for place in range(0, len(body), 20_000)]
+    respx_mock.get(PAGES).respond(200, stream=Drip(pieces, 12.0, time))
+    assert [run.run_id for run in (await page(api)).generations] == ["run_a"]
+
+
+@pytest.mark.parametrize("count", [101, 10_000])
+async def test_page_larger_than_asked_for(api: FloraApi, respx_mock: respx.MockRouter, count: int) -> None:
+    """An API that ignores `limit` is still read."""
+    respx_mock.get(PAGES).mock(return_value=page_of(*[RUN] * count))
+    assert len((await page(api)).generations) == count
+
+
+async def test_page_of_too_many_records(api: FloraApi, respx_mock: respx.MockRouter) -> None:
+    """A page without measure is an answer that makes no sense."""
+    respx_mock.get(PAGES).mock(return_value=page_of(*[0] * 10_001))
+    with pytest.raises(ApiAnswerError, match="10001 records"):
+        await page(api)
 
 
 # --- the key ---------------------------------------------------------------------------------------

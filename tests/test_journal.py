@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.entries import (
@@ -28,6 +28,7 @@ from floradl.entries import (
 )
 from floradl.errors import Exit, ManifestError
 from floradl.journal import encode_lines, parse_journal
+from tests.support import by_day
 
 HEADER = JournalHeader(VERSION, "9f0c", "2026-11-23T02:30:00Z")
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0"\\ {}'), max_size=8)
@@ -91,7 +92,6 @@ def line(body: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(OPS, max_size=8))
 def test_changes_come_back(ops: list[Op]) -> None:
     """Any list of changes is read as it was written, to the last byte."""
@@ -102,7 +102,6 @@ def test_changes_come_back(ops: list[Op]) -> None:
     assert journal.size_bytes == len(data)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(OPS, max_size=3))
 def test_a_change_is_a_line(ops: list[Op]) -> None:
     """However a record was laid out, each change takes one line, so that a cut costs no other."""
@@ -111,7 +110,7 @@ def test_a_change_is_a_line(ops: list[Op]) -> None:
     assert data == b"".join(encode_lines([value]) for value in (HEADER, *ops))
 
 
-@settings(max_examples=15, deadline=None)
+@by_day(15)
 @given(st.lists(OPS, max_size=4))
 def test_a_cut_at_any_byte_leaves_a_prefix(ops: list[Op]) -> None:
     """Cut anywhere, the journal replays exactly the changes whose lines are whole."""

@@ -7,10 +7,8 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from tests.support import (
     floradl,
     output_files,
     start,
+    wait_for,
 )
 
 KILLS = 200
@@ -78,7 +77,7 @@ class Killing:
         else:
             # Three lists, and as many transfers as there are workers: so many requests are sure to come.
             number = self._moments.randint(1, 3 + WORKERS)
-            _wait_for(lambda: len(self.sim.requests) >= number or process.poll() is not None)
+            wait_for(lambda: len(self.sim.requests) >= number or process.poll() is not None)
             time.sleep(self._moments.uniform(0, 0.04))
         process.kill()
         process.communicate()
@@ -141,7 +140,7 @@ def test_a_killed_transfer_goes_on_where_it_was(account: Account, tmp_path: Path
     stalled = Fault(path, stall_after=8_600_000)
     with serve_in_thread(account, faults=[stalled]) as sim:
         process = start(sim, "--run-id", run.run_id, tmp_path)
-        _wait_for(lambda: any((tmp_path / ".floradl" / "partials").glob("*.json")))
+        wait_for(lambda: any((tmp_path / ".floradl" / "partials").glob("*.json")))
         process.kill()
         process.communicate()
         sim.faults.clear()
@@ -160,7 +159,7 @@ def test_a_signal_ends_in_order(account: Account, tmp_path: Path, number: signal
     """The first signal stops new work, lets short transfers end, records them, and says how to go on."""
     with serve_in_thread(account, faults=[Fault("/node-inputs/*", delay_s=0.4)]) as sim:
         process = start(sim, "-j", "4", tmp_path)
-        _wait_for(lambda: len(sim.media_requests()) >= 6)
+        wait_for(lambda: len(sim.media_requests()) >= 6)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=20)
         assert process.returncode == 128 + number
@@ -183,7 +182,7 @@ def test_a_second_signal_ends_at_once(account: Account, tmp_path: Path) -> None:
     path = account.get("run_large_0").outputs[0].path
     with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
         process = start(sim, "--run-id", "run_large_0", tmp_path)
-        _wait_for(lambda: bool(sim.media_requests()))
+        wait_for(lambda: bool(sim.media_requests()))
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         began_s = time.monotonic()
@@ -199,7 +198,7 @@ def test_two_at_once(account: Account, tmp_path: Path) -> None:
     path = account.get("run_large_0").outputs[0].path
     with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
         first = start(sim, "--run-id", "run_large_0", tmp_path)
-        _wait_for(lambda: bool(sim.media_requests()))
+        wait_for(lambda: bool(sim.media_requests()))
         second = floradl(sim, tmp_path)
         assert second.returncode == 5
         holder = json.loads((tmp_path / ".floradl" / "holder.json").read_bytes())
@@ -224,7 +223,7 @@ def test_a_signal_ends_the_wait_for_the_lock(account: Account, tmp_path: Path) -
     path = account.get("run_large_0").outputs[0].path
     with serve_in_thread(account, faults=[Fault(path, stall_after=100)]) as sim:
         first = start(sim, "--run-id", "run_large_0", tmp_path)
-        _wait_for(lambda: bool(sim.media_requests()))
+        wait_for(lambda: bool(sim.media_requests()))
         second = start(sim, "--lock-timeout", "1h", tmp_path)
         time.sleep(1.5)
         assert second.poll() is None, "it did not wait"
@@ -242,11 +241,3 @@ def _keep_outputs(account: Account, number: int) -> None:
         run.outputs = run.outputs[:number]
         number -= len(run.outputs)
     assert number == 0, "the account has fewer outputs"
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise subprocess.TimeoutExpired("condition", 20)
-        time.sleep(0.02)

@@ -13,7 +13,7 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
     {"errors", "clock", "stopping"},
-    {"model", "entries", "layout", "media", "durable", "retry", "net"},
+    {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
     {"files", "partial", "answer", "journal", "outcome", "findings", "api"},
     {"manifest", "lock", "listing", "transfer", "inspection"},
     {"plan", "job", "rebuild"},

@@ -85,6 +85,7 @@ def test_every_component_is_valid_everywhere(ids: tuple[str, str, str, str]) -> 
     assert not path.is_absolute()
     for component in path.parts:
         assert_valid_everywhere(component)
+    assert layout.is_place(str(path))
 
 
 @pytest.mark.parametrize("identifier", NASTY, ids=[ascii(text)[:30] for text in NASTY])

@@ -368,6 +368,34 @@ def test_one_damaged_entry(entry: bytes) -> None:
         changed(data).run("run_1")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("path", value)
+        for value in ("", ".", "..", "../../x", "/etc", "a//b", "a/../b", "a\\b", "C:x", "a\nb", "\xe9")
+    ]
+    + [("file", value) for value in ("", "..", "../x.png", "a/b.png", "/x", "a\n0.png", "a\0b", ".hidden")]
+    + [("sha256", value) for value in ("", "00", SUM.upper(), f"{SUM}\n{SUM}", f"{SUM}  x")],
+    ids=repr,
+)
+def test_an_entry_that_leads_elsewhere(name: str, value: str) -> None:
+    """A path out of the archive, or a line break, gets into no SHA256SUMS: the manifest is refused."""
+    output = {"type": "t", "state": "archived", "file": "a.png", "size_bytes": 1, "sha256": SUM}
+    run: dict[str, Any] = {
+        "workspace_id": "w",
+        "project_id": "p",
+        "path": "w/p/r",
+        "model_id": None,
+        "created_at": None,
+    }
+    run |= {"completed_at": None, "charged_cost": None, "record_sha256": "00", "outputs": {"o": output}}
+    assert b"w/p/r/a.png" in b"".join(Manifest.parse(snapshot(runs={"r": run})).encode_checksums())
+    (run if name in run else output)[name] = value
+    manifest = Manifest.parse(snapshot(runs={"r": run}))
+    with pytest.raises(ManifestError, match="a path or a hash that is none"):
+        list(manifest.encode_checksums())
+
+
 @pytest.mark.parametrize("scan", [{"sealed_before": "x"}, {"open_runs": []}, {}], ids=repr)
 def test_a_damaged_scan(scan: dict[str, Any]) -> None:
     """A seal that cannot be understood is told, not taken for no seal."""

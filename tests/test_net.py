@@ -393,6 +393,19 @@ async def test_unknown_name(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
             await client.get(f"https://{host}/")
 
 
+async def test_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that says nothing ends as a connection that timed out, to be tried again."""
+
+    async def silent(_host: str, _port: int, **_: object) -> object:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
+    backend = GuardedBackend(allow_loopback=False)
+    async with asyncio.timeout(10):
+        with pytest.raises(httpcore.ConnectTimeout, match=r"look-up of silent\.test"):
+            await backend.connect_tcp("silent.test", 443, timeout=0.01)
+
+
 async def test_backend_can_wait() -> None:
     """httpcore may ask its backend to wait; no time at all is enough here."""
     await GuardedBackend(allow_loopback=False).sleep(0)
