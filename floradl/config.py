@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -101,9 +102,21 @@ class Option:
 class Settings:
     """The options of one call, each from its first source."""
 
-    def __init__(self, values: Mapping[str, Any], ranks: Mapping[str, int]) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], ranks: Mapping[str, int], key_files: Sequence[Path] = ()
+    ) -> None:
         self._values = dict(values)
         self._ranks = dict(ranks)
+        self._key_files = list(key_files)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Files with a key in them that others on this machine can read."""
+        return [
+            f"others on this machine can read {path}, which holds an API key; `chmod 600` it"
+            for path in self._key_files
+            if _is_open_to_others(path)
+        ]
 
     def __getattr__(self, key: str) -> Any:
         try:
@@ -133,7 +146,9 @@ class Settings:
         if file == "-":
             return stdin().strip()
         try:
-            return Path(file).expanduser().read_text(encoding="utf-8").strip()
+            path = Path(file).expanduser()
+            self._key_files.append(path)
+            return path.read_text(encoding="utf-8").strip()
         except (OSError, ValueError, RuntimeError) as exc:  # no file, no text, no path, no such user
             reason = getattr(exc, "strerror", None) or "not text"
             raise UsageError(f"cannot read the key file {printable(file)}: {reason}") from exc
@@ -185,7 +200,8 @@ def resolve(
             if value is not None:
                 values[option.key], ranks[option.key] = option.read(value, origin), rank
                 break
-    return Settings(values, ranks)
+    has_key = any("api_key" in table for table in (config, *profiles.values()))
+    return Settings(values, ranks, [config_path] if has_key else [])
 
 
 def default_config_path() -> Path:
@@ -290,6 +306,14 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """Whether group or others may read a file. Windows keeps that elsewhere, and most files private."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & 0o044)
+    except OSError:
+        return False
 
 
 def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:

@@ -98,8 +98,14 @@ class Scan:
         """
         began_s = self._clock.monotonic()
         for status in (Status.PENDING, Status.RUNNING):
-            async for run in self._walk(status):
-                yield run  # completed since the list was asked for
+            try:
+                async for run in self._walk(status):
+                    yield run  # completed since the list was asked for
+            except ApiError as exc:
+                if exc.status is None or isinstance(exc, KeyRefusedError):
+                    raise  # nobody answers, or not this key: the other lists would say the same
+                # What is completed can be archived all the same. The past stays unsealed.
+                self.problems.append(exc.concerning(f"the list of {status} runs"))
         self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
         async for run in self._walk(
             Status.COMPLETED, floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()

@@ -1,4 +1,4 @@
-"""What bytes are: the extension of an output, and whether it is the page of an error instead.
+"""What bytes are: the extension of an output, whether it is a page of an error instead, and whether it ends.
 
 Magic numbers come first, for hosts give wrong types; then `Content-Type`; then the URL's suffix.
 Sources: the formats' specifications as listed in the WHATWG MIME Sniffing Standard, section 6, and
@@ -8,7 +8,11 @@ IANA's media type registry.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
+
+ReadAt = Callable[[int, int], bytes]
+"""Gives so many bytes (second) of a file from an offset (first)."""
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
@@ -51,6 +55,10 @@ _CONTENT_TYPES = {
     "text/xml": ".xml", "application/xml": ".xml",
     "model/gltf-binary": ".glb", "model/gltf+json": ".gltf", "model/obj": ".obj", "model/stl": ".stl",
 }  # fmt: skip
+_TAIL_BYTES = 64 * 1024
+_SLACK = 1024
+_MAX_BOXES = 100_000
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}", re.ASCII)
 # The root element after what may stand before it; the groups are atomic, so that no head takes long.
 _SVG = re.compile(
@@ -68,8 +76,8 @@ def extension_for(head: bytes, content_type: str, url: str) -> str:
 def page_instead_of_media(head: bytes, content_type: str) -> str | None:
     """What stands where media should be: `HTML`, `XML`, `JSON` or `text`; None when it may be the media.
 
-    For image, video and audio outputs; a document may well be a page. The bytes decide; `content_type`
-    counts only against bytes that no format is known by.
+    For image, video and audio outputs; a document may well be a page. The bytes decide, and the
+    `content_type` only where it speaks of text, or of a format that may be written as text.
     """
     if _magic_extension(head):
         return None
@@ -79,8 +87,62 @@ def page_instead_of_media(head: bytes, content_type: str) -> str | None:
     if start[:1] in (b"{", b"["):
         return "JSON"
     if start[:1] != b"<":
-        return "text" if content_type.lower().startswith("text/") else None
+        return "text" if _is_text(head, content_type.lower()) else None
     return "XML" if start[:5].lower() == b"<?xml" and not _has_html(start) else "HTML"
+
+
+def missing_end(head: bytes, size_bytes: int, read_at: ReadAt) -> str:
+    """What a file's end lacks by the rules of its format; "" where nothing is lacking, or nobody can tell.
+
+    A body that was cut, by a host that announced too little or nothing, has nothing else to tell it by.
+
+    Args:
+        head: the file's first bytes.
+        size_bytes: its length.
+        read_at: gives so many bytes (second argument) from an offset (first).
+    """
+    kind = _magic_extension(head)
+    if kind == ".png":
+        return "" if b"IEND\xaeB`\x82" in _tail(size_bytes, read_at) else "a PNG without IEND"
+    if kind == ".jpg":
+        return "" if b"\xff\xd9" in _tail(size_bytes, read_at) else "a JPEG without its end marker"
+    if kind == ".gif":
+        return "" if b"\x3b" in _tail(size_bytes, read_at)[-_SLACK:] else "a GIF without its trailer"
+    if head[:4] == b"RIFF":
+        announced = int.from_bytes(head[4:8], "little")
+        is_streamed = announced in (0, 0xFFFFFFFF)  # written before its length was known
+        is_short = not is_streamed and announced + 8 > size_bytes + 1  # some writers forget the padding
+        return "a RIFF file shorter than it says" if is_short else ""
+    return _missing_box(size_bytes, read_at) if head[4:8] == b"ftyp" else ""
+
+
+def _missing_box(size_bytes: int, read_at: ReadAt) -> str:
+    """Whether the boxes of an ISO base media file, one after the other, end where the file does."""
+    offset = 0
+    for _ in range(_MAX_BOXES):
+        if offset >= size_bytes:
+            break
+        header = read_at(offset, 16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:  # 0: to the end of the file, wherever that is; else no box: something else follows
+            return ""
+        offset += length
+    return "an MP4 file shorter than its boxes say" if offset > size_bytes else ""
+
+
+def _tail(size_bytes: int, read_at: ReadAt) -> bytes:
+    """The last bytes; what marks the end may have something behind it that others put there."""
+    start = max(0, size_bytes - _TAIL_BYTES)
+    return read_at(start, size_bytes - start)
+
+
+def _is_text(head: bytes, content_type: str) -> bool:
+    if content_type.startswith("text/"):
+        return True
+    may_be_text = content_type.startswith(("model/", "application/")) and "octet-stream" not in content_type
+    return bool(head) and not may_be_text and not head.translate(None, _PRINTABLE)
 
 
 def _has_html(start: bytes) -> bool:

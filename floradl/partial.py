@@ -136,6 +136,17 @@ class Partial:
         self._begin()
         return digest
 
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Some of the bytes that are written; fewer where the file ends."""
+        with os.fdopen(os.open(self._path, READ_FLAGS), "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(length) or b""
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that are written."""
+        return self._meter.digest().sha256
+
     def suspend(self) -> None:
         """Stop here: keep what a later process can resume from, remove the rest."""
         self.close()

@@ -74,10 +74,9 @@ class Console:
         self._progress = progress and not quiet
         self._stream = stream or sys.stderr
         self.is_terminal = self._stream.isatty()
-        if verbose:
-            logger = logging.getLogger("floradl")
-            logger.setLevel(logging.INFO)
-            logger.addHandler(_LogHandler(self))
+        logger = logging.getLogger("floradl")
+        logger.setLevel(logging.INFO if verbose else logging.WARNING)
+        logger.handlers = [_LogHandler(self)]
 
     def say(self, text: str) -> None:
         """A message that is left out when quiet."""

@@ -149,6 +149,7 @@ class _Transfer:
         self._tools = tools
         self._furthest_bytes = 0
         self._asked_host = ""
+        self._endless_sha256 = ""
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
         self.tries = 0
@@ -225,7 +226,8 @@ class _Transfer:
         have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
         if have.size_bytes and have.size_bytes == have.total_bytes:
             self._refuse_page([], "")
-            return await self._commit([], url, "")  # killed after the last byte, before the final name
+            # Killed after the last byte, before the final name.
+            return await self._commit([], url, "", is_bounded=True)
         async with self._response(url, have.request_headers()) as response:
             answer = read_answer(response.status_code, response.headers, have, now_s=self._tools.clock.now())
             if not answer.is_rest:
@@ -241,7 +243,8 @@ class _Transfer:
             raise _bad_body("truncated", f"{received} bytes came, {answer.total_bytes} were announced")
         if not received:
             raise _bad_body("empty", "the body is empty")
-        return await self._commit(chunks, url, content_type)
+        is_bounded = answer.total_bytes is not None or "transfer-encoding" in response.headers
+        return await self._commit(chunks, url, content_type, is_bounded=is_bounded)
 
     @asynccontextmanager
     async def _response(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
@@ -316,7 +319,26 @@ class _Transfer:
         if self.partial.size_bytes:
             await self._tools.disk.call(self.partial.restart)
 
-    async def _commit(self, chunks: list[bytes], url: str, content_type: str) -> Receipt:
+    def _require_end(self, *, is_bounded: bool) -> None:
+        """Refuse a file that its format says is cut off. Blocks.
+
+        The same bytes a second time, as long as they were announced, are what the host has, and better than
+        nothing; a body that ends with its connection proves nothing, however often it comes.
+        """
+        if self._wanted.type not in MEDIA_TYPES:
+            return
+        partial = self.partial
+        lacking = media.missing_end(partial.head, partial.size_bytes, partial.read_at)
+        if not lacking:
+            return
+        sha256 = partial.sha256
+        if is_bounded and sha256 == self._endless_sha256:
+            log.warning("%s: %s, each time; archived as it is", self._name, lacking)
+            return
+        self._endless_sha256 = sha256
+        raise _bad_body("no_end", f"the file was cut off: {lacking}")
+
+    async def _commit(self, chunks: list[bytes], url: str, content_type: str, *, is_bounded: bool) -> Receipt:
         wanted = self._wanted
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
@@ -329,8 +351,10 @@ class _Transfer:
                 aside = disk.set_aside(wanted.folder / wanted.replaces)
 
         def commit() -> Digest:
+            self.partial.append(chunks)
+            self._require_end(is_bounded=is_bounded)
             folder = disk.ensure_dir(wanted.folder)
-            return self.partial.commit(chunks, folder / name, wanted.mtime_ms, make_room=make_room)
+            return self.partial.commit([], folder / name, wanted.mtime_ms, make_room=make_room)
 
         digest = await disk.call(commit)
         return Receipt(

@@ -96,7 +96,7 @@ def test_pages(head: bytes, content_type: str, kind: str) -> None:
     """A page of an error is told for what it is, also where the host calls it an image."""
     assert page_instead_of_media(head, content_type) == kind
     for claimed in ("image/png", "video/mp4", "application/octet-stream", ""):
-        assert page_instead_of_media(head, claimed) == (None if kind == "text" else kind)
+        assert page_instead_of_media(head, claimed) == (kind if head else None)
 
 
 @pytest.mark.parametrize(

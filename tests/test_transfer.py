@@ -27,8 +27,9 @@ from tests.support import FakeTime
 pytestmark = pytest.mark.anyio
 
 URL = "https://media.test/one.png?token=SECRET"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 10
-BIG = PNG + bytes(range(256)) * (2 * MIN_RESUME_BYTES // 256)
+START, END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+PNG = START + bytes(range(256)) * 10 + END
+BIG = START + bytes(range(256)) * (10 + 2 * MIN_RESUME_BYTES // 256) + END
 HALF = len(PNG) // 2
 HTML = b"<!doctype html><html><body>Sorry</body></html>"
 XML = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'
@@ -240,7 +241,9 @@ LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
         pytest.param([cut(), Reply(200, PNG, etag('"two"'))], [ASK, RESUME], id="cut, then all of another"),
         pytest.param([cut(), WHOLE], [ASK, RESUME], id="cut, then a 200 starts over"),
         pytest.param(
-            [cut(b"x" * HALF), cut(), rest()], [ASK, RESUME, RESUME], id="cut, a 200 cut again, then its rest"
+            [cut(b"\1" * HALF), cut(), rest()],
+            [ASK, RESUME, RESUME],
+            id="cut, a 200 cut again, then its rest",
         ),
         pytest.param(
             [cut(), Reply(206, PNG[HALF:], rest().headers | etag('"two"')), WHOLE],
@@ -450,8 +453,8 @@ async def test_text_for_an_image(bench: Bench) -> None:
         ("imageUrl", SVG, "image/svg+xml", "output_1.svg"),
         ("imageUrl", SVG, "application/octet-stream", "output_1.svg"),
         ("imageUrl", PNG, "image/jpeg", "output_1.png"),
-        ("imageUrl", b"unknown bytes", "", "output_1.png"),
-        ("imageUrl", b"unknown bytes", "image/avif", "output_1.avif"),
+        ("imageUrl", b"\1unknown bytes", "", "output_1.png"),
+        ("imageUrl", b"\1unknown bytes", "image/avif", "output_1.avif"),
     ],
 )
 async def test_names_and_pages_that_are_right(
@@ -841,12 +844,12 @@ async def test_fast_enough_goes_on(bench: Bench) -> None:
 
     def slow(request: httpx.Request) -> httpx.Response:
         minute: list[bytes | float] = [60.0, chunk]
-        body = Body([PNG, *minute * 10], time=bench.time)
+        body = Body([PNG, *minute * 10, END], time=bench.time)
         return httpx.Response(200, stream=body, request=request)
 
     receipt = await bench.fetch(Host([slow], bench.time))
     assert isinstance(receipt, Receipt)
-    assert receipt.size_bytes == len(PNG) + 10 * len(chunk)
+    assert receipt.size_bytes == len(PNG) + 10 * len(chunk) + len(END)
 
 
 # --- what an earlier process left -----------------------------------------------------------------

@@ -25,7 +25,7 @@ def run(settings: Settings, dest: str) -> int:
     console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
     options = archive_options(settings, dest, Clock())
     # Before there is an event loop: the key may be typed in, and Ctrl-C should end that.
-    api = open_api(settings, Clock())
+    api = open_api(settings, Clock(), console.warn)
     if settings.dry_run:
         return asyncio.run(_preview(settings, options, api, console))
     return asyncio.run(_archive(settings, options, api, console))

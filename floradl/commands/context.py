@@ -18,14 +18,16 @@ from floradl.errors import UsageError, printable
 from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
 
 
-def open_api(settings: Settings, clock: Clock) -> FloraApi:
-    """A session with the API that the settings name.
+def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> FloraApi:
+    """A session with the API that the settings name; `warn` hears of keys that others can read.
 
     Raises:
         UsageError: no key, or a base URL that must not be used.
     """
     base_url = net.check_base_url(settings.base_url)
     key = settings.api_key(_read_line)
+    for warning in settings.warnings:
+        warn(warning)
     return FloraApi(base_url, key, clock=clock, retries=settings.retries, timeout_s=settings.timeout)
 
 

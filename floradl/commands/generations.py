@@ -24,7 +24,7 @@ _COLUMNS = ("created (UTC)", "status", "run", "model", "outputs", "cost")
 def run(settings: Settings) -> int:
     """Print one page, or all, in the format asked for."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    return asyncio.run(_list(settings, open_api(settings, Clock()), console))
+    return asyncio.run(_list(settings, open_api(settings, Clock(), console.warn), console))
 
 
 async def _list(settings: Settings, api: FloraApi, console: Console) -> int:

@@ -30,7 +30,7 @@ def run(settings: Settings, source: str, dest: str) -> int:
     """Restore what the settings name from `source` into `dest`."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
     options = restore_options(settings, source, dest, Clock())
-    api = open_api(settings, Clock()) if settings.has_api_key else None
+    api = open_api(settings, Clock(), console.warn) if settings.has_api_key else None
     return asyncio.run(_restore(settings, options, api, console))
 
 

@@ -26,7 +26,7 @@ def run(settings: Settings, dest: str) -> int:
     options = VerifyOptions(expanded(dest), Sample(*settings.sample), lock_timeout_s=settings.lock_timeout)
     api = None
     if settings.repair and settings.has_api_key:
-        api = open_api(settings, Clock())
+        api = open_api(settings, Clock(), console.warn)
     elif settings.repair:
         console.warn(
             "There is no API key: only what the archive itself and the URLs in it give can be repaired."

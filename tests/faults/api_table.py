@@ -59,7 +59,7 @@ LISTS = (
     Row("list: a cursor that comes again and again", [Fault(LIST, query=DONE, repeat_cursor=True)],
         asked="200, 200 page 2, 200 page 2", exit=3, said="a page cursor a second time"),
     Row("everything: 500", [Fault(API, status=500)],
-        asked="", exit=1, said="the API answered 500", archived=Archived.NOTHING),
+        asked="500, 500", exit=1, said="the API answered 500", archived=Archived.NOTHING),
     Row("everything: 401", [Fault(API, status=401)],
         asked="", exit=4, said="the API answered 401", archived=Archived.NOTHING),
 )  # fmt: skip
@@ -69,9 +69,9 @@ OPEN_RUNS = (
     Row("list of pending runs: 500 once", [Fault(LIST, query="status=pending", on=ONCE, status=500)],
         asked="200"),
     Row("list of pending runs: 500 for good", [Fault(LIST, query="status=pending", status=500)],
-        asked="", exit=1, said="the API answered 500", archived=Archived.NOTHING),
+        asked="200", exit=3, said="the list of pending runs: the API answered 500"),
     Row("list of running runs: 500 for good", [Fault(LIST, query="status=running", status=500)],
-        asked="", exit=3, said="the API answered 500", archived=Archived.NOTHING),
+        asked="200", exit=3, said="the list of running runs: the API answered 500"),
 )  # fmt: skip
 
 # Two pages: what the first one has is archived, whatever becomes of the second.
