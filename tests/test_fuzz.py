@@ -44,7 +44,7 @@ PLACES = re.compile(
     r"|[^/]+/[^/]+/[^/]+/[^/]+"
 )
 NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
-CHECKSUM = re.compile(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_][A-Za-z0-9_.~-]*/){3}[A-Za-z0-9_][A-Za-z0-9_.~-]*)")
+CHECKSUM = re.compile(r"([0-9a-f]{64})  ((?:[A-Za-z0-9_][A-Za-z0-9_.~-]*/)+[A-Za-z0-9_][A-Za-z0-9_.~-]*)")
 
 NASTY_IDS = [
     "",

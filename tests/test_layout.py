@@ -180,6 +180,27 @@ def test_names_never_change(identifier: str, name: str) -> None:
     assert safe_name(identifier) == name
 
 
+@pytest.mark.parametrize(
+    ("run_id", "key", "name"),
+    [
+        ("run_a", "output_1", "66k246ieefegbz6zkfudidbq2nlnrmqf.part"),
+        ("", "", "xj3iwmy73bwozab34bhfnkzlhvga5ghp.part"),
+        ("run\ud83d", "../x", "v5rnw4xhk5jzxkbfxe3galjxd4kvvvwk.part"),
+    ],
+)
+def test_names_of_partials_never_change(run_id: str, key: str, name: str) -> None:
+    """A partial that an older floradl left is found again."""
+    assert partial_path(run_id, key) == layout.PARTIALS / name
+
+
+def test_folders_never_change() -> None:
+    """A whole folder, each of its ids of another kind, stays where it was."""
+    assert (
+        str(run_path("WS_A", "..", "run_\xe9"))
+        == "WS_A~ub/_~~l3a7pzya6n6d2czjqhieqvp4gq/run_~~aexqdncmbunuttli6aayicjtpa"
+    )
+
+
 @pytest.mark.parametrize("identifier", ["x" * 81, "con", "run", "\xe9", "a b", "-a", ".a", "a.", "a~1"])
 def test_other_ids_are_hashed_and_still_readable(identifier: str) -> None:
     """What is not ordinary shows a short rest of itself and 26 characters that tell it from all others."""
