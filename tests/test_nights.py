@@ -308,12 +308,38 @@ async def test_a_file_is_brought_back_for_a_run_that_is_listed_without_outputs(
 
 
 async def test_a_missing_file_of_a_run_that_is_gone(nights: Nights) -> None:
-    """A deleted run's missing file cannot be brought back; that is said each time."""
+    """A deleted run's missing file comes from the URL in its run.json, as long as that serves."""
     await nights.run()
     run, files = a_run_with_files(nights)
     nights.sim.account.delete(run.run_id)
     assert (await nights.run()).is_complete
     files[0].unlink()
+    assert (await nights.run()).is_complete
+    assert files[0].exists()
+
+
+async def test_a_missing_file_of_a_run_that_is_gone_with_its_media(nights: Nights) -> None:
+    """What FLORA has no more cannot be brought back; that is said each time, and the entry stays."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    nights.sim.account.delete(run.run_id)
+    nights.sim.account.dead_paths.update(output.path for output in run.outputs)
+    files[0].unlink()
+    before = manifest(nights.dest)["runs"][run.run_id]["outputs"]
+    for _ in range(2):
+        report = await nights.run()
+        assert [failure.code for failure in report.failures] == ["http_410"]
+        assert int(report.exit_code) == 3
+        assert manifest(nights.dest)["runs"][run.run_id]["outputs"] == before
+
+
+async def test_a_missing_file_of_a_run_of_which_nothing_is_left(nights: Nights) -> None:
+    """Without a run.json there is no URL to try for a run that FLORA does not know any more."""
+    await nights.run()
+    run, files = a_run_with_files(nights)
+    nights.sim.account.delete(run.run_id)
+    files[0].unlink()
+    (files[0].parent / "run.json").unlink()
     report = await nights.run()
     assert [failure.code for failure in report.failures] == ["run_not_found"]
     assert int(report.exit_code) == 3
