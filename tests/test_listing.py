@@ -207,17 +207,19 @@ async def test_a_status_that_nobody_knows() -> None:
 # --- while the list moves ------------------------------------------------------------------------------
 
 
-EDITS = st.dictionaries(
-    st.integers(1, 20),
-    st.tuples(st.sampled_from(["insert", "insert pending", "delete", "start", "finish"]), st.integers(0, 30)),
-    max_size=3,
+# No set both adds to a list and takes from it: that could cancel out within two requests, unseen.
+EDITS = st.sampled_from([["insert", "insert pending", "finish"], ["insert", "start"], ["delete"]]).flatmap(
+    lambda kinds: st.dictionaries(
+        st.integers(1, 20), st.tuples(st.sampled_from(kinds), st.integers(0, 30)), max_size=3
+    )
 )
 
 
-@given(EDITS, st.integers(1, 4))
+@given(EDITS, st.integers(3, 5))  # pages that three removals do not pull a run across
 def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str, int]], size: int) -> None:
-    """Whatever changes at three moments of a scan, every run that stays is brought once, or kept as open."""
-    flora = Flora(*runs(9), *(run(9 + n, ["pending", "running"][n % 2]) for n in range(4)), page_size=size)
+    """Whatever comes or goes at three moments of a scan, each run that stays is brought once or kept open."""
+    open_runs = [run(12 + n, ["pending", "running"][n % 2]) for n in range(8)]
+    flora = Flora(*runs(12), *open_runs, page_size=size)
     account, there = flora.account, {run.run_id for run in flora.account.runs}
     for number, (what, place) in edits.items():
         flora.before[number] = lambda what=what, place=place: change(account, what, place)  # type: ignore[misc]  # bound now
@@ -238,9 +240,7 @@ def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str,
 def change(account: Account, what: str, place: int) -> None:
     """Let something happen to the account; to the run of that place, where there is one."""
     if what.startswith("insert"):
-        newest_ms = max((run.created_at for run in account.runs), default=FIRST_MS)
-        status = "pending" if what == "insert pending" else "completed"
-        account.insert(run((newest_ms - FIRST_MS) // MINUTE_MS + 1, status))
+        account.insert_new(1, status="pending" if what == "insert pending" else "completed")
         return
     with_status = {"delete": None, "start": "pending", "finish": "running"}[what]
     candidates = account.listed(status=with_status)
