@@ -184,13 +184,43 @@ async def test_an_unreadable_record_is_told_once() -> None:
     assert "run_9" in problem.message
 
 
-async def test_pages_of_nothing() -> None:
-    """Twenty empty pages in a row are walked through; with the next one it is an error and not the end."""
+def with_pages(flora: Flora, count: int, *records: object) -> None:
+    """Let the list of completed runs begin with so many pages of these records, and end with run_1."""
+    for number in range(count):
+        flora.answers[f"completed {number or ''}".strip()] = page_of(*records, cursor=str(number + 1))
+    flora.answers[f"completed {count}"] = page_of(flora.account.record(run(1), listed=True))
+
+
+async def test_a_few_pages_of_nothing() -> None:
+    """An empty page with more to come is not the end."""
     flora = Flora()
-    for number in range(20):
-        flora.answers[f"completed {number}".removesuffix(" 0")] = page_of(cursor=str(number + 1))
-    flora.answers["completed 20"] = page_of(flora.account.record(run(1), listed=True))
+    with_pages(flora, 9)
+    assert await found_by(flora.scan()) == ids(1)
+
+
+async def test_nothing_but_pages_of_nothing() -> None:
+    """After twenty empty answers in a row the next is an error, and not the end."""
+    flora = Flora()
+    with_pages(flora, 30)
     with pytest.raises(ApiAnswerError, match="20 empty pages"):
+        await found_by(flora.scan())
+    assert len(flora.asked) == len(FIRST_PAGES) + 20
+
+
+async def test_pages_of_unreadable_records() -> None:
+    """A page of records that cannot be read is not an empty one, however many there are."""
+    flora = Flora()
+    with_pages(flora, 30, {"run_id": "run_2"})
+    scan = flora.scan()
+    assert await found_by(scan) == ids(1)
+    assert len(scan.problems) == 1
+
+
+async def test_a_cursor_that_turns_in_a_circle() -> None:
+    """A list that leads back to a page it led to before is an error, and not walked for ever."""
+    flora = Flora(*runs(9))
+    flora.answers["completed 6"] = page_of(cursor="3")
+    with pytest.raises(ApiAnswerError, match="second time"):
         await found_by(flora.scan())
 
 
@@ -207,17 +237,19 @@ async def test_a_status_that_nobody_knows() -> None:
 # --- while the list moves ------------------------------------------------------------------------------
 
 
-EDITS = st.dictionaries(
-    st.integers(1, 20),
-    st.tuples(st.sampled_from(["insert", "insert pending", "delete", "start", "finish"]), st.integers(0, 30)),
-    max_size=3,
+# No set both adds to a list and takes from it: that could cancel out within two requests, unseen.
+EDITS = st.sampled_from([["insert", "insert pending", "finish"], ["insert", "start"], ["delete"]]).flatmap(
+    lambda kinds: st.dictionaries(
+        st.integers(1, 20), st.tuples(st.sampled_from(kinds), st.integers(0, 30)), max_size=3
+    )
 )
 
 
-@given(EDITS, st.integers(1, 4))
+@given(EDITS, st.integers(3, 5))  # pages that three removals do not pull a run across
 def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str, int]], size: int) -> None:
-    """Whatever changes at three moments of a scan, every run that stays is brought once, or kept as open."""
-    flora = Flora(*runs(9), *(run(9 + n, ["pending", "running"][n % 2]) for n in range(4)), page_size=size)
+    """Whatever comes or goes at three moments of a scan, each run that stays is brought once or kept open."""
+    open_runs = [run(12 + n, ["pending", "running"][n % 2]) for n in range(8)]
+    flora = Flora(*runs(12), *open_runs, page_size=size)
     account, there = flora.account, {run.run_id for run in flora.account.runs}
     for number, (what, place) in edits.items():
         flora.before[number] = lambda what=what, place=place: change(account, what, place)  # type: ignore[misc]  # bound now
@@ -238,9 +270,7 @@ def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str,
 def change(account: Account, what: str, place: int) -> None:
     """Let something happen to the account; to the run of that place, where there is one."""
     if what.startswith("insert"):
-        newest_ms = max((run.created_at for run in account.runs), default=FIRST_MS)
-        status = "pending" if what == "insert pending" else "completed"
-        account.insert(run((newest_ms - FIRST_MS) // MINUTE_MS + 1, status))
+        account.insert_new(1, status="pending" if what == "insert pending" else "completed")
         return
     with_status = {"delete": None, "start": "pending", "finish": "running"}[what]
     candidates = account.listed(status=with_status)
@@ -286,6 +316,25 @@ async def test_a_scan_ends_below_the_seal(sealed_at: int, known: range, pages: l
     assert list(dict.fromkeys(flora.asked))[2:] == pages
 
 
+async def test_a_page_is_judged_before_its_runs_are_archived() -> None:
+    """Runs that are recorded while their page is worked off do not make it the last one."""
+    flora, known = Flora(*runs(12)), set[str]()
+    async for new in flora.scan(seal(created_ms(30) + OVERLAP_MS), known).iter_completed():
+        known.add(new.run_id)
+    assert known == set(ids(*range(12)))
+
+
+@pytest.mark.parametrize("new", [(5, 2), (8, 2)], ids=["it has become new", "it was new"])
+async def test_a_page_that_moved_is_judged_again(new: tuple[int, int]) -> None:
+    """A page is the last only if it was so before and after the list moved; or what lies below is missed."""
+    flora = Flora(*runs(12))
+    flora.before[5] = lambda: flora.account.delete("run_10")
+    known = [each for each in ids(*range(12)) if each not in ids(*new)]
+    found = await found_by(flora.scan(seal(created_ms(8) + OVERLAP_MS), known))
+    assert flora.asked[2:7] == ["completed", "completed 3", "completed", "completed 3", "completed"]
+    assert set(ids(*new)) <= set(found)
+
+
 @pytest.mark.parametrize(
     "odd",
     [
@@ -299,6 +348,24 @@ async def test_pages_that_are_not_newest_first_prove_nothing(odd: SimRun) -> Non
     flora = Flora(*(each for each in runs(20) if each.run_id != odd.run_id), odd)
     await found_by(flora.scan(seal(created_ms(30) + OVERLAP_MS), ids(*range(20))))
     assert "completed 18" in flora.asked
+
+
+async def test_an_undated_run_alone_on_its_page() -> None:
+    """A page of one run without a date proves nothing either: the walk goes on to the end of the list."""
+    flora = Flora(*runs(4), page_size=1)
+    flora.answers["completed"] = page_of(
+        flora.account.record(run(9, created_at=None), listed=True), cursor="0"
+    )
+    await found_by(flora.scan(seal(created_ms(30) + OVERLAP_MS), ids(0, 1, 2, 3, 9)))
+    assert "completed 3" in flora.asked
+
+
+async def test_runs_of_one_moment_are_in_order() -> None:
+    """Runs that were created in the same millisecond do not make the next scan walk everything."""
+    flora = Flora(*(each for each in runs(20) if each.run_id != "run_18"), run(18))
+    flora.account.get("run_18").created_at = created_ms(19)
+    await found_by(flora.scan(seal(created_ms(30) + OVERLAP_MS), ids(*range(20))))
+    assert flora.asked == FIRST_PAGES
 
 
 @pytest.mark.parametrize(

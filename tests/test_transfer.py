@@ -738,6 +738,14 @@ async def test_the_same_bytes_again_are_no_progress(bench: Bench) -> None:
     assert failure.attempts == 4
 
 
+async def test_bytes_that_come_and_go_are_no_progress(bench: Bench) -> None:
+    """A host that sends a half, will not go on from it, and sends it again, uses up its tries."""
+    host = Host([cut(), Reply(416)] * 2, bench.time)
+    failure = await bench.fetch(host)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts) == ("range_refused", 4)
+
+
 async def test_patience_ends(bench: Bench) -> None:
     """A host that always sends one byte more and breaks off is given up in the end."""
     steps = [
@@ -784,15 +792,24 @@ async def test_host_behind_a_redirect_is_the_one_that_is_paused(bench: Bench) ->
 
 async def test_429_without_a_time_pauses_too(bench: Bench) -> None:
     """A host that pushes back without saying for how long is left alone for a while by everyone."""
-    host = Host([Reply(429), WHOLE], bench.time)
+    begun = bench.time.now_s
+    await bench.with_tools(retries=0).fetch(Host([Reply(429)], bench.time))
+    host = Host([WHOLE], bench.time)
     await bench.fetch(host)
-    (slept,) = bench.time.slept
-    assert slept > 0
+    assert host.moments[0] > begun
+
+
+async def test_longest_wait_that_is_waited_for(bench: Bench) -> None:
+    """A host that asks for a quarter of an hour gets it."""
+    begun = bench.time.now_s
+    host = Host([Reply(503, b"", {"Retry-After": "900"}), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.moments[1] >= begun + 900
 
 
 async def test_too_long_a_wait_is_given_up(bench: Bench) -> None:
-    """A host that asks for an hour is left for the next run, without waiting."""
-    host = Host([Reply(503, b"", {"Retry-After": "3600"})], bench.time)
+    """A host that asks for longer is left for the next run, without waiting."""
+    host = Host([Reply(503, b"", {"Retry-After": "901"})], bench.time)
     failure = await bench.fetch(host)
     assert isinstance(failure, Failure)
     assert (failure.code, bench.time.slept) == ("http_503", [])
@@ -834,6 +851,25 @@ async def test_fast_beginning_buys_no_patience(bench: Bench) -> None:
         return httpx.Response(200, stream=Body(chunks, time=bench.time), request=request)
 
     failure = await bench.with_tools(retries=0).fetch(Host([tiring], bench.time))
+    assert isinstance(failure, Failure)
+    assert failure.code == "too_slow"
+
+
+async def test_just_fast_enough_goes_on(bench: Bench) -> None:
+    """A minute at the floor itself is not too slow; one byte less is."""
+    minute_bytes = transfer.FLOOR_BYTES_PER_S * int(transfer.FLOOR_WINDOW_S)
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        body = Body(
+            [PNG.ljust(minute_bytes - 1), transfer.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time
+        )
+        return httpx.Response(200, stream=body, request=request)
+
+    once = bench.with_tools(retries=0)
+    last = b"x"
+    assert isinstance(await once.fetch(Host([slow], bench.time)), Receipt)
+    last = b""
+    failure = await once.fetch(Host([slow], bench.time))
     assert isinstance(failure, Failure)
     assert failure.code == "too_slow"
 
