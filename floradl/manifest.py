@@ -198,9 +198,11 @@ class Manifest:
     def encode_checksums(self) -> Iterator[bytes]:
         """`SHA256SUMS`: a line for every archived output, as `sha256sum` writes them."""
         lines: list[str] = []
-        for _, run in self.iter_runs():
+        for run_id, run in self.iter_runs():
+            # Not the entry's own word for it: who changes that must not change what is checked.
+            path = layout.run_path(run.workspace_id, run.project_id, run_id)
             lines.extend(
-                f"{output.sha256}  {run.path}/{output.file}\n"
+                f"{output.sha256}  {path}/{output.file}\n"
                 for output in run.outputs.values()
                 if output.state == State.ARCHIVED and output.file and output.sha256
             )
