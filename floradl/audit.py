@@ -23,7 +23,17 @@ from floradl.durable import Digest
 from floradl.entries import Op, RunEntry
 from floradl.files import Disk, Kind
 from floradl.findings import AuditTally, Finding, Trouble
-from floradl.inspection import LITTER, Expected, Listing, RunCheck, Stray, check_bytes, check_run, stray
+from floradl.inspection import (
+    LITTER,
+    Expected,
+    Listing,
+    RunCheck,
+    Stray,
+    check_bytes,
+    check_run,
+    stray,
+    unreadable_run,
+)
 from floradl.manifest import Manifest
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, recover
 from floradl.stopping import all_of
@@ -107,10 +117,11 @@ class Audit:
         self.recovered = recovered = await self._disk.call(recover, self._disk, self._clock)
         self.findings.extend(recovered.findings)
         manifest = recovered.manifest
-        folders = await self._disk.call(_folders_of, manifest)
+        folders, self._tally.total = await self._disk.call(_survey, manifest)
         await self._adopt(recovered, await self._disk.call(self._walk, folders))
+        if not recovered.is_whole:
+            await self._disk.call(self._note_unaccounted, manifest)
         self.runs = len(manifest)
-        self._tally.total = await self._disk.call(_count_outputs, manifest)
         await self.check(manifest.iter_runs())
         await self._find_misplaced()
         if recovered.is_whole and recovered.is_folded:
@@ -201,17 +212,28 @@ class Audit:
                 message = "a run that no entry knows"
                 self.findings.append(Finding(Trouble.UNRECORDED, str(folder), message, adoption.run_id))
             else:
+                self._tally.total += len(adoption.ops) - 1
                 for op in adoption.ops:
                     recovered.manifest.apply(op)
             self.adopted.extend(adoption.ops)
 
         await self._each(folders, work, note)
 
+    def _note_unaccounted(self, manifest: Manifest) -> None:
+        """What `SHA256SUMS` has and the pieces of the manifest, and what stands in the folders, have not."""
+        folders, _ = _survey(manifest)
+        for folder in read_checksums(self._disk).keys() - folders:
+            message = "SHA256SUMS has files of this run, and nothing else tells of it"
+            self.findings.append(Finding(Trouble.UNRECORDED, folder, message))
+
     def _check_runs(self, runs: Sequence[tuple[str, RunEntry]]) -> list[RunCheck]:
         checks = []
         for run_id, entry in runs:
             folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
-            check = check_run(run_id, entry, _listing(self._disk, folder))
+            try:
+                check = check_run(run_id, entry, _listing(self._disk, folder))
+            except OSError as exc:  # one folder that the disk does not give must not hide the others
+                check = unreadable_run(run_id, entry, exc.strerror or type(exc).__name__)
             if check.has_record:
                 check.findings.extend(self._check_record(run_id, entry, folder / layout.RUN_RECORD))
             checks.append(check)
@@ -286,15 +308,13 @@ def _digest(disk: Disk, path: PurePosixPath) -> tuple[Digest | None, str]:
         return None, exc.strerror or type(exc).__name__
 
 
-def _folders_of(manifest: Manifest) -> set[str]:
-    return {
-        str(layout.run_path(entry.workspace_id, entry.project_id, run_id))
-        for run_id, entry in manifest.iter_runs()
-    }
-
-
-def _count_outputs(manifest: Manifest) -> int:
-    return sum(len(entry.outputs) for _, entry in manifest.iter_runs())
+def _survey(manifest: Manifest) -> tuple[set[str], int]:
+    """The folders of all runs, and how many outputs they have."""
+    folders, outputs = set(), 0
+    for run_id, entry in manifest.iter_runs():
+        folders.add(str(layout.run_path(entry.workspace_id, entry.project_id, run_id)))
+        outputs += len(entry.outputs)
+    return folders, outputs
 
 
 def _jobs_of_runs(runs: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -94,6 +94,17 @@ def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck
     return check
 
 
+def unreadable_run(run_id: str, entry: RunEntry, reason: str) -> RunCheck:
+    """A run whose folder cannot be listed: of none of its outputs is anything known."""
+    folder = str(layout.run_path(entry.workspace_id, entry.project_id, run_id))
+    findings = [Finding(Trouble.UNREADABLE, folder, reason, run_id, key) for key in entry.outputs]
+    return RunCheck(
+        len(entry.outputs),
+        has_record=False,
+        findings=findings or [Finding(Trouble.UNREADABLE, folder, reason, run_id)],
+    )
+
+
 def _check_output(
     check: RunCheck, run_id: str, key: str, output: OutputEntry, folder: PurePosixPath, items: Listing
 ) -> None:

@@ -182,9 +182,12 @@ class _Session:
         broken = {finding.kind for finding in recovered.findings}
         if Trouble.BAD_MANIFEST in broken:
             await self._keep(self._disk.copy_aside, layout.MANIFEST)
+            await self._keep(self._disk.copy_aside, layout.CHECKSUMS)
         if broken:
+            now = format_ms(self._tools.clock.now_ms())
+            base_url = recovered.manifest.base_url or self._options.base_url
             # Before the journal goes: what of it counts is in here.
-            await self._disk.call(_write_manifest, self._disk, recovered.manifest, self._tools.clock)
+            await self._disk.call(_write_manifest, self._disk, recovered.manifest, now, base_url)
         if Trouble.BAD_JOURNAL in broken:
             await self._keep(self._disk.set_aside, layout.JOURNAL)
 
@@ -279,7 +282,8 @@ class _Session:
         if not await ends_by_itself(look(), stop):
             self._is_interrupted = True
             return tuple(found)
-        return tuple(dict.fromkeys([*after.findings, *again.findings]))
+        unaccounted = [item for item in found if item.kind == Trouble.UNRECORDED and not item.run_id]
+        return tuple(dict.fromkeys([*after.findings, *again.findings, *unaccounted]))
 
 
 def _right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
@@ -307,7 +311,6 @@ def _mends(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
             yield Mend(run_id, entry, keys, damaged, has_record)
 
 
-def _write_manifest(disk: Disk, manifest: Manifest, clock: Clock) -> None:
-    now = format_ms(clock.now_ms())
+def _write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:
     disk.write_atomic(layout.CHECKSUMS, manifest.encode_checksums())
-    disk.write_atomic(layout.MANIFEST, manifest.encode(updated_at=now, base_url=manifest.base_url))
+    disk.write_atomic(layout.MANIFEST, manifest.encode(updated_at=now, base_url=base_url))

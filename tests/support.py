@@ -171,7 +171,7 @@ def assert_not_fetched_again(sim: Simulator, dest: Path, before: Iterable[str]) 
 def assert_tidy(dest: Path) -> None:
     """Nothing lies around: no journal, no partial, no temporary file, and nothing that is not recorded."""
     found = {file.relative_to(dest).as_posix() for file in dest.rglob("*") if file.is_file()}
-    expected = {"manifest.json", "SHA256SUMS", ".floradl/lock", ".floradl/holder.json"}
+    expected = {"manifest.json", "SHA256SUMS", ".floradl/lock"}
     for entry in manifest(dest)["runs"].values():
         expected |= {f"{entry['path']}/{output['file']}" for output in entry["outputs"].values()}
         expected.add(f"{entry['path']}/run.json")

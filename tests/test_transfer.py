@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl import layout, net, transfer
+from floradl import layout, net, pace, transfer
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.files import Disk
@@ -857,11 +857,11 @@ async def test_fast_beginning_buys_no_patience(bench: Bench) -> None:
 
 async def test_just_fast_enough_goes_on(bench: Bench) -> None:
     """A minute at the floor itself is not too slow; one byte less is."""
-    minute_bytes = transfer.FLOOR_BYTES_PER_S * int(transfer.FLOOR_WINDOW_S)
+    minute_bytes = pace.FLOOR_BYTES_PER_S * int(pace.FLOOR_WINDOW_S)
 
     def slow(request: httpx.Request) -> httpx.Response:
         body = Body(
-            [PNG.ljust(minute_bytes - 1), transfer.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time
+            [PNG.ljust(minute_bytes - 1), pace.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time
         )
         return httpx.Response(200, stream=body, request=request)
 
