@@ -287,9 +287,7 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     else:
         lines.extend(_audit_trouble_lines(report, dest))
     if report.is_repair and any(finding.kind == Trouble.BAD_MANIFEST for finding in report.findings):
-        lines.append(
-            f"The manifest was made anew. `floradl {dest}` fetches what nothing here told of."
-        )
+        lines.append(f"The manifest was made anew. `floradl {dest}` fetches what nothing here told of.")
     return lines
 
 

@@ -860,9 +860,7 @@ async def test_just_fast_enough_goes_on(bench: Bench) -> None:
     minute_bytes = pace.FLOOR_BYTES_PER_S * int(pace.FLOOR_WINDOW_S)
 
     def slow(request: httpx.Request) -> httpx.Response:
-        body = Body(
-            [PNG.ljust(minute_bytes - 1), pace.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time
-        )
+        body = Body([PNG.ljust(minute_bytes - 1), pace.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time)
         return httpx.Response(200, stream=body, request=request)
 
     once = bench.with_tools(retries=0)
