@@ -6,8 +6,8 @@ Three things keep a run from being missed:
 
 - Lists are read in the order in which a run moves: pending, running, completed. A run that exists when
   the scan starts is in one of them.
-- After each further page the one before it is read again. What crossed the edge between the two is in
-  it; when it changed at all, both are read once more, until they hold still.
+- After each further page the one before it is read again, and when that changed the walk goes back to where
+  nothing can be missing (`walk.Walk`).
 - The past is sealed only by a scan without any error. The next scan walks down to the seal less an
   overlap, asks for each run that was open then, and walks everything once a week.
 
@@ -19,15 +19,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from itertools import pairwise
 
 import msgspec
 
-from floradl.api import FloraApi, Page, PageQuery, is_open
+from floradl.api import FloraApi, PageQuery, is_open
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.model import Generation, Scope, Status, parse_generation, replace_half_pairs
+from floradl.walk import Walk
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""
@@ -35,8 +35,6 @@ OVERLAP_MS = 3_600_000
 FULL_EVERY_MS = 7 * 24 * 3_600_000
 """How old the last full walk may be before a scan becomes one by itself."""
 
-_MAX_REREADS = 3
-_MAX_EMPTY_PAGES = 20
 
 log = logging.getLogger(__name__)
 
@@ -182,8 +180,8 @@ class Scan:
     async def _walk(
         self, status: Status, *, floor_ms: int | None = None, seal_ms: int | None = None
     ) -> AsyncGenerator[Generation, None]:
-        """The completed runs of one list that were not seen before; see `_Walk` for how far."""
-        walk = _Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
+        """The completed runs of one list that were not seen before; see `Walk` for how far."""
+        walk = Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
         async for page in walk.iter_pages():
             told = {problem.message for problem in self.problems}
             self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
@@ -210,85 +208,6 @@ class Scan:
         return is_new and run.status == Status.COMPLETED
 
 
-class _Walk:
-    """The pages of one list, with the edges between them checked.
-
-    It ends with the list; or with a page that lies below `floor_ms`; or with one below `seal_ms` on which
-    every run is known. The last is what keeps a run with a date far ahead, by whoever's mistake, from
-    hiding the runs to come behind a seal. Pages that are not newest first prove nothing, and it walks on.
-    """
-
-    def __init__(
-        self,
-        api: FloraApi,
-        query: PageQuery,
-        floor_ms: int | None,
-        seal_ms: int | None,
-        is_known: Callable[[str], bool],
-    ) -> None:
-        self._api = api
-        self._query = query
-        self._floor_ms = floor_ms
-        self._seal_ms = seal_ms
-        self._is_known = is_known
-        self._given: set[str] = set()
-        self._is_ordered = True
-        self._empty_pages = 0
-
-    async def iter_pages(self) -> AsyncGenerator[Page, None]:
-        """Every page read, repeats included."""
-        cursor: str | None = None
-        page = await self._read(cursor)
-        is_last = self._is_last(page)  # before its runs are archived, and known by that
-        yield page
-        while not is_last and page.next_cursor is not None:
-            before, before_cursor, cursor = page, cursor, page.next_cursor
-            self._given.add(cursor)
-            page = await self._read(cursor)
-            is_last = self._is_last(page)
-            yield page
-            for _ in range(_MAX_REREADS):
-                again = await self._reread(before_cursor)
-                yield again
-                if _ids(again) == _ids(before):
-                    break
-                log.info("the list of %s runs moved while it was read; reading on", self._query.status)
-                before = again
-                page = await self._reread(cursor)
-                is_last = is_last and self._is_last(page)
-                yield page
-
-    async def _read(self, cursor: str | None) -> Page:
-        return self._checked(await self._api.page(self._at(cursor), given_cursors=self._given))
-
-    async def _reread(self, cursor: str | None) -> Page:
-        return self._checked(await self._api.page(self._at(cursor)))
-
-    def _at(self, cursor: str | None) -> PageQuery:
-        return PageQuery(self._query.scope, self._query.status, cursor, self._query.limit)
-
-    def _checked(self, page: Page) -> Page:
-        moments = [run.created_at_ms for run in page.generations]
-        in_order = all(
-            newer is not None and older is not None and newer >= older for newer, older in pairwise(moments)
-        )
-        self._is_ordered = self._is_ordered and in_order and None not in moments
-        self._empty_pages = 0 if page.generations or page.bad_records else self._empty_pages + 1
-        if self._empty_pages > _MAX_EMPTY_PAGES:
-            raise ApiAnswerError(f"the API gave {_MAX_EMPTY_PAGES} empty pages in a row, and more to come")
-        return page
-
-    def _is_last(self, page: Page) -> bool:
-        """Whether nothing that is wanted can lie below this page."""
-        oldest_ms = page.generations[-1].created_at_ms if page.generations else None
-        if oldest_ms is None or not self._is_ordered:
-            return False
-        if self._floor_ms is not None and oldest_ms < self._floor_ms:
-            return True
-        is_sealed = self._seal_ms is not None and oldest_ms < self._seal_ms
-        return is_sealed and all(self._is_known(run.run_id) for run in page.generations)
-
-
 async def iter_listed(
     api: FloraApi, scope: Scope, run_ids: Iterable[str], *, down_to_ms: int | None
 ) -> AsyncGenerator[Generation, None]:
@@ -305,7 +224,7 @@ async def iter_listed(
     """
     wanted = set(run_ids)
     floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
-    walk = _Walk(api, PageQuery(scope, Status.COMPLETED), floor_ms, None, lambda _: False)
+    walk = Walk(api, PageQuery(scope, Status.COMPLETED), floor_ms, None, lambda _: False)
     async with aclosing(walk.iter_pages()) as pages:
         async for page in pages:
             for run in page.generations:
@@ -329,7 +248,3 @@ async def with_outputs(api: FloraApi, run: Generation) -> Generation:
     if asked.status != Status.COMPLETED:
         raise ApiAnswerError(f"listed as completed, and by itself {printable(asked.status, limit=40)}")
     return asked
-
-
-def _ids(page: Page) -> list[str]:
-    return [run.run_id for run in page.generations]

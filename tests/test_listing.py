@@ -245,7 +245,7 @@ EDITS = st.sampled_from([["insert", "insert pending", "finish"], ["insert", "sta
 )
 
 
-@given(EDITS, st.integers(3, 5))  # pages that three removals do not pull a run across
+@given(EDITS, st.integers(1, 5))
 def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str, int]], size: int) -> None:
     """Whatever comes or goes at three moments of a scan, each run that stays is brought once or kept open."""
     open_runs = [run(12 + n, ["pending", "running"][n % 2]) for n in range(8)]
@@ -277,6 +277,35 @@ def change(account: Account, what: str, place: int) -> None:
     if candidates:
         run_id = candidates[place % len(candidates)].run_id
         {"delete": account.delete, "start": account.start, "finish": account.finish}[what](run_id)
+
+
+@pytest.mark.parametrize("removed", [1, 2, 3, 4, 5, 6, 7, 9, 12, 15, 20])
+@pytest.mark.parametrize("request_number", range(3, 16))
+async def test_many_runs_are_removed_at_once(removed: int, request_number: int) -> None:
+    """A project is deleted while the list is read: more than a page goes, and no run that stays is missed."""
+    flora = Flora(*runs(30))
+
+    def remove() -> None:
+        for gone in flora.account.listed(status="completed")[:removed]:
+            flora.account.delete(gone.run_id)
+
+    flora.before[request_number] = remove
+    scan = flora.scan()
+    found = await found_by(scan)
+    assert {stays.run_id for stays in flora.account.runs} <= set(found)
+    assert len(found) == len(set(found))
+    assert scan.problems == []
+
+
+async def test_a_list_that_moves_faster_than_it_can_be_read() -> None:
+    """Where something is removed before every request, the scan ends with an error: it can seal nothing."""
+    flora = Flora(*runs(400))
+    for number in range(3, 400):
+        flora.before[number] = lambda: flora.account.delete(
+            flora.account.listed(status="completed")[0].run_id
+        )
+    with pytest.raises(ApiAnswerError, match="the list of completed runs never held still"):
+        await found_by(flora.scan())
 
 
 async def test_a_list_that_never_holds_still() -> None:
