@@ -145,6 +145,19 @@ class Manifest:
         self._stored[run_id] = entry
         self.has_changed_files = True
 
+    def drop_unreadable(self) -> bool:
+        """Forget entries that nobody can read, and all seals with them; whether there were any."""
+        unreadable = []
+        for run_id in self._stored:
+            try:
+                self.run(run_id)
+            except ManifestError:
+                unreadable.append(run_id)
+        for run_id in unreadable:
+            del self._stored[run_id]
+            self._scans.clear()  # what is below a seal would not be looked for again
+        return bool(unreadable)
+
     def apply(self, op: Op) -> None:
         """Make one change."""
         match op:

@@ -1,1 +1,1 @@
-"""What `verify`, its repair and `restore` do with archives that were harmed in every way we could think of."""
+"""What `verify`, its repair and `restore` do with archives that were harmed in every way we know."""

@@ -41,7 +41,7 @@ def make_account() -> Account:
     }
     for number, (run_id, of_run) in enumerate(outputs.items()):
         moment = MOMENT_MS - number * 60_000
-        account.insert(SimRun(run_id, *PROJECT.split("/"), created_at=moment, outputs=of_run))
+        account.insert(SimRun(run_id, "ws_a", "prj_a", created_at=moment, outputs=of_run))
     return account
 
 
@@ -78,9 +78,9 @@ def archived(folder: Path) -> Iterator[Stage]:
         yield Stage(sim, folder)
 
 
-def without_key(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+def without_key(sim: Simulator, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the installed command where nobody has set a key."""
-    return floradl(sim, *arguments, FLORA_API_KEY="", **env)
+    return floradl(sim, *arguments, FLORA_API_KEY="")
 
 
 def report_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ All rows are acted out beforehand, several at a time, since most of their time i
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from floradl.findings import Trouble
 from tests.audits.damages import DAMAGES, Damage
-from tests.audits.stage import Stage, Tree, archived, found_in, report_of, tree_of
+from tests.audits.stage import Stage, Tree, found_in, report_of, tree_of
 from tests.support import assert_archived, assert_sound, completed, floradl
 
 ROWS_AT_A_TIME = 4
@@ -35,13 +34,6 @@ class Outcome:
 
 
 Outcomes = dict[str, Future[Outcome]]
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """An archive that is copied for each row."""
-    with archived(tmp_path_factory.mktemp("sound") / "out") as stage:
-        yield stage
 
 
 @pytest.fixture(scope="module")
