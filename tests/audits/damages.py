@@ -37,7 +37,7 @@ class Damage:
         do: does it to an archive.
         found: what a check finds, `kind path` each; nothing else.
         kept: names in `.floradl/aside/` after the repair.
-        stays: strays that are no strays any more once the archive is repaired.
+        stays: the strays that a check finds after the repair, where they are not the same.
     """
 
     name: str
@@ -233,6 +233,7 @@ FILES = (
            kept=("prj_a+run_photo",)),
 )  # fmt: skip
 
+EMPTY = ("stray ws_a/prj_b/run_photo",)
 PLACES = (
     Damage("a file under another name", lambda d: move(d, PICTURE, f"{PHOTO}/boat.png"),
            (f"misplaced {PICTURE}",)),
@@ -244,13 +245,14 @@ PLACES = (
     Damage("a copy elsewhere and half of a file", both(lambda d: move(d, PICTURE, "boat.png"),
            lambda d: add(d, PICTURE)), (f"misplaced {PICTURE}",), kept=("run_photo+output_1.png",)),
     Damage("a run's folder in another project", lambda d: move(d, PHOTO, "ws_a/prj_b/run_photo"),
-           (f"misplaced {PICTURE}", f"misplaced {SECOND}", f"misplaced {PHOTO}/run.json")),
+           (f"misplaced {PICTURE}", f"misplaced {SECOND}", f"misplaced {PHOTO}/run.json"),
+           stays=EMPTY),
     Damage("a run's folder at the top", lambda d: move(d, PHOTO, "run_photo"),
            (f"misplaced {PICTURE}", f"misplaced {SECOND}", f"misplaced {PHOTO}/run.json")),
     Damage("a run's folder moved and a link left", both(lambda d: move(d, PHOTO, "ws_a/prj_b/run_photo"),
            lambda d: (d / PHOTO).symlink_to("../prj_b/run_photo")),
            (f"not_a_file {PHOTO}", f"misplaced {PICTURE}", f"misplaced {SECOND}",
-            f"misplaced {PHOTO}/run.json"), kept=("prj_a+run_photo",)),
+            f"misplaced {PHOTO}/run.json"), kept=("prj_a+run_photo",), stays=EMPTY),
     Damage("a file where no check looks",
            lambda d: move(d, PICTURE, f"{PHOTO}/deep/output_1.png"),
            (f"missing {PICTURE}", f"stray {PHOTO}/deep")),
@@ -338,7 +340,7 @@ MANIFESTS = (
            (MANIFEST, f"truncated {TEXT}")),
     Damage("neither of both, and a page instead of a film",
            both(lose_both, lambda d: (d / FILM / "output_1.mp4").write_text("<!doctype html><title>404")),
-           (MANIFEST, f"failed {FILM}", f"unrecorded {FILM}/output_1.mp4")),
+           (MANIFEST, f"failed {FILM}", f"unrecorded {FILM}/output_1.mp4"), kept=("run_film+output_1.mp4",)),
     Damage("no SHA256SUMS", lambda d: (d / "SHA256SUMS").unlink(), (SUMS,)),
     Damage("an empty SHA256SUMS", lambda d: cut(d / "SHA256SUMS", 0), (SUMS,)),
     Damage("a changed SHA256SUMS", lambda d: flip_bit(d / "SHA256SUMS"), (SUMS,)),
