@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.audits.stage import Stage, archived
+from tests.small_disks import small_disk
+
+__all__ = ["small_disk"]
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +26,3 @@ def dest(stage: Stage, tmp_path: Path) -> Path:
     stage.sim.faults.clear()
     stage.sim.forget()
     return stage.copy(tmp_path / "out")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, with room for very little."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("only root can mount a disk of its own")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -27,6 +27,7 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
+from tests.small_disks import make_read_only, make_room
 from tests.support import assert_archived, assert_sound, completed, floradl, start
 
 
@@ -424,9 +425,8 @@ def test_runs_that_vanished_stay_so(stage: Stage, dest: Path, tmp_path: Path) ->
     assert runs_of(tmp_path / "new")["run_photo"]["vanished_at"] == "2026-11-01T00:00:00Z"
 
 
-def test_a_full_disk(stage: Stage, dest: Path, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk(stage: Stage, dest: Path, small_disk: Path) -> None:
     """A full disk ends it with exit code 1 and the folder's name; with room the same command completes."""
-    assert tmp_path.exists()
     done = without_key(stage.sim, "restore", dest, small_disk / "new")
     assert done.returncode == 1
     assert str(small_disk / "new") in done.stderr
@@ -440,14 +440,9 @@ def test_a_source_that_cannot_be_written(stage: Stage, small_disk: Path, tmp_pat
     """A read-only source is enough."""
     make_room(small_disk)
     source = stage.copy(small_disk / "out")
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    make_read_only(small_disk)
     restored(stage, source, tmp_path / "new")
     assert_same(tmp_path / "new", source)
-
-
-def make_room(disk: Path) -> None:
-    """Let a small disk be a large one."""
-    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
 
 
 def _sums(dest: Path) -> list[str]:
