@@ -276,7 +276,7 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
     if report.is_repair and report.repaired:
         lines.append(f"{_count(report.repaired, 'finding')} repaired.")
-    lines.extend(f"The damaged one is kept: {path}" for path in report.kept_aside)
+    lines.extend(f"Set aside, and kept: {path}" for path in report.kept_aside)
     strays = report.counts()[Trouble.STRAY]
     if strays:
         lines.append(f"{_count(strays, 'stray')}, left alone.")

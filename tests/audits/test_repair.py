@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Fault
-from tests.audits.damages import cut
+from tests.audits.damages import cut, failed_op, header, replace_by_folder, write_journal
 from tests.audits.stage import (
     FILM,
     PHOTO,
@@ -191,6 +191,42 @@ def test_quiet_says_nothing_when_nothing_is_wrong(stage: Stage, dest: Path) -> N
         without_key(stage.sim, "verify", "--repair", "-q", dest),
     ):
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_night_with_folders_in_the_way(stage: Stage, dest: Path) -> None:
+    """The archive job, too, moves what stands in the way of a file and says where; nothing of it is lost."""
+    for path in (PICTURE, TEXT):
+        replace_by_folder(dest / path)
+    done = floradl(stage.sim, dest)
+    assert done.returncode == 0, done.stderr
+    assert_archived(dest, stage.account, completed(stage.account))
+    for name in ("run_photo+output_1.png", "run_story+output_1.txt"):
+        assert (dest / ".floradl/aside" / name / "mine.txt").read_text() == "mine"
+        assert f".floradl/aside/{name}" in done.stderr
+
+
+def test_an_entry_and_checksums_that_agree_on_a_wrong_place(stage: Stage, dest: Path) -> None:
+    """An entry's wrong place is put right in `SHA256SUMS` too, by one repair."""
+    edit_manifest(dest, lambda m: m["runs"]["run_photo"].update(path="ws_a/prj_a/x"))
+    sums = (dest / "SHA256SUMS").read_text()
+    (dest / "SHA256SUMS").write_text(sums.replace(f"{PHOTO}/", "ws_a/prj_a/x/"))
+    assert found_in(floradl(stage.sim, "verify", "--json", dest)) == [f"bad_entry {PHOTO}"]
+    assert floradl(stage.sim, "verify", "--repair", dest).returncode == 0
+    assert (dest / "SHA256SUMS").read_text() == sums
+
+
+def test_a_journal_of_a_run_that_the_manifest_lost(stage: Stage, dest: Path) -> None:
+    """A change of a run that no entry knows waits until the run's folder has told who it is."""
+    edit_manifest(dest, lambda m: m["runs"].pop("run_photo"))
+    write_journal(dest, header(dest), failed_op(dest))
+    done = floradl(stage.sim, "verify", "--json", dest)
+    assert found_in(done) == [
+        "bad_journal .floradl/journal",
+        f"failed {PHOTO}",
+        f"unrecorded {SECOND}",
+    ]
+    assert floradl(stage.sim, "verify", "--repair", dest).returncode == 0
+    assert_archived(dest, stage.account, completed(stage.account))
 
 
 def _harm(dest: Path) -> None:

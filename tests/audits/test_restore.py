@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from floradl.simulator import Account, SimOutput, SimRun, serve_in_thread
+from floradl.simulator import Account, Fault, SimOutput, SimRun, serve_in_thread
 from tests.audits.stage import (
     FILM,
     PHOTO,
@@ -270,6 +271,51 @@ def test_lacking_while_flora_is_away(stage: Stage, dest: Path, tmp_path: Path) -
     assert floradl(stage.sim, "verify", tmp_path / "new").returncode == 3
     assert floradl(stage.sim, "restore", dest, tmp_path / "new").returncode == 0
     assert_archived(tmp_path / "new", stage.account, completed(stage.account))
+
+
+@pytest.mark.parametrize("option", [[], ["--flat"]])
+def test_a_key_that_is_refused(stage: Stage, dest: Path, tmp_path: Path, option: list[str]) -> None:
+    """A key that FLORA refuses ends with exit code 4, after everything that needs none."""
+    (dest / PICTURE).unlink()
+    (dest / FILM / "output_1.mp4").unlink()
+    new = tmp_path / "new"
+    done = floradl(stage.sim, "restore", *option, dest, new, FLORA_API_KEY="sk_live_wrong")
+    assert done.returncode == 4, done.stderr
+    assert "run_photo output_1" in done.stderr
+    assert "run_film output_1" in done.stderr
+    assert {path.read_bytes() for path in new.rglob("output_2.png")} <= {(dest / SECOND).read_bytes()}
+
+
+@pytest.mark.parametrize("option", [[], ["--flat"]])
+def test_a_flora_that_has_no_such_file(stage: Stage, dest: Path, tmp_path: Path, option: list[str]) -> None:
+    """What neither the source nor FLORA gives is named with FLORA's reason."""
+    (dest / PICTURE).unlink()
+    stage.sim.faults.append(Fault(stage.account.get("run_photo").outputs[0].path, status=404))
+    done = floradl(stage.sim, "restore", "--retries", "0", *option, dest, tmp_path / "new")
+    assert done.returncode == 3
+    assert "failed: run_photo output_1: http_404" in done.stderr
+
+
+@pytest.mark.parametrize("option", [[], ["--flat"]])
+def test_a_signal_while_a_file_comes(stage: Stage, dest: Path, tmp_path: Path, option: list[str]) -> None:
+    """Ctrl-C ends a restore in order, and the same command goes on."""
+    path = stage.account.get("run_film").outputs[0].path
+    (dest / FILM / "output_1.mp4").unlink()
+    stage.sim.faults.append(Fault(path, stall_after=100))
+    process = start(stage.sim, "restore", *option, dest, tmp_path / "new")
+    deadline_s = time.monotonic() + 60
+    while not any(request.path == path for request in stage.sim.media_requests()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "The same command goes on from here." in stderr
+    stage.sim.faults.clear()
+    done = floradl(stage.sim, "restore", "--json", *option, dest, tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    counts = report_of(done)["outputs"]
+    assert (counts["restored"], counts["fetched"]) == (0, 1)
 
 
 def test_a_record_that_nobody_has(tmp_path: Path) -> None:
