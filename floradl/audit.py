@@ -20,7 +20,7 @@ from typing import TypeVar
 from floradl import layout
 from floradl.clock import Clock
 from floradl.durable import Digest
-from floradl.entries import Op, RunEntry
+from floradl.entries import Op, OutputOp, RunEntry, VanishedOp
 from floradl.files import Disk, Kind
 from floradl.findings import AuditTally, Finding, Trouble
 from floradl.inspection import (
@@ -35,7 +35,7 @@ from floradl.inspection import (
     unreadable_run,
 )
 from floradl.manifest import Manifest
-from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, recover
+from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.stopping import all_of
 
 _DAY_S = 86_400
@@ -92,6 +92,7 @@ class Audit:
         self._threads = threads
         self._strays: list[Stray] = []
         self._wanted: defaultdict[int, list[Expected]] = defaultdict(list)
+        self._wanted_records: dict[str, Expected] = {}
         self.recovered: Recovered | None = None
         self.adopted: list[Op] = []
         self.runs = self.outputs = self.read = 0
@@ -162,6 +163,8 @@ class Audit:
             self._tally.done += bool(finding.key)
         for expected in check.lost:
             self._wanted[expected.size_bytes].append(expected)
+        if check.lost_record is not None:
+            self._wanted_records[check.lost_record.sha256] = check.lost_record
 
     def _note_read(self, results: Sequence[tuple[Expected, int, Finding | None]]) -> None:
         for expected, size_bytes, finding in results:
@@ -172,23 +175,24 @@ class Audit:
                 self.findings.append(finding)
                 self._wanted[expected.size_bytes].append(expected)
 
-    def _walk(self, folders: set[str]) -> list[PurePosixPath]:
+    def _walk(self, folders: set[PurePosixPath]) -> list[PurePosixPath]:
         """Look at the folders above the runs': the strays there, and runs' folders that no entry knows."""
+        ours = folders | {parent for folder in folders for parent in folder.parents}
         return [
             run
-            for workspace in self._subfolders(PurePosixPath(), _OUR_NAMES)
-            for project in self._subfolders(workspace, set())
-            for run in self._subfolders(project, set())
-            if str(run) not in folders
+            for workspace in self._subfolders(PurePosixPath(), ours)
+            for project in self._subfolders(workspace, ours)
+            for run in self._subfolders(project, ours)
+            if run not in folders
         ]
 
-    def _subfolders(self, folder: PurePosixPath, ours: set[str]) -> Iterator[PurePosixPath]:
+    def _subfolders(self, folder: PurePosixPath, ours: set[PurePosixPath]) -> Iterator[PurePosixPath]:
         for name, item in sorted((_listing(self._disk, folder) or {}).items()):
-            if name in ours or name in LITTER:
+            if str(folder / name) in _OUR_NAMES or name in LITTER:
                 continue
             if item.kind == Kind.FOLDER:
                 yield folder / name
-            else:
+            elif folder / name not in ours:  # in the place of a folder of ours it is named with that
                 self._strays.append(stray(folder / name, item))
 
     async def _adopt(self, recovered: Recovered, folders: Sequence[PurePosixPath]) -> None:
@@ -218,11 +222,14 @@ class Audit:
             self.adopted.extend(adoption.ops)
 
         await self._each(folders, work, note)
+        for op in recovered.waiting:
+            if isinstance(op, (OutputOp, VanishedOp)) and op.run_id in recovered.manifest:
+                recovered.manifest.apply(op)
 
     def _note_unaccounted(self, manifest: Manifest) -> None:
         """What `SHA256SUMS` has and the pieces of the manifest, and what stands in the folders, have not."""
         folders, _ = _survey(manifest)
-        for folder in read_checksums(self._disk).keys() - folders:
+        for folder in read_checksums(self._disk).keys() - {str(folder) for folder in folders}:
             message = "SHA256SUMS has files of this run, and nothing else tells of it"
             self.findings.append(Finding(Trouble.UNRECORDED, folder, message))
 
@@ -234,17 +241,22 @@ class Audit:
                 check = check_run(run_id, entry, _listing(self._disk, folder))
             except OSError as exc:  # one folder that the disk does not give must not hide the others
                 check = unreadable_run(run_id, entry, exc.strerror or type(exc).__name__)
-            if check.has_record:
-                check.findings.extend(self._check_record(run_id, entry, folder / layout.RUN_RECORD))
+            record = Expected(run_id, "", str(folder / layout.RUN_RECORD), 0, entry.record_sha256)
+            if check.has_record and (finding := self._check_record(record)) is not None:
+                check.findings.append(finding)
+                check.has_record = False
+            if not check.has_record:
+                check.lost_record = record
             checks.append(check)
         return checks
 
-    def _check_record(self, run_id: str, entry: RunEntry, path: PurePosixPath) -> Iterator[Finding]:
-        digest, reason = _digest(self._disk, path)
+    def _check_record(self, record: Expected) -> Finding | None:
+        digest, reason = _digest(self._disk, PurePosixPath(record.path))
         if digest is None:
-            yield Finding(Trouble.UNREADABLE, str(path), reason, run_id)
-        elif digest.sha256 != entry.record_sha256:
-            yield Finding(Trouble.BAD_RECORD, str(path), "it is not the record that was archived", run_id)
+            return record.finding(Trouble.UNREADABLE, reason)
+        if digest.sha256 != record.sha256:
+            return record.finding(Trouble.BAD_RECORD, "it is not the record that was archived")
+        return None
 
     def _read(self, batch: Sequence[Expected]) -> list[tuple[Expected, int, Finding | None]]:
         results: list[tuple[Expected, int, Finding | None]] = []
@@ -257,11 +269,12 @@ class Audit:
         return results
 
     async def _find_misplaced(self) -> None:
-        """See whether what nobody knows is what is missing elsewhere: only where the size is the same."""
-        misplaced: dict[tuple[str, str], Finding] = {}
+        """See whether what nobody knows is what is missing elsewhere: only where size or name is the same."""
+        misplaced: dict[str, Finding] = {}
 
         def hash_it(found: Stray) -> tuple[Stray, str]:
-            is_wanted = found.size_bytes and found.size_bytes in self._wanted
+            is_record = self._wanted_records and PurePosixPath(found.path).name == layout.RUN_RECORD
+            is_wanted = found.size_bytes and (is_record or found.size_bytes in self._wanted)
             digest = _digest(self._disk, PurePosixPath(found.path))[0] if is_wanted else None
             return found, digest.sha256 if digest else ""
 
@@ -269,22 +282,27 @@ class Audit:
             found, sha256 = result
             wanted = self._wanted.get(found.size_bytes or 0, [])
             expected = next((expected for expected in wanted if expected.sha256 == sha256), None)
+            if expected is not None:
+                wanted.remove(expected)
+            else:
+                expected = self._wanted_records.pop(sha256, None)
             if expected is None:
                 self.findings.append(Finding(Trouble.STRAY, found.path, "nobody knows it; it is left alone"))
                 return
-            wanted.remove(expected)
             finding = expected.finding(Trouble.MISPLACED, f"its bytes stand at {found.path}")
-            misplaced[expected.run_id, expected.key] = replace(finding, found_at=found.path)
+            misplaced[expected.path] = replace(finding, found_at=found.path)
 
         await self._each(self._strays, hash_it, note)
         if misplaced:
-            kept = [item for item in self.findings if (item.run_id, item.key) not in misplaced]
+            kept = (
+                item for item in self.findings if item.path not in misplaced or item.kind == Trouble.STRAY
+            )
             self.findings[:] = [*kept, *misplaced.values()]
 
     def _check_checksums(self, manifest: Manifest) -> None:
-        path, there = str(layout.CHECKSUMS), self._disk.read(layout.CHECKSUMS)
+        path, there = str(layout.CHECKSUMS), read_file(self._disk, layout.CHECKSUMS)
         if there is None:
-            self.findings.append(Finding(Trouble.BAD_CHECKSUMS, path, "there is none"))
+            self.findings.append(Finding(Trouble.BAD_CHECKSUMS, path, "there is no such file"))
         elif hashlib.sha256(there).digest() != _sha256(manifest.encode_checksums()):
             message = "it does not say what manifest.json says"
             self.findings.append(Finding(Trouble.BAD_CHECKSUMS, path, message))
@@ -308,11 +326,12 @@ def _digest(disk: Disk, path: PurePosixPath) -> tuple[Digest | None, str]:
         return None, exc.strerror or type(exc).__name__
 
 
-def _survey(manifest: Manifest) -> tuple[set[str], int]:
+def _survey(manifest: Manifest) -> tuple[set[PurePosixPath], int]:
     """The folders of all runs, and how many outputs they have."""
-    folders, outputs = set(), 0
+    folders: set[PurePosixPath] = set()
+    outputs = 0
     for run_id, entry in manifest.iter_runs():
-        folders.add(str(layout.run_path(entry.workspace_id, entry.project_id, run_id)))
+        folders.add(layout.run_path(entry.workspace_id, entry.project_id, run_id))
         outputs += len(entry.outputs)
     return folders, outputs
 

@@ -97,42 +97,76 @@ class Copier:
         """
         copied = Copied(run_id, entry)
         folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+        # A run that the target has under another project stays there: its entries speak of those files.
+        place = layout.run_path(known.workspace_id, known.project_id, run_id) if known else folder
         if not self.is_flat:
-            self._copy_record(copied, folder, known)
+            self._copy_record(copied, folder, place, known)
         for key, output in keys.items():
             there = known.outputs.get(key) if known else None
-            self._copy_output(copied, key, output, folder, there)
+            if there is not None and self._has(there, place):
+                self._note_there(copied, key, output, there)
+            else:
+                self._copy_output(copied, key, output, folder, place)
         return copied
 
     def place_of(self, run_id: str, folder: PurePosixPath, file: str) -> PurePosixPath:
         """Where a file goes."""
         return PurePosixPath(f"{layout.flat_prefix(run_id)}{file}") if self.is_flat else folder / file
 
-    def _copy_record(self, copied: Copied, folder: PurePosixPath, known: RunEntry | None) -> None:
-        entry, path = copied.entry, folder / layout.RUN_RECORD
+    def _copy_record(
+        self, copied: Copied, folder: PurePosixPath, place: PurePosixPath, known: RunEntry | None
+    ) -> None:
+        entry, target = copied.entry, place / layout.RUN_RECORD
+        is_there = self.target.exists(target)
+        if known is not None and is_there:
+            return  # it may say more than the source's
+        raw = self._record(folder / layout.RUN_RECORD, entry.record_sha256)
+        if is_there:
+            is_same = self.target.is_file(target) and self.target.digest(target).sha256 == entry.record_sha256
+            if not is_same:
+                copied.occupied[layout.RUN_RECORD] = f"another file stands at {target}; it is left alone"
+        elif raw is not None:
+            self.target.write_atomic(target, [raw], mtime_ms=_done_at_ms(entry))
+        else:
+            copied.has_record = False
+        if known is not None and raw is None:
+            return
+        facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__} | {"path": str(place)}
+        if known is not None:
+            facts |= {"workspace_id": known.workspace_id, "project_id": known.project_id}
+        copied.ops.append(RunOp(copied.run_id, RunFacts(**facts)))
+        if entry.vanished_at is not None and known is None:
+            copied.ops.append(VanishedOp(copied.run_id, entry.vanished_at))
+
+    def _record(self, path: PurePosixPath, sha256: str) -> bytes | None:
+        """The source's `run.json`; None when it does not give the one that was archived."""
         try:
             raw = self.source.read(path)
         except OSError:
-            raw = None
-        copied.has_record = raw is not None and hashlib.sha256(raw).hexdigest() == entry.record_sha256
-        if copied.has_record and raw is not None:
-            is_there = known is not None and known.record_sha256 == entry.record_sha256
-            if not (is_there and self.target.exists(path)):
-                self.target.write_atomic(path, [raw], mtime_ms=_done_at_ms(entry))
-        facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__}
-        copied.ops.append(RunOp(copied.run_id, RunFacts(**facts | {"path": str(folder)})))
-        if entry.vanished_at is not None:
-            copied.ops.append(VanishedOp(copied.run_id, entry.vanished_at))
+            return None
+        return raw if raw is not None and hashlib.sha256(raw).hexdigest() == sha256 else None
+
+    def _has(self, output: OutputEntry, place: PurePosixPath) -> bool:
+        """Whether the target has an output's file, as it is recorded there."""
+        (sizes,) = self.target.sizes([place])
+        found_bytes = sizes.get(output.file or "")
+        return output.state == State.ARCHIVED and found_bytes is not None and found_bytes == output.size_bytes
+
+    def _note_there(self, copied: Copied, key: str, output: OutputEntry, there: OutputEntry) -> None:
+        if output.state == State.ARCHIVED and output.sha256 not in (None, there.sha256):
+            copied.occupied[key] = f"other bytes of it are archived as {there.file}; they are left alone"
+        else:
+            copied.already += 1
 
     def _copy_output(
-        self, copied: Copied, key: str, output: OutputEntry, folder: PurePosixPath, known: OutputEntry | None
+        self, copied: Copied, key: str, output: OutputEntry, folder: PurePosixPath, place: PurePosixPath
     ) -> None:
         if output.state != State.ARCHIVED or not output.file or not layout.is_output_of(output.file, key):
             copied.lacking[key] = "it was never archived"
             return
-        path = self.place_of(copied.run_id, folder, output.file)
+        path = self.place_of(copied.run_id, place, output.file)
         try:
-            is_new = self._bring(output, folder / output.file, path, known, _done_at_ms(copied.entry))
+            is_new = self._bring(output, folder / output.file, path, _done_at_ms(copied.entry))
         except SourceError as exc:
             copied.lacking[key] = str(exc)
             return
@@ -142,25 +176,17 @@ class Copier:
         copied.restored += is_new
         copied.already += not is_new
         copied.size_bytes += (output.size_bytes or 0) if is_new else 0
-        if known != output:
-            copied.ops.append(OutputOp(copied.run_id, key, output))
+        copied.ops.append(OutputOp(copied.run_id, key, output))
 
     def _bring(
-        self,
-        output: OutputEntry,
-        source: PurePosixPath,
-        target: PurePosixPath,
-        known: OutputEntry | None,
-        mtime_ms: int | None,
+        self, output: OutputEntry, source: PurePosixPath, target: PurePosixPath, mtime_ms: int | None
     ) -> bool:
         """Bring one file; False when it is there already."""
         (sizes,) = self.target.sizes([target.parent])
         found_bytes = sizes.get(target.name)
-        if found_bytes is not None and found_bytes == output.size_bytes:
-            if known is not None and known.sha256 == output.sha256:
-                return False
-            if self.target.digest(target).sha256 == output.sha256:
-                return False  # an earlier restore was cut off before it was recorded
+        is_as_long = found_bytes is not None and found_bytes == output.size_bytes
+        if is_as_long and self.target.digest(target).sha256 == output.sha256:
+            return False  # an earlier restore was cut off before it was recorded
         if self.target.exists(target):
             raise FileExistsError(errno.EEXIST, "another file stands there", str(target))
         if self.target.min_free_bytes:

@@ -256,6 +256,14 @@ class Disk:
         """Whether anything stands there, a link included."""
         return os.path.lexists(self.root / relative)
 
+    def is_file(self, relative: PurePosixPath) -> bool:
+        """Whether a regular file stands there, and no link to one."""
+        try:
+            self._require_real_dirs(relative.parent)
+            return stat.S_ISREG((self.root / relative).lstat().st_mode)
+        except FileNotFoundError:
+            return False
+
     def digest(self, relative: PurePosixPath) -> Digest:
         """Read a file and hash it."""
         meter = Meter()
@@ -308,11 +316,25 @@ class Disk:
         aside = self._free_aside(relative)
         return aside if self.move(relative, aside) else None
 
-    def copy_aside(self, relative: PurePosixPath) -> PurePosixPath | None:
-        """As `set_aside`, with a copy; None when there is no file."""
-        data = self.read(relative)
-        if data is None:
+    def make_way(self, relative: PurePosixPath, sha256: str) -> PurePosixPath | None:
+        """Set aside what stands where a file with this hash is about to be renamed to.
+
+        Returns:
+            Where it went; None when nothing is lost by replacing it.
+        """
+        if not self.exists(relative):
             return None
+        if self.is_file(relative):
+            digest = self.digest(relative)
+            if not digest.size_bytes or digest.sha256 == sha256:
+                return None
+        return self.set_aside(relative)
+
+    def copy_aside(self, relative: PurePosixPath) -> PurePosixPath | None:
+        """As `set_aside`, with a copy where there is a file to copy."""
+        if not self.is_file(relative):
+            return self.set_aside(relative)
+        data = self.read(relative) or b""
         aside = self._free_aside(relative)
         self.write_atomic(aside, [data])
         return aside
@@ -330,9 +352,9 @@ class Disk:
 
     def move(self, source: PurePosixPath, target: PurePosixPath) -> bool:
         """Rename within the archive and flush both folders; False when nothing stands at `source`."""
-        self._require_real_dirs(source.parent)
         folder = self.ensure_dir(target.parent)
         try:
+            self._require_real_dirs(source.parent)
             (self.root / source).replace(folder / target.name)
         except FileNotFoundError:
             return False

@@ -50,6 +50,11 @@ class Finding:
     key: str = ""
     found_at: str = ""
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What it is about, whatever was found there."""
+        return self.path, self.run_id, self.key
+
     def line(self) -> str:
         """The finding for people."""
         run = f" ({printable(self.run_id, limit=80)} {printable(self.key, limit=80)})" if self.key else ""
@@ -107,6 +112,12 @@ class AuditReport:
             return Exit.KEY_REFUSED
         return Exit.OK if self.is_sound else Exit.INCOMPLETE
 
+    @property
+    def repaired(self) -> int:
+        """How many findings a repair mended."""
+        left = {finding.place for finding in self.left}
+        return sum(finding.place not in left for finding in self.findings)
+
     def counts(self) -> Counter[Trouble]:
         """How many findings of each kind stand in the end."""
         return Counter(finding.kind for finding in self.left)
@@ -114,7 +125,7 @@ class AuditReport:
 
 def audit_object(report: AuditReport, exit_code: int) -> dict[str, object]:
     """The object that `verify --json` prints; docs/format.md describes it."""
-    left = set(report.left)
+    left = {finding.place for finding in report.left}
     return {
         "format": "floradl-verify",
         "version": 1,
@@ -131,16 +142,21 @@ def audit_object(report: AuditReport, exit_code: int) -> dict[str, object]:
         "findings": [
             {
                 "kind": finding.kind,
-                "path": finding.path,
+                "path": _text(finding.path),
                 "run_id": finding.run_id or None,
                 "output": finding.key or None,
                 "message": finding.message,
-                "found_at": finding.found_at or None,
-                "repaired": (finding not in left) if report.is_repair else None,
+                "found_at": _text(finding.found_at) or None,
+                "repaired": (finding.place not in left) if report.is_repair else None,
             }
             for finding in report.findings
         ],
-        "kept_aside": list(report.kept_aside),
+        "kept_aside": [_text(path) for path in report.kept_aside],
         "failures": failure_objects(report.failures),
         "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
     }
+
+
+def _text(path: str) -> str:
+    """A path for JSON: names of files need not be text."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -20,7 +20,7 @@ Listing = Mapping[str, Item]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One archived output, and the bytes that its file must hold."""
+    """One archived output, and the bytes that its file must hold; without a key a run's `run.json`."""
 
     run_id: str
     key: str
@@ -47,10 +47,11 @@ class RunCheck:
 
     Attributes:
         outputs: how many the entry has.
-        has_record: whether there is a `run.json` to read.
+        has_record: whether there is a `run.json` to read, and then whether it is the right one.
         findings: what is wrong.
         expected: the files whose bytes have to be read.
-        lost: what of the findings has bytes that may stand elsewhere.
+        lost: what of the findings has bytes that may stand elsewhere, `run.json` apart.
+        lost_record: the run's `run.json`, where it is not as it was.
         strays: what nobody knows.
     """
 
@@ -59,6 +60,7 @@ class RunCheck:
     findings: list[Finding] = field(default_factory=list)
     expected: list[Expected] = field(default_factory=list)
     lost: list[Expected] = field(default_factory=list)
+    lost_record: Expected | None = None
     strays: list[Stray] = field(default_factory=list)
 
 

@@ -125,12 +125,14 @@ class Visit:
         replaces: keys of outputs whose files are damaged. A file stays where it is until the new one is
             whole, and is then set aside.
         is_current: whether the API gave the record just now, so that the run has not vanished.
+        only: keys of the outputs that it is about; None: all.
     """
 
     run: Generation
     record: RecordRule = RecordRule.UPDATE
     replaces: frozenset[str] = frozenset()
     is_current: bool = True
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,13 @@ def parse_journal(data: bytes, *, salvage: bool = False) -> Journal:
     return Journal(header, tuple(ops), start)
 
 
+def has_lost_lines(data: bytes, journal: Journal) -> bool:
+    """Whether something flushed stands after what could be read: a process that is cut off leaves none."""
+    rest = data[journal.size_bytes :]
+    is_headless = journal.header is None and b"\n" in rest
+    return is_headless or any(_checked(line) is not None for line in rest.split(b"\n"))
+
+
 def _checked(line: bytes) -> bytes | None:
     crc, space, body = line.partition(b" ")
     return body if space and crc == b"%08x" % zlib.crc32(body) else None

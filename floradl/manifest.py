@@ -134,21 +134,22 @@ class Manifest:
         except _NOT_READABLE as exc:
             raise _unreadable(f"a scan's entry: {exc}") from exc
 
+    def put(self, run_id: str, entry: msgspec.Raw) -> None:
+        """Take over a run's entry as it stands in another manifest."""
+        self._stored[run_id] = entry
+        self.has_changed_files = True
+
     def drop_unreadable(self) -> list[str]:
-        """Forget the runs whose entries cannot be understood; their ids."""
+        """Forget the entries that nobody can read, and all seals with them; the ids of their runs."""
         dropped = []
         for run_id in list(self._stored):
             try:
                 self._entry(run_id)
             except ManifestError:
                 del self._stored[run_id]
+                self._scans.clear()  # what is below a seal would not be looked for again
                 dropped.append(run_id)
         return dropped
-
-    def put(self, run_id: str, entry: msgspec.Raw) -> None:
-        """Take over a run's entry as it stands in another manifest."""
-        self._stored[run_id] = entry
-        self.has_changed_files = True
 
     def apply(self, op: Op) -> None:
         """Make one change."""

@@ -18,6 +18,7 @@ from floradl import layout
 from floradl.entries import RunEntry, State
 from floradl.errors import ApiError
 from floradl.files import Disk
+from floradl.job import RecordRule, Visit
 from floradl.manifest import Manifest
 from floradl.model import Failure, Filters, Generation, Status, parse_generation
 from floradl.plan import keys_to_mend
@@ -33,7 +34,7 @@ class Mend:
     """A recorded run, and the keys of those of its outputs that are not on disk as they should be.
 
     `damaged` are those of them whose files are there and to be replaced; `has_record` says that the run's
-    `run.json` is as it should be.
+    `run.json` is as it should be; `is_exact` that no other output of the run is to be looked at.
     """
 
     run_id: str
@@ -41,6 +42,12 @@ class Mend:
     keys: tuple[str, ...]
     damaged: frozenset[str] = frozenset()
     has_record: bool = True
+    is_exact: bool = False
+
+    def visit(self, run: Generation, rule: RecordRule, *, is_current: bool = True) -> Visit:
+        """The visit that mends it, now that there is a record."""
+        only = frozenset(self.keys) if self.is_exact else None
+        return Visit(run, rule, self.damaged, is_current, only)
 
 
 @dataclass(slots=True)

@@ -172,7 +172,8 @@ class Filters:
 class Receipt:
     """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
 
-    `aside` is where the damaged file went whose place they took.
+    `aside` is where the damaged file went whose place they took, `in_the_way` where something else went
+    that stood under their name.
     """
 
     run_id: str
@@ -185,6 +186,7 @@ class Receipt:
     url: str | None
     is_fetched: bool
     aside: PurePosixPath | None = None
+    in_the_way: PurePosixPath | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ class Partial:
         final: Path,
         mtime_ms: int | None,
         *,
-        make_room: Callable[[], None] = lambda: None,
+        make_room: Callable[[Digest], None] = lambda _: None,
     ) -> Digest:
         """Write the last bytes, flush, and rename to the final name, which then is durable.
 
@@ -123,16 +123,16 @@ class Partial:
             chunks: the last bytes.
             final: the name; what stands there is replaced.
             mtime_ms: the file's date.
-            make_room: called when everything is flushed, just before the rename.
+            make_room: called with what is about to be renamed, when all of it is flushed.
         """
         self.append(chunks)
         self._flusher.seal(self._open(), self._path, mtime_ms)
         self.close()
-        make_room()
+        digest = self._meter.digest()
+        make_room(digest)
         self._path.replace(final)
         self._flusher.folder(final.parent)
         self._sidecar.unlink(missing_ok=True)
-        digest = self._meter.digest()
         self._begin()
         return digest
 

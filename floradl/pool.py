@@ -26,7 +26,6 @@ import httpx
 from floradl import layout, media
 from floradl.api import FloraApi
 from floradl.clock import format_ms
-from floradl.durable import Digest
 from floradl.entries import RunEntry, RunOp, State, VanishedOp
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.job import RecordRule, Tally, Visit
@@ -79,6 +78,7 @@ class Pool:
     Attributes:
         problems: API errors that leave something unknown.
         replaced: receipts of outputs whose damaged files were set aside.
+        kept_aside: where other things went that stood in the way.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Pool:
         self._no_fresh: ApiError | None = None
         self.problems: list[ApiError] = []
         self.replaced: list[Receipt] = []
+        self.kept_aside: list[PurePosixPath] = []
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -184,6 +185,8 @@ class Pool:
         damaged = _damaged_files(visit, entry)
         sound = {name: size for name, size in files.items() if name not in damaged.values()}
         decisions = decide_run(run, entry, self._filters, OnDisk(sound, self._partials))
+        if visit.only is not None:
+            decisions = [decision for decision in decisions if decision.output.key in visit.only]
         if self._filters.types and not decisions:
             return
         has_record = entry is not None and layout.RUN_RECORD in files
@@ -200,11 +203,14 @@ class Pool:
             key = decision.output.key
             if decision.action == Action.SKIP:
                 self._tally.already += 1
-            elif decision.failure is not None:
-                await self._results.put(decision.failure)
+                continue
+            known = entry.outputs.get(key) if entry else None
+            was_archived = known is not None and known.state == State.ARCHIVED
+            if decision.failure is not None:
+                await self._results.put(
+                    _keeping_entry(decision.failure) if was_archived else decision.failure
+                )
             else:
-                known = entry.outputs.get(key) if entry else None
-                was_archived = known is not None and known.state == State.ARCHIVED
                 await self._jobs.put(_Job(run, decision, damaged.get(key), was_archived))
 
     async def _write_record(self, run: Generation, entry: RunEntry | None, is_damaged: bool) -> None:
@@ -213,7 +219,10 @@ class Pool:
         It is written before any entry speaks of the run, and for a run without outputs too.
         """
         if is_damaged:
-            await self._tools.disk.call(self._tools.disk.set_aside, run_folder(run) / layout.RUN_RECORD)
+            record = run_folder(run) / layout.RUN_RECORD
+            aside = await self._tools.disk.call(self._tools.disk.set_aside, record)
+            if aside is not None:
+                self._keep(aside)
         write = _write_if_new(self._tools, run, entry.record_sha256 if entry else None)
         sha256 = await self._tools.disk.call(write)
         if sha256 is None:
@@ -251,21 +260,21 @@ class Pool:
             replaces=job.replaces,
         )
         result = await fetch_output(wanted, client, self._tools, self._fresh_url)
-        if isinstance(result, Failure) and job.was_archived:
-            # Its entry still says what the right bytes were. Without it a damaged file would be adopted.
-            return replace(result, keeps_entry=True)
-        return result
+        return _keeping_entry(result) if isinstance(result, Failure) and job.was_archived else result
 
     async def _write_text(self, job: _Job) -> Receipt:
         run, output, file = job.run, job.decision.output, job.decision.file or ""
-        disk, folder, text = self._tools.disk, run_folder(job.run), job.decision.output.value or ""
+        disk, folder = self._tools.disk, run_folder(job.run)
+        text = (output.value or "").encode()
 
-        def write() -> tuple[Digest, PurePosixPath | None]:
+        def write() -> Receipt:
             aside = disk.set_aside(folder / job.replaces) if job.replaces else None
-            return disk.write_atomic(folder / file, [text.encode()], mtime_ms=run.done_at_ms), aside
+            in_the_way = disk.make_way(folder / file, hashlib.sha256(text).hexdigest())
+            digest = disk.write_atomic(folder / file, [text], mtime_ms=run.done_at_ms)
+            receipt = receipt_of(run.run_id, output, file, digest, is_fetched=True)
+            return replace(receipt, aside=aside, in_the_way=in_the_way)
 
-        digest, aside = await disk.call(write)
-        return replace(receipt_of(run.run_id, output, file, digest, is_fetched=True), aside=aside)
+        return await disk.call(write)
 
     async def _adopt(self, job: _Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
@@ -306,6 +315,10 @@ class Pool:
                 self._count(result)
                 self._results.task_done()
 
+    def _keep(self, aside: PurePosixPath) -> None:
+        log.warning("what stood in the way of a file is kept: %s", aside)
+        self.kept_aside.append(aside)
+
     def _count(self, result: Result) -> None:
         if isinstance(result, Receipt):
             self._tally.fetched += result.is_fetched
@@ -313,11 +326,21 @@ class Pool:
             self._tally.new_bytes += result.size_bytes
             if result.aside is not None:
                 self.replaced.append(result)
+            if result.in_the_way is not None:
+                self._keep(result.in_the_way)
             log.info(
                 "archived %s %s: %s, %d bytes", result.run_id, result.key, result.file, result.size_bytes
             )
         elif isinstance(result, Failure):
             self._tally.fail(result)
+
+
+def _keeping_entry(failure: Failure) -> Failure:
+    """A failure of an output that was archived once.
+
+    Its entry still says what the right bytes were. Without it a damaged file would be adopted.
+    """
+    return replace(failure, keeps_entry=True)
 
 
 def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:

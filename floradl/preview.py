@@ -34,10 +34,12 @@ async def iter_previews(
 
     Raises:
         ApiError: a page or a run could not be had.
-        ManifestError: the archive's manifest cannot be read.
+        DestinationError: the archive's manifest cannot be read, or it shall exist and does not.
     """
     disk = Disk(options.dest)
     try:
+        if options.require_existing:
+            await disk.call(disk.require_archive)
         manifest = await disk.call(load_manifest, disk, clock)
         (partials,) = await disk.call(disk.sizes, [layout.PARTIALS])
         seen = 0

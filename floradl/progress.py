@@ -273,10 +273,9 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     holds = f"{_count(report.outputs, 'output')} of {_count(report.runs, 'run')}"
     read = f"{_count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
     lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
-    mended = len(report.findings) - len(report.left)
-    if report.is_repair and mended > 0:
-        lines.append(f"{_count(mended, 'finding')} repaired.")
-    lines.extend(f"The damaged one is kept: {path}" for path in report.kept_aside)
+    if report.is_repair and report.repaired:
+        lines.append(f"{_count(report.repaired, 'finding')} repaired.")
+    lines.extend(f"Set aside, and kept: {path}" for path in report.kept_aside)
     strays = report.counts()[Trouble.STRAY]
     if strays:
         lines.append(f"{_count(strays, 'stray')}, left alone.")

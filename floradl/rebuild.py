@@ -23,11 +23,11 @@ import msgspec
 
 from floradl import layout, media
 from floradl.clock import Clock, format_ms
-from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunOp, State
+from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunOp, State, VanishedOp
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
 from floradl.files import Disk
 from floradl.findings import Finding, Trouble
-from floradl.journal import parse_journal
+from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
 from floradl.model import MEDIA_TYPES, Generation, Output, Status, parse_generation
 from floradl.outcome import facts_of
@@ -46,12 +46,14 @@ class Recovered:
     """A manifest, and what was wrong with its files.
 
     `is_whole` says that snapshot and journal were read as they are; `is_folded` that no change waits in the
-    journal, so that `SHA256SUMS` should say what the manifest says.
+    journal, so that `SHA256SUMS` should say what the manifest says. `waiting` are changes of runs that the
+    manifest does not know, for when it does.
     """
 
     manifest: Manifest
     findings: tuple[Finding, ...]
     is_folded: bool
+    waiting: tuple[Op, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -73,44 +75,64 @@ def recover(disk: Disk, clock: Clock) -> Recovered:
     Raises:
         NewerFormatError: a newer floradl wrote it; there is nothing to recover.
     """
-    findings = []
-    snapshot, data = disk.read(layout.MANIFEST), disk.read(layout.JOURNAL) or b""
+    waiting: list[Op] = []
+    journal, trouble = _read_journal(disk)
+    manifest, finding = _read_manifest(disk, clock, journal)
+    if journal.header is not None and journal.header.archive_id != manifest.archive_id:
+        trouble = "it belongs to another archive than manifest.json"
+    else:
+        for op in journal.ops:
+            if isinstance(op, (OutputOp, VanishedOp)) and op.run_id not in manifest:
+                waiting.append(op)  # it alone would make an entry that nobody can read
+            else:
+                manifest.apply(op)
+    if waiting and finding is None:
+        trouble = "it speaks of a run that manifest.json does not know"
+    findings = [finding] if finding else []
+    if trouble:
+        findings.append(Finding(Trouble.BAD_JOURNAL, str(layout.JOURNAL), trouble))
+    return Recovered(manifest, tuple(findings), is_folded=not journal.ops, waiting=tuple(waiting))
+
+
+def read_file(disk: Disk, path: PurePosixPath) -> bytes | None:
+    """The bytes of one of the archive's own files; None where no file stands. Blocks."""
+    return disk.read(path) if disk.is_file(path) else None
+
+
+def _read_journal(disk: Disk) -> tuple[Journal, str]:
+    """The journal as far as it is whole, and what is wrong with it."""
+    data, trouble = disk.read(layout.JOURNAL) or b"", ""
     try:
         journal = parse_journal(data)
     except NewerFormatError:
         raise
     except ManifestError as exc:
-        journal = parse_journal(data, salvage=True)
-        findings.append(Finding(Trouble.BAD_JOURNAL, str(layout.JOURNAL), exc.message))
+        journal, trouble = parse_journal(data, salvage=True), exc.message
+    if not trouble and has_lost_lines(data, journal):
+        trouble = "it is broken, and not at its end"
+    return journal, trouble
+
+
+def _read_manifest(disk: Disk, clock: Clock, journal: Journal) -> tuple[Manifest, Finding | None]:
+    """The snapshot as well as it can be read, and what is wrong with it."""
+    begun, snapshot = journal.header, read_file(disk, layout.MANIFEST)
+    if begun is not None and not disk.exists(layout.MANIFEST):
+        return Manifest(begun.archive_id, begun.created_at), None
     try:
-        if snapshot is None and journal.header is not None:
-            manifest = Manifest(journal.header.archive_id, journal.header.created_at)
-        else:
-            manifest = Manifest.parse(snapshot or b"")
-            if dropped := manifest.drop_unreadable():
-                message = f"the entries of {len(dropped)} runs cannot be understood, such as {dropped[0]!r}"
-                findings.append(Finding(Trouble.BAD_MANIFEST, str(layout.MANIFEST), message))
+        manifest = Manifest.parse(snapshot or b"")
+        dropped = manifest.drop_unreadable()
+        message = f"it has entries that cannot be read, such as {dropped[0]!r}" if dropped else ""
     except NewerFormatError:
         raise
     except ManifestError as exc:
-        message = "there is none" if snapshot is None else exc.message
-        findings.append(Finding(Trouble.BAD_MANIFEST, str(layout.MANIFEST), message))
-        begun = journal.header
+        message = "there is no such file" if snapshot is None else exc.message
         manifest = _salvaged(
             snapshot or b"",
             archive_id=begun.archive_id if begun else uuid.uuid4().hex,
             created_at=begun.created_at if begun else format_ms(clock.now_ms()),
         )
-    if journal.header is not None and journal.header.archive_id == manifest.archive_id:
-        for op in journal.ops:
-            manifest.apply(op)
-    elif journal.header is not None:
-        findings.append(
-            Finding(
-                Trouble.BAD_JOURNAL, str(layout.JOURNAL), "it belongs to another archive than manifest.json"
-            )
-        )
-    return Recovered(manifest, tuple(findings), is_folded=not journal.ops)
+    finding = Finding(Trouble.BAD_MANIFEST, str(layout.MANIFEST), message) if message else None
+    return manifest, finding
 
 
 def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
@@ -135,7 +157,7 @@ def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
 def read_checksums(disk: Disk) -> Checksums:
     """`SHA256SUMS`, as far as its lines make sense; nothing when it is lost. Blocks."""
     checksums: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for line in (disk.read(layout.CHECKSUMS) or b"").decode("utf-8", "replace").split("\n"):
+    for line in (read_file(disk, layout.CHECKSUMS) or b"").decode("utf-8", "replace").split("\n"):
         if match := _SUM_LINE.fullmatch(line):
             checksums[match[2]][match[3]] = match[1]
     return checksums
@@ -147,7 +169,7 @@ def adopt_folder(disk: Disk, folder: PurePosixPath, checksums: Checksums, clock:
     Returns:
         None when the folder is no completed run's, or not where that run's would be.
     """
-    raw = disk.read(folder / layout.RUN_RECORD)
+    raw = read_file(disk, folder / layout.RUN_RECORD)
     try:
         run = parse_generation(raw or b"")
     except ApiError:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from floradl.api import FloraApi
 from floradl.errors import ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.files import Disk
-from floradl.job import RecordRule, Tally, Visit
+from floradl.job import RecordRule, Tally
 from floradl.listing import iter_listed
 from floradl.mend import Mend, known_record, lost_outputs
 from floradl.model import Generation, Scope, Status
@@ -52,7 +52,7 @@ async def visit_by_id(
         else:
             if run.status == Status.COMPLETED:
                 rule = RecordRule.KEEP if mend.has_record else RecordRule.REPLACE
-                await pool.admit(Visit(run, rule, mend.damaged))
+                await pool.admit(mend.visit(run, rule))
             else:
                 _give_up(tally, mend, f"the run is {printable(run.status, limit=40)} now")
     return problems
@@ -77,7 +77,7 @@ async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tupl
             async with aclosing(iter_listed(api, scope, wanted, down_to_ms=oldest_ms)) as runs:
                 async for run in runs:
                     found.add(run.run_id)
-                    await pool.admit(Visit(run, RecordRule.REPLACE, wanted[run.run_id].damaged))
+                    await pool.admit(wanted[run.run_id].visit(run, RecordRule.REPLACE))
         except ApiError as exc:
             problems.append(exc.concerning(f"the list of {scope}"))
     return found, problems
@@ -88,7 +88,7 @@ async def _admit_known(pool: Pool, tally: Tally, mend: Mend, known: Generation, 
     if known.outputs is None:
         _give_up(tally, mend, why)
     else:
-        await pool.admit(Visit(known, RecordRule.KEEP, mend.damaged, is_current=False))
+        await pool.admit(mend.visit(known, RecordRule.KEEP, is_current=False))
 
 
 def _give_up(tally: Tally, mend: Mend, why: str) -> None:

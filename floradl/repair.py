@@ -179,6 +179,9 @@ class _Session:
 
     async def _renew_manifest(self, recovered: Recovered) -> None:
         """Write a manifest that had to be pieced together, so that it can be opened like any other."""
+        for path in (layout.MANIFEST, layout.CHECKSUMS):
+            if await self._disk.call(self._has_other, path):  # no rename could replace a folder
+                await self._keep(self._disk.set_aside, path)
         broken = {finding.kind for finding in recovered.findings}
         if Trouble.BAD_MANIFEST in broken:
             await self._keep(self._disk.copy_aside, layout.MANIFEST)
@@ -188,8 +191,11 @@ class _Session:
             base_url = recovered.manifest.base_url or self._options.base_url
             # Before the journal goes: what of it counts is in here.
             await self._disk.call(_write_manifest, self._disk, recovered.manifest, now, base_url)
-        if Trouble.BAD_JOURNAL in broken:
+        if Trouble.BAD_JOURNAL in broken or recovered.waiting:
             await self._keep(self._disk.set_aside, layout.JOURNAL)
+
+    def _has_other(self, path: PurePosixPath) -> bool:
+        return self._disk.exists(path) and not self._disk.is_file(path)
 
     async def _keep(
         self, put_aside: Callable[[PurePosixPath], PurePosixPath | None], path: PurePosixPath
@@ -214,10 +220,11 @@ class _Session:
                 self._is_interrupted = True
                 await pool.wind_down(GRACE_S)
         self._problems.extend(pool.problems)
+        self._kept_aside.extend(map(str, pool.kept_aside))
         formerly = {mend.run_id: mend.entry for mend in mends}
         for receipt in pool.replaced:
             await self._let_go(receipt, formerly[receipt.run_id])
-        is_wrong = any(finding.kind == Trouble.BAD_CHECKSUMS for finding in found)
+        is_wrong = any(finding.kind in (Trouble.BAD_CHECKSUMS, Trouble.BAD_ENTRY) for finding in found)
         await self._store.fold(manifest.base_url or self._options.base_url, anew=is_wrong)
 
     async def _move_back(self, finding: Finding) -> None:
@@ -258,11 +265,16 @@ class _Session:
         await pool.drain()
 
     async def _let_go(self, receipt: Receipt, formerly: RunEntry) -> None:
-        """Remove a damaged file whose bytes came back; keep it where FLORA has other bytes now."""
+        """Remove a damaged file whose bytes came back.
+
+        It is kept where FLORA has other bytes now, and where it is no file: what is in a folder, or behind a
+        link, is somebody's.
+        """
         if receipt.aside is None:
             return
         known = formerly.outputs.get(receipt.key)
-        if known is not None and known.sha256 == receipt.sha256:
+        came_back = known is not None and known.sha256 == receipt.sha256
+        if came_back and await self._disk.call(self._disk.is_file, receipt.aside):
             await self._disk.call(self._disk.remove, receipt.aside)
         else:
             self._kept_aside.append(str(receipt.aside))
@@ -307,10 +319,19 @@ def _mends(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
         keys = tuple(item.key for item in of_run if item.key and item.kind in _TO_FETCH)
         has_record = not any(item.kind in _TO_RENEW and not item.key for item in of_run)
         if entry is not None and (keys or not has_record):
-            damaged = frozenset(item.key for item in of_run if item.key and item.kind in _STANDING)
+            damaged = frozenset(item.key for item in of_run if item.key and _is_standing(item, entry))
             yield Mend(run_id, entry, keys, damaged, has_record)
 
 
+def _is_standing(finding: Finding, entry: RunEntry) -> bool:
+    """Whether what stands in the place of an output's file is to be replaced."""
+    if finding.kind != Trouble.BAD_ENTRY:
+        return finding.kind in _STANDING
+    file = entry.outputs[finding.key].file  # a name from elsewhere must not be touched
+    return file is not None and layout.is_output_of(file, finding.key)
+
+
 def _write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:
-    disk.write_atomic(layout.CHECKSUMS, manifest.encode_checksums())
+    # The manifest first: as long as it is broken, the old SHA256SUMS may know more than the new one says.
     disk.write_atomic(layout.MANIFEST, manifest.encode(updated_at=now, base_url=base_url))
+    disk.write_atomic(layout.CHECKSUMS, manifest.encode_checksums())

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import httpx
 
-from floradl import net
+from floradl import layout, net
 from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.copying import Copied, Copier, Way
 from floradl.entries import OutputEntry, RunEntry
-from floradl.errors import Exit, FloradlError, KeyRefusedError, UsageError, printable
+from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
 from floradl.files import Disk
 from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
@@ -179,9 +179,10 @@ async def restore(
     try:
         await source.call(require_any_archive, source)
         async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
+            manifest = await source.call(_source_manifest, source, clock)
             session = _Session(options, source, tools, tally, target)
             async with target.opened(timeout_s=options.lock_timeout_s, stop=stop):
-                return await session.run(stop)
+                return await session.run(manifest, stop)
     finally:
         source.close()
         disk.close()
@@ -206,9 +207,8 @@ class _Session:
         self._runs = 0
         self._missing: set[str] = set(options.filters.run_ids)
 
-    async def run(self, stop: asyncio.Event) -> RestoreReport:
-        """Copy, fetch what is lacking, fold."""
-        manifest = await self._source.call(load_manifest, self._source, self._tools.clock)
+    async def run(self, manifest: Manifest, stop: asyncio.Event) -> RestoreReport:
+        """Copy what a manifest has, fetch what is lacking, fold."""
         is_finished = await ends_by_itself(self._copy_all(manifest), stop)
         if is_finished and self._lacking:
             is_finished = await self._target.fill(self._lacking, stop)
@@ -233,17 +233,19 @@ class _Session:
 
         async def worker() -> None:
             for job in jobs:
-                copies = await self._tools.disk.call(self._copy_some, job)
+                # Looked up here, not in the thread: what is recorded meanwhile changes the manifest.
+                known = [self._target.known(run_id) for run_id, _, _ in job]
+                copies = await self._tools.disk.call(self._copy_some, job, known)
                 async with self._recording:
                     await self._target.record(copies)
                 self._note(copies)
 
         await all_of(worker() for _ in range(self._options.threads))
 
-    def _copy_some(self, job: Sequence[Job]) -> list[Copied]:
+    def _copy_some(self, job: Sequence[Job], known: Sequence[RunEntry | None]) -> list[Copied]:
         return [
-            self._copier.copy(run_id, entry, outputs, self._target.known(run_id))
-            for run_id, entry, outputs in job
+            self._copier.copy(run_id, entry, outputs, there)
+            for (run_id, entry, outputs), there in zip(job, known, strict=True)
         ]
 
     def _wanted_runs(self, manifest: Manifest) -> Iterator[Job]:
@@ -274,6 +276,16 @@ class _Session:
                 self._tally.fail(copied.failure(key, "occupied", why))
             if copied.lacking or not copied.has_record:
                 self._lacking.append(copied)
+
+
+def _source_manifest(source: Disk, clock: Clock) -> Manifest:
+    """The source's state. Without one nothing would be restored, and that without a word. Blocks."""
+    if not (source.exists(layout.MANIFEST) or source.exists(layout.JOURNAL)):
+        raise ManifestError(
+            f"{source.root} has no manifest.json",
+            hint="`floradl verify --repair` makes it anew from what is there.",
+        )
+    return load_manifest(source, clock)
 
 
 def _jobs(runs: Iterable[Job]) -> Iterator[list[Job]]:

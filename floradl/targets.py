@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import httpx
@@ -14,7 +16,8 @@ from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import format_ms
 from floradl.copying import Copied
-from floradl.entries import RunEntry
+from floradl.durable import Digest
+from floradl.entries import RunEntry, State
 from floradl.errors import ApiError, FloradlError, KeyRefusedError, UsageError, printable
 from floradl.files import Disk
 from floradl.job import GRACE_S, Tally
@@ -113,18 +116,21 @@ class ArchiveTarget(Target):
         await self._store.append(op for copied in copies for op in copied.ops)
 
     async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
-        """Ask for each run by its id, and let a pool bring its outputs; without a key record what failed."""
-        if self._api is None:
+        """Ask for each run by its id, and let a pool bring its outputs; name what nobody gives."""
+        is_finished = self._api is None or await self._fetch_all(lacking, self._api, stop)
+        if is_finished:
             await self._give_up(lacking)
-            return True
+        return is_finished
+
+    async def _fetch_all(self, lacking: Sequence[Copied], api: FloraApi, stop: asyncio.Event) -> bool:
         mends = [
-            Mend(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
+            Mend(copied.run_id, copied.entry, tuple(copied.lacking), frozenset(), copied.has_record, True)
             for copied in lacking
         ]
         (partials,) = await self._disk.call(self._disk.sizes, [layout.PARTIALS])
         pool = Pool(
             tools=self._tools,
-            api=self._api,
+            api=api,
             store=self._store,
             filters=Filters(types=self._filters.types),
             concurrency=self._concurrency,
@@ -133,7 +139,7 @@ class ArchiveTarget(Target):
             tally=self._tally,
         )
         async with pool.at_work():
-            is_finished = await ends_by_itself(self._fetch(pool, mends, self._api), stop)
+            is_finished = await ends_by_itself(self._fetch(pool, mends, api), stop)
             if not is_finished:
                 await pool.wind_down(GRACE_S)
         self.problems.extend(pool.problems)
@@ -151,14 +157,37 @@ class ArchiveTarget(Target):
         await pool.drain()
 
     async def _give_up(self, lacking: Iterable[Copied]) -> None:
+        """Name, and record, what is neither here nor named yet."""
         at = format_ms(self._tools.clock.now_ms())
+        named = {(failure.run_id, failure.key) for failure in self._tally.failures}
         for copied in lacking:
-            failures = [copied.failure(key, "not_in_source", why) for key, why in copied.lacking.items()]
+            failures = [
+                failure
+                for failure in await self._disk.call(self._absent, copied)
+                if (failure.run_id, failure.key) not in named
+            ]
             await self._store.append(op for failure in failures if (op := op_of(failure, at)) is not None)
-            if not copied.has_record:
-                failures.append(copied.failure(str(layout.RUN_RECORD), "not_in_source", "it is lost"))
             for failure in failures:
                 self._tally.fail(failure)
+
+    def _absent(self, copied: Copied) -> list[Failure]:
+        """What of a run is not here. An entry that speaks of bytes that were here once is kept."""
+        entry = self._store.manifest.run(copied.run_id) or copied.entry
+        folder = layout.run_path(entry.workspace_id, entry.project_id, copied.run_id)
+        (files,) = self._disk.sizes([folder])
+        failures = []
+        for key, why in copied.lacking.items():
+            known = entry.outputs.get(key)
+            was_archived = known is not None and known.state == State.ARCHIVED
+            if known is None or not was_archived or files.get(known.file or "") != known.size_bytes:
+                failure = copied.failure(key, "not_in_source", why)
+                failures.append(replace(failure, keeps_entry=was_archived))
+        if not copied.has_record and layout.RUN_RECORD not in files:
+            why = "it is lost"
+            failures.append(
+                replace(copied.failure(layout.RUN_RECORD, "not_in_source", why), keeps_entry=True)
+            )
+        return failures
 
 
 class FlatTarget(Target):
@@ -167,7 +196,7 @@ class FlatTarget(Target):
     @asynccontextmanager
     async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:  # noqa: ARG002
         """The folder, with a place for temporary files that is gone in the end."""
-        if self._disk.exists(layout.MANIFEST):
+        if self._disk.exists(layout.MANIFEST) or self._disk.exists(layout.JOURNAL):
             raise UsageError("DEST holds an archive; files of another must not lie among its own")
         await self._disk.call(self._disk.prepare)
         try:
@@ -232,9 +261,7 @@ class FlatTarget(Target):
         mtime_ms = entry.completed_at if entry.completed_at is not None else entry.created_at
         if output.is_text:
             name = f"{prefix}{layout.output_name(output.key, TEXT_EXTENSION)}"
-            digest = await self._disk.call(
-                self._disk.write_atomic, PurePosixPath(name), [output.value.encode()], mtime_ms=mtime_ms
-            )
+            digest = await self._disk.call(self._write, PurePosixPath(name), output.value, mtime_ms)
             return receipt_of(copied.run_id, output, name, digest, is_fetched=True)
         wanted = Wanted(
             run_id=copied.run_id,
@@ -247,6 +274,11 @@ class FlatTarget(Target):
             prefix=prefix,
         )
         return await fetch_output(wanted, client, self._tools, _no_other_url)
+
+    def _write(self, path: PurePosixPath, text: str, mtime_ms: int | None) -> Digest:
+        data = text.encode()
+        self._disk.make_way(path, hashlib.sha256(data).hexdigest())
+        return self._disk.write_atomic(path, [data], mtime_ms=mtime_ms)
 
 
 async def _no_other_url(run_id: str, key: str) -> None:  # noqa: ARG001 - the record was asked for just now

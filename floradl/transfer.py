@@ -343,12 +343,14 @@ class _Transfer:
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
 
-        disk, aside = self._tools.disk, None
+        disk, aside, in_the_way = self._tools.disk, None, None
 
-        def make_room() -> None:
-            nonlocal aside
+        def make_room(digest: Digest) -> None:
+            nonlocal aside, in_the_way
             if wanted.replaces is not None:
                 aside = disk.set_aside(wanted.folder / wanted.replaces)
+            # A file of somebody's, or a folder, which no rename could replace.
+            in_the_way = disk.make_way(wanted.folder / name, digest.sha256)
 
         def commit() -> Digest:
             self.partial.append(chunks)
@@ -368,6 +370,7 @@ class _Transfer:
             url=safe_url(url, limit=2000),
             is_fetched=True,
             aside=aside,
+            in_the_way=in_the_way,
         )
 
 

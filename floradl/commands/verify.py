@@ -27,10 +27,6 @@ def run(settings: Settings, dest: str) -> int:
     api = None
     if settings.repair and settings.has_api_key:
         api = open_api(settings, Clock(), console.warn)
-    elif settings.repair:
-        console.warn(
-            "There is no API key: only what the archive itself and the URLs in it give can be repaired."
-        )
     return asyncio.run(_verify(settings, options, api, console))
 
 
@@ -48,6 +44,8 @@ async def _verify(settings: Settings, options: VerifyOptions, api: FloraApi | No
         exit_code = 128 + interruption.number
     for line in audit_lines(report, str(options.dest)):
         (console.say if report.is_sound else console.warn)(line)
+    if settings.repair and api is None and not report.is_sound:
+        console.warn("Without an API key only what the archive itself and its URLs give can be repaired.")
     if settings.json:
         write_line(msgspec.json.encode(audit_object(report, exit_code)))
     return exit_code

@@ -1,0 +1,28 @@
+"""What all these tests begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.audits.stage import Stage, archived
+from tests.small_disks import small_disk
+
+__all__ = ["small_disk"]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """An archive that nobody changes; tests work on copies."""
+    with archived(tmp_path_factory.mktemp("sound") / "out") as stage:
+        yield stage
+
+
+@pytest.fixture
+def dest(stage: Stage, tmp_path: Path) -> Path:
+    """A copy of the archive."""
+    stage.sim.faults.clear()
+    stage.sim.forget()
+    return stage.copy(tmp_path / "out")

@@ -1,0 +1,373 @@
+"""The table of damage: what happened to an archive, and what a check has to find."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.audits.stage import (
+    FILM,
+    PHOTO,
+    PICTURE,
+    PROJECT,
+    SECOND,
+    STORY,
+    TEXT,
+    edit_manifest,
+    flip_bit,
+    runs_of,
+)
+from tests.support import manifest
+
+SUMS = "bad_checksums SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One row.
+
+    Attributes:
+        name: what happened, in words.
+        do: does it to an archive.
+        found: what a check finds, `kind path` each; nothing else.
+        kept: names in `.floradl/aside/` after the repair.
+        stays: the strays that a check finds after the repair, where they are not the same.
+    """
+
+    name: str
+    do: Callable[[Path], object]
+    found: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    stays: tuple[str, ...] | None = None
+
+    @property
+    def exit(self) -> int:
+        """The exit code of the check: strays alone are no fault."""
+        return 3 if any(not item.startswith("stray ") for item in self.found) else 0
+
+    @property
+    def strays(self) -> list[str]:
+        """What is left alone."""
+        if self.stays is not None:
+            return sorted(self.stays)
+        return sorted(item for item in self.found if item.startswith("stray "))
+
+
+def cut(path: Path, size_bytes: int) -> None:
+    """Leave so many bytes of a file."""
+    os.truncate(path, size_bytes)
+
+
+def replace_by_link(path: Path) -> None:
+    """Move something out of the archive, and leave a link to it."""
+    elsewhere = path.parents[len(path.parts) - 1 - path.parts.index("out")] / "moved" / path.name
+    elsewhere.parent.mkdir(exist_ok=True)
+    shutil.move(path, elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def replace_by_folder(path: Path) -> None:
+    """A folder with something in it, where a file was."""
+    path.unlink()
+    path.mkdir()
+    (path / "mine.txt").write_text("mine")
+
+
+def replace_by_pipe(path: Path) -> None:
+    """A pipe, where a file was."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def move(dest: Path, source: str, target: str) -> None:
+    """Move something within the archive."""
+    (dest / target).parent.mkdir(parents=True, exist_ok=True)
+    (dest / source).rename(dest / target)
+
+
+def add(dest: Path, *paths: str) -> None:
+    """Files that nobody asked for."""
+    for path in paths:
+        (dest / path).parent.mkdir(parents=True, exist_ok=True)
+        (dest / path).write_text("mine")
+
+
+def change_output(dest: Path, **fields: object) -> None:
+    """Change the entry of the picture; None takes a field away."""
+
+    def edit(value: dict[str, Any]) -> None:
+        outputs = value["runs"]["run_photo"]["outputs"]
+        entry = outputs["output_1"] | fields
+        outputs["output_1"] = {name: field for name, field in entry.items() if field is not None}
+
+    edit_manifest(dest, edit)
+
+
+def fail_output(dest: Path, *, with_file: bool) -> None:
+    """The picture's entry says that it failed."""
+    error = {"code": "http_404", "message": "the host said no", "at": "2026-11-01T00:00:00Z"}
+    change_output(dest, state="failed", file=None, sha256=None, size_bytes=None, error=error)
+    if not with_file:
+        (dest / PICTURE).unlink()
+
+
+def line(value: object) -> bytes:
+    """A whole line of a journal."""
+    body = json.dumps(value).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def header(dest: Path, archive_id: str = "") -> bytes:
+    """The first line of an archive's journal."""
+    known = manifest(dest)
+    return line(
+        {
+            "op": "journal",
+            "version": 1,
+            "archive_id": archive_id or known["archive_id"],
+            "created_at": known["created_at"],
+        }
+    )
+
+
+def write_journal(dest: Path, *lines: bytes) -> None:
+    """A journal of these lines."""
+    (dest / ".floradl" / "journal").write_bytes(b"".join(lines))
+
+
+def failed_op(dest: Path) -> bytes:
+    """A journal's line that says the second picture failed."""
+    assert runs_of(dest)
+    return line(
+        {
+            "op": "output",
+            "run_id": "run_photo",
+            "key": "output_2",
+            "entry": {"type": "imageUrl", "state": "failed"},
+        }
+    )
+
+
+def everything(dest: Path) -> None:
+    """A bad day. What is left of `manifest.json` still has a line for every run."""
+    (dest / PICTURE).unlink()
+    flip_bit(dest / SECOND)
+    cut(dest / FILM / "output_1.mp4", 100)
+    replace_by_pipe(dest / TEXT)
+    (dest / STORY / "run.json").unlink()
+    cut(dest / "manifest.json", _sizes(dest) - 3)
+    (dest / "SHA256SUMS").unlink()
+    write_journal(dest, header_of_nobody())
+    add(dest, "mine.txt")
+
+
+def header_of_nobody() -> bytes:
+    """The first line of another archive's journal."""
+    return line({"op": "journal", "version": 1, "archive_id": "f" * 32, "created_at": "2026-01-01T00:00:00Z"})
+
+
+def _sizes(dest: Path) -> int:
+    return (dest / "manifest.json").stat().st_size
+
+
+def lose_manifest(dest: Path) -> None:
+    """No `manifest.json`."""
+    (dest / "manifest.json").unlink()
+
+
+def lose_both(dest: Path) -> None:
+    """Neither `manifest.json` nor `SHA256SUMS`."""
+    lose_manifest(dest)
+    (dest / "SHA256SUMS").unlink()
+
+
+def gone(folder: str, *files: str) -> tuple[str, ...]:
+    """What is found where something else stands in a run folder's place."""
+    return (f"not_a_file {folder}", f"no_record {folder}/run.json", *(f"missing {folder}/{f}" for f in files))
+
+
+def both(*steps: Callable[[Path], object]) -> Callable[[Path], None]:
+    """One damage after another."""
+
+    def do(dest: Path) -> None:
+        for step in steps:
+            step(dest)
+
+    return do
+
+
+PHOTO_GONE = gone(PHOTO, "output_1.png", "output_2.png")
+PROJECT_GONE = (*PHOTO_GONE, *gone(FILM, "output_1.mp4"), *gone(STORY, "output_1.txt"))
+
+FILES = (
+    Damage("a file is missing", lambda d: (d / PICTURE).unlink(), (f"missing {PICTURE}",)),
+    Damage("a text is missing", lambda d: (d / TEXT).unlink(), (f"missing {TEXT}",)),
+    Damage("a run's folder is missing", lambda d: shutil.rmtree(d / PHOTO),
+           (f"missing {PICTURE}", f"missing {SECOND}", f"no_record {PHOTO}/run.json")),
+    Damage("a file is empty", lambda d: cut(d / PICTURE, 0), (f"empty {PICTURE}",)),
+    Damage("a file is half", lambda d: cut(d / PICTURE, 4000), (f"truncated {PICTURE}",)),
+    Damage("a file lacks its last byte", lambda d: cut(d / PICTURE, 9007), (f"truncated {PICTURE}",)),
+    Damage("a bit of a file is changed", lambda d: flip_bit(d / PICTURE), (f"changed {PICTURE}",)),
+    Damage("a bit of a text is changed", lambda d: flip_bit(d / TEXT), (f"changed {TEXT}",)),
+    Damage("a file is longer", lambda d: cut(d / PICTURE, 9100), (f"changed {PICTURE}",)),
+    Damage("a link instead of a file", lambda d: replace_by_link(d / PICTURE), (f"not_a_file {PICTURE}",),
+           kept=("run_photo+output_1.png",)),
+    Damage("a folder instead of a file", lambda d: replace_by_folder(d / PICTURE), (f"not_a_file {PICTURE}",),
+           kept=("run_photo+output_1.png",)),
+    Damage("a pipe instead of a file", lambda d: replace_by_pipe(d / PICTURE), (f"not_a_file {PICTURE}",),
+           kept=("run_photo+output_1.png",)),
+    Damage("a pipe instead of a text", lambda d: replace_by_pipe(d / TEXT), (f"not_a_file {TEXT}",),
+           kept=("run_story+output_1.txt",)),
+    Damage("a link instead of a run's folder", lambda d: replace_by_link(d / PHOTO), PHOTO_GONE,
+           kept=("prj_a+run_photo",)),
+    Damage("a link instead of a workspace's folder", lambda d: replace_by_link(d / "ws_a"), PROJECT_GONE,
+           kept=("ws_a",)),
+    Damage("a file instead of a run's folder",
+           both(lambda d: shutil.rmtree(d / PHOTO), lambda d: add(d, PHOTO)), PHOTO_GONE,
+           kept=("prj_a+run_photo",)),
+)  # fmt: skip
+
+EMPTY = ("stray ws_a/prj_b/run_photo",)
+PLACES = (
+    Damage("a file under another name", lambda d: move(d, PICTURE, f"{PHOTO}/boat.png"),
+           (f"misplaced {PICTURE}",)),
+    Damage("a file in another run's folder", lambda d: move(d, PICTURE, f"{FILM}/output_1.png"),
+           (f"misplaced {PICTURE}",)),
+    Damage("a file at the top", lambda d: move(d, PICTURE, "output_1.png"), (f"misplaced {PICTURE}",)),
+    Damage("a file in a folder of mine", lambda d: move(d, PICTURE, "mine/boat.png"),
+           (f"misplaced {PICTURE}",)),
+    Damage("a copy elsewhere and half of a file", both(lambda d: move(d, PICTURE, "boat.png"),
+           lambda d: add(d, PICTURE)), (f"misplaced {PICTURE}",), kept=("run_photo+output_1.png",)),
+    Damage("a run's folder in another project", lambda d: move(d, PHOTO, "ws_a/prj_b/run_photo"),
+           (f"misplaced {PICTURE}", f"misplaced {SECOND}", f"misplaced {PHOTO}/run.json"),
+           stays=EMPTY),
+    Damage("a run's folder at the top", lambda d: move(d, PHOTO, "run_photo"),
+           (f"misplaced {PICTURE}", f"misplaced {SECOND}", f"misplaced {PHOTO}/run.json")),
+    Damage("a run's folder moved and a link left", both(lambda d: move(d, PHOTO, "ws_a/prj_b/run_photo"),
+           lambda d: (d / PHOTO).symlink_to("../prj_b/run_photo")),
+           (f"not_a_file {PHOTO}", f"misplaced {PICTURE}", f"misplaced {SECOND}",
+            f"misplaced {PHOTO}/run.json"), kept=("prj_a+run_photo",), stays=EMPTY),
+    Damage("a file where no check looks",
+           lambda d: move(d, PICTURE, f"{PHOTO}/deep/output_1.png"),
+           (f"missing {PICTURE}", f"stray {PHOTO}/deep")),
+    Damage("strays everywhere",
+           lambda d: add(d, "a.txt", "ws_a/b.txt", f"{PROJECT}/c.txt", f"{PHOTO}/d.txt", "x/y/e.txt"),
+           ("stray a.txt", "stray ws_a/b.txt", f"stray {PROJECT}/c.txt", f"stray {PHOTO}/d.txt",
+            "stray x/y/e.txt")),
+    Damage("strays that look like ours",
+           both(lambda d: add(d, "ws_a/prj_a/run_other/output_1.png", "x/y/z/run.json/mine.txt",
+                              "manifest.json.bak"), lambda d: (d / "a" / "b" / "c").mkdir(parents=True)),
+           (f"stray {PROJECT}/run_other/output_1.png", "stray x/y/z/run.json", "stray manifest.json.bak",
+            "stray a/b/c")),
+    Damage("a stray link", lambda d: (d / "to-the-root").symlink_to("/"), ("stray to-the-root",)),
+    Damage("a copy of a run's folder", lambda d: shutil.copytree(d / PHOTO, d / "ws_a/prj_b/run_photo"),
+           tuple(f"stray ws_a/prj_b/run_photo/{n}" for n in ("output_1.png", "output_2.png", "run.json"))),
+    Damage("what systems leave behind", lambda d: add(d, ".DS_Store", f"{PHOTO}/Thumbs.db"), ()),
+)  # fmt: skip
+
+RECORD = ("run_photo+run.json",)
+ENTRIES = (
+    Damage("an entry without its file's name", lambda d: change_output(d, file=None),
+           (f"bad_entry {PHOTO}", f"stray {PICTURE}", SUMS), stays=()),
+    Damage("an entry that names a file far away", lambda d: change_output(d, file="../../../x"),
+           (f"bad_entry {PHOTO}", f"stray {PICTURE}", SUMS), stays=()),
+    Damage("an entry without a hash", lambda d: change_output(d, sha256=None),
+           (f"bad_entry {PHOTO}", SUMS), kept=("run_photo+output_1.png",)),
+    Damage("an entry with another place",
+           lambda d: edit_manifest(d, lambda m: m["runs"]["run_photo"].update(path="../elsewhere")),
+           (f"bad_entry {PHOTO}", SUMS)),
+    Damage("an entry with another hash", lambda d: change_output(d, sha256="0" * 64),
+           (f"changed {PICTURE}", SUMS), kept=("run_photo+output_1.png",)),
+    Damage("an entry of something that is none",
+           lambda d: edit_manifest(d, lambda m: m["runs"].update(run_photo={"outputs": []})),
+           ("bad_manifest manifest.json",), kept=("manifest.json",)),
+    Damage("an output that failed", lambda d: fail_output(d, with_file=False), (f"failed {PHOTO}", SUMS)),
+    Damage("an output that failed, and its file", lambda d: fail_output(d, with_file=True),
+           (f"failed {PHOTO}", f"unrecorded {PICTURE}", SUMS)),
+    Damage("a run that no entry knows", lambda d: edit_manifest(d, lambda m: m["runs"].pop("run_photo")),
+           (f"unrecorded {PHOTO}", SUMS)),
+    Damage("no run.json", lambda d: (d / PHOTO / "run.json").unlink(), (f"no_record {PHOTO}/run.json",)),
+    Damage("another run.json", lambda d: (d / PHOTO / "run.json").write_text("{}"),
+           (f"bad_record {PHOTO}/run.json",), kept=RECORD),
+    Damage("an empty run.json", lambda d: cut(d / PHOTO / "run.json", 0), (f"bad_record {PHOTO}/run.json",),
+           kept=RECORD),
+    Damage("a bit of run.json is changed", lambda d: flip_bit(d / PHOTO / "run.json"),
+           (f"bad_record {PHOTO}/run.json",), kept=RECORD),
+    Damage("a folder instead of run.json", lambda d: replace_by_folder(d / PHOTO / "run.json"),
+           (f"no_record {PHOTO}/run.json",), kept=RECORD),
+    Damage("a link instead of run.json", lambda d: replace_by_link(d / PHOTO / "run.json"),
+           (f"no_record {PHOTO}/run.json",), kept=RECORD),
+)  # fmt: skip
+
+OLD = ("manifest.json",)
+MANIFEST = "bad_manifest manifest.json"
+JOURNAL = "bad_journal .floradl/journal"
+MANIFESTS = (
+    Damage("no manifest.json", lose_manifest, (MANIFEST,)),
+    Damage("an empty manifest.json", lambda d: cut(d / "manifest.json", 0), (MANIFEST,),
+           kept=OLD),
+    Damage("the first line of manifest.json", lambda d: cut(d / "manifest.json", 20), (MANIFEST,),
+           kept=OLD),
+    Damage("a half of manifest.json", lambda d: cut(d / "manifest.json", _sizes(d) // 2), (MANIFEST,),
+           kept=OLD),
+    Damage("manifest.json without its end", lambda d: cut(d / "manifest.json", _sizes(d) - 3), (MANIFEST,),
+           kept=OLD),
+    Damage("garbage instead of manifest.json", lambda d: (d / "manifest.json").write_bytes(b"\xff\x00" * 500),
+           (MANIFEST,), kept=OLD),
+    Damage("a list instead of manifest.json", lambda d: (d / "manifest.json").write_text("[]"), (MANIFEST,),
+           kept=OLD),
+    Damage("other JSON instead of manifest.json", lambda d: (d / "manifest.json").write_text('{"a": 1}'),
+           (MANIFEST,),
+           kept=OLD),
+    Damage("a folder instead of manifest.json", lambda d: replace_by_folder(d / "manifest.json"),
+           (MANIFEST,), kept=("manifest.json",)),
+    Damage("a link instead of manifest.json", lambda d: replace_by_link(d / "manifest.json"),
+           (MANIFEST,), kept=("manifest.json",)),
+    Damage("no manifest.json and a file less", both(lose_manifest, lambda d: (d / PICTURE).unlink()),
+           (MANIFEST, f"missing {PICTURE}")),
+    Damage("no manifest.json and a bit less", both(lose_manifest, lambda d: flip_bit(d / PICTURE)),
+           (MANIFEST, f"changed {PICTURE}")),
+    Damage("neither manifest.json nor SHA256SUMS", lose_both, (MANIFEST,)),
+    Damage("neither of both, and a file less", both(lose_both, lambda d: (d / PICTURE).unlink()),
+           (MANIFEST, f"failed {PHOTO}")),
+    Damage("neither of both, and a text changed", both(lose_both, lambda d: cut(d / TEXT, 9)),
+           (MANIFEST, f"truncated {TEXT}")),
+    Damage("neither of both, and a page instead of a film",
+           both(lose_both, lambda d: (d / FILM / "output_1.mp4").write_text("<!doctype html><title>404")),
+           (MANIFEST, f"failed {FILM}", f"unrecorded {FILM}/output_1.mp4"), kept=("run_film+output_1.mp4",)),
+    Damage("no SHA256SUMS", lambda d: (d / "SHA256SUMS").unlink(), (SUMS,)),
+    Damage("an empty SHA256SUMS", lambda d: cut(d / "SHA256SUMS", 0), (SUMS,)),
+    Damage("a changed SHA256SUMS", lambda d: flip_bit(d / "SHA256SUMS"), (SUMS,)),
+    Damage("a link instead of SHA256SUMS", lambda d: replace_by_link(d / "SHA256SUMS"), (SUMS,),
+           kept=("SHA256SUMS",)),
+    Damage("a folder instead of SHA256SUMS", lambda d: replace_by_folder(d / "SHA256SUMS"), (SUMS,),
+           kept=("SHA256SUMS",)),
+    Damage("a journal of another archive", lambda d: write_journal(d, header(d, "f" * 32), failed_op(d)),
+           (JOURNAL,), kept=(".floradl+journal",)),
+    Damage("a line in the journal that says nothing we know",
+           lambda d: write_journal(d, header(d), line({"op": "dance"}), failed_op(d)),
+           (JOURNAL,), kept=(".floradl+journal",)),
+    Damage("a torn line in the middle of the journal",
+           lambda d: write_journal(d, header(d), b"0000 torn\n", failed_op(d)),
+           (JOURNAL,), kept=(".floradl+journal",)),
+    Damage("garbage instead of a journal", lambda d: write_journal(d, b"no\n" * 99), (JOURNAL,),
+           kept=(".floradl+journal",)),
+    Damage("a torn line at the journal's end", lambda d: write_journal(d, header(d), failed_op(d)[:-9]), ()),
+    Damage("a journal that waits", lambda d: write_journal(d, header(d), failed_op(d)),
+           (f"failed {PHOTO}", f"unrecorded {SECOND}")),
+    Damage("a broken manifest.json and a journal that says little of a run",
+           both(lambda d: write_journal(d, header(d), failed_op(d)), lambda d: cut(d / "manifest.json", 0)),
+           (MANIFEST, f"failed {PHOTO}", f"unrecorded {SECOND}"), kept=(".floradl+journal", *OLD)),
+    Damage("everything at once", everything,
+           (MANIFEST, JOURNAL, f"missing {PICTURE}", f"changed {SECOND}", f"truncated {FILM}/output_1.mp4",
+            f"not_a_file {TEXT}", f"no_record {STORY}/run.json", "stray mine.txt"),
+           kept=(".floradl+journal", "manifest.json", "run_story+output_1.txt")),
+)  # fmt: skip
+
+DAMAGES = (*FILES, *PLACES, *ENTRIES, *MANIFESTS)

@@ -1,0 +1,174 @@
+"""A manifest from what is left of it: never a wrong entry, wherever the file was cut."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from floradl.clock import Clock
+from floradl.durable import Digest
+from floradl.entries import OutputEntry, RunEntry, State
+from floradl.errors import NewerFormatError
+from floradl.files import Disk, Item, Kind
+from floradl.findings import Trouble
+from floradl.inspection import Expected, check_bytes, check_run
+from floradl.rebuild import adopt_folder, read_checksums, recover
+from tests.audits.damages import line, write_journal
+from tests.audits.stage import PHOTO, TEXT, Stage, runs_of
+from tests.support import manifest
+
+
+def recovered_runs(dest: Path) -> dict[str, Any]:
+    """The runs of a manifest that was read as well as it can be."""
+    disk = Disk(dest)
+    try:
+        whole = recover(disk, Clock()).manifest
+        text = b"".join(whole.encode(updated_at="", base_url=""))
+        runs: dict[str, Any] = json.loads(text)["runs"]
+        assert [run_id for run_id, _ in whole.iter_runs()] == list(runs)
+        return runs
+    finally:
+        disk.close()
+
+
+def test_a_manifest_cut_anywhere(stage: Stage, dest: Path) -> None:
+    """Cut at each line and at hundreds of other places, every entry that is found is the one there was."""
+    data, sound = (dest / "manifest.json").read_bytes(), runs_of(stage.sound)
+    ends = [end for end, byte in enumerate(data) if byte == ord("\n")]
+    places = sorted({*ends, *(end + 1 for end in ends), *random.Random(1).sample(range(len(data)), 300)})
+    most = 0
+    for place in places:
+        (dest / "manifest.json").write_bytes(data[:place])
+        runs = recovered_runs(dest)
+        assert all(sound[run_id] == entry for run_id, entry in runs.items()), place
+        assert len(runs) >= most, "a longer piece of the file gave less"
+        most = len(runs)
+    assert most == len(sound)
+
+
+def test_a_manifest_with_a_hole(stage: Stage, dest: Path) -> None:
+    """What a bad sector takes is lost, and nothing else changes."""
+    data, sound = (dest / "manifest.json").read_bytes(), runs_of(stage.sound)
+    holes = random.Random(2)
+    for _ in range(60):
+        start = holes.randrange(len(data) - 600)
+        (dest / "manifest.json").write_bytes(data[:start] + bytes(512) + data[start + 512 :])
+        runs = recovered_runs(dest)
+        assert all(sound[run_id] == entry for run_id, entry in runs.items()), start
+        assert len(runs) >= len(sound) - 3
+
+
+def test_what_tells_the_archive_is_kept(stage: Stage, dest: Path) -> None:
+    """The archive stays the archive it was: its id comes from the file, or from the journal."""
+    known = manifest(dest)
+    data = (dest / "manifest.json").read_bytes()
+    (dest / "manifest.json").write_bytes(data[:400])
+    disk = Disk(dest)
+    assert recover(disk, Clock()).manifest.archive_id == known["archive_id"]
+    (dest / "manifest.json").write_bytes(b"")
+    head = {"op": "journal", "version": 1, "archive_id": "a" * 32, "created_at": "2026-01-01T00:00:00Z"}
+    write_journal(dest, line(head))
+    whole = recover(disk, Clock()).manifest
+    disk.close()
+    assert (whole.archive_id, whole.created_at) == ("a" * 32, "2026-01-01T00:00:00Z")
+    assert stage.sound.exists()
+
+
+def test_newer_formats_are_not_recovered(dest: Path) -> None:
+    """What a newer floradl wrote is not broken, whichever of the two files it is."""
+    disk = Disk(dest)
+    head = {"op": "journal", "version": 2, "archive_id": "a" * 32, "created_at": "2026-01-01T00:00:00Z"}
+    write_journal(dest, line(head))
+    with pytest.raises(NewerFormatError):
+        recover(disk, Clock())
+    (dest / ".floradl" / "journal").unlink()
+    (dest / "manifest.json").write_text(json.dumps(manifest(dest) | {"version": 2}))
+    with pytest.raises(NewerFormatError):
+        recover(disk, Clock())
+    disk.close()
+
+
+def test_checksums_that_make_no_sense(dest: Path) -> None:
+    """Lines that are none are passed over, names that lead elsewhere are nobody's output."""
+    good = "a" * 64
+    (dest / "SHA256SUMS").write_bytes(
+        f"{good}  {PHOTO}/output_1.png\nnonsense\n{good}  ../../x\n{good} {PHOTO}/y\n".encode() + b"\xff\n"
+    )
+    disk = Disk(dest)
+    assert read_checksums(disk) == {PHOTO: {"output_1.png": good}, "../..": {"x": good}}
+    (dest / PHOTO / "output_1.png").unlink()
+    adoption = adopt_folder(disk, PurePosixPath(PHOTO), read_checksums(disk), Clock())
+    disk.close()
+    assert adoption is not None
+    assert next(op.entry.sha256 for op in adoption.ops if hasattr(op, "entry")) == good
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"[]",
+        b'{"run_id": "run_photo", "status": "running"}',
+        b'{"run_id": "run_other", "status": "completed"}',
+        b'{"run_id": "run_photo", "status": "completed", "workspace_id": "ws_a", "project_id": "A B"}',
+    ],
+)
+def test_folders_that_are_no_runs(dest: Path, record: bytes) -> None:
+    """A folder is a run's only with the record of a completed run that belongs there."""
+    place = PurePosixPath("ws_a/p~~q/run_photo") if b"A B" in record else PurePosixPath(PHOTO)
+    (dest / place).mkdir(parents=True, exist_ok=True)
+    (dest / place / "run.json").write_bytes(record)
+    disk = Disk(dest)
+    assert adopt_folder(disk, place, {}, Clock()) is None
+    disk.close()
+
+
+def test_a_text_is_what_its_record_says(dest: Path) -> None:
+    """The entry of a text comes from the record, so that a damaged file shows."""
+    (dest / TEXT).write_text("something else")
+    disk = Disk(dest)
+    adoption = adopt_folder(disk, PurePosixPath(TEXT).parent, {}, Clock())
+    disk.close()
+    assert adoption is not None
+    (size,) = [op.entry.size_bytes for op in adoption.ops if hasattr(op, "entry")]
+    assert size == len("A boat of paper, and a long voyage.")
+
+
+ENTRY = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png", 10, "a" * 64)
+RECORD = Item(Kind.FILE, 5)
+
+
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        (None, Trouble.MISSING),
+        (Item(Kind.FILE, 0), Trouble.EMPTY),
+        (Item(Kind.FILE, 9), Trouble.TRUNCATED),
+        (Item(Kind.FILE, 11), Trouble.CHANGED),
+        (Item(Kind.FOLDER, 0), Trouble.NOT_A_FILE),
+        (Item(Kind.OTHER, 10), Trouble.NOT_A_FILE),
+        (Item(Kind.FILE, 10), None),
+    ],
+)
+def test_a_run_against_its_folder(item: Item | None, kind: Trouble | None) -> None:
+    """Presence, kind and size tell all but changed bytes; only what is as long has to be read."""
+    entry = RunEntry("ws", "prj", "ws/prj/run_a", None, 1, 2, None, "b" * 64, outputs={"output_1": ENTRY})
+    listing = {"run.json": RECORD} | ({"output_1.png": item} if item else {})
+    check = check_run("run_a", entry, listing)
+    assert [finding.kind for finding in check.findings] == ([kind] if kind else [])
+    assert [expected.path for expected in check.expected] == ([] if kind else ["ws/prj/run_a/output_1.png"])
+    assert len(check.lost) == bool(kind)
+
+
+def test_bytes_against_their_entry() -> None:
+    """Only the same size and the same hash are the same bytes."""
+    expected = Expected("run_a", "output_1", "p", 10, "a" * 64)
+    assert check_bytes(expected, Digest(10, "a" * 64, b"")) is None
+    for digest in (Digest(10, "b" * 64, b""), Digest(11, "a" * 64, b"")):
+        finding = check_bytes(expected, digest)
+        assert finding is not None
+        assert finding.kind == Trouble.CHANGED
