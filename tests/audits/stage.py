@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import floradl, manifest
+from tests.support import assert_sound, floradl, manifest
 
 PROJECT = "ws_a/prj_a"
 PHOTO = f"{PROJECT}/run_photo"
@@ -142,3 +142,24 @@ def flip_bit(path: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def assert_same(dest: Path, source: Path) -> None:
+    """The same tree, bytes and dates, but for floradl's own folder and what tells two archives apart."""
+    assert runs_of(dest) == runs_of(source)
+    ours, theirs = tree_of(dest, private=False), tree_of(source, private=False)
+    for tree in (ours, theirs):
+        del tree["."], tree["manifest.json"]
+    assert {name: facts[:2] for name, facts in ours.items()} == {
+        name: facts[:2] for name, facts in theirs.items()
+    }
+    for file in source.glob("ws_*/*/*/*"):
+        assert (dest / file.relative_to(source)).stat().st_mtime_ns == file.stat().st_mtime_ns
+    assert_sound(dest)
+
+
+def restored(stage: Stage, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Restore without a key; all went well."""
+    done = without_key(stage.sim, "restore", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done
