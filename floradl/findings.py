@@ -51,6 +51,11 @@ class Finding:
     found_at: str = ""
 
     @property
+    def is_unaccounted(self) -> bool:
+        """Whether `SHA256SUMS` alone tells of it, so that not even its run is known."""
+        return self.kind == Trouble.UNRECORDED and not self.run_id
+
+    @property
     def place(self) -> tuple[str, str, str]:
         """What it is about, whatever was found there."""
         return self.path, self.run_id, self.key

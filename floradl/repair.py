@@ -152,7 +152,7 @@ class _Session:
         found = tuple(audit.findings)
         left = found
         if audit.recovered is not None and not self._is_interrupted:
-            await self._renew_manifest(audit.recovered)
+            await self._renew_manifest(audit.recovered, found)
             try:
                 await self._mend(found, audit, stop)
             finally:
@@ -177,7 +177,7 @@ class _Session:
     def _audit(self, sample: Sample, tally: AuditTally) -> Audit:
         return Audit(self._disk, self._tools.clock, sample, tally, threads=self._options.check.threads)
 
-    async def _renew_manifest(self, recovered: Recovered) -> None:
+    async def _renew_manifest(self, recovered: Recovered, found: Iterable[Finding]) -> None:
         """Write a manifest that had to be pieced together, so that it can be opened like any other."""
         for path in (layout.MANIFEST, layout.CHECKSUMS):
             if await self._disk.call(self._has_other, path):  # no rename could replace a folder
@@ -185,7 +185,8 @@ class _Session:
         broken = {finding.kind for finding in recovered.findings}
         if Trouble.BAD_MANIFEST in broken:
             await self._keep(self._disk.copy_aside, layout.MANIFEST)
-            await self._keep(self._disk.copy_aside, layout.CHECKSUMS)
+        if any(finding.is_unaccounted for finding in found):
+            await self._keep(self._disk.copy_aside, layout.CHECKSUMS)  # nothing else tells of these
         if broken:
             now = format_ms(self._tools.clock.now_ms())
             base_url = recovered.manifest.base_url or self._options.base_url
@@ -294,7 +295,7 @@ class _Session:
         if not await ends_by_itself(look(), stop):
             self._is_interrupted = True
             return tuple(found)
-        unaccounted = [item for item in found if item.kind == Trouble.UNRECORDED and not item.run_id]
+        unaccounted = [finding for finding in found if finding.is_unaccounted]
         return tuple(dict.fromkeys([*after.findings, *again.findings, *unaccounted]))
 
 

@@ -9,49 +9,33 @@ from, so a run that is killed at step N has done exactly what came before it.
 Flushes are counted and not made: a killed process loses nothing that the system has, and a thousand runs
 would spend their time waiting for the disk.
 
-Starting Python takes longer than a whole small run. So one process, the *zygote*, imports floradl, starts no
-thread, and forks a child for each run.
-
 What is counted is complete: an audit hook, which no code can pass by, reports every change of a file below
-DEST that did not come through a counted call, and `Zygote.run` then fails.
+DEST that did not come through a counted call, and `stepped` then fails.
 """
 
 from __future__ import annotations
 
 import errno
-import gc
-import importlib
-import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import certifi
+from typing import Any
 
 from floradl.simulator import Simulator
 from tests.support import environment
+from tests.zygote import Zygote
 
-TIME_LIMIT_S = 60
 BLOCK_BYTES = 1024 * 1024
 """Writes to one file that follow one another are one step for each such stretch."""
 
 NEEDS_ROOM = frozenset({"create", "mkdir", "write", "replace", "flush"})
 """Steps that a full disk refuses; it still lets files be dated, cut and removed."""
 
-_IMPORTED = ("floradl.cli", "floradl.commands.archive", "anyio._backends._asyncio", "encodings.idna")
-"""What a run needs; some of it would be imported at its first request."""
-
-_END = b"-----END CERTIFICATE-----\n"
 _UNCOUNTED = "! "
 _CHANGES = {
     "os.remove",
@@ -85,7 +69,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Ran:
+class Stepped:
     """How a run ended: its exit code (negative: the signal that killed it), what it said, what it did."""
 
     returncode: int
@@ -94,110 +78,23 @@ class Ran:
     steps: tuple[str, ...]
 
 
-class Zygote:
-    """The process that starts runs; a context manager."""
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.steps"],
-            cwd=Path(__file__).parent.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate(timeout=TIME_LIMIT_S)  # the end of its input is the end of it
-
-    def run(self, sim: Simulator, dest: Path, *arguments: str, stop: Stop | None = None) -> Ran:
-        """Run `floradl ARGUMENTS DEST`, to its end or to `stop`. It must never show a traceback."""
-        request = {
-            "argv": [*arguments, str(dest)],
-            "env": environment(sim),
-            "dest": str(dest),
-            "stop": asdict(stop) if stop else None,
-        }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        steps = tuple(answer.pop("steps"))
-        uncounted = [step for step in steps if step.startswith(_UNCOUNTED)]
-        assert not uncounted, f"changes below DEST that are not counted as steps: {uncounted}"
-        ran = Ran(**answer, steps=steps)
-        assert "Traceback" not in ran.stderr, ran.stderr
-        return ran
+def stepped(zygote: Zygote, sim: Simulator, dest: Path, *arguments: str, stop: Stop | None = None) -> Stepped:
+    """Run `floradl ARGUMENTS DEST`, to its end or to `stop`."""
+    argument = {"dest": str(dest), "stop": asdict(stop) if stop else None}
+    ran = zygote.run([*arguments, str(dest)], environment(sim), ("tests.steps", argument))
+    steps = tuple(ran.log.splitlines())
+    uncounted = [step for step in steps if step.startswith(_UNCOUNTED)]
+    assert not uncounted, f"changes below DEST that are not counted as steps: {uncounted}"
+    return Stepped(ran.returncode, ran.stdout, ran.stderr, steps)
 
 
-# --- the zygote -------------------------------------------------------------------------------------------
+# --- in the child -----------------------------------------------------------------------------------------
 
 
-def main() -> None:
-    """Answer requests, a line of JSON each, until there are no more."""
-    for module in _IMPORTED:
-        importlib.import_module(module)
-    with tempfile.NamedTemporaryFile(suffix=".pem") as certificate:
-        # Nothing here speaks TLS, and reading all the world's certificates is most of what a small run does.
-        certificate.write(Path(certifi.where()).read_bytes().partition(_END)[0] + _END)
-        certificate.flush()
-        certifi.where = lambda: certificate.name
-        gc.freeze()  # what was imported is not looked at, and so not copied, in every child
-        for line in sys.stdin:
-            sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
-            sys.stdout.flush()
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """One run."""
-    with (
-        tempfile.TemporaryFile() as stdout,
-        tempfile.TemporaryFile() as stderr,
-        tempfile.TemporaryFile() as log,
-    ):
-        child = os.fork()
-        if child == 0:
-            _run_and_exit(request, stdout.fileno(), stderr.fileno(), log.fileno())
-        _, status = os.waitpid(child, 0)
-        said = []
-        for file in (stdout, stderr, log):
-            file.seek(0)
-            said.append(file.read().decode())
-    return {
-        "returncode": os.waitstatus_to_exitcode(status),
-        "stdout": said[0],
-        "stderr": said[1],
-        "steps": said[2].splitlines(),
-    }
-
-
-def _run_and_exit(request: dict[str, Any], stdout: int, stderr: int, log: int) -> None:
-    """In the child: the run, and the end of the process whatever happens."""
-    code: object = 1
-    try:
-        signal.alarm(TIME_LIMIT_S)
-        with Path(os.devnull).open("rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
-        os.environ.clear()
-        os.environ.update(request["env"])
-        stop = Stop(**request["stop"]) if request["stop"] else None
-        _Steps(request["dest"], log, stop).watch()
-        from floradl import cli
-
-        code = cli.main(request["argv"])
-    except SystemExit as exc:
-        code = exc.code
-    except BaseException:  # noqa: BLE001 - whatever comes out of `main` is what the test wants to see
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+def hook(argument: dict[str, Any], log: int) -> None:
+    """Count the steps of this process, and let happen what is wanted at one of them."""
+    stop = Stop(**argument["stop"]) if argument["stop"] else None
+    _Steps(argument["dest"], log, stop).watch()
 
 
 class _Steps:
@@ -378,7 +275,3 @@ class _Steps:
             name = self._name(args[0]) or (self._name(args[1]) if event == "os.rename" else None)
             if name is not None:
                 self._write_log(self._log, f"{_UNCOUNTED}{event} {name}\n".encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,7 @@ from floradl.files import Disk
 from floradl.journal import parse_journal
 from floradl.manifest import Manifest, Store
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.steps import Stop, Zygote
+from tests.steps import Stop, stepped
 from tests.support import (
     assert_archived,
     assert_not_fetched_again,
@@ -34,6 +34,7 @@ from tests.support import (
     entries,
     output_files,
 )
+from tests.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -58,7 +59,7 @@ class Killed:
         """The same command completes it, fetches nothing that is there, and leaves nothing lying around."""
         before = output_files(dest)
         self.sim.forget()
-        ran = self.zygote.run(self.sim, dest)
+        ran = stepped(self.zygote, self.sim, dest)
         assert ran.returncode == 0, ran.stderr
         assert_archived(dest, self.sim.account, completed(self.sim.account))
         assert_sound(dest)
@@ -88,12 +89,12 @@ def killed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Killed]:
         arguments, kinds = ["-j", "1", "--retries", "0"], {"RunOp", "OutputOp", "ScanOp"}
         if request.param == "older manifest":
             served.insert(SimRun("run_gone", "ws_a", "prj_a", created_at=10**9 + 2))
-            assert zygote.run(sim, archive.dest, *arguments).returncode == 3
+            assert stepped(zygote, sim, archive.dest, *arguments).returncode == 3
             served.delete("run_gone")
             served.finish("run_open")
             next(archive.dest.glob("*/*/run_0/output_1.png")).unlink()
             arguments, kinds = [*arguments, "--full"], kinds | {"VanishedOp"}
-        ran = zygote.run(sim, archive.dest, *arguments, stop=BEFORE_THE_FOLD)
+        ran = stepped(zygote, sim, archive.dest, *arguments, stop=BEFORE_THE_FOLD)
         assert ran.returncode < 0, ran.stderr
         sim.faults.clear()
         ops = parse_journal(archive.journal_path.read_bytes()).ops
@@ -185,7 +186,7 @@ def test_a_manifest_cut_anywhere(killed: Killed) -> None:
         path.write_bytes(data[:cut])
         before = _tree(killed.dest)
         killed.sim.forget()
-        ran = killed.zygote.run(killed.sim, killed.dest)
+        ran = stepped(killed.zygote, killed.sim, killed.dest)
         assert ran.returncode == 1
         what, todo = ran.stderr.splitlines()
         assert "manifest.json cannot be read" in what
@@ -198,7 +199,7 @@ def test_a_manifest_cut_anywhere(killed: Killed) -> None:
 
 def test_a_half_written_snapshot_is_cleaned_away(killed: Killed) -> None:
     """Killed while the new manifest.json is written, the old state counts and the half is removed."""
-    ran = killed.zygote.run(killed.sim, killed.dest, stop=BEFORE_THE_MANIFEST)
+    ran = stepped(killed.zygote, killed.sim, killed.dest, stop=BEFORE_THE_MANIFEST)
     assert ran.returncode < 0
     (temporary,) = (killed.dest / ".floradl" / "tmp").iterdir()
     temporary.write_bytes(temporary.read_bytes()[:-100])

@@ -11,7 +11,8 @@ import pytest
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.small_disks import make_room, small_disk
-from tests.support import assert_archived, assert_sound, completed, floradl
+from tests.support import assert_archived, assert_sound, completed
+from tests.zygote import floradl
 
 __all__ = ["small_disk"]
 

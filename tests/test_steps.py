@@ -21,7 +21,7 @@ from queue import SimpleQueue
 import pytest
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.steps import NEEDS_ROOM, Ran, Stop, Zygote
+from tests.steps import NEEDS_ROOM, Stepped, Stop, stepped
 from tests.support import (
     assert_archived,
     assert_entries_true,
@@ -32,6 +32,7 @@ from tests.support import (
     completed,
     output_files,
 )
+from tests.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -99,10 +100,10 @@ class Lane:
             shutil.copytree(self.before, dest)
         return dest
 
-    def run(self, dest: Path, stop: Stop | None = None) -> Ran:
+    def run(self, dest: Path, stop: Stop | None = None) -> Stepped:
         """One run with one worker, the log of requests emptied before."""
         self.sim.forget()
-        return self.zygote.run(self.sim, dest, "-j", "1", stop=stop)
+        return stepped(self.zygote, self.sim, dest, "-j", "1", stop=stop)
 
 
 class Lanes:
@@ -121,13 +122,13 @@ class Lanes:
         shutil.rmtree(dest)
         return ran.steps
 
-    def each(self, stops: Iterable[Stop], check: Callable[[Lane, Path, Stop], Ran]) -> list[Ran]:
+    def each(self, stops: Iterable[Stop], check: Callable[[Lane, Path, Stop], Stepped]) -> list[Stepped]:
         """Make a check for each stop, on a DEST of its own; what each disturbed run was like."""
         free: SimpleQueue[Lane] = SimpleQueue()
         for lane in self._lanes:
             free.put(lane)
 
-        def one(stop: Stop) -> Ran:
+        def one(stop: Stop) -> Stepped:
             lane = free.get()
             dest = lane.fresh(f"{stop.how}-{stop.number}-{stop.lasts}")
             try:
@@ -184,7 +185,7 @@ def assert_goes_on(lane: Lane, dest: Path) -> None:
     assert_not_fetched_again(lane.sim, dest, before)
 
 
-def killed(lane: Lane, dest: Path, stop: Stop) -> Ran:
+def killed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
     """A run that is killed, and the next one."""
     ran = lane.run(dest, stop)
     assert ran.returncode in (-signal.SIGKILL, 0), ran.stderr
@@ -217,7 +218,7 @@ def test_killed_in_the_middle_of_every_write(lanes: Lanes) -> None:
     lanes.each((Stop(number, "tear") for number in numbers_of(steps, "write")), killed)
 
 
-def failed(lane: Lane, dest: Path, stop: Stop) -> Ran:
+def failed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
     """A run whose disk fails it, and the next one, when the disk is well again."""
     before = read(dest / "manifest.json")
     ran = lane.run(dest, stop)
@@ -240,7 +241,7 @@ def read(file: Path) -> bytes | None:
     return file.read_bytes() if file.exists() else None
 
 
-def assert_all_failed(steps: tuple[str, ...], stops: list[Stop], ran: list[Ran]) -> None:
+def assert_all_failed(steps: tuple[str, ...], stops: list[Stop], ran: list[Stepped]) -> None:
     """But for those near the end of the run, which may be a few steps shorter, each met its failure."""
     for stop, one in zip(stops, ran, strict=True):
         assert one.returncode == 1 or stop.number > len(steps) - SPREAD, stop

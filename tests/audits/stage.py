@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_sound, floradl, manifest
+from tests.support import assert_sound, manifest
+from tests.zygote import floradl
 
 PROJECT = "ws_a/prj_a"
 PHOTO = f"{PROJECT}/run_photo"
@@ -79,7 +80,7 @@ def archived(folder: Path) -> Iterator[Stage]:
 
 
 def without_key(sim: Simulator, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the installed command where nobody has set a key."""
+    """Run floradl where nobody has set a key."""
     return floradl(sim, *arguments, FLORA_API_KEY="")
 
 

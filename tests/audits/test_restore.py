@@ -26,7 +26,8 @@ from tests.audits.stage import (
     without_key,
 )
 from tests.small_disks import make_read_only, make_room
-from tests.support import assert_archived, assert_sound, completed, floradl, start
+from tests.support import assert_archived, assert_sound, completed, start
+from tests.zygote import floradl
 
 
 def test_an_archive_without_flora(stage: Stage, dest: Path, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from tests.audits.stage import (
     without_key,
 )
 from tests.small_disks import make_room
-from tests.support import assert_archived, assert_sound, completed, floradl
+from tests.support import assert_archived, assert_sound, completed
+from tests.zygote import floradl
 
 
 def test_a_foreign_file_in_a_flat_folder(stage: Stage, dest: Path, tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from tests.audits.stage import (
     without_key,
 )
 from tests.small_disks import make_read_only, make_room
-from tests.support import FakeTime, floradl, start
+from tests.support import FakeTime, start
+from tests.zygote import floradl
 
 DAY_S = 86_400
 

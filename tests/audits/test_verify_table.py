@@ -15,7 +15,8 @@ import pytest
 from floradl.findings import Trouble
 from tests.audits.damages import DAMAGES, Damage
 from tests.audits.stage import Stage, Tree, found_in, report_of, tree_of
-from tests.support import assert_archived, assert_sound, completed, floradl
+from tests.support import assert_archived, assert_sound, completed
+from tests.zygote import floradl
 
 ROWS_AT_A_TIME = 4
 

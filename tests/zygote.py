@@ -1,0 +1,173 @@
+"""Runs of floradl that do not wait for Python to start.
+
+Starting Python takes longer than a whole small run. So one process, the *zygote*, imports floradl, starts no
+thread, and forks a child for each run, which calls `floradl.cli.main` as the installed command does. Where
+the start of the process itself matters (signals, kills, the first contact), tests start the command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import certifi
+
+from floradl.simulator import Simulator
+from tests.support import environment
+
+TIME_LIMIT_S = 60
+
+_IMPORTED = (
+    "floradl.cli",
+    "floradl.commands.archive",
+    "floradl.commands.restore",
+    "floradl.commands.verify",
+    "anyio._backends._asyncio",
+    "encodings.idna",
+)
+"""What a run needs; some of it would be imported at its first request."""
+
+_END = b"-----END CERTIFICATE-----\n"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended: its exit code (negative: its signal), what it said, and what a hook wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    log: str
+
+
+class Zygote:
+    """The process that starts runs, one at a time; a context manager."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.zygote"],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate(timeout=TIME_LIMIT_S)  # the end of its input is the end of it
+
+    def run(self, arguments: list[str], env: dict[str, str], hook: tuple[str, Any] | None = None) -> Ran:
+        """Run `floradl ARGUMENTS` to its end. It must never show a traceback.
+
+        Args:
+            arguments: the command line.
+            env: its environment.
+            hook: a module, and what its function `hook` is called with in the child before the run; the
+                function also gets the descriptor of a log.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"argv": arguments, "env": env, "hook": hook}) + "\n")
+        self._process.stdin.flush()
+        ran = Ran(**json.loads(self._process.stdout.readline()))
+        assert "Traceback" not in ran.stderr, ran.stderr
+        return ran
+
+
+_mine = threading.local()
+
+
+def floradl(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """As `support.floradl`, by a zygote of this thread."""
+    zygote: Zygote | None = getattr(_mine, "zygote", None)
+    if zygote is None:
+        zygote = _mine.zygote = Zygote().__enter__()
+        atexit.register(zygote.__exit__, None, None, None)
+    words = [str(argument) for argument in arguments]
+    ran = zygote.run(words, environment(sim, **env))
+    return subprocess.CompletedProcess(words, ran.returncode, ran.stdout, ran.stderr)
+
+
+# --- the zygote -------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer requests, a line of JSON each, until there are no more."""
+    for module in _IMPORTED:
+        importlib.import_module(module)
+    with tempfile.NamedTemporaryFile(suffix=".pem") as certificate:
+        # Nothing here speaks TLS, and reading all the world's certificates is most of what a small run does.
+        certificate.write(Path(certifi.where()).read_bytes().partition(_END)[0] + _END)
+        certificate.flush()
+        certifi.where = lambda: certificate.name
+        gc.freeze()  # what was imported is not looked at, and so not copied, in every child
+        for line in sys.stdin:
+            sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
+            sys.stdout.flush()
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """One run."""
+    with (
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+        tempfile.TemporaryFile() as log,
+    ):
+        child = os.fork()
+        if child == 0:
+            _run_and_exit(request, stdout.fileno(), stderr.fileno(), log.fileno())
+        _, status = os.waitpid(child, 0)
+        said = []
+        for file in (stdout, stderr, log):
+            file.seek(0)
+            said.append(file.read().decode())
+    return {
+        "returncode": os.waitstatus_to_exitcode(status),
+        "stdout": said[0],
+        "stderr": said[1],
+        "log": said[2],
+    }
+
+
+def _run_and_exit(request: dict[str, Any], stdout: int, stderr: int, log: int) -> None:
+    """In the child: the run, and the end of the process whatever happens."""
+    code: object = 1
+    try:
+        signal.alarm(TIME_LIMIT_S)
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.environ.clear()
+        os.environ.update(request["env"])
+        if request["hook"] is not None:
+            module, argument = request["hook"]
+            importlib.import_module(module).hook(argument, log)
+        code = importlib.import_module("floradl.cli").main(request["argv"])
+    except SystemExit as exc:
+        code = exc.code
+    except BaseException:  # noqa: BLE001 - whatever comes out of `main` is what the test wants to see
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":
+    main()
