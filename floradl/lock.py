@@ -142,6 +142,8 @@ class ReadLock(_Lock):
     def _acquire(self) -> bool:
         if not _HAS_FLOCK:
             return True
+        import fcntl  # Windows has none
+
         try:
             descriptor = os.open(self._disk.root / layout.LOCK, READ_FLAGS)
         except FileNotFoundError:
@@ -172,9 +174,3 @@ def _has_ended(pid: int) -> bool:
     except (OSError, OverflowError):
         return False
     return False
-
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # there it is never looked at

@@ -7,20 +7,22 @@ import errno
 import hashlib
 import importlib.util
 import os
+import shutil
 import socket
 import stat
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from floradl import durable, layout
-from floradl.durable import HEAD_BYTES, Flusher, require_real_dir, write_all
+from floradl.durable import HEAD_BYTES, Digest, Flusher, require_real_dir, write_all
 from floradl.errors import DestinationError, Exit
-from floradl.files import Disk
+from floradl.files import Disk, Kind
 
 pytestmark = pytest.mark.anyio
 
@@ -692,3 +694,177 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_flusher_off_touches_nothing(tmp_path: Path) -> None:
     """Without durability not even a missing folder is noticed."""
     Flusher(is_on=False).folder(tmp_path / "missing")
+
+
+# --- looking, moving and setting aside -----------------------------------------------------------------
+
+
+@needs_links
+def test_listing_tells_what_stands_there(disk: Disk) -> None:
+    """A folder's files with their sizes, its folders, and everything else that no file is."""
+    disk.write_atomic(FILE, [b"123"])
+    (disk.root / RUN / "folder").mkdir()
+    (disk.root / RUN / "link").symlink_to("output_1.png")
+    listing = disk.listing(RUN)
+    assert {name: (item.kind, item.size_bytes) for name, item in listing.items()} == {
+        "output_1.png": (Kind.FILE, 3),
+        "folder": (Kind.FOLDER, 0),
+        "link": (Kind.OTHER, 0),
+    }
+    assert disk.listing(PurePosixPath("ws_z")) == {}
+
+
+@needs_links
+def test_is_file_is_true_of_files_alone(disk: Disk) -> None:
+    """Neither a folder nor a link is a file, nor what is not there."""
+    disk.write_atomic(FILE, [b"123"])
+    (disk.root / RUN / "link").symlink_to("output_1.png")
+    asked = [FILE, RUN, RUN / "link", RUN / "none", PurePosixPath("ws_z/none")]
+    assert [disk.is_file(path) for path in asked] == [True, False, False, False, False]
+
+
+def test_real_path_of_a_file(disk: Disk) -> None:
+    """Where a file stands is told of files alone."""
+    disk.write_atomic(FILE, [b"123"])
+    assert disk.real_path(FILE) == disk.root / FILE
+    with pytest.raises(OSError, match="not a regular file"):
+        disk.real_path(RUN)
+
+
+def test_what_is_refused_gets_no_name(disk: Disk) -> None:
+    """A file whose check fails never stands under its name, and nothing is left of it."""
+
+    def refuse(digest: Digest) -> None:
+        assert digest.sha256 == hashlib.sha256(b"onetwo").hexdigest()
+        raise ValueError("not these")
+
+    with pytest.raises(ValueError, match="not these"):
+        disk.write_atomic(FILE, [b"one", b"two"], check=refuse)
+    assert (disk.exists(FILE), temporary_files(disk)) == (False, [])
+
+
+def test_what_is_set_aside_overwrites_nothing(disk: Disk) -> None:
+    """Each thing that is set aside gets a name of its own that tells what it was."""
+    for data in (b"one", b"two"):
+        disk.write_atomic(FILE, [data])
+        assert disk.set_aside(FILE) is not None
+    assert disk.set_aside(FILE) is None, "nothing stood there"
+    aside = disk.root / layout.ASIDE
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == {
+        "run_c+output_1.png": b"one",
+        "run_c+output_1.png.1": b"two",
+    }
+
+
+def test_a_copy_is_put_aside_where_there_is_a_file(disk: Disk) -> None:
+    """A file stays where it is; what is no file is moved itself; of nothing nothing is kept."""
+    disk.write_atomic(layout.MANIFEST, [b"broken"])
+    assert disk.copy_aside(layout.MANIFEST) == layout.ASIDE / "manifest.json"
+    assert disk.read(layout.MANIFEST) == disk.read(layout.ASIDE / "manifest.json") == b"broken"
+    disk.remove(layout.MANIFEST)
+    (disk.root / layout.MANIFEST).mkdir()
+    assert disk.copy_aside(layout.MANIFEST) == layout.ASIDE / "manifest.json.1"
+    assert not disk.exists(layout.MANIFEST)
+    assert disk.copy_aside(layout.MANIFEST) is None
+
+
+def test_way_is_made_for_a_file(disk: Disk) -> None:
+    """What a rename would cost somebody is set aside: other bytes, or a folder."""
+    sha256 = hashlib.sha256(b"new").hexdigest()
+    assert disk.make_way(FILE, sha256) is None
+    for same in (b"new", b""):
+        disk.write_atomic(FILE, [same])
+        assert disk.make_way(FILE, sha256) is None
+        assert disk.exists(FILE)
+    disk.write_atomic(FILE, [b"somebody's"])
+    assert disk.make_way(FILE, sha256) == layout.ASIDE / "run_c+output_1.png"
+    (disk.root / FILE).mkdir()
+    assert disk.make_way(FILE, sha256) == layout.ASIDE / "run_c+output_1.png.1"
+    assert not disk.exists(FILE)
+
+
+def test_a_move_takes_the_file_to_a_new_folder(disk: Disk) -> None:
+    """A file is renamed within the archive; one that is not there moves nothing."""
+    disk.write_atomic(PurePosixPath("lost.png"), [b"123"])
+    assert disk.move(PurePosixPath("lost.png"), FILE)
+    assert disk.read(FILE) == b"123"
+    assert not disk.move(PurePosixPath("lost.png"), FILE)
+    assert not disk.move(PurePosixPath("none/lost.png"), FILE)
+    assert disk.read(FILE) == b"123"
+
+
+@needs_links
+def test_an_obstacle_is_the_first_thing_in_the_way(disk: Disk) -> None:
+    """The highest link or file on the way to a folder is named; none where all is well, or nothing stands."""
+    assert disk.obstacle(RUN) is None
+    disk.write_atomic(FILE, [b"123"])
+    assert disk.obstacle(RUN) is None
+    disk.write_atomic(PurePosixPath("ws_b"), [b"a file"])
+    assert disk.obstacle(PurePosixPath("ws_b/prj_a/run_c")) == PurePosixPath("ws_b")
+    (disk.root / "ws_a/prj_c").symlink_to("prj_b")
+    assert disk.obstacle(PurePosixPath("ws_a/prj_c/run_c")) == PurePosixPath("ws_a/prj_c")
+
+
+def test_a_link_gives_a_file_a_second_name(disk: Disk, tmp_path: Path) -> None:
+    """Both names are of one file, and a name that is taken is not taken again."""
+    (tmp_path / "source.png").write_bytes(b"123")
+    disk.link(tmp_path / "source.png", FILE)
+    assert (disk.root / FILE).stat().st_ino == (tmp_path / "source.png").stat().st_ino
+    with pytest.raises(FileExistsError):
+        disk.link(tmp_path / "source.png", FILE)
+
+
+def test_a_clone_shares_blocks_or_leaves_nothing(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system can share blocks the file is there, checked and dated; where it cannot, nothing is."""
+    (tmp_path / "source.png").write_bytes(b"123")
+    seen: list[Digest] = []
+    shared: list[int] = []
+
+    def share(descriptor: int, request: int, source: int) -> None:
+        assert request == 0x40049409
+        shared.append(os.write(descriptor, os.read(source, 100)))
+
+    monkeypatch.setattr(durable, "_fcntl", SimpleNamespace(ioctl=share))
+    monkeypatch.setattr(sys, "platform", "linux")
+    disk.clone(tmp_path / "source.png", FILE, mtime_ms=1_600_000_000_000, check=seen.append)
+    assert (disk.read(FILE), shared, seen[0].sha256) == (b"123", [3], hashlib.sha256(b"123").hexdigest())
+    assert (disk.root / FILE).stat().st_mtime == 1_600_000_000
+
+    monkeypatch.setattr(sys, "platform", "plan9")
+    with pytest.raises(OSError, match="cannot share blocks"):
+        disk.clone(tmp_path / "source.png", RUN / "other.png", mtime_ms=None, check=seen.append)
+    assert (disk.exists(RUN / "other.png"), temporary_files(disk)) == (False, [])
+
+
+def test_an_archive_is_required(disk: Disk) -> None:
+    """A folder is an archive once it has a manifest, or a journal of the first run."""
+    with pytest.raises(DestinationError, match="there is no archive in") as caught:
+        disk.require_archive()
+    assert "mounted" in caught.value.hint
+    for path in (layout.JOURNAL, layout.MANIFEST):
+        disk.write_atomic(path, [b""])
+        disk.require_archive()
+        disk.remove(path)
+
+
+def test_room_is_required(tmp_path: Path) -> None:
+    """What comes must leave as much room as shall stay free."""
+    free_bytes = shutil.disk_usage(tmp_path).free
+    Disk(tmp_path, min_free_bytes=1).require_room()
+    careful = Disk(tmp_path, min_free_bytes=2 * free_bytes)
+    with pytest.raises(DestinationError, match="shall stay so") as caught:
+        careful.require_room()
+    assert "--min-free" in caught.value.hint
+    with pytest.raises(DestinationError, match="shall stay so"):
+        Disk(tmp_path, min_free_bytes=1).require_room(2 * free_bytes)
+
+
+def test_no_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where DEST lies on another disk than at first, its own was unmounted: nothing is made on that one."""
+    disk.ensure_dir(RUN)
+    monkeypatch.setattr(disk, "_device", -1)
+    with pytest.raises(FileNotFoundError, match="its disk was unmounted"):
+        disk.ensure_dir(PurePosixPath("ws_a/prj_b/run_d"))
+    assert sorted(path.name for path in (disk.root / "ws_a/prj_b").iterdir()) == ["run_c"]

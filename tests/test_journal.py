@@ -27,7 +27,7 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import Exit, ManifestError
-from floradl.journal import encode_lines, parse_journal
+from floradl.journal import encode_lines, has_lost_lines, parse_journal
 from tests.support import by_day
 
 HEADER = JournalHeader(VERSION, "9f0c", "2026-11-23T02:30:00Z")
@@ -198,3 +198,30 @@ def test_unknown_fields_of_a_change_are_no_obstacle() -> None:
         encode_lines([HEADER]) + line(b'{"op": "vanished", "run_id": "r", "at": null, "why": "x"}')
     )
     assert journal.ops == (VanishedOp("r", None),)
+
+
+def test_salvage_ends_where_nothing_is_understood() -> None:
+    """A whole line that nobody understands refuses the journal; in a rescue it only ends it."""
+    bad, change = b'{"op":"unheard of"}', VanishedOp("run_1", "then")
+    data = encode_lines([HEADER, change]) + b"%08x %s\n" % (zlib.crc32(bad), bad) + encode_lines([change])
+    with pytest.raises(ManifestError):
+        parse_journal(data)
+    salvaged = parse_journal(data, salvage=True)
+    assert (salvaged.header, salvaged.ops) == (HEADER, (change,))
+    assert has_lost_lines(data, salvaged)
+
+
+@pytest.mark.parametrize(
+    ("data", "has_lost"),
+    [
+        (b"", False),
+        (encode_lines([HEADER, HEADER])[:-5], False),
+        (encode_lines([HEADER]) + b"torn", False),
+        (encode_lines([HEADER]) + b"broken\n" + encode_lines([HEADER]), True),
+        (b"broken\n", True),
+        (b"torn", False),
+    ],
+)
+def test_what_is_lost_in_the_middle(data: bytes, has_lost: bool) -> None:
+    """Lines behind one that is broken were flushed once; behind a torn end there is nothing."""
+    assert has_lost_lines(data, parse_journal(data)) is has_lost

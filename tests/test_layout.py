@@ -257,3 +257,24 @@ def test_partials_are_apart(one: tuple[str, str], other: tuple[str, str]) -> Non
 def test_no_name_looks_like_a_short_name_of_windows(identifier: str) -> None:
     """NTFS may give OUTPUT~1 to another file of the folder; no id is ever called so."""
     assert not re.search(r"~\d+$", safe_name(identifier))
+
+
+@given(st.text(max_size=90))
+def test_an_id_is_told_from_its_name_where_it_can_be(identifier: str) -> None:
+    """From the name of an ordinary id comes the id; from a hash nothing, and never another id."""
+    name = safe_name(identifier)
+    assert layout.identifier_of(name) == (None if "~~" in name else identifier)
+
+
+@pytest.mark.parametrize("name", ["run_a~u1", "A", "..", "run~", "con", "a b", "run_aB~u10"])
+def test_a_name_that_no_id_has(name: str) -> None:
+    """What stands in a folder need not have been made here."""
+    assert layout.identifier_of(name) is None
+
+
+@given(st.text(max_size=90), st.text(max_size=90), st.text(max_size=90), st.text(max_size=90))
+def test_flat_names_are_apart(run_id: str, key: str, other_run: str, other_key: str) -> None:
+    """In one folder of files no two outputs share a name."""
+    one = f"{layout.flat_prefix(run_id)}{output_name(key, '.png')}"
+    other = f"{layout.flat_prefix(other_run)}{output_name(other_key, '.png')}"
+    assert (one == other) is ((run_id, key) == (other_run, other_key))

@@ -11,7 +11,8 @@ import pytest
 
 from floradl import layout
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_archived, assert_sound, completed, floradl, manifest, start, wait_for
+from tests.support import assert_archived, assert_sound, completed, manifest, start, wait_for
+from tests.zygote import floradl
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="making links on Windows takes privileges")
 

@@ -15,7 +15,7 @@ from floradl.api import FloraApi
 from floradl.clock import format_ms
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
-from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, with_outputs
+from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, iter_listed, with_outputs
 from floradl.model import Scope, parse_generation
 from floradl.retry import Backoff
 from floradl.simulator import Account, SimOutput, SimRun
@@ -552,3 +552,60 @@ async def test_a_run_that_contradicts_the_list() -> None:
     flora.account.get("run_1").status = "running"
     with pytest.raises(ApiError, match="listed as completed, and by itself running"):
         await with_outputs(flora.api(), listed)
+
+
+# --- lists that fail, and runs that are looked for -----------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["pending", "running"])
+async def test_a_list_of_open_runs_that_fails_costs_no_completed_run(status: str) -> None:
+    """What is completed is brought all the same; the failure is named, and nothing can be sealed."""
+    flora = Flora(*runs(4))
+    flora.answers[status] = httpx.Response(500)
+    scan = flora.scan()
+    assert sorted(await found_by(scan)) == ids(*range(4))
+    (problem,) = scan.problems
+    assert problem.message.startswith(f"the list of {status} runs: the API answered 500")
+
+
+async def test_a_key_that_is_refused_ends_the_scan() -> None:
+    """The other lists would say the same."""
+    flora = Flora(*runs(4))
+    flora.answers["pending"] = httpx.Response(401)
+    with pytest.raises(KeyRefusedError):
+        await found_by(flora.scan())
+    assert flora.asked == ["pending"]
+
+
+@pytest.mark.parametrize("down_to_ms", [None, FIRST_MS + 7 * MINUTE_MS + OVERLAP_MS])
+async def test_runs_are_looked_for_in_the_list(down_to_ms: int | None) -> None:
+    """Their whole records come, the walk ends with the last of them, or below the date of the oldest."""
+    flora = Flora(*runs(12))
+    listed = iter_listed(flora.api(), Scope(), ids(10, 7, 99), down_to_ms=down_to_ms)
+    found = [run async for run in listed]
+    assert [run.run_id for run in found] == ids(10, 7)
+    assert found[0].workspace_id == "ws_a"
+    assert ("completed 9" in flora.asked) is (down_to_ms is None)
+
+
+async def test_looking_ends_with_the_last_run_that_is_looked_for() -> None:
+    """No page is asked for when nothing is wanted any more."""
+    flora = Flora(*runs(12))
+    assert [run.run_id async for run in iter_listed(flora.api(), Scope(), ids(10), down_to_ms=None)] == ids(
+        10
+    )
+    assert flora.asked == ["completed"]
+
+
+async def test_a_walk_goes_back_further_than_it_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what was met is forgotten the walk goes back to the beginning, and still misses nothing."""
+    monkeypatch.setattr("floradl.walk._REMEMBERED_PAGES", 1)
+    flora = Flora(*runs(30))
+
+    def remove() -> None:
+        for gone in flora.account.listed(status="completed")[:20]:
+            flora.account.delete(gone.run_id)
+
+    flora.before[10] = remove
+    found = await found_by(flora.scan())
+    assert {stays.run_id for stays in flora.account.runs} <= set(found)

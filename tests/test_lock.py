@@ -19,7 +19,7 @@ import pytest
 from floradl import layout
 from floradl.errors import DestinationError, Exit, LockedError
 from floradl.files import Disk
-from floradl.lock import ArchiveLock
+from floradl.lock import ArchiveLock, ReadLock
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -286,3 +286,92 @@ async def test_lock_that_cannot_be_made(disk: Disk, time: FakeTime) -> None:
         async with lock(disk, time):
             pytest.fail("a lock on a folder")
     assert not isinstance(caught.value, LockedError)
+
+
+@asynccontextmanager
+async def reading(disk: Disk, time: FakeTime) -> AsyncIterator[None]:
+    """The archive, read by this process."""
+    async with ReadLock(disk, time.clock):
+        yield
+
+
+async def test_readers_share_and_keep_writers_out(disk: Disk, time: FakeTime) -> None:
+    """Two may read at once, nobody changes the archive meanwhile, and no writer that ended is named."""
+    async with lock(disk, time):
+        pass
+    async with reading(disk, time), reading(Disk(disk.root), time):
+        with pytest.raises(LockedError, match=r"another floradl is working on this archive$"):
+            async with lock(disk, time):
+                pytest.fail("a writer among readers")
+    async with lock(disk, time):
+        pass
+
+
+async def test_a_reader_is_told_of_the_writer(disk: Disk, time: FakeTime) -> None:
+    """While another process changes the archive a reader gets an error that names it; afterwards it reads."""
+    with other_process(disk.root) as writer, pytest.raises(LockedError, match=f"process {writer.pid} "):
+        async with reading(disk, time):
+            pytest.fail("a reader beside a writer")
+    async with reading(disk, time):
+        pass
+
+
+async def test_where_nobody_was_at_work_a_reader_needs_no_lock(disk: Disk, time: FakeTime) -> None:
+    """An archive that was copied without its lock file can be read, and nothing is written for that."""
+    before = sorted(disk.root.rglob("*"))
+    async with reading(disk, time):
+        assert sorted(disk.root.rglob("*")) == before
+
+
+async def test_a_killed_writer_is_not_named(disk: Disk, time: FakeTime) -> None:
+    """A writer that was killed leaves its name; a reader that came later is not taken for it."""
+    with other_process(disk.root) as writer:
+        writer.kill()
+    async with reading(disk, time):
+        assert (disk.root / layout.HOLDER).exists()
+        with pytest.raises(LockedError, match=r"another floradl is working on this archive$"):
+            async with lock(disk, time):
+                pytest.fail("a writer beside a reader")
+
+
+@pytest.mark.parametrize("pid", [1, 2**70])
+async def test_a_holder_that_cannot_be_asked(disk: Disk, time: FakeTime, pid: int) -> None:
+    """Whether a process of another user is alive, or one with a number that none has, is taken on trust."""
+    with other_process(disk.root):
+        holder = {"pid": pid, "host": socket.gethostname(), "started_at": "then"}
+        (disk.root / layout.HOLDER).write_text(json.dumps(holder))
+        with pytest.raises(LockedError, match=f"process {pid} "):
+            async with lock(disk, time):
+                pytest.fail("two at once")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no flock")
+async def test_a_lock_that_cannot_be_read(
+    disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another error than that somebody has it ends the reading with a clear error."""
+    async with lock(disk, time):
+        pass
+
+    def no_locks(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(DestinationError, match="no locks available"):
+        async with reading(disk, time):
+            pytest.fail("read without a lock")
+
+
+async def test_a_system_without_flock(disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There readers take no lock, and a holder counts as alive."""
+    with other_process(disk.root):
+        monkeypatch.setattr("floradl.lock._HAS_FLOCK", False)
+        async with reading(disk, time):
+            pass
+        ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        await ended.wait()
+        holder = {"pid": ended.pid, "host": socket.gethostname(), "started_at": "then"}
+        (disk.root / layout.HOLDER).write_text(json.dumps(holder))
+        with pytest.raises(LockedError, match=f"process {ended.pid} "):
+            async with lock(disk, time):
+                pytest.fail("two at once")

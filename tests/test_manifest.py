@@ -725,3 +725,24 @@ async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(RuntimeError, match="not open"):
         await Store(Disk(tmp_path), CLOCK).append(ops)
+
+
+def test_entries_that_nobody_can_read_are_dropped() -> None:
+    """The others stay; no seal does, since what is below one would not be met again."""
+    good = told(fed(*recorded(), scan_op()))
+    good["runs"] |= {"run_2": {"outputs": []}, "run_3": good["runs"]["run_1"] | {"path": "../../x"}}
+    manifest = Manifest.parse(json.dumps(good).encode())
+    assert manifest.drop_unreadable() == ["run_2", "run_3"]
+    assert [run_id for run_id, _ in manifest.iter_runs()] == ["run_1"]
+    assert told(manifest)["scans"] == []
+    assert manifest.drop_unreadable() == []
+
+
+def test_an_entry_is_taken_over_from_another_manifest() -> None:
+    """It comes as it stands there, keys that nobody knows included, and is in the checksums."""
+    run = told(fed(*recorded()))["runs"]["run_1"]
+    manifest = fed()
+    manifest.put("run_1", msgspec.Raw(json.dumps(run | {"new": 1}).encode()))
+    assert told(manifest)["runs"]["run_1"] == run | {"new": 1}
+    assert manifest.has_changed_files
+    assert checksums(manifest) == f"{SUM}  ws_a/prj_b/run_1/output_1.png\n"

@@ -11,9 +11,10 @@ import pytest
 from floradl import layout
 from floradl.entries import OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.files import Disk
+from floradl.job import RecordRule
 from floradl.manifest import Manifest
 from floradl.mend import Mend, compare_with_disk, known_record, lost_outputs
-from floradl.model import Filters, Output
+from floradl.model import Filters, Output, parse_generation
 
 URL = "https://media.test/a.png"
 RECORD = {
@@ -157,3 +158,15 @@ def test_outputs_that_nobody_can_bring_back() -> None:
         ("output_2", "videoUrl", "run_not_found", "the run is gone"),
     ]
     assert all(each.run_id == "run_1" and each.url == URL and each.keeps_entry for each in failures)
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_a_visit_mends_what_its_mend_says(is_exact: bool) -> None:
+    """The visit replaces what is damaged, and touches only the outputs named where it is told to."""
+    run = parse_generation(json.dumps(RECORD).encode())
+    entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00")
+    mend = Mend("run_1", entry, ("output_1",), frozenset({"output_1"}), is_exact=is_exact)
+    visit = mend.visit(run, RecordRule.KEEP, is_current=False)
+    assert (visit.run, visit.record, visit.is_current) == (run, RecordRule.KEEP, False)
+    assert visit.replaces == {"output_1"}
+    assert visit.only == ({"output_1"} if is_exact else None)

@@ -332,3 +332,12 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(os, "utime", noted_utime)
     monkeypatch.setattr(Path, "replace", noted_replace)
     return events
+
+
+def test_what_is_written_can_be_looked_at(tmp_path: Path) -> None:
+    """Any stretch of the bytes so far, and their hash, before they get their name."""
+    begun = open_partial(tmp_path)
+    begun.append([b"0123", b"456789"])
+    assert (begun.read_at(3, 4), begun.read_at(8, 10), begun.read_at(20, 1)) == (b"3456", b"89", b"")
+    assert begun.sha256 == hashlib.sha256(b"0123456789").hexdigest()
+    begun.discard()

@@ -1074,3 +1074,65 @@ async def test_no_foreign_exception_leaks(bench: Bench, error: Exception, code: 
     assert failure.code == code
     assert failure.message
     assert bench.files == {}
+
+
+# --- files that their format says are cut off ----------------------------------------------------------
+
+CUT_OFF = Reply(200, PNG[:-20], etag())
+ENDLESS = Reply(200, PNG[:-20], length=None)
+
+
+async def test_a_file_without_its_end_is_fetched_again(bench: Bench) -> None:
+    """A host that announced too little once gives the whole the next time."""
+    receipt = await bench.fetch(Host([CUT_OFF, WHOLE], bench.time))
+    assert isinstance(receipt, Receipt)
+    assert bench.files == {"output_1.png": PNG}
+
+
+async def test_a_file_that_has_no_end_is_kept_with_a_warning(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same bytes twice, as long as announced, are what the host has."""
+    receipt = await bench.fetch(Host([CUT_OFF, CUT_OFF], bench.time))
+    assert isinstance(receipt, Receipt)
+    assert bench.files == {"output_1.png": PNG[:-20]}
+    assert "a PNG without IEND, each time" in caplog.text
+
+
+async def test_what_ends_with_its_connection_proves_nothing(bench: Bench) -> None:
+    """A body of unknown length that has no end is never taken, however often it comes."""
+    once = bench.with_tools(retries=2)
+    once.fresh_urls.append(None)
+    failure = await once.fetch(Host([ENDLESS] * 3, bench.time))
+    assert isinstance(failure, Failure)
+    assert (failure.code, bench.files) == ("no_end", {})
+
+
+async def test_a_document_needs_no_end(bench: Bench) -> None:
+    """What a document is, nobody knows well enough to say that it is cut off."""
+    receipt = await bench.fetch(Host([CUT_OFF], bench.time), bench.wanted(kind="documentUrl"))
+    assert isinstance(receipt, Receipt)
+
+
+async def test_room_for_what_was_announced(bench: Bench) -> None:
+    """A file that would leave too little room is not begun; of one that says nothing nothing is known."""
+    bench.disk.min_free_bytes = 1
+    announced = Reply(200, PNG, etag(), length=10**17)
+    with pytest.raises(DestinationError, match="shall stay so"):
+        await bench.fetch(Host([announced], bench.time))
+    assert isinstance(await bench.fetch(Host([Reply(200, PNG, length=None)], bench.time)), Receipt)
+
+
+async def test_a_damaged_file_makes_room(bench: Bench) -> None:
+    """It stays until the new one is whole, and is then set aside, also where that has another name."""
+    folder = bench.disk.ensure_dir(FOLDER)
+    (folder / "output_1.jpg").write_bytes(b"damaged")
+    wanted = replace(bench.wanted(), replaces="output_1.jpg")
+    failure = await bench.with_tools(retries=0).fetch(Host([Reply(400)], bench.time), wanted)
+    assert isinstance(failure, Failure)
+    assert bench.files == {"output_1.jpg": b"damaged"}
+    receipt = await bench.fetch(Host([WHOLE], bench.time), wanted)
+    assert isinstance(receipt, Receipt)
+    assert bench.files == {"output_1.png": PNG}
+    assert receipt.aside is not None
+    assert bench.disk.read(receipt.aside) == b"damaged"

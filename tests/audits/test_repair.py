@@ -211,7 +211,8 @@ def test_an_entry_and_checksums_that_agree_on_a_wrong_place(stage: Stage, dest: 
     edit_manifest(dest, lambda m: m["runs"]["run_photo"].update(path="ws_a/prj_a/x"))
     sums = (dest / "SHA256SUMS").read_text()
     (dest / "SHA256SUMS").write_text(sums.replace(f"{PHOTO}/", "ws_a/prj_a/x/"))
-    assert found_in(floradl(stage.sim, "verify", "--json", dest)) == [f"bad_entry {PHOTO}"]
+    findings = ["bad_checksums SHA256SUMS", f"bad_entry {PHOTO}"]
+    assert found_in(floradl(stage.sim, "verify", "--json", dest)) == findings
     assert floradl(stage.sim, "verify", "--repair", dest).returncode == 0
     assert (dest / "SHA256SUMS").read_text() == sums
 
