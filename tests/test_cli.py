@@ -126,6 +126,29 @@ def test_a_key_from_a_file_and_from_standard_input(sim: Simulator, tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps that elsewhere")
+@pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o640, True), (0o604, True)])
+@pytest.mark.parametrize("place", ["key file", "config file", "profile"])
+def test_a_key_that_others_can_read_is_warned_about(
+    sim: Simulator, tmp_path: Path, mode: int, is_told: bool, place: str
+) -> None:
+    """A file with a key in it is named when group or others may read it; the work goes on all the same."""
+    file = tmp_path / ("key" if place == "key file" else "config/floradl/config.toml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    line = f'api_key = "{sim.account.api_key}"'
+    file.write_text(
+        {"key file": sim.account.api_key, "config file": line, "profile": f"[profile.p]\n{line}"}[place]
+    )
+    file.chmod(mode)
+    arguments = {"key file": ["--api-key-file", str(file)], "profile": ["--profile", "p"]}.get(place, [])
+    config = str(tmp_path / "config")
+    done = floradl(sim, "list", "--limit", "1", *arguments, FLORA_API_KEY="", XDG_CONFIG_HOME=config)
+    assert done.returncode == 0, done.stderr
+    assert ("others on this machine can read" in done.stderr) is is_told
+    assert (f"{file}" in done.stderr) is is_told
+    assert sim.account.api_key not in done.stderr
+
+
 def test_quiet_prints_nothing_when_all_went_well(sim: Simulator, tmp_path: Path) -> None:
     """-q is silent on success and still names what failed."""
     done = floradl(sim, "-q", tmp_path)
