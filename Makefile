@@ -38,7 +38,7 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/python -m coverage run -m pytest $(GUARDED_TESTS)
 	$(BIN)/python -m coverage report --fail-under=100 $(GUARDED:%=floradl/%.py)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(GUARDED_TESTS:%=--ignore=%)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(GUARDED_TESTS:%=--ignore=%)
 
 nightly: $(VENV)/installed-tests
 	$(BIN)/python -m pytest --hypothesis-profile=nightly $(PROPERTIES)

@@ -33,6 +33,7 @@ from tests.support import (
     completed,
     entries,
     output_files,
+    png,
 )
 from tests.zygote import Zygote
 
@@ -70,7 +71,7 @@ def account() -> Account:
     """Two pictures and a text; one more run that is not done yet."""
     account = Account("sk_live_cuts")
     for number in range(2):
-        body = b"\x89PNG\r\n\x1a\n" + random.Random(number).randbytes(3000)
+        body = png(random.Random(number).randbytes(3000))
         output = SimOutput("output_1", content_type="image/png", body=body)
         account.insert(SimRun(f"run_{number}", "ws_a", "prj_a", created_at=10**9 + number, outputs=[output]))
     words = [SimOutput("output_1", "text", text="Words.")]
@@ -190,7 +191,7 @@ def test_a_manifest_cut_anywhere(killed: Killed) -> None:
         assert ran.returncode == 1
         what, todo = ran.stderr.splitlines()
         assert "manifest.json cannot be read" in what
-        assert "Put a copy of it back" in todo
+        assert "verify --repair" in todo
         assert _tree(killed.dest) == before
         assert killed.sim.requests == []
     path.write_bytes(data)

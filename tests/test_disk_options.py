@@ -11,7 +11,7 @@ import pytest
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.small_disks import make_room, small_disk
-from tests.support import assert_archived, assert_sound, completed
+from tests.support import assert_archived, assert_sound, completed, png
 from tests.zygote import floradl
 
 __all__ = ["small_disk"]
@@ -26,7 +26,7 @@ def sim() -> Iterator[Simulator]:
         SimOutput(
             f"output_{number}",
             content_type="image/png",
-            body=b"\x89PNG\r\n\x1a\n" + random.Random(number).randbytes(size),
+            body=png(random.Random(number).randbytes(size)),
         )
         for number, size in enumerate(SIZES, 1)
     ]

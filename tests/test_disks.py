@@ -28,6 +28,7 @@ from tests.support import (
     entries,
     floradl,
     output_files,
+    png,
     start,
 )
 
@@ -95,7 +96,7 @@ def account() -> Account:
     """40 runs of a picture of 20 kB and a text each."""
     account = Account("sk_live_disks")
     for number in range(RUNS):
-        body = b"\x89PNG\r\n\x1a\n" + random.Random(number).randbytes(20_000)
+        body = png(random.Random(number).randbytes(20_000))
         outputs = [
             SimOutput("output_1", content_type="image/png", body=body),
             SimOutput("output_2", "text", text=f"Text {number}."),

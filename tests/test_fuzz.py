@@ -32,12 +32,11 @@ from floradl.archiver import archive
 from floradl.errors import FloradlError, ManifestError
 from floradl.job import ArchiveOptions, Report
 from floradl.retry import Backoff
-from tests.support import FakeTime, by_day, manifest
+from tests.support import FakeTime, by_day, manifest, png
 
 API = "https://api.test/api/v1"
 MEDIA = "https://media.test/"
 EMPTY = b'{"generations": [], "meta": {"next_cursor": null}}'
-PNG = b"\x89PNG\r\n\x1a\n"
 
 PLACES = re.compile(
     r"manifest\.json|SHA256SUMS|\.floradl/(lock|holder\.json|journal|partials/[a-z2-7]{32}\.(part|json))"
@@ -101,7 +100,7 @@ def records(draw: st.DrawFn) -> Record:
         url = f"{MEDIA}{len(run_id)}/{number}.png"
         item = [("output_id", json.dumps(key)), ("type", '"imageUrl"'), ("url", json.dumps(url))]
         outputs.append(item)
-        files[url] = PNG + f"{run_id!a} {number}".encode()
+        files[url] = png(f"{run_id!a} {number}".encode())
     is_sane = bool(run_id)
     for _ in range(draw(st.integers(0, 2)) if outputs else 0):
         is_sane = False
@@ -307,7 +306,7 @@ RECORD = {
 }  # fmt: skip
 GONE = RECORD | {"run_id": "run_gone", "outputs": [{"output_id": "t", "type": "text", "url": "another"}]}
 WAITING = {"run_id": "run_open", "status": "pending", "workspace_id": "ws_a", "project_id": "prj_a"}
-FILES = {f"{MEDIA}one.png": PNG + b"one"}
+FILES = {f"{MEDIA}one.png": png(b"one")}
 
 
 def page(*runs: object) -> bytes:

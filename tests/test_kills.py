@@ -25,6 +25,7 @@ from tests.support import (
     completed,
     floradl,
     output_files,
+    png,
     start,
     wait_for,
 )
@@ -40,7 +41,7 @@ def account() -> Account:
     account = Account.generate(90, seed=9)
     for number in range(2):
         body = random.Random(number).randbytes(9_000_000)
-        output = SimOutput("output_1", content_type="image/png", body=b"\x89PNG\r\n\x1a\n" + body)
+        output = SimOutput("output_1", content_type="image/png", body=png(body))
         account.insert(SimRun(f"run_large_{number}", "ws_a", "prj_a", outputs=[output]))
     return account
 

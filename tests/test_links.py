@@ -11,7 +11,7 @@ import pytest
 
 from floradl import layout
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_archived, assert_sound, completed, manifest, start, wait_for
+from tests.support import assert_archived, assert_sound, completed, manifest, png, start, wait_for
 from tests.zygote import floradl
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="making links on Windows takes privileges")
@@ -35,9 +35,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def sim() -> Iterator[Simulator]:
     """A served account: a run with a text and a file large enough to be resumed."""
-    large = SimOutput(
-        "large", content_type="image/png", body=b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40_000
-    )
+    large = SimOutput("large", content_type="image/png", body=png(bytes(range(256)) * 40_000))
     account = Account("sk_live_links")
     account.insert(
         SimRun("run_1", "ws_a", "prj_a", outputs=[large, SimOutput("note", "text", text="a note")])

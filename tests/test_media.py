@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.media import extension_for, page_instead_of_media
+from floradl.media import extension_for, missing_end, page_instead_of_media
+from tests.support import mp4, png
 
 FORMATS: list[tuple[bytes, str]] = [
     (b"\x89PNG\r\n\x1a\n", ".png"),
@@ -184,3 +185,49 @@ def test_a_head_made_to_be_slow_is_not(filler: bytes) -> None:
     """A kilobyte of what may precede an `<svg>` is looked through once, not in every combination."""
     head = (filler * 1024)[:1024]
     assert extension_for(head, "", "") == ".bin"
+
+
+WHOLE = {
+    "PNG": png(bytes(5000)),
+    "JPEG": b"\xff\xd8\xff\xe0" + bytes(5000) + b"\xff\xd9",
+    "GIF": b"GIF89a" + bytes(5000) + b"\x3b",
+    "RIFF": b"RIFF" + (5004).to_bytes(4, "little") + b"WEBP" + bytes(5000),
+    "MP4": mp4(bytes(5000)),
+    "MP4 with a long box": b"\0\0\0\x08ftyp\0\0\0\x01mdat" + (5016).to_bytes(8, "big") + bytes(5000),
+}
+
+
+def lacking(data: bytes) -> str:
+    """What the end of a file lacks."""
+    return missing_end(data[:1024], len(data), lambda offset, length: data[offset : offset + length])
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_is_whole_or_cut_off(kind: str) -> None:
+    """The whole file has its end; without its last bytes, or its last half, it has not."""
+    data = WHOLE[kind]
+    assert lacking(data) == ""
+    for cut in (12, len(data) // 2):
+        assert kind.partition(" ")[0] in lacking(data[:-cut])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(WHOLE["PNG"] + b"what an editor added", id="a PNG with something behind it"),
+        pytest.param(WHOLE["JPEG"] + bytes(900), id="a JPEG with something behind it"),
+        pytest.param(WHOLE["GIF"] + bytes(9), id="a GIF with something behind it"),
+        pytest.param(WHOLE["RIFF"] + b"more", id="a RIFF file with something behind it"),
+        pytest.param(WHOLE["RIFF"][:-1], id="a RIFF file without its padding"),
+        pytest.param(WHOLE["RIFF"].replace((5004).to_bytes(4, "little"), b"\xff" * 4), id="a streamed RIFF"),
+        pytest.param(WHOLE["RIFF"].replace((5004).to_bytes(4, "little"), bytes(4)), id="a RIFF of no length"),
+        pytest.param(mp4(b"") + b"\0\0\0\0mdat" + bytes(77), id="an MP4 whose last box goes to the end"),
+        pytest.param(mp4(b"") + b"\0\0\0\x01", id="an MP4 with something behind it"),
+        pytest.param(b"ID3" + bytes(50), id="a format without a definite end"),
+        pytest.param(b"\x01unknown", id="no format at all"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_nothing_is_said_to_be_lacking_where_it_may_be_whole(data: bytes) -> None:
+    """What cannot be told for certain passes: a picture that is refused is a picture lost."""
+    assert lacking(data) == ""

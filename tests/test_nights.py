@@ -15,7 +15,7 @@ from floradl.job import ArchiveOptions, Report
 from floradl.model import Scope
 from floradl.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import FakeTime, assert_archived, completed, floradl, manifest
+from tests.support import FakeTime, assert_archived, completed, floradl, manifest, png
 
 pytestmark = pytest.mark.anyio
 
@@ -388,7 +388,7 @@ async def test_a_run_listed_without_outputs_of_which_only_some_are_recorded(nigh
     account = nights.sim.account
     await nights.run()
     (new,) = account.insert_new(1)
-    new.outputs = [SimOutput("p", "text", text="p"), SimOutput("q", body=b"\x89PNG\r\n\x1a\n0")]
+    new.outputs = [SimOutput("p", "text", text="p"), SimOutput("q", body=png(b"0"))]
     new.list_outputs = False
     with_filter = floradl_on(nights, "--type", "text")
     assert with_filter.returncode == 0, with_filter.stderr

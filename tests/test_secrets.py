@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import floradl, manifest, start, wait_for
+from tests.support import floradl, manifest, png, start, wait_for
 
 KEY = "sk_live_KEYKEYKEY"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40_000
+PNG = png(bytes(range(256)) * 40_000)
 LIST = "/api/v1/generations"
 PLACES = ("good", "refused", "moved", "dead", "cut", "page")
 

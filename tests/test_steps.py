@@ -31,12 +31,12 @@ from tests.support import (
     assert_tidy,
     completed,
     output_files,
+    png,
 )
 from tests.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-PNG = b"\x89PNG\r\n\x1a\n"
 REMOVED = "ws_a/prj_a/run_picture/output_1.png"
 SPREAD = 12
 """By how many steps two runs of the same job may differ: results that share one flush, or do not."""
@@ -44,7 +44,7 @@ SPREAD = 12
 
 def picture(run_id: str, body: bytes, *, at_ms: int, list_outputs: bool = True) -> SimRun:
     """A run with one picture."""
-    output = SimOutput("output_1", content_type="image/png", body=PNG + body)
+    output = SimOutput("output_1", content_type="image/png", body=png(body))
     return SimRun(
         run_id,
         "ws_a",

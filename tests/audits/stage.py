@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_sound, manifest
+from tests.support import assert_sound, manifest, mp4, png
 from tests.zygote import floradl
 
 PROJECT = "ws_a/prj_a"
@@ -34,7 +34,7 @@ MOMENT_MS = 1_795_000_000_000
 def make_account() -> Account:
     """Two dozen runs of all kinds, and in `PROJECT` three whose names the tests know."""
     account = Account.generate(24, seed=12)
-    film = b"\x00\x00\x00\x18ftypmp42" + random.Random(3).randbytes(40_000)
+    film = mp4(random.Random(3).randbytes(40_000))
     outputs = {
         "run_photo": [_picture("output_1"), _picture("output_2")],
         "run_film": [SimOutput("output_1", "videoUrl", content_type="video/mp4", body=film)],
@@ -47,7 +47,7 @@ def make_account() -> Account:
 
 
 def _picture(output_id: str) -> SimOutput:
-    body = b"\x89PNG\r\n\x1a\n" + random.Random(output_id).randbytes(9_000)
+    body = png(random.Random(output_id).randbytes(9_000))
     return SimOutput(output_id, content_type="image/png", body=body)
 
 

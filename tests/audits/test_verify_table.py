@@ -18,6 +18,8 @@ from tests.audits.stage import Stage, Tree, found_in, report_of, tree_of
 from tests.support import assert_archived, assert_sound, completed
 from tests.zygote import floradl
 
+pytestmark = pytest.mark.xdist_group("damages")  # what acts them out does so once
+
 ROWS_AT_A_TIME = 4
 
 
