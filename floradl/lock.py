@@ -12,7 +12,6 @@ import errno
 import os
 import socket
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -62,8 +61,8 @@ class _Lock(ABC):
         """Take the lock, or say that another has it. Blocks for no longer than that takes."""
 
     @abstractmethod
-    def _release(self) -> None:
-        """Give it back, if it was taken."""
+    def _release(self, *, failed: bool) -> None:
+        """Give it back, if it was taken; after a failure nothing else is raised in its place."""
 
     async def __aenter__(self) -> Self:
         give_up_at_s = self._clock.monotonic() + self._timeout_s
@@ -75,14 +74,14 @@ class _Lock(ABC):
                     await self._disk.call(self._refuse)
                 await self._clock.sleep(min(_POLL_S, left_s))
         except BaseException:
-            await self._disk.call(self._release)  # cancelled, or failed, after it was taken
+            await self._disk.call(self._release, failed=True)  # cancelled, or failed, after it was taken
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._disk.call(self._release)
+        await self._disk.call(self._release, failed=error is not None)
 
     def _refuse(self) -> NoReturn:
         raise LockedError(
@@ -120,13 +119,15 @@ class ArchiveLock(_Lock):
         self._disk.write_atomic(layout.HOLDER, [msgspec.json.encode(holder)])
         return True
 
-    def _release(self) -> None:
+    def _release(self, *, failed: bool) -> None:
         if not self._lock.is_locked:
             return
         try:
             # While readers hold the lock nobody shall be told of a writer that has ended.
-            with suppress(OSError):  # of a disk that is gone; what that means was said before
-                self._disk.remove(layout.HOLDER)
+            self._disk.remove(layout.HOLDER)
+        except OSError:
+            if not failed:  # otherwise of a disk that is gone, as was said before
+                raise
         finally:
             self._lock.release()
 
@@ -158,7 +159,7 @@ class ReadLock(_Lock):
         self._descriptor = descriptor
         return True
 
-    def _release(self) -> None:
+    def _release(self, *, failed: bool) -> None:  # noqa: ARG002 - nothing here that could fail again
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

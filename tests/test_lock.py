@@ -96,6 +96,25 @@ async def test_lock_can_be_taken_again(disk: Disk, time: FakeTime) -> None:
         pass
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+async def test_failure_of_giving_back(disk: Disk, time: FakeTime, earlier: bool) -> None:
+    """A disk that fails at the very end is told of, but not before an earlier failure; the lock is free."""
+    holder = disk.root / layout.HOLDER
+
+    async def work() -> None:
+        async with lock(disk, time):
+            holder.unlink()
+            holder.mkdir()  # which no removal of a file removes
+            if earlier:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError if earlier else DestinationError):
+        await work()
+    holder.rmdir()
+    with other_process(disk.root):
+        pass
+
+
 async def test_lock_is_free_for_other_processes(disk: Disk, time: FakeTime) -> None:
     """A lock that was given back is free for another process while this one goes on."""
     held = ArchiveLock(disk, time.clock)
