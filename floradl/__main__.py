@@ -1,7 +1,5 @@
 """`python -m floradl`."""
 
-import sys
+from floradl.cli import entry
 
-from floradl.cli import main
-
-sys.exit(main())
+entry()

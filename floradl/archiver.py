@@ -34,6 +34,7 @@ from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools
+from floradl.transport import media_client, media_transports
 
 _WAIT_EVERY_S = 15.0
 _ASKED_ONE_BY_ONE = 50
@@ -69,7 +70,9 @@ async def archive(
     clock = clock or Clock()
     disk = Disk(options.dest, fsync=options.fsync, min_free_bytes=options.min_free_bytes)
     allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
-    new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
+    new_transport = new_transport or media_transports(
+        allow_loopback=allow_loopback, timeout_s=options.timeout_s
+    )
     tally = tally or Tally()
     stop = stop or asyncio.Event()
     tools = Tools(
@@ -111,7 +114,7 @@ async def _new_pool(session: _Session, new_transport: Callable[[], httpx.AsyncBa
         store=session.store,
         filters=options.filters,
         concurrency=options.concurrency,
-        new_client=lambda: net.media_client(new_transport(), timeout_s=options.timeout_s),
+        new_client=lambda: media_client(new_transport(), timeout_s=options.timeout_s),
         partials=frozenset(partials[0]),
         tally=session.tally,
     )

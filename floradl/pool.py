@@ -4,7 +4,7 @@ A run goes in by `Pool.admit` and passes three stages, each behind a bounded que
 memory depends on the settings and not on the history:
 
 1. Preparers look at the disk, decide (`plan`), and write `run.json`.
-2. Workers, each with a media client of its own, bring one output at a time under its final name.
+2. Workers bring one output at a time under its final name.
 3. One recorder journals what came of it, many results to a flush.
 
 A run's facts enter the last queue before its outputs enter the second, so the journal never has an
@@ -118,8 +118,8 @@ class Pool:
     async def at_work(self) -> AsyncIterator[None]:
         """The pool at work. The error that ended it comes out bare, not wrapped in a group."""
         try:
-            async with asyncio.TaskGroup() as group:
-                self._start(group)
+            async with self._new_client() as client, asyncio.TaskGroup() as group:
+                self._start(group, client)
                 yield
                 self._close()
         except BaseExceptionGroup as exc:
@@ -150,10 +150,10 @@ class Pool:
             await _cancel(self._workers)
         await self._results.join()
 
-    def _start(self, group: asyncio.TaskGroup) -> None:
+    def _start(self, group: asyncio.TaskGroup, client: httpx.AsyncClient) -> None:
         """All tasks go into one group, which a failing disk ends as a whole."""
         self._preparers = [group.create_task(self._prepare_all()) for _ in range(_PREPARERS)]
-        self._workers = [group.create_task(self._work_all()) for _ in range(self._concurrency)]
+        self._workers = [group.create_task(self._work_all(client)) for _ in range(self._concurrency)]
         self._recorder = group.create_task(self._record_all())
 
     def _close(self) -> None:
@@ -230,15 +230,14 @@ class Pool:
         facts = facts_of(run, run_folder(run), sha256)
         await self._results.put(RunOp(run.run_id, facts))
 
-    async def _work_all(self) -> None:
-        async with self._new_client() as client:
-            while True:
-                job = await self._jobs.get()
-                try:
-                    if not self._is_stopping:
-                        await self._results.put(await self._work(job, client))
-                finally:
-                    self._jobs.task_done()
+    async def _work_all(self, client: httpx.AsyncClient) -> None:
+        while True:
+            job = await self._jobs.get()
+            try:
+                if not self._is_stopping:
+                    await self._results.put(await self._work(job, client))
+            finally:
+                self._jobs.task_done()
 
     async def _work(self, job: _Job, client: httpx.AsyncClient) -> Receipt | Failure:
         action = job.decision.action

@@ -41,6 +41,7 @@ from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools
+from floradl.transport import media_client, media_transports
 from floradl.verify import VerifyOptions, require_any_archive
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
@@ -109,7 +110,9 @@ async def repair(
         allow_loopback=allow_loopback,
         backoff=backoff or Backoff(),
     )
-    new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
+    new_transport = new_transport or media_transports(
+        allow_loopback=allow_loopback, timeout_s=options.timeout_s
+    )
     session = _Session(options, api, tools, tally or AuditTally(), new_transport)
     try:
         await disk.call(require_any_archive, disk)
@@ -251,7 +254,7 @@ class _Session:
             store=self._store,
             filters=Filters(),
             concurrency=options.concurrency,
-            new_client=lambda: net.media_client(self._new_transport(), timeout_s=options.timeout_s),
+            new_client=lambda: media_client(self._new_transport(), timeout_s=options.timeout_s),
             partials=frozenset(partials),
             tally=self._transfers,
         )

@@ -32,6 +32,7 @@ from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transfer import Tools
+from floradl.transport import media_client, media_transports
 from floradl.verify import require_any_archive
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
@@ -166,14 +167,16 @@ async def restore(
         backoff=backoff or Backoff(),
         traffic=tally.traffic,
     )
-    new_transport = new_transport or net.media_transports(allow_loopback=allow_loopback)
+    new_transport = new_transport or media_transports(
+        allow_loopback=allow_loopback, timeout_s=options.timeout_s
+    )
     target = (FlatTarget if options.is_flat else ArchiveTarget)(
         tools,
         source,
         api,
         tally,
         options.filters,
-        lambda: net.media_client(new_transport(), timeout_s=options.timeout_s),
+        lambda: media_client(new_transport(), timeout_s=options.timeout_s),
         concurrency=options.concurrency,
     )
     try:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl import layout, net, pace, transfer
+from floradl import layout, pace, transfer
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.files import Disk
@@ -22,6 +22,7 @@ from floradl.model import Failure, Receipt
 from floradl.partial import MIN_RESUME_BYTES, Partial
 from floradl.retry import Backoff, HostGate
 from floradl.transfer import MAX_TRIES, Tools, Traffic, Wanted, fetch_output, urls_to_try
+from floradl.transport import media_client
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,7 @@ class Bench:
 
     async def fetch(self, host: Host, wanted: Wanted | None = None) -> Receipt | Failure:
         """Run a transfer against a scripted host."""
-        async with net.media_client(httpx.MockTransport(host), timeout_s=5) as client:
+        async with media_client(httpx.MockTransport(host), timeout_s=5) as client:
             return await fetch_output(wanted or self.wanted(), client, self.tools, self.fresh_url)
 
     def with_tools(self, **changes: object) -> Bench:
@@ -511,7 +512,7 @@ async def test_api_that_cannot_be_asked(bench: Bench) -> None:
         raise ApiNotFoundError("gone")
 
     host = Host([Reply(403)], bench.time)
-    async with net.media_client(httpx.MockTransport(host), timeout_s=5) as client:
+    async with media_client(httpx.MockTransport(host), timeout_s=5) as client:
         failure = await fetch_output(bench.wanted(), client, bench.tools, broken)
     assert isinstance(failure, Failure)
     assert failure.code == "http_403"

@@ -36,6 +36,7 @@ _IMPORTED = (
     "floradl.commands.restore",
     "floradl.commands.verify",
     "anyio._backends._asyncio",
+    "pyreqwest.client",
     "encodings.idna",
 )
 """What a run needs; some of it would be imported at its first request."""
