@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -80,32 +79,32 @@ def runs_of(outputs: Sequence[Output], per_run: int) -> list[Run]:
     return [Run(number, tuple(outputs[start : start + per_run])) for number, start in enumerate(starts)]
 
 
-def write_pages(folder: Path, runs: Iterable[Run], *, max_pages: int | None = None) -> None:
+def write_pages(folder: Path, runs: Iterable[Run], *, goes_on: bool = False) -> None:
     """Write the API's answers about these runs.
 
     Args:
         folder: where they belong; it is made.
         runs: newest first.
-        max_pages: leave out the pages after so many; whoever asks for one is told 404.
+        goes_on: the history is longer than that: the last page leads on, to where a 404 is.
     """
     lists: dict[str, list[bytes]] = {"all": []}
     for run in runs:
+        record = run.record()
         for name in ("all", run.project_id):
-            lists.setdefault(name, []).append(run.record())
+            lists.setdefault(name, []).append(record)
     for name, records in lists.items():
         (folder / name / "completed").mkdir(parents=True)
         (folder / name / "empty").mkdir()
         (folder / name / "empty" / "0.json").write_bytes(_page([], ""))
-        for number, page in enumerate(_pages(records)):
-            if max_pages is None or number < max_pages:
-                (folder / name / "completed" / f"{number}.json").write_bytes(page)
+        for number, page in enumerate(_pages(records, goes_on)):
+            (folder / name / "completed" / f"{number}.json").write_bytes(page)
     _write_places(folder, [name for name in lists if name != "all"])
 
 
-def _pages(records: Sequence[bytes]) -> Iterator[bytes]:
+def _pages(records: Sequence[bytes], goes_on: bool) -> Iterator[bytes]:
     starts = range(0, max(len(records), 1), PAGE_RUNS)
     for number, start in enumerate(starts):
-        is_last = start + PAGE_RUNS >= len(records)
+        is_last = start + PAGE_RUNS >= len(records) and not goes_on
         yield _page(records[start : start + PAGE_RUNS], "" if is_last else str(number + 1))
 
 
@@ -130,8 +129,3 @@ def _write_places(folder: Path, project_ids: Sequence[str]) -> None:
     (folder / "workspaces.json").write_bytes(msgspec.json.encode({"workspaces": [workspace]}))
     answer = {"projects": projects, "meta": {"next_cursor": None}}
     (folder / "projects.json").write_bytes(msgspec.json.encode(answer))
-
-
-def outputs_of(runs: Iterable[Run]) -> Iterator[Output]:
-    """All outputs, in order."""
-    return chain.from_iterable(run.outputs for run in runs)

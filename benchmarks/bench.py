@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from benchmarks.host import Host
 from benchmarks.measure import Outcome, run_process, with_extra
 from benchmarks.results import Sample
 
+ARCHIVE = ("archive", "--json", "--no-progress")
 _OWN_FILES = {"run.json", "manifest.json", "SHA256SUMS"}
 
 
@@ -68,12 +69,11 @@ class Bench:
         finally:
             shutil.rmtree(path)
 
-    def publish(self, scene: str, runs: Sequence[account.Run]) -> str:
-        """Let the API of `scene` list these runs; its base URL."""
+    def publish(self, scene: str, runs: Iterable[account.Run], *, goes_on: bool = False) -> None:
+        """Let the API of `scene` list these runs; `goes_on` as for `account.write_pages`."""
         folder = self.host.api_folder(scene)
         if not folder.exists():
-            account.write_pages(folder, runs)
-        return self.host.base_url(scene)
+            account.write_pages(folder, runs, goes_on=goes_on)
 
     def archive(self, scene: str, dest: Path, options: Sequence[str] = ()) -> tuple[Sample, Report]:
         """Run an archive job into `dest`: its figures, with the API calls it made, and its report.
@@ -81,7 +81,7 @@ class Bench:
         Raises:
             BenchmarkError: it failed, or its report is not one.
         """
-        command = [*self.floradl, "archive", "--json", "--no-progress", *options, str(dest)]
+        command = [*self.floradl, *ARCHIVE, *options, str(dest)]
         before = self.host.counts().api
         outcome = run_process(command, self.environment(self.host.base_url(scene)), self.work)
         report = report_of(outcome)

@@ -129,10 +129,5 @@ def rclone(concurrency: int) -> Peer:
     return Peer(f"rclone copy {concurrency}", "rclone", shown, command, lacks=lacks, is_required=False)
 
 
-def floradl_command(program: Sequence[str], dest: Path, options: Sequence[str] = ()) -> list[str]:
-    """The command line of an archive job."""
-    return [*program, "archive", "--json", "--no-progress", *options, str(dest)]
-
-
 def _name(url: str) -> str:
     return urlsplit(url).path.rpartition("/")[2]

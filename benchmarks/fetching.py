@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks import contenders, media
 from benchmarks.account import Output, runs_of
-from benchmarks.bench import Bench, check_tree
+from benchmarks.bench import ARCHIVE, Bench, check_tree
 from benchmarks.contenders import FetchJob, Peer
 from benchmarks.errors import BenchmarkError
 from benchmarks.host import Route
@@ -156,7 +156,7 @@ def _floradl(bench: Bench, name: str, load: Load, route: Route, setting: Setting
         requests = {"media_requests": counts.media, "refused": counts.refused, "peak_requests": counts.peak}
         return with_extra(sample, requests if counts.media else {})
 
-    shown = " ".join(["floradl archive --json --no-progress", *setting.options, "DEST"])
+    shown = " ".join(["floradl", *ARCHIVE, *setting.options, "DEST"])
     return Entrant(setting.name, shown, run, max_runs=setting.max_runs)
 
 
