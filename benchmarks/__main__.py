@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import results
+from benchmarks import report, results
 from benchmarks.bench import Bench
 from benchmarks.errors import BenchmarkError
 from benchmarks.host import Host
@@ -41,6 +41,10 @@ def main() -> int:
             sys.stdout.write("".join(f"{name}\n" for name in SUITE))
         elif options.command == "run":
             _run(options)
+        else:
+            found = results.load(options.results)
+            report.write(found)
+            sys.stdout.write(report.summary(found))
     except BenchmarkError as exc:
         sys.stderr.write(f"benchmarks: {exc}\n")
         return 1
@@ -85,6 +89,8 @@ def _run(options: argparse.Namespace) -> None:
             for name in names:
                 _say(name)
                 _keep(file, SUITE[name](bench))
+        if options.tiny:
+            report.check(results.load(file))
     finally:
         shutil.rmtree(work)
 

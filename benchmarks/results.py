@@ -51,13 +51,16 @@ class Row(msgspec.Struct, frozen=True):
         """The median peak memory."""
         return statistics.median(sample.peak_rss_bytes for sample in self.samples)
 
-    def extra(self, name: str) -> float:
+    def counted(self, name: str) -> float:
         """The median of what else was counted under this name."""
         return statistics.median(sample.extra[name] for sample in self.samples)
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Contenders that did the same job in turns; `items` of `unit` with so many bytes."""
+    """Contenders that took turns at a job: `items` of `unit` with so many bytes.
+
+    Where it is no contest, the rows are jobs that differ, and their speeds are not compared.
+    """
 
     id: str
     title: str
@@ -66,6 +69,7 @@ class Group(msgspec.Struct, frozen=True):
     size_bytes: int
     rows: list[Row]
     note: str = ""
+    is_contest: bool = True
 
     def row(self, name: str) -> Row | None:
         """A contender that was measured; None for one that was not."""

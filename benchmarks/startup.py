@@ -21,7 +21,7 @@ def startup(bench: Bench) -> Group:
         _entrant(bench, VERSION, [*bench.floradl, "--version"]),
         _entrant(bench, HELP, [*bench.floradl, "--help"]),
     ]
-    rows = take_turns(entrants, bench.runs * bench.size(6, 2), bench.say)
+    rows = take_turns(entrants, bench.runs * bench.size(6, 1), bench.say)
     return Group("startup", "Start-up", "starts", 1, 0, rows)
 
 
