@@ -13,6 +13,7 @@ missing.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shlex
 import shutil
@@ -73,6 +74,15 @@ def _parse() -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     names = _chosen(options.only)
     options.data.mkdir(parents=True, exist_ok=True)
+    with (options.data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchmarkError(f"other benchmarks are at work in {options.data}") from None
+        _measure(options, names)
+
+
+def _measure(options: argparse.Namespace, names: Iterable[str]) -> None:
     work = Path(tempfile.mkdtemp(prefix="work-", dir=options.data))
     file = work / "results.json" if options.tiny else options.results
     try:

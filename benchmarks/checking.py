@@ -54,7 +54,7 @@ def _measure(bench: Bench, name: str, files: Files, what: str) -> Group:
             _one_core(bench, dest),
         ]
         rows = take_turns(entrants, bench.runs, bench.say)
-    title = f"Checking {files.count:,} × {what}"
+    title = f"Checking {files.count:,} {what}"
     return Group(name, title, "files", files.count, size_bytes, rows)
 
 

@@ -36,9 +36,14 @@ def _at_least(number: int, what: str, figure: float | None, target: float, unit:
     return Check(number, what, _shown(figure, unit), f"≥ {target:g}{unit}", holds)
 
 
-def _below(number: int, what: str, figure: float | None, target: float, unit: str) -> Check:
+def _at_most(number: int, what: str, figure: float | None, target: float, unit: str = " ×") -> Check:
     holds = None if figure is None else figure <= target
     return Check(number, what, _shown(figure, unit), f"≤ {target:g}{unit}", holds)
+
+
+def _below(number: int, what: str, figure: float | None, target: float, unit: str) -> Check:
+    holds = None if figure is None else figure < target
+    return Check(number, what, _shown(figure, unit), f"< {target:g}{unit}", holds)
 
 
 def _shown(figure: float | None, unit: str) -> str:
@@ -87,7 +92,7 @@ def _nights(results: Results) -> Iterator[Check]:
     for count, limit in limits.items():
         row = results.row(f"night-{count}", nights.LATER)
         what = f"quiet night over {count:,} outputs"
-        yield _below(4, f"{what}: API calls", row.counted("api_calls") if row else None, 8, "")
+        yield _at_most(4, f"{what}: API calls", row.counted("api_calls") if row else None, 8, "")
         if limit:
             yield _below(4, f"{what}: time", row.wall_s if row else None, limit[0], " s")
             yield _below(4, f"{what}: memory", row.peak_rss_bytes / 1e6 if row else None, limit[1], " MB")
@@ -108,7 +113,7 @@ def _memory(results: Results) -> Iterator[Check]:
     long, short = beyond
     growth = abs(long - short) / 1e6 if long is not None and short is not None else None
     what = "memory over 100,000 runs beyond that over 10,000, each without the reading of its manifest"
-    yield _below(6, what, growth, 50, " MB")
+    yield _at_most(6, what, growth, 50, " MB")
 
 
 def _busy(results: Results) -> Iterator[Check]:
@@ -116,7 +121,7 @@ def _busy(results: Results) -> Iterator[Check]:
     ours = results.row(group, "floradl")
     best = _fastest([results.row(group, f"floradl -j {number}") for number in (4, 6, 8)])
     longer = ours.wall_s / best.wall_s if ours and best else None
-    yield _below(7, f"{what} time, beside the best fixed concurrency", longer, 1.25, " ×")
+    yield _at_most(7, f"{what} time, beside the best fixed concurrency", longer, 1.25)
     share = 100 * ours.counted("refused") / ours.counted("media_requests") if ours else None
     yield _below(7, f"{what} requests refused", share, 3, " %")
 

@@ -1,7 +1,7 @@
 """Who fetches: floradl, and other programs that can fetch a list of URLs.
 
 Each is given its fair best: the flags that its documentation recommends for many files, no progress output,
-no preallocation. `lacks` says what a program does not do that floradl does on the same time.
+no preallocation. `lacks` says what a program does not do that floradl does in the same time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-_PLAIN = "no hash, no fsync, no manifest, no run.json, no check of what came"
+_PLAIN = "no hash, no fsync, no manifest, no run.json, no check of content"
 
 
 @dataclass(frozen=True, slots=True)

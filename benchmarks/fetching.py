@@ -80,15 +80,20 @@ def text(number: int) -> str:
     return f"Text {number}: a fox in the snow, seen from afar, in the light of late afternoon. " * 4
 
 
+def _images(bench: Bench) -> Load:
+    files = Files(bench.size(3000, 24), 200_000)
+    return Load(f"{files.count:,} images of 200 KB", (files,))
+
+
 def small(bench: Bench, route: Route) -> Group:
     """Thousands of small images."""
-    load = Load("images of 200 KB", (Files(bench.size(3000, 24), 200_000),))
+    load = _images(bench)
     return _measure(bench, "small", load, route, (DEFAULT, AT_16, AT_64, ONE_EACH), SMALL_PEERS)
 
 
 def large(bench: Bench, route: Route) -> Group:
     """A few large videos."""
-    load = Load("videos of 256 MiB", (Files(4, bench.size(256, 2) * MIB, "videoUrl"),))
+    load = Load("4 videos of 256 MiB", (Files(4, bench.size(256, 2) * MIB, "videoUrl"),))
     return _measure(bench, "large", load, route, (DEFAULT, AT_64), LARGE_PEERS)
 
 
@@ -99,7 +104,9 @@ def mix(bench: Bench, route: Route) -> Group:
         Files(bench.size(40, 2), bench.size(5_000_000, 500_000)),
         Files(bench.size(4, 1), bench.size(64, 2) * MIB, "videoUrl"),
     )
-    load = Load("a mix", files, texts=bench.size(400, 8))
+    texts = bench.size(400, 8)
+    count = sum(part.count for part in files)
+    load = Load(f"{count} files of three sizes and {texts} texts", files, texts)
     return _measure(bench, "mix", load, route, (DEFAULT, AT_16, AT_64), SMALL_PEERS)
 
 
@@ -111,7 +118,7 @@ def single(bench: Bench, route: Route) -> Group:
 
 def busy(bench: Bench, route: Route) -> Group:
     """Small images from a host that refuses more than so many requests at once."""
-    load = Load("images of 200 KB", (Files(bench.size(3000, 24), 200_000),))
+    load = _images(bench)
     fixed = (Setting(f"floradl -j {number}", ("-j", str(number))) for number in (4, 6, 8))
     return _measure(bench, "busy", load, route, (DEFAULT, *fixed), ())
 
@@ -124,10 +131,9 @@ def _measure(
     urls = [output.value for output in load.outputs(bench, route) if output.type != "text"]
     entrants = [_floradl(bench, f"{name}-{route.name}", load, route, setting) for setting in settings]
     entrants += [_peer(bench, peer, urls, load) for peer in peers]
-    texts = f" and {load.texts} texts" if load.texts else ""
     return Group(
         id=f"{name}-{route.name}",
-        title=f"{load.count:,} × {load.title}{texts}, {route.title}",
+        title=f"{load.title}, {route.title}",
         unit="files",
         items=load.count,
         size_bytes=load.size_bytes,

@@ -84,9 +84,13 @@ class Host:
             raise BenchmarkError("nginx is missing (Debian: nginx-light libnginx-mod-http-lua)")
         for name in ("api", "temporary"):
             (self._folder / name).mkdir(parents=True)
-        for _ in range(_TRIES):
-            if self._start(self._nginx):
-                return self
+        try:
+            for _ in range(_TRIES):
+                if self._start(self._nginx):
+                    return self
+        except BaseException:  # Ctrl-C too: nobody else would stop what was started
+            self._stop()
+            raise
         raise BenchmarkError(f"nginx does not start:\n{self._errors()}")
 
     def __exit__(
