@@ -66,7 +66,6 @@ class Setting:
     name: str
     options: tuple[str, ...] = ()
     per_run: int = 4
-    max_runs: int | None = None
 
 
 DEFAULT = Setting("floradl")
@@ -163,7 +162,7 @@ def _floradl(bench: Bench, name: str, load: Load, route: Route, setting: Setting
         return with_extra(sample, requests if counts.media else {})
 
     shown = " ".join(["floradl", *ARCHIVE, *setting.options, "DEST"])
-    return Entrant(setting.name, shown, run, max_runs=setting.max_runs)
+    return Entrant(setting.name, shown, run)
 
 
 def _peer(bench: Bench, peer: Peer, urls: Sequence[str], load: Load) -> Entrant:

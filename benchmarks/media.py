@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PIECE_BYTES = 8 * 1024 * 1024
-_PNG_HEAD, _PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+PNG_HEAD, PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _FTYP = b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00isom"
 
 
@@ -63,7 +63,7 @@ def make(files: Files, media: Path) -> None:
 
 def _write(path: Path, files: Files) -> None:
     if files.suffix == ".png":
-        head, tail = _PNG_HEAD, _PNG_TAIL
+        head, tail = PNG_HEAD, PNG_TAIL
     else:
         head, tail = _FTYP + (files.size_bytes - len(_FTYP)).to_bytes(4, "big") + b"mdat", b""
     left = files.size_bytes - len(head) - len(tail)

@@ -22,6 +22,7 @@ from benchmarks.account import API_KEY, NEWEST_MS, PAGE_RUNS, WORKSPACE_ID, Outp
 from benchmarks.bench import ARCHIVE, Bench
 from benchmarks.errors import BenchmarkError
 from benchmarks.measure import Entrant, take_turns
+from benchmarks.media import PNG_HEAD, PNG_TAIL
 from benchmarks.results import Group, Sample
 from floradl import layout
 from floradl.api import FloraApi
@@ -32,7 +33,6 @@ from floradl.manifest import Manifest
 FIRST, LATER = "the first night", "later nights"
 PER_RUN = 4
 ARCHIVE_ID = "0" * 31 + "1"
-_PNG_HEAD, _PNG_TAIL = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _LISTED_PAGES = 3
 _THREADS = 8
 
@@ -75,7 +75,7 @@ def _run(number: int) -> Run:
 
 
 def _content(number: int, index: int) -> bytes:
-    return _PNG_HEAD + f"{number:012d}-{index}".encode() + _PNG_TAIL
+    return PNG_HEAD + f"{number:012d}-{index}".encode() + PNG_TAIL
 
 
 def _folder(run: Run) -> Path:
