@@ -25,7 +25,7 @@ LARGE_PEERS = (
     contenders.aria2c(16), contenders.aria2c(16, 16), contenders.curl(16), contenders.rclone(16),
     contenders.wget(), contenders.gallery_dl(),
 )  # fmt: skip
-SINGLE_PEERS = (contenders.curl_single(), contenders.aria2c(16), contenders.aria2c(16, 16))
+SINGLE_PEERS = (contenders.curl_single(), contenders.aria2c(16, 16))
 
 
 @dataclass(frozen=True, slots=True)
