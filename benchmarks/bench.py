@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,8 @@ import msgspec
 from benchmarks import account
 from benchmarks.errors import BenchmarkError
 from benchmarks.host import Host
-from benchmarks.measure import Outcome, run_process, with_extra
-from benchmarks.results import Sample
+from benchmarks.measure import Entrant, Outcome, run_process, take_turns, with_extra
+from benchmarks.results import Row, Sample
 
 ARCHIVE = ("archive", "--json", "--no-progress")
 _OWN_FILES = {"run.json", "manifest.json", "SHA256SUMS"}
@@ -34,6 +34,7 @@ class Bench:
         runs: how often each contender takes its turn.
         is_tiny: loads are so small that the figures mean nothing; this is to see that everything works.
         say: prints a line for whoever waits.
+        seen: in a tiny run, who has had a turn.
     """
 
     host: Host
@@ -43,6 +44,7 @@ class Bench:
     runs: int
     is_tiny: bool
     say: Callable[[str], None]
+    seen: set[str] = field(default_factory=set)
 
     @property
     def media(self) -> Path:
@@ -68,6 +70,11 @@ class Bench:
             yield path
         finally:
             shutil.rmtree(path)
+
+    def take_turns(self, entrants: Sequence[Entrant], runs: int | None = None) -> list[Row]:
+        """Let each run as often as is wanted here, or `runs` times; see `measure.take_turns`."""
+        wait = None if self.is_tiny else os.sync
+        return take_turns(entrants, self.runs if runs is None else runs, self.say, before_each=wait)
 
     def publish(self, scene: str, runs: Iterable[account.Run], *, goes_on: bool = False) -> None:
         """Let the API of `scene` list these runs; `goes_on` as for `account.write_pages`."""

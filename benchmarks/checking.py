@@ -13,7 +13,7 @@ from benchmarks.account import Output, runs_of
 from benchmarks.bench import Bench
 from benchmarks.errors import BenchmarkError
 from benchmarks.host import INSTANT
-from benchmarks.measure import Entrant, run_process, take_turns
+from benchmarks.measure import Entrant, run_process
 from benchmarks.media import Files
 from benchmarks.results import Group, Sample
 
@@ -53,7 +53,7 @@ def _measure(bench: Bench, name: str, files: Files, what: str) -> Group:
             _all_cores(bench, dest, files, folder / "names"),
             _one_core(bench, dest),
         ]
-        rows = take_turns(entrants, bench.runs, bench.say)
+        rows = bench.take_turns(entrants)
     title = f"Checking {files.count:,} {what}"
     return Group(name, title, "files", files.count, size_bytes, rows)
 

@@ -86,8 +86,17 @@ def run_process(command: Sequence[str], env: Mapping[str, str], work: Path) -> O
     return Outcome(Sample(found.wall_s, found.cpu_s, found.peak_rss_bytes), printed)
 
 
-def take_turns(entrants: Sequence[Entrant], runs: int, say: Callable[[str], None]) -> list[Row]:
-    """Let each run `runs` times, all of them once before any a second time."""
+def take_turns(
+    entrants: Sequence[Entrant],
+    runs: int,
+    say: Callable[[str], None],
+    *,
+    before_each: Callable[[], None] | None = None,
+) -> list[Row]:
+    """Let each run `runs` times, all of them once before any a second time.
+
+    `before_each` is called before every turn: what others left to be written must not be written on its time.
+    """
     samples: dict[str, list[Sample]] = {entrant.name: [] for entrant in entrants}
     for entrant in entrants:
         if entrant.missing:
@@ -96,8 +105,8 @@ def take_turns(entrants: Sequence[Entrant], runs: int, say: Callable[[str], None
         for entrant in entrants:
             if entrant.missing or turn >= (runs if entrant.max_runs is None else entrant.max_runs):
                 continue
-            # What others left to be written must not be written on this one's time.
-            os.sync()
+            if before_each is not None:
+                before_each()
             sample = entrant.run()
             samples[entrant.name].append(sample)
             say(f"  {entrant.name:<34} {sample.wall_s:8.3f} s {sample.peak_rss_bytes / 1e6:6.0f} MB")

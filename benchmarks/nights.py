@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.account import API_KEY, NEWEST_MS, PAGE_RUNS, WORKSPACE_ID, Output, Run
 from benchmarks.bench import ARCHIVE, Bench
 from benchmarks.errors import BenchmarkError
-from benchmarks.measure import Entrant, take_turns
+from benchmarks.measure import Entrant
 from benchmarks.media import PNG_HEAD, PNG_TAIL
 from benchmarks.results import Group, Sample
 from floradl import layout
@@ -49,7 +49,7 @@ def night(bench: Bench, count: int) -> Group:
     bench.publish(name, map(_run, range(min(runs, _LISTED_PAGES * PAGE_RUNS))), goes_on=True)
     bench.say(f"  built in {time.monotonic() - began_s:.0f} s")
     entrants = [_entrant(bench, FIRST, name, size, 1), _entrant(bench, LATER, name, size, None)]
-    rows = take_turns(entrants, bench.runs, bench.say)
+    rows = bench.take_turns(entrants)
     title = f"A quiet night over {count:,} outputs"
     return Group(f"night-{count}", title, "outputs", size, size * len(_content(0, 0)), rows)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.bench import Bench
-from benchmarks.measure import Entrant, run_process, take_turns
+from benchmarks.measure import Entrant, run_process
 from benchmarks.results import Group, Sample
 
 PYTHON = "python -c pass"
@@ -21,7 +21,7 @@ def startup(bench: Bench) -> Group:
         _entrant(bench, VERSION, [*bench.floradl, "--version"]),
         _entrant(bench, HELP, [*bench.floradl, "--help"]),
     ]
-    rows = take_turns(entrants, bench.runs * bench.size(6, 1), bench.say)
+    rows = bench.take_turns(entrants, bench.runs * bench.size(6, 1))
     return Group("startup", "Start-up", "starts", 1, 0, rows)
 
 

@@ -17,7 +17,7 @@ from benchmarks.account import Output, Run
 from benchmarks.bench import ARCHIVE, Bench, check_tree
 from benchmarks.errors import BenchmarkError
 from benchmarks.fetching import text
-from benchmarks.measure import Entrant, run_process, take_turns
+from benchmarks.measure import Entrant, run_process
 from benchmarks.results import Group, Row, Sample
 
 PROJECTS = 4
@@ -38,7 +38,7 @@ sys.exit(len(manifest) != int(sys.argv[2]))
 def first_archive(bench: Bench) -> Group:
     """The first archive of 10,000 texts, beside the disk's part of it alone."""
     count = bench.size(SHORT, 300)
-    rows = take_turns([_archiving(bench, FLORADL, count), _floor(bench, count)], bench.runs, bench.say)
+    rows = bench.take_turns([_archiving(bench, FLORADL, count), _floor(bench, count)])
     return Group("texts", f"{count:,} runs of one text", "runs", count, _size_bytes(count), rows)
 
 
@@ -52,7 +52,7 @@ def memory(bench: Bench) -> Group:
             _archiving(bench, JOB.format(full), count, kept, max_runs=1 if full == LONG else None),
             _reading(bench, READING.format(full), count, kept),
         ]
-        rows += take_turns(entrants, bench.runs, bench.say)
+        rows += bench.take_turns(entrants)
         kept.unlink()
     note = "A job's memory without its manifest is what it takes beyond the process that only reads that."
     return Group("memory", "Archives of texts", "jobs", 1, 0, rows, note, is_contest=False)
