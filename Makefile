@@ -10,13 +10,15 @@ GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 .DEFAULT_GOAL := help
 PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
 
-.PHONY: help demo test nightly coverage lint format clean
+.PHONY: help demo test nightly coverage bench bench-tiny lint format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
 	@echo "make test      ruff, mypy and the whole test suite; every branch where data could be lost is taken"
 	@echo "make nightly   every property test with a thousand examples; takes half an hour"
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
+	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"
+	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
 
@@ -46,6 +48,13 @@ nightly: $(VENV)/installed-tests
 coverage: $(VENV)/installed-tests
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks report
+
+bench-tiny: $(VENV)/installed
+	$(BIN)/python -m benchmarks run --tiny
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff format --check .

@@ -1,0 +1,156 @@
+"""What every benchmark is given: the host, folders, and how to run floradl in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import account
+from benchmarks.errors import BenchmarkError
+from benchmarks.host import Host
+from benchmarks.measure import Entrant, Outcome, run_process, take_turns, with_extra
+from benchmarks.results import Row, Sample
+
+ARCHIVE = ("archive", "--json", "--no-progress")
+_OWN_FILES = {"run.json", "manifest.json", "SHA256SUMS"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run of benchmarks.
+
+    Args:
+        host: the running nginx.
+        data: where what is made once is kept.
+        work: a folder for everything that is gone afterwards, on the same file system as `data`.
+        floradl: the command that is measured.
+        runs: how often each contender takes its turn.
+        is_tiny: loads are so small that the figures mean nothing; this is to see that everything works.
+        say: prints a line for whoever waits.
+        seen: in a tiny run, who has had a turn.
+    """
+
+    host: Host
+    data: Path
+    work: Path
+    floradl: tuple[str, ...]
+    runs: int
+    is_tiny: bool
+    say: Callable[[str], None]
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def media(self) -> Path:
+        """Where the media files are; it is what the host serves."""
+        return self.data / "media"
+
+    def size(self, full: int, tiny: int) -> int:
+        """How much of something: `full`, or `tiny` in a tiny run."""
+        return tiny if self.is_tiny else full
+
+    def environment(self, base_url: str = "") -> dict[str, str]:
+        """The environment of every contender: nothing of the user's settings, caches or proxies."""
+        home = self.work / "home"
+        home.mkdir(exist_ok=True)
+        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8"}
+        return env | {"FLORA_BASE_URL": base_url, "FLORA_API_KEY": account.API_KEY} if base_url else env
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A fresh folder, gone afterwards."""
+        path = Path(tempfile.mkdtemp(dir=self.work))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
+    def take_turns(self, entrants: Sequence[Entrant], runs: int | None = None) -> list[Row]:
+        """Let each run as often as is wanted here, or `runs` times; see `measure.take_turns`."""
+        wait = None if self.is_tiny else os.sync
+        return take_turns(entrants, self.runs if runs is None else runs, self.say, before_each=wait)
+
+    def publish(self, scene: str, runs: Iterable[account.Run], *, goes_on: bool = False) -> None:
+        """Let the API of `scene` list these runs; `goes_on` as for `account.write_pages`."""
+        folder = self.host.api_folder(scene)
+        if not folder.exists():
+            account.write_pages(folder, runs, goes_on=goes_on)
+
+    def archive(self, scene: str, dest: Path, options: Sequence[str] = ()) -> tuple[Sample, Report]:
+        """Run an archive job into `dest`: its figures, with the API calls it made, and its report.
+
+        Raises:
+            BenchmarkError: it failed, or its report is not one.
+        """
+        command = [*self.floradl, *ARCHIVE, *options, str(dest)]
+        before = self.host.counts().api
+        outcome = run_process(command, self.environment(self.host.base_url(scene)), self.work)
+        report = report_of(outcome)
+        calls = self.host.counts().api - before
+        if calls != report.api_calls:
+            raise BenchmarkError(f"floradl says {report.api_calls} API calls, the host counted {calls}")
+        return with_extra(outcome.sample, {"api_calls": calls}), report
+
+
+class Outputs(msgspec.Struct, frozen=True):
+    """The part of floradl's report about outputs."""
+
+    fetched: int
+    already: int
+    failed: int
+    new_bytes: int
+
+
+class Archive(msgspec.Struct, frozen=True):
+    """The part of floradl's report about the whole archive."""
+
+    runs: int
+    outputs: int
+    bytes: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What floradl's `--json` prints, as far as it is looked at here."""
+
+    exit_code: int
+    complete: bool
+    api_calls: int
+    outputs: Outputs
+    archive: Archive
+
+
+def report_of(outcome: Outcome) -> Report:
+    """The report that floradl printed.
+
+    Raises:
+        BenchmarkError: it printed something else, or says that it is not complete.
+    """
+    try:
+        report = msgspec.json.decode(outcome.stdout, type=Report)
+    except msgspec.DecodeError as exc:
+        raise BenchmarkError(f"floradl printed no report: {exc}: {outcome.stdout[:300]!r}") from exc
+    if not report.complete:
+        raise BenchmarkError(f"floradl's report is not of a complete archive: {report}")
+    return report
+
+
+def check_tree(dest: Path, count: int, size_bytes: int, who: str) -> None:
+    """Look at what was fetched: so many files of so many bytes together, floradl's own apart.
+
+    Raises:
+        BenchmarkError: it is something else.
+    """
+    sizes = []
+    for folder, folders, names in os.walk(dest):
+        if Path(folder) == dest and ".floradl" in folders:
+            folders.remove(".floradl")
+        sizes += [Path(folder, name).stat().st_size for name in names if name not in _OWN_FILES]
+    if (len(sizes), sum(sizes)) != (count, size_bytes):
+        found = f"{len(sizes)} files of {sum(sizes)} bytes"
+        raise BenchmarkError(f"{who} fetched {found} instead of {count} of {size_bytes}")
