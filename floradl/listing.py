@@ -26,8 +26,9 @@ from floradl.api import FloraApi, PageQuery, is_open
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.model import Generation, Scope, Status, parse_generation, replace_half_pairs
+from floradl.model import Generation, Scope, parse_generation, replace_half_pairs
 from floradl.walk import Walk
+from floradl.words import Status
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""

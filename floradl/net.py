@@ -10,6 +10,7 @@ Loopback and `http` are allowed only when the API itself is on loopback.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import ssl
@@ -173,7 +174,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport over a pool that connects through `GuardedBackend`.
 
     Args:
-        ssl_context: shared, since loading the certificates takes tens of milliseconds.
+        ssl_context: which certificates count.
         allow_loopback: see `GuardedBackend`.
     """
 
@@ -219,6 +220,12 @@ class ProxiedTransport(httpx.AsyncBaseTransport):
             await transport.aclose()
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """How hosts prove who they are; one for all clients, since loading the certificates takes 50 ms."""
+    return httpx.create_ssl_context()
+
+
 def media_transports(*, allow_loopback: bool) -> Callable[[], httpx.AsyncBaseTransport]:
     """A maker of transports, one a client: httpx's pool slows down with every connection it holds.
 
@@ -227,7 +234,7 @@ def media_transports(*, allow_loopback: bool) -> Callable[[], httpx.AsyncBaseTra
     Raises:
         UsageError: the environment names a proxy that cannot be used.
     """
-    ssl_context = httpx.create_ssl_context()
+    ssl_context = _tls()
     urls = _proxies()
 
     def make() -> httpx.AsyncBaseTransport:
@@ -284,6 +291,7 @@ def api_client(
     return httpx.AsyncClient(
         base_url=base_url,
         transport=transport,
+        verify=_tls(),
         timeout=timeout_s,
         headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
         follow_redirects=False,

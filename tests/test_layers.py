@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "clock", "stopping"},
+    {"errors", "words", "clock", "stopping"},
     {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
     {"files", "partial", "answer", "journal", "outcome", "findings", "api"},
     {"manifest", "lock", "walk", "transfer", "inspection"},
@@ -21,8 +21,9 @@ LAYERS = (
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
     {"restore"},
-    {"config", "progress"},
+    {"values", "progress"},
     {"options"},
+    {"config", "usage"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -15,7 +15,8 @@ from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.config import Settings, parse_moment_ms
 from floradl.errors import UsageError, printable
-from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
+from floradl.model import EVERYTHING, Filters, Scope
+from floradl.words import TYPE_WORDS
 
 
 def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> FloraApi:
