@@ -36,12 +36,12 @@ import aiofiles.os
 from floradl import layout
 from floradl.durable import (
     BLOCK_BYTES,
-    READ_FLAGS,
     WRITE_FLAGS,
     Digest,
     Flusher,
     Meter,
     destination_error,
+    open_regular,
     require_real_dir,
     share_blocks,
     write_all,
@@ -295,8 +295,7 @@ class Disk:
         """What stands in a folder, by name; nothing when there is no such folder."""
         try:
             self._require_real_dirs(folder)
-            with os.scandir(self.root / folder) as entries:
-                return {entry.name: _item(entry) for entry in entries}
+            return items_of(self.root / folder)
         except FileNotFoundError:
             return {}
 
@@ -389,12 +388,7 @@ class Disk:
 
     def _open_existing(self, relative: PurePosixPath) -> int:
         self._require_real_dirs(relative.parent)
-        path = self.root / relative
-        descriptor = os.open(path, READ_FLAGS)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return descriptor
+        return open_regular(self.root / relative)
 
 
 class AppendFile:
@@ -412,6 +406,12 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def items_of(folder: Path | str) -> Mapping[str, Item]:
+    """What stands in a folder that is known to be one, by name."""
+    with os.scandir(folder) as entries:
+        return {entry.name: _item(entry) for entry in entries}
 
 
 def _item(entry: os.DirEntry[str]) -> Item:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Never, Protocol, TextIO
 
 from floradl.errors import FloradlError, printable
 from floradl.findings import AuditReport, Trouble
-from floradl.job import Report
-from floradl.model import Failure
 
-if TYPE_CHECKING:  # an archive job needs neither restore nor, where there is no terminal, the bar
+if TYPE_CHECKING:  # each command loads its own job, and only a terminal needs the bar
     from tqdm import tqdm
 
+    from floradl.job import Report
+    from floradl.model import Failure
     from floradl.restore import RestoreReport
 
 _REFRESH_S = 0.2

@@ -15,7 +15,7 @@ LAYERS = (
     {"errors", "words", "clock", "stopping"},
     {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
     {"files", "partial", "answer", "journal", "outcome", "findings", "api"},
-    {"manifest", "lock", "walk", "transfer", "inspection"},
+    {"manifest", "lock", "walk", "transfer", "inspection", "reading"},
     {"listing", "plan", "job", "rebuild"},
     {"pool", "mend", "audit", "copying"},
     {"recall", "verify"},

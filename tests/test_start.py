@@ -58,6 +58,16 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
     assert found & unwanted == set()
 
 
+def test_a_check_loads_no_network(tmp_path: Path) -> None:
+    """`floradl verify` without a repair reads files; it does not load what speaks HTTP."""
+    with serve_in_thread(Account.generate(3, seed=1)) as sim:
+        env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
+        loaded(str(tmp_path / "out"), env=env)
+    found = loaded("verify", str(tmp_path / "out"))
+    assert "floradl.audit" in found
+    assert found & {"httpx", "httpcore", "floradl.api", "floradl.net", "floradl.pool", "tqdm"} == set()
+
+
 def test_certificates_are_loaded_once() -> None:
     """The API's client and all media clients share what takes longest to start: the certificates."""
     api = net.api_client("https://app.flora.ai/api/v1", "key", timeout_s=1.0)
