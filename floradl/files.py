@@ -52,6 +52,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+MAX_RUN_DIRS = 2000
+"""How many folders of runs are remembered as looked at; more than are ever at work at the same time."""
+
+_RUN_LEVEL = 3
+
+
 class Kind(StrEnum):
     """What a name in a folder stands for."""
 
@@ -84,7 +90,8 @@ class Disk:
         self.min_free_bytes = min_free_bytes
         self.flusher = Flusher(is_on=fsync)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
-        self._known_dirs: set[PurePosixPath] = {PurePosixPath()}
+        self._upper_dirs = {PurePosixPath()}
+        self._run_dirs: dict[PurePosixPath, None] = {}
         self._dirs_lock = threading.Lock()
         self._device: int | None = None
 
@@ -160,19 +167,32 @@ class Disk:
     def ensure_dir(self, relative: PurePosixPath) -> Path:
         """Make a folder below DEST, each new level flushed; refuse one that is a link or a file."""
         path = self.root / relative
-        if relative in self._known_dirs:
+        if self._is_known(relative):
             return path
         parent = self.ensure_dir(relative.parent)
         with self._dirs_lock:
-            if relative not in self._known_dirs:
+            if not self._is_known(relative):
                 self._require_same_device()
                 try:
                     path.mkdir()
                     self.flusher.folder(parent)
                 except FileExistsError:
                     require_real_dir(path)
-                self._known_dirs.add(relative)
+                self._remember(relative)
         return path
+
+    def _is_known(self, folder: PurePosixPath) -> bool:
+        """Whether a folder was made or looked at by this process not long ago."""
+        return folder in self._upper_dirs or folder in self._run_dirs
+
+    def _remember(self, folder: PurePosixPath) -> None:
+        """Spare the next look at a folder; of runs' folders, which have no end, at the last ones."""
+        if len(folder.parts) < _RUN_LEVEL:
+            self._upper_dirs.add(folder)
+            return
+        self._run_dirs[folder] = None
+        if len(self._run_dirs) > MAX_RUN_DIRS:
+            del self._run_dirs[next(iter(self._run_dirs))]
 
     def _require_same_device(self) -> None:
         """Raise `OSError` when another disk stands at DEST than the one that was there at first.
@@ -383,7 +403,7 @@ class Disk:
 
     def _require_real_dirs(self, folder: PurePosixPath) -> None:
         for level in (*reversed(folder.parents), folder):
-            if level not in self._known_dirs:
+            if not self._is_known(level):
                 require_real_dir(self.root / level)
 
     def _open_existing(self, relative: PurePosixPath) -> int:
