@@ -32,9 +32,10 @@ from floradl.errors import (
     printable,
     safe_url,
 )
-from floradl.model import EVERYTHING, Generation, Scope, Status, parse_generation, replace_half_pairs
+from floradl.model import EVERYTHING, Generation, Scope, parse_generation, replace_half_pairs
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
+from floradl.words import Status
 
 PAGE_LIMIT = 100
 """The most a page may hold; without a limit the API gives fewer."""

@@ -35,6 +35,7 @@ from floradl.inspection import (
     unreadable_run,
 )
 from floradl.manifest import Manifest
+from floradl.reading import Reader
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.stopping import all_of
 
@@ -175,25 +176,28 @@ class Audit:
                 self.findings.append(finding)
                 self._wanted[expected.size_bytes].append(expected)
 
-    def _walk(self, folders: set[PurePosixPath]) -> list[PurePosixPath]:
+    def _walk(self, folders: set[str]) -> list[PurePosixPath]:
         """Look at the folders above the runs': the strays there, and runs' folders that no entry knows."""
-        ours = folders | {parent for folder in folders for parent in folder.parents}
+        projects = {folder.rpartition("/")[0] for folder in folders}
+        ours = folders | projects | {folder.rpartition("/")[0] for folder in projects}
+        reader = Reader(self._disk)
         return [
-            run
-            for workspace in self._subfolders(PurePosixPath(), ours)
-            for project in self._subfolders(workspace, ours)
-            for run in self._subfolders(project, ours)
+            PurePosixPath(run)
+            for workspace in self._subfolders(reader, "", ours)
+            for project in self._subfolders(reader, workspace, ours)
+            for run in self._subfolders(reader, project, ours)
             if run not in folders
         ]
 
-    def _subfolders(self, folder: PurePosixPath, ours: set[PurePosixPath]) -> Iterator[PurePosixPath]:
-        for name, item in sorted((_listing(self._disk, folder) or {}).items()):
-            if str(folder / name) in _OUR_NAMES or name in LITTER:
+    def _subfolders(self, reader: Reader, folder: str, ours: set[str]) -> Iterator[str]:
+        for name, item in sorted((_listing(reader, folder) or {}).items()):
+            path = f"{folder}/{name}" if folder else name
+            if path in _OUR_NAMES or name in LITTER:
                 continue
             if item.kind == Kind.FOLDER:
-                yield folder / name
-            elif folder / name not in ours:  # in the place of a folder of ours it is named with that
-                self._strays.append(stray(folder / name, item))
+                yield path
+            elif path not in ours:  # in the place of a folder of ours it is named with that
+                self._strays.append(stray(PurePosixPath(path), item))
 
     async def _adopt(self, recovered: Recovered, folders: Sequence[PurePosixPath]) -> None:
         """See which folders that no entry knows are runs'.
@@ -204,7 +208,7 @@ class Audit:
 
         def work(folder: PurePosixPath) -> tuple[PurePosixPath, Adoption | None, Listing]:
             adoption = adopt_folder(self._disk, folder, checksums, self._clock)
-            return folder, adoption, _listing(self._disk, folder) or {}
+            return folder, adoption, _listing(Reader(self._disk), str(folder)) or {}
 
         def note(result: tuple[PurePosixPath, Adoption | None, Listing]) -> None:
             folder, adoption, items = result
@@ -229,20 +233,20 @@ class Audit:
     def _note_unaccounted(self, manifest: Manifest) -> None:
         """What `SHA256SUMS` has and the pieces of the manifest, and what stands in the folders, have not."""
         folders, _ = _survey(manifest)
-        for folder in read_checksums(self._disk).keys() - {str(folder) for folder in folders}:
+        for folder in read_checksums(self._disk).keys() - folders:
             message = "SHA256SUMS has files of this run, and nothing else tells of it"
             self.findings.append(Finding(Trouble.UNRECORDED, folder, message))
 
     def _check_runs(self, runs: Sequence[tuple[str, RunEntry]]) -> list[RunCheck]:
-        checks = []
+        checks, reader = [], Reader(self._disk)
         for run_id, entry in runs:
-            folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+            folder = str(layout.run_path(entry.workspace_id, entry.project_id, run_id))
             try:
-                check = check_run(run_id, entry, _listing(self._disk, folder))
+                check = check_run(run_id, entry, _listing(reader, folder))
             except OSError as exc:  # one folder that the disk does not give must not hide the others
                 check = unreadable_run(run_id, entry, exc.strerror or type(exc).__name__)
-            record = Expected(run_id, "", str(folder / layout.RUN_RECORD), 0, entry.record_sha256)
-            if check.has_record and (finding := self._check_record(record)) is not None:
+            record = Expected(run_id, "", f"{folder}/{layout.RUN_RECORD}", 0, entry.record_sha256)
+            if check.has_record and (finding := _check_record(reader, record)) is not None:
                 check.findings.append(finding)
                 check.has_record = False
             if not check.has_record:
@@ -250,18 +254,11 @@ class Audit:
             checks.append(check)
         return checks
 
-    def _check_record(self, record: Expected) -> Finding | None:
-        digest, reason = _digest(self._disk, PurePosixPath(record.path))
-        if digest is None:
-            return record.finding(Trouble.UNREADABLE, reason)
-        if digest.sha256 != record.sha256:
-            return record.finding(Trouble.BAD_RECORD, "it is not the record that was archived")
-        return None
-
     def _read(self, batch: Sequence[Expected]) -> list[tuple[Expected, int, Finding | None]]:
         results: list[tuple[Expected, int, Finding | None]] = []
+        reader = Reader(self._disk)
         for expected in batch:
-            digest, reason = _digest(self._disk, PurePosixPath(expected.path))
+            digest, reason = _digest(reader, expected.path)
             if digest is None:
                 results.append((expected, 0, expected.finding(Trouble.UNREADABLE, reason)))
             else:
@@ -275,7 +272,7 @@ class Audit:
         def hash_it(found: Stray) -> tuple[Stray, str]:
             is_record = self._wanted_records and PurePosixPath(found.path).name == layout.RUN_RECORD
             is_wanted = found.size_bytes and (is_record or found.size_bytes in self._wanted)
-            digest = _digest(self._disk, PurePosixPath(found.path))[0] if is_wanted else None
+            digest = _digest(Reader(self._disk), found.path)[0] if is_wanted else None
             return found, digest.sha256 if digest else ""
 
         def note(result: tuple[Stray, str]) -> None:
@@ -308,30 +305,39 @@ class Audit:
             self.findings.append(Finding(Trouble.BAD_CHECKSUMS, path, message))
 
 
-def _listing(disk: Disk, folder: PurePosixPath) -> Listing | None:
+def _listing(reader: Reader, folder: str) -> Listing | None:
     """What stands in a folder; None when a link or a file stands there, or on the way to it."""
     try:
-        return disk.listing(folder)
+        return reader.listing(folder)
     except OSError as exc:
         if exc.errno in (errno.ELOOP, errno.ENOTDIR):
             return None
         raise
 
 
-def _digest(disk: Disk, path: PurePosixPath) -> tuple[Digest | None, str]:
+def _digest(reader: Reader, path: str) -> tuple[Digest | None, str]:
     """The digest of a file, or why it could not be read."""
     try:
-        return disk.digest(path), ""
+        return reader.digest(path), ""
     except OSError as exc:
         return None, exc.strerror or type(exc).__name__
 
 
-def _survey(manifest: Manifest) -> tuple[set[PurePosixPath], int]:
+def _check_record(reader: Reader, record: Expected) -> Finding | None:
+    digest, reason = _digest(reader, record.path)
+    if digest is None:
+        return record.finding(Trouble.UNREADABLE, reason)
+    if digest.sha256 != record.sha256:
+        return record.finding(Trouble.BAD_RECORD, "it is not the record that was archived")
+    return None
+
+
+def _survey(manifest: Manifest) -> tuple[set[str], int]:
     """The folders of all runs, and how many outputs they have."""
-    folders: set[PurePosixPath] = set()
+    folders: set[str] = set()
     outputs = 0
     for run_id, entry in manifest.iter_runs():
-        folders.add(layout.run_path(entry.workspace_id, entry.project_id, run_id))
+        folders.add(str(layout.run_path(entry.workspace_id, entry.project_id, run_id)))
         outputs += len(entry.outputs)
     return folders, outputs
 

@@ -1,42 +1,23 @@
 """The command line: which command, its options, and what every error means for the exit code.
 
 `floradl [archive] [options] DEST` is the main job; the other commands are named first. What a command
-needs is imported when it runs, so that `--help` and `--version` answer at once.
+needs is imported when it runs, so that `--help` and `--version` answer at once: without HTTP, the event
+loop, JSON and the config file's reader they start in a quarter of the time.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from floradl import __version__
-from floradl.config import Option, Settings, default_config_path, resolve
-from floradl.errors import Exit, FloradlError, UsageError, printable
-from floradl.options import COMMANDS, EVERY_OPTION
+from floradl.errors import Exit, FloradlError
 
-_SUMMARIES = {
-    "archive": "archive all completed generations, fetching only what is missing (may be left out)",
-    "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
-    "restore": "copy verified files out of an archive into another, or into one flat folder",
-    "list": "print the generation history, as the API gives it",
-    "demo": "the whole job against a built-in local FLORA, no account needed",
-}
-_DEST_HELP = {
-    "archive": "the archive's folder; made when missing",
-    "verify": "the archive's folder",
-    "restore": "where files go; made when missing",
-    "demo": "a folder for the demo's archive; made when missing",
-}
-_EPILOG = """\
-exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is missing,
-4 key refused, 5 another floradl is working on this archive, 130/143 interrupted
-"""
+if TYPE_CHECKING:
+    from floradl.config import Settings
 
 
 def entry() -> NoReturn:
@@ -73,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"floradl: cannot write to standard output: {exc.strerror}", file=sys.stderr)
         return int(Exit.FAILED)
     except Exception:  # noqa: BLE001 - the last stop: a bug must end in exit code 1 and say where it is
+        import traceback
+
         print("floradl: this is a bug in floradl; please report it with the lines below", file=sys.stderr)
         traceback.print_exc()
         return int(Exit.FAILED)
@@ -83,26 +66,26 @@ def _open_missing_streams() -> None:
     """Give a process that was started without standard streams (`>&-`) some that lead nowhere."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
+            from pathlib import Path
+
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - the process's own
 
 
 def _run(argv: list[str]) -> int:
-    parsers = _Parsers()
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        parsers.top.print_help()
-        return int(Exit.OK if argv else Exit.USAGE)
-    if argv[0] == "--version":
+    if argv[:1] == ["--version"]:
         print(f"floradl {__version__}")
         return int(Exit.OK)
-    command, rest = (argv[0], argv[1:]) if argv[0] in COMMANDS else ("archive", argv)
-    options = COMMANDS[command]
-    flags = vars(parsers.of(command).parse_args(_with_implied(rest, options)))
-    source, dest = flags.pop("source", ""), flags.pop("dest", None)
-    if command == "archive" and dest in COMMANDS:
-        raise UsageError(
-            f"{dest!r} is a command and stands first", hint=f"floradl {dest} …; for a folder write ./{dest}"
-        )
-    settings = resolve(options, EVERY_OPTION, flags, os.environ, default_config_path())
+    from floradl import usage
+
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        usage.top_parser().print_help()
+        return int(Exit.OK if argv else Exit.USAGE)
+    command, flags = usage.parse(argv)
+    from floradl.config import default_config_path, resolve
+    from floradl.options import COMMANDS, EVERY_OPTION
+
+    source, dest = flags.pop("source", ""), flags.pop("dest", "")
+    settings = resolve(COMMANDS[command], EVERY_OPTION, flags, os.environ, default_config_path())
     return _dispatch(command, settings, source, dest)
 
 
@@ -126,64 +109,3 @@ def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:
     from floradl.commands import demo
 
     return demo.run(settings, dest)
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are floradl's."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]  # it raises, where argparse's exits
-        raise UsageError(printable(message), hint=f"See {self.prog} --help.")
-
-
-class _Parsers:
-    """The parsers, made when they are needed."""
-
-    @property
-    def top(self) -> argparse.ArgumentParser:
-        """What `floradl --help` shows."""
-        commands = "\n".join(f"  {name:<9} {summary}" for name, summary in _SUMMARIES.items())
-        return _Parser(
-            prog="floradl",
-            usage="floradl [archive] [options] DEST\n       floradl COMMAND --help",
-            description="Archive everything a FLORA account has generated.",
-            epilog=f"commands:\n{commands}\n\n{_EPILOG}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    def of(self, command: str) -> argparse.ArgumentParser:
-        """The parser of one command."""
-        parser = _Parser(
-            prog=f"floradl {command}",
-            description=_SUMMARIES[command],
-            epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        parser.add_argument("--version", action="version", version=f"floradl {__version__}")
-        for option in COMMANDS[command]:
-            option.add_to(parser)
-        if command == "restore":
-            parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
-        if command in _DEST_HELP:
-            parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command])
-        return parser
-
-
-def _with_implied(argv: list[str], options: tuple[Option, ...]) -> list[str]:
-    """`--wait DEST` as `--wait=… DEST`: a flag's optional value must not swallow the folder."""
-    implied = {f"--{option.name}": option for option in options if option.implied is not None}
-    words = []
-    for index, word in enumerate(argv):
-        option = implied.get(word)
-        following = argv[index + 1] if index + 1 < len(argv) else ""
-        is_bare = option is not None and not _fits(option, following)
-        words.append(f"{word}={option.implied}" if option is not None and is_bare else word)
-    return words
-
-
-def _fits(option: Option, text: str) -> bool:
-    try:
-        option.read(text, "")
-    except UsageError:
-        return False
-    return True

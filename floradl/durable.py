@@ -113,9 +113,18 @@ class Flusher:
         self.file(descriptor)
 
 
-def require_real_dir(path: Path) -> None:
+def open_regular(path: Path | str) -> int:
+    """Open a file to read; raise `OSError` unless a regular file itself, not a link to one, stands there."""
+    descriptor = os.open(path, READ_FLAGS)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def require_real_dir(path: Path | str) -> None:
     """Raise `OSError` unless a folder itself, not a link to one, stands at `path`."""
-    mode = path.lstat().st_mode
+    mode = os.lstat(path).st_mode
     if stat.S_ISLNK(mode):
         raise OSError(
             errno.ELOOP, "a symbolic link stands where a folder of the archive should be", str(path)

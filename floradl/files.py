@@ -36,12 +36,12 @@ import aiofiles.os
 from floradl import layout
 from floradl.durable import (
     BLOCK_BYTES,
-    READ_FLAGS,
     WRITE_FLAGS,
     Digest,
     Flusher,
     Meter,
     destination_error,
+    open_regular,
     require_real_dir,
     share_blocks,
     write_all,
@@ -50,6 +50,12 @@ from floradl.errors import DestinationError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+MAX_RUN_DIRS = 2000
+"""How many folders of runs are remembered as looked at; more than are ever at work at the same time."""
+
+_RUN_LEVEL = 3
 
 
 class Kind(StrEnum):
@@ -84,7 +90,8 @@ class Disk:
         self.min_free_bytes = min_free_bytes
         self.flusher = Flusher(is_on=fsync)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
-        self._known_dirs: set[PurePosixPath] = {PurePosixPath()}
+        self._upper_dirs = {PurePosixPath()}
+        self._run_dirs: dict[PurePosixPath, None] = {}
         self._dirs_lock = threading.Lock()
         self._device: int | None = None
 
@@ -160,19 +167,32 @@ class Disk:
     def ensure_dir(self, relative: PurePosixPath) -> Path:
         """Make a folder below DEST, each new level flushed; refuse one that is a link or a file."""
         path = self.root / relative
-        if relative in self._known_dirs:
+        if self._is_known(relative):
             return path
         parent = self.ensure_dir(relative.parent)
         with self._dirs_lock:
-            if relative not in self._known_dirs:
+            if not self._is_known(relative):
                 self._require_same_device()
                 try:
                     path.mkdir()
                     self.flusher.folder(parent)
                 except FileExistsError:
                     require_real_dir(path)
-                self._known_dirs.add(relative)
+                self._remember(relative)
         return path
+
+    def _is_known(self, folder: PurePosixPath) -> bool:
+        """Whether a folder was made or looked at by this process not long ago."""
+        return folder in self._upper_dirs or folder in self._run_dirs
+
+    def _remember(self, folder: PurePosixPath) -> None:
+        """Spare the next look at a folder; of runs' folders, which have no end, at the last ones."""
+        if len(folder.parts) < _RUN_LEVEL:
+            self._upper_dirs.add(folder)
+            return
+        self._run_dirs[folder] = None
+        if len(self._run_dirs) > MAX_RUN_DIRS:
+            del self._run_dirs[next(iter(self._run_dirs))]
 
     def _require_same_device(self) -> None:
         """Raise `OSError` when another disk stands at DEST than the one that was there at first.
@@ -295,8 +315,7 @@ class Disk:
         """What stands in a folder, by name; nothing when there is no such folder."""
         try:
             self._require_real_dirs(folder)
-            with os.scandir(self.root / folder) as entries:
-                return {entry.name: _item(entry) for entry in entries}
+            return items_of(self.root / folder)
         except FileNotFoundError:
             return {}
 
@@ -384,17 +403,12 @@ class Disk:
 
     def _require_real_dirs(self, folder: PurePosixPath) -> None:
         for level in (*reversed(folder.parents), folder):
-            if level not in self._known_dirs:
+            if not self._is_known(level):
                 require_real_dir(self.root / level)
 
     def _open_existing(self, relative: PurePosixPath) -> int:
         self._require_real_dirs(relative.parent)
-        path = self.root / relative
-        descriptor = os.open(path, READ_FLAGS)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return descriptor
+        return open_regular(self.root / relative)
 
 
 class AppendFile:
@@ -412,6 +426,12 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def items_of(folder: Path | str) -> Mapping[str, Item]:
+    """What stands in a folder that is known to be one, by name."""
+    with os.scandir(folder) as entries:
+        return {entry.name: _item(entry) for entry in entries}
 
 
 def _item(entry: os.DirEntry[str]) -> Item:

@@ -118,7 +118,7 @@ def _check_output(
         message = f"the entry names no file of this output: {output.file!r}"
         check.findings.append(Finding(Trouble.BAD_ENTRY, str(folder), message, run_id, key))
         return
-    expected = Expected(run_id, key, str(folder / output.file), output.size_bytes or 0, output.sha256)
+    expected = Expected(run_id, key, f"{folder}/{output.file}", output.size_bytes or 0, output.sha256)
     finding = _look(expected, items.get(output.file))
     if finding is None:
         check.expected.append(expected)

@@ -18,6 +18,7 @@ apart, also where the file system ignores case or Unicode form:
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from pathlib import PurePosixPath
@@ -66,7 +67,7 @@ def identifier_of(name: str) -> str | None:
 
 def run_path(workspace_id: str, project_id: str, run_id: str) -> PurePosixPath:
     """The folder of a run, relative to the archive: `ws_abc/prj_def/run_ghi`."""
-    return PurePosixPath(safe_name(workspace_id), safe_name(project_id), safe_name(run_id))
+    return _project_path(workspace_id, project_id) / safe_name(run_id)
 
 
 def output_name(key: str, extension: str) -> SafeName:
@@ -102,6 +103,12 @@ def partial_path(run_id: str, key: str) -> PurePosixPath:
     """Where an output's bytes wait until they are whole; one place per (run, output)."""
     name = f"{len(run_id)}:{run_id}{key}".encode("utf-8", "surrogatepass")
     return PARTIALS / f"{_base32(hashlib.sha256(name).digest()[:20])}.part"
+
+
+@functools.lru_cache(maxsize=256)
+def _project_path(workspace_id: str, project_id: str) -> PurePosixPath:
+    """The folder of a project's runs; kept, since an archive of a million runs has few of them."""
+    return PurePosixPath(safe_name(workspace_id), safe_name(project_id))
 
 
 def _is_ordinary(lower: str) -> bool:

@@ -16,6 +16,7 @@ A scan yields completed runs. What it learned besides (open runs, unreadable rec
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
@@ -26,8 +27,9 @@ from floradl.api import FloraApi, PageQuery, is_open
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.model import Generation, Scope, Status, parse_generation, replace_half_pairs
+from floradl.model import Generation, Scope, parse_generation, replace_half_pairs
 from floradl.walk import Walk
+from floradl.words import Status
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""
@@ -51,6 +53,7 @@ class Scan:
         clock: for the age of the last full walk.
         full: walk everything although there is a seal.
         since_ms: do not walk below this moment (a filter: such a scan seals nothing).
+        answered: set when the first page is there.
 
     Attributes:
         is_full: whether the whole history is walked.
@@ -71,6 +74,7 @@ class Scan:
         *,
         full: bool = False,
         since_ms: int | None = None,
+        answered: asyncio.Event | None = None,
     ) -> None:
         self._api = api
         self._clock = clock
@@ -78,6 +82,7 @@ class Scan:
         self._previous = previous
         self._is_known = is_known
         self._since_ms = since_ms
+        self._answered = answered or asyncio.Event()
         self._started_ms = clock.now_ms()
         self._newest_ms: int | None = None
         self._opening_ms = 0
@@ -183,6 +188,7 @@ class Scan:
         """The completed runs of one list that were not seen before; see `Walk` for how far."""
         walk = Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
         async for page in walk.iter_pages():
+            self._answered.set()
             told = {problem.message for problem in self.problems}
             self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
             for run in page.generations:

@@ -20,8 +20,9 @@ from floradl.errors import ApiError
 from floradl.files import Disk
 from floradl.job import RecordRule, Visit
 from floradl.manifest import Manifest
-from floradl.model import Failure, Filters, Generation, Status, parse_generation
+from floradl.model import Failure, Filters, Generation, parse_generation
 from floradl.plan import keys_to_mend
+from floradl.words import Status
 
 _BATCH = 500
 

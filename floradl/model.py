@@ -15,7 +15,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
@@ -24,6 +23,7 @@ import msgspec
 
 from floradl.clock import MAX_MS
 from floradl.errors import ApiAnswerError, printable
+from floradl.words import TYPE_WORDS, OutputType
 
 # The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
@@ -38,30 +38,8 @@ _ESCAPE = re.compile(
 )
 
 
-class Status(StrEnum):
-    """A run's status; the only field that tells whether it is done (`progress` and `completed_at` do not)."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-class OutputType(StrEnum):
-    """Output types that the API documents. Others may appear and are archived too."""
-
-    IMAGE = "imageUrl"
-    VIDEO = "videoUrl"
-    AUDIO = "audioUrl"
-    DOCUMENT = "documentUrl"
-    TEXT = "text"
-
-
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
 """Types whose bytes are never a page of HTML, XML or JSON."""
-
-# What `--type` takes, and the API's word for it.
-TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,112 @@
-"""The options that there are, and which command has which. See `config` for what is made of them."""
+"""Options: one table from which flags, variables and config keys are made, so that they cannot drift.
+
+Which command has which stands at the end. See `config` for where values come from.
+"""
 
 from __future__ import annotations
 
-from floradl.config import (
-    DEFAULT_BASE_URL,
-    Option,
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from floradl.errors import UsageError, printable
+from floradl.values import (
     parse_choice,
     parse_count,
     parse_duration_s,
     parse_id,
     parse_sample,
     parse_size,
+    parse_switch,
     parse_timeout_s,
 )
-from floradl.model import TYPE_WORDS, Status
+from floradl.words import TYPE_WORDS, Status
+
+DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of the command line.
+
+    Args:
+        name: as in `--concurrency`, `FLORADL_CONCURRENCY` and `concurrency = 8`; with `-` for `_`.
+        help: one line for `--help`.
+        parse: reads its text; None for a switch, which takes no value.
+        default: what holds when nobody sets it.
+        short: a one-letter flag, such as `-j`.
+        metavar: what its value is called in the help.
+        is_list: whether it may be given several times; a list, or text with commas, elsewhere.
+        variables: further environment variables, after `FLORADL_<NAME>`.
+        implied: the text that stands for the flag without a value; None where it needs one.
+    """
+
+    name: str
+    help: str
+    parse: Callable[[str], Any] | None = None
+    default: Any = None
+    short: str | None = None
+    metavar: str | None = None
+    is_list: bool = False
+    variables: tuple[str, ...] = ()
+    implied: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in the config file and in `Settings`."""
+        return self.name.replace("-", "_")
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """Its environment variables, the first that is set counts."""
+        return (f"FLORADL_{self.key.upper()}", *self.variables)
+
+    def add_to(self, parser: argparse._ActionsContainer) -> None:
+        """Add its flag to a parser. An absent flag leaves no trace, so that the next source is asked."""
+        flags = [self.short] if self.short else []
+        flags.append(f"--{self.name}")
+        common: dict[str, Any] = {"dest": self.key, "default": argparse.SUPPRESS, "help": self.help}
+        if self.parse is None:
+            parser.add_argument(*flags, action="store_true", **common)
+            return
+        common["metavar"] = self.metavar or self.name.rpartition("-")[2].upper()
+        if self.implied is not None:
+            parser.add_argument(*flags, nargs="?", const=self.implied, **common)
+        else:
+            parser.add_argument(*flags, action="append" if self.is_list else "store", **common)
+
+    def read(self, value: object, origin: str) -> Any:
+        """The value from what a flag, a variable or the config file says.
+
+        Raises:
+            UsageError: it does not fit.
+        """
+        if self.parse is None:
+            return _fitting(parse_switch, value, origin)
+        if isinstance(value, bool) and self.implied is not None:
+            return self.parse(self.implied) if value else self.default
+        if self.is_list:
+            return tuple(_fitting(self.parse, item, origin) for item in _items(value))
+        return _fitting(
+            self.parse, value[0] if isinstance(value, list) and len(value) == 1 else value, origin
+        )
+
+
+def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:
+    text = str(value).strip()
+    try:
+        text.encode()  # an argument may hold bytes that are no text, which nothing here could send or store
+        return parse(text)
+    except ValueError as exc:
+        raise UsageError(f"{origin}: {printable(text, limit=60)!r} does not fit: {exc}") from exc
+
+
+def _items(value: object) -> list[object]:
+    if isinstance(value, list):
+        return value
+    return [item for item in str(value).split(",") if item.strip()]
+
 
 ACCOUNT = (
     Option("api-key", "the API key; others on this machine can see it in the process list", str,

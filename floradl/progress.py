@@ -13,15 +13,17 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Never, Protocol, TextIO
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Never, Protocol, TextIO
 
 from floradl.errors import FloradlError, printable
 from floradl.findings import AuditReport, Trouble
-from floradl.job import Report
-from floradl.model import Failure
-from floradl.restore import RestoreReport
+
+if TYPE_CHECKING:  # each command loads its own job, and only a terminal needs the bar
+    from tqdm import tqdm
+
+    from floradl.job import Report
+    from floradl.model import Failure
+    from floradl.restore import RestoreReport
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
@@ -87,6 +89,8 @@ class Console:
         """A message that is always shown, above the bar if there is one."""
         with suppress(OSError):  # whoever reads the messages went away; the work goes on
             if self.is_terminal:
+                from tqdm import tqdm
+
                 tqdm.write(text, file=self._stream)
             else:
                 self._stream.write(f"{text}\n")
@@ -134,6 +138,8 @@ class _Bar:
     """A tqdm bar: outputs done of those found so far, bytes and rate, failures."""
 
     def __init__(self, work: Work, stream: TextIO) -> None:
+        from tqdm import tqdm
+
         self._work = work
         self._bar: tqdm[Never] = tqdm(
             total=0,

@@ -29,8 +29,9 @@ from floradl.files import Disk
 from floradl.findings import Finding, Trouble
 from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
-from floradl.model import MEDIA_TYPES, Generation, Output, Status, parse_generation
+from floradl.model import MEDIA_TYPES, Generation, Output, parse_generation
 from floradl.outcome import facts_of
+from floradl.words import Status
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
 _HEAD_LINE = re.compile(rb'"(archive_id|created_at)": "([0-9A-Za-z:.+-]{1,64})",?')

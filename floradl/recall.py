@@ -12,8 +12,9 @@ from floradl.files import Disk
 from floradl.job import RecordRule, Tally
 from floradl.listing import iter_listed
 from floradl.mend import Mend, known_record, lost_outputs
-from floradl.model import Generation, Scope, Status
+from floradl.model import Generation, Scope
 from floradl.pool import Pool
+from floradl.words import Status
 
 
 async def visit_by_id(

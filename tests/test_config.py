@@ -13,20 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.clock import MAX_MS
-from floradl.config import (
-    DEFAULT_BASE_URL,
-    Option,
-    Settings,
-    default_config_path,
-    parse_choice,
-    parse_count,
-    parse_duration_s,
-    parse_id,
-    parse_moment_ms,
-    resolve,
-)
+from floradl.config import Settings, default_config_path, parse_moment_ms, resolve
 from floradl.errors import Exit, UsageError
-from floradl.options import COMMANDS, EVERY_OPTION
+from floradl.options import COMMANDS, DEFAULT_BASE_URL, EVERY_OPTION, Option
+from floradl.values import parse_choice, parse_count, parse_duration_s, parse_id
 
 NOW_MS = 1_795_487_412_000
 PAIRS = [(command, option) for command, options in COMMANDS.items() for option in options]

@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -868,3 +869,39 @@ def test_no_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.Monke
     with pytest.raises(FileNotFoundError, match="its disk was unmounted"):
         disk.ensure_dir(PurePosixPath("ws_a/prj_b/run_d"))
     assert sorted(path.name for path in (disk.root / "ws_a/prj_b").iterdir()) == ["run_c"]
+
+
+def test_only_the_last_run_folders_are_remembered(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of folders does not grow with the history; what was forgotten is looked at again."""
+    monkeypatch.setattr("floradl.files.MAX_RUN_DIRS", 50)
+    monkeypatch.setattr(disk, "flusher", Flusher(is_on=False))
+
+    def growth(numbers: range) -> int:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in numbers:
+            disk.ensure_dir(PurePosixPath(f"ws_a/prj_b/run_{number}"))
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        assert growth(range(100)) > 5 * growth(range(100, 400))
+    finally:
+        tracemalloc.stop()
+    place = disk.root / "ws_a/prj_b/run_7"
+    assert disk.ensure_dir(PurePosixPath("ws_a/prj_b/run_7")) == place
+    (place.with_name("run_8")).rmdir()
+    (place.with_name("run_8")).write_bytes(b"in the way")
+    with pytest.raises(NotADirectoryError):
+        disk.ensure_dir(PurePosixPath("ws_a/prj_b/run_8"))
+
+
+def test_no_forgotten_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's folder that is not remembered any more is no reason to make one on the disk underneath."""
+    monkeypatch.setattr("floradl.files.MAX_RUN_DIRS", 1)
+    disk.ensure_dir(RUN)
+    disk.ensure_dir(RUN.with_name("run_d"))
+    (disk.root / RUN).rmdir()
+    monkeypatch.setattr(disk, "_device", -1)
+    with pytest.raises(FileNotFoundError, match="its disk was unmounted"):
+        disk.ensure_dir(RUN)
+    assert not (disk.root / RUN).exists()

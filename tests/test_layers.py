@@ -12,17 +12,18 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "clock", "stopping"},
+    {"errors", "words", "clock", "stopping"},
     {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
     {"files", "partial", "answer", "journal", "outcome", "findings", "api", "transport"},
-    {"manifest", "lock", "walk", "transfer", "inspection"},
+    {"manifest", "lock", "walk", "transfer", "inspection", "reading"},
     {"listing", "plan", "job", "rebuild"},
     {"pool", "mend", "audit", "copying"},
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
     {"restore"},
-    {"config", "progress"},
+    {"values", "progress"},
     {"options"},
+    {"config", "usage"},
     {"commands"},
     {"cli"},
     {"__main__"},

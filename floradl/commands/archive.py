@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,8 +17,10 @@ from floradl.config import Settings
 from floradl.errors import Exit, FloradlError, printable
 from floradl.job import ArchiveOptions, Tally, preview_report, report_object
 from floradl.plan import Action, Decision, run_folder
-from floradl.preview import Preview, iter_previews
 from floradl.progress import Console, summary_lines
+
+if TYPE_CHECKING:
+    from floradl.preview import Preview
 
 
 def run(settings: Settings, dest: str) -> int:
@@ -77,6 +80,8 @@ async def _archive(settings: Settings, options: ArchiveOptions, api: FloraApi, c
 
 async def _preview(settings: Settings, options: ArchiveOptions, api: FloraApi, console: Console) -> int:
     """Say on stdout, a line an output, what would be done; with `--json` all in one object."""
+    from floradl.preview import iter_previews
+
     already, rest, found = 0, [], set()
     async with api, aclosing(iter_previews(options, api, clock=Clock())) as previews:
         async for preview in previews:

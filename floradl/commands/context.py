@@ -9,13 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from floradl import net
-from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.config import Settings, parse_moment_ms
 from floradl.errors import UsageError, printable
-from floradl.model import EVERYTHING, TYPE_WORDS, Filters, Scope
+from floradl.model import EVERYTHING, Filters, Scope
+from floradl.words import TYPE_WORDS
+
+if TYPE_CHECKING:
+    from floradl.api import FloraApi
 
 
 def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> FloraApi:
@@ -24,6 +27,9 @@ def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> F
     Raises:
         UsageError: no key, or a base URL that must not be used.
     """
+    from floradl import net  # a check of an archive shares this module and needs no HTTP
+    from floradl.api import FloraApi
+
     base_url = net.check_base_url(settings.base_url)
     key = settings.api_key(_read_line)
     for warning in settings.warnings:

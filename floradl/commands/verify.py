@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from floradl import net
-from floradl.api import FloraApi
 from floradl.audit import Sample
 from floradl.clock import Clock
 from floradl.commands.context import Interruption, catch_signals, expanded, open_api, write_line
@@ -16,8 +15,10 @@ from floradl.config import Settings
 from floradl.errors import FloradlError
 from floradl.findings import AuditReport, AuditTally, audit_object
 from floradl.progress import Console, audit_lines
-from floradl.repair import RepairOptions, repair
 from floradl.verify import VerifyOptions, verify
+
+if TYPE_CHECKING:  # a check needs no network, and HTTP is half of what takes long to load
+    from floradl.api import FloraApi
 
 
 def run(settings: Settings, dest: str) -> int:
@@ -65,6 +66,9 @@ async def _work(
         await stack.enter_async_context(console.watch(tally))
         if not settings.repair:
             return await verify(options, clock=clock, stop=interruption.stop, tally=tally)
+        from floradl import net
+        from floradl.repair import RepairOptions, repair
+
         how = RepairOptions(
             check=options,
             base_url=net.check_base_url(settings.base_url),

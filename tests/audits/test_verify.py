@@ -7,16 +7,17 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
 from floradl.audit import Sample
 from floradl.clock import Clock
+from floradl.durable import Digest
 from floradl.files import Disk
 from floradl.findings import Trouble
 from floradl.lock import ArchiveLock, ReadLock
+from floradl.reading import Reader
 from floradl.simulator import Fault
 from floradl.verify import VerifyOptions, verify
 from tests.audits.stage import (
@@ -141,13 +142,13 @@ async def test_a_sample_reads_every_file_once_in_its_days(
     """With 1/30, thirty days in a row read each file once; sizes are looked at every day."""
     (dest / FILM / "output_1.mp4").write_bytes(b"short")
     reads: Counter[str] = Counter()
-    blocks = Disk.blocks
+    digest = Reader.digest
 
-    def counted(disk: Disk, relative: PurePosixPath) -> Iterator[memoryview]:
-        reads[str(relative)] += relative.name != "run.json"
-        return blocks(disk, relative)
+    def counted(reader: Reader, path: str) -> Digest:
+        reads[path] += not path.endswith("/run.json")
+        return digest(reader, path)
 
-    monkeypatch.setattr(Disk, "blocks", counted)
+    monkeypatch.setattr(Reader, "digest", counted)
     time_ = FakeTime()
     for _ in range(30):
         report = await verify(VerifyOptions(dest, Sample(1, 30)), clock=time_.clock)
@@ -164,14 +165,14 @@ async def test_a_sample_reads_every_file_once_in_its_days(
 @pytest.mark.anyio
 async def test_files_that_the_disk_does_not_give(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file, or a record, that cannot be read is named with the disk's reason, and the rest is checked."""
-    blocks = Disk.blocks
+    digest = Reader.digest
 
-    def broken(disk: Disk, relative: PurePosixPath) -> Iterator[memoryview]:
-        if str(relative) in (PICTURE, f"{STORY}/run.json"):
+    def broken(reader: Reader, path: str) -> Digest:
+        if path in (PICTURE, f"{STORY}/run.json"):
             raise OSError(errno.EIO, "Input/output error")
-        return blocks(disk, relative)
+        return digest(reader, path)
 
-    monkeypatch.setattr(Disk, "blocks", broken)
+    monkeypatch.setattr(Reader, "digest", broken)
     report = await verify(VerifyOptions(dest))
     assert [(finding.kind, finding.path, finding.message) for finding in report.findings] == [
         (Trouble.UNREADABLE, PICTURE, "Input/output error"),

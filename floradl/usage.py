@@ -1,0 +1,103 @@
+"""What may stand on the command line: the parsers of the commands, and their help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from floradl import __version__
+from floradl.errors import UsageError, printable
+from floradl.options import COMMANDS, Option
+
+_SUMMARIES = {
+    "archive": "archive all completed generations, fetching only what is missing (may be left out)",
+    "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
+    "restore": "copy verified files out of an archive into another, or into one flat folder",
+    "list": "print the generation history, as the API gives it",
+    "demo": "the whole job against a built-in local FLORA, no account needed",
+}
+_DEST_HELP = {
+    "archive": "the archive's folder; made when missing",
+    "verify": "the archive's folder",
+    "restore": "where files go; made when missing",
+    "demo": "a folder for the demo's archive; made when missing",
+}
+_EPILOG = """\
+exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is missing,
+4 key refused, 5 another floradl is working on this archive, 130/143 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are floradl's."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # it raises, where argparse's exits
+        raise UsageError(printable(message), hint=f"See {self.prog} --help.")
+
+
+def top_parser() -> argparse.ArgumentParser:
+    """What `floradl --help` shows."""
+    commands = "\n".join(f"  {name:<9} {summary}" for name, summary in _SUMMARIES.items())
+    return _Parser(
+        prog="floradl",
+        usage="floradl [archive] [options] DEST\n       floradl COMMAND --help",
+        description="Archive everything a FLORA account has generated.",
+        epilog=f"commands:\n{commands}\n\n{_EPILOG}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    parser = _Parser(
+        prog=f"floradl {command}",
+        description=_SUMMARIES[command],
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"floradl {__version__}")
+    for option in COMMANDS[command]:
+        option.add_to(parser)
+    if command == "restore":
+        parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
+    if command in _DEST_HELP:
+        parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command])
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The command that a command line names, and what it says: options by key, `source` and `dest`.
+
+    Raises:
+        UsageError: it makes no sense. `--help` and `--version` raise `SystemExit`, as argparse has it.
+    """
+    command, rest = (argv[0], argv[1:]) if argv[0] in COMMANDS else ("archive", argv)
+    flags = vars(parser_of(command).parse_args(_with_implied(rest, COMMANDS[command])))
+    dest = flags.get("dest")
+    if command == "archive" and dest in COMMANDS:
+        raise UsageError(
+            f"{dest!r} is a command and stands first", hint=f"floradl {dest} …; for a folder write ./{dest}"
+        )
+    return command, flags
+
+
+def _with_implied(argv: Sequence[str], options: tuple[Option, ...]) -> list[str]:
+    """`--wait DEST` as `--wait=… DEST`: a flag's optional value must not swallow the folder."""
+    implied = {f"--{option.name}": option for option in options if option.implied is not None}
+    words = []
+    for index, word in enumerate(argv):
+        option = implied.get(word)
+        following = argv[index + 1] if index + 1 < len(argv) else ""
+        is_bare = option is not None and not _fits(option, following)
+        words.append(f"{word}={option.implied}" if option is not None and is_bare else word)
+    return words
+
+
+def _fits(option: Option, text: str) -> bool:
+    try:
+        option.read(text, "")
+    except UsageError:
+        return False
+    return True

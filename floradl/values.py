@@ -1,0 +1,91 @@
+"""What the text of an option means: readers that flags, variables and the config file share.
+
+A reader takes text and raises `ValueError` saying what is needed instead.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
+"""A duration with its unit; as a moment it is that long ago."""
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(?:([kKMGT])(iB|B)?|B)?", re.ASCII)
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_count(lowest: int, highest: int) -> Callable[[str], int]:
+    """A reader of whole numbers within bounds."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or not lowest <= int(text) <= highest:
+            raise ValueError(f"a whole number from {lowest} to {highest} is needed")
+        return int(text)
+
+    return parse
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds from `90`, `45s`, `30m`, `12h`, `7d` or `2w`."""
+    match = AGE.fullmatch(text if text[-1:].isalpha() else f"{text}s")
+    if match is None or not math.isfinite(float(match[1])) or float(match[1]) > 1e9:
+        raise ValueError("a duration such as 45s, 30m, 12h or 7d is needed")
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `500`, `10M` or `2.5G` (powers of 1000), or with `KiB`, `MiB`, `GiB`, `TiB` (of 1024)."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError("a size such as 500M, 10G or 2GiB is needed")
+    power = "kmgt".find(match[2].lower()) + 1 if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] == "iB" else 1000) ** power)
+
+
+def parse_sample(text: str) -> tuple[int, int]:
+    """A fraction such as `1/30`: how many parts, and of how many."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError("a fraction such as 1/30 is needed")
+    return int(match[1]), int(match[2])
+
+
+def parse_timeout_s(text: str) -> float:
+    """Seconds as `parse_duration_s` reads them, long enough for an answer to arrive at all."""
+    seconds = parse_duration_s(text)
+    if seconds < 1:
+        raise ValueError("a second at least is needed")
+    return seconds
+
+
+def parse_id(prefix: str) -> Callable[[str], str]:
+    """A reader of ids that begin with `prefix`, as FLORA documents them."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(rf"{prefix}\S+", text):
+            raise ValueError(f"FLORA's ids of this kind look like {prefix}abc123")
+        return text
+
+    return parse
+
+
+def parse_choice(*choices: str) -> Callable[[str], str]:
+    """A reader of one of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)} is needed")
+        return text
+
+    return parse
+
+
+def parse_switch(text: str) -> bool:
+    """Yes or no, in the words that people use for it."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("true or false is needed")

@@ -1,0 +1,28 @@
+"""The API's words for what a run and an output may be. Apart from `model`, since `--help` shows them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """A run's status; the only field that tells whether it is done (`progress` and `completed_at` do not)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class OutputType(StrEnum):
+    """Output types that the API documents. Others may appear and are archived too."""
+
+    IMAGE = "imageUrl"
+    VIDEO = "videoUrl"
+    AUDIO = "audioUrl"
+    DOCUMENT = "documentUrl"
+    TEXT = "text"
+
+
+# What `--type` takes, and the API's word for it.
+TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
