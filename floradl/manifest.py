@@ -14,7 +14,6 @@ bytes, not a million objects. Keys that this version does not know survive.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
@@ -38,16 +37,21 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import ManifestError, NewerFormatError
+from floradl.errors import ManifestError
 from floradl.files import AppendFile, Disk
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.model import Scope
+from floradl.snapshot import (
+    NOT_READABLE,
+    encode_checksums,
+    encode_snapshot,
+    parse_run,
+    parse_snapshot,
+    unreadable,
+)
 
 _MAX_LIVE_RUNS = 512
-_RUNS_PER_CHUNK = 2000
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
-_SHA256 = re.compile("[0-9a-f]{64}")
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Manifest:
@@ -72,28 +76,17 @@ class Manifest:
         Raises:
             ManifestError: it is not one, or of a newer version.
         """
+        snapshot = parse_snapshot(data)
         try:
-            head = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-            runs = msgspec.json.decode(head.pop("runs", b"{}"), type=dict[str, msgspec.Raw])
-            scans = msgspec.json.decode(head.pop("scans", b"[]"), type=list[dict[str, msgspec.Raw]])
-            known = {name: msgspec.json.decode(raw) for name, raw in head.items()}
-            version = known.get("version")
-            if known.get("format") != FORMAT or not isinstance(version, int):
-                raise _unreadable("it is not a floradl manifest")
-            if version > VERSION:
-                raise NewerFormatError(
-                    f"manifest.json has version {version}, this floradl reads {VERSION}",
-                    hint="Update floradl and run it again.",
-                )
-            manifest = cls(str(known["archive_id"]), str(known["created_at"]))
-            manifest._head.update(known)
-            manifest._stored = runs
-            for scan in scans:
+            manifest = cls(str(snapshot.head["archive_id"]), str(snapshot.head["created_at"]))
+            for scan in snapshot.scans:
                 scope = msgspec.json.decode(scan["scope"], type=ScopeEntry)
                 account = msgspec.json.decode(scan.get("account", b'""'), type=str)
                 manifest._scans[_scope(scope), account] = dict(scan)
-        except (*_NOT_READABLE, KeyError) as exc:
-            raise _unreadable(str(exc)) from exc
+        except (*NOT_READABLE, KeyError) as exc:
+            raise unreadable(str(exc)) from exc
+        manifest._head.update(snapshot.head)
+        manifest._stored = snapshot.runs
         return manifest
 
     @property
@@ -112,7 +105,7 @@ class Manifest:
         return str(self._head.get("base_url", ""))
 
     def __len__(self) -> int:
-        return len(self._stored.keys() | self._live.keys())
+        return len(self._stored) + sum(run_id not in self._stored for run_id in self._live)
 
     def __contains__(self, run_id: str) -> bool:
         return run_id in self._live or run_id in self._stored
@@ -131,8 +124,8 @@ class Manifest:
         scan = self._scans.get((scope, account))
         try:
             return None if scan is None else msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
-        except _NOT_READABLE as exc:
-            raise _unreadable(f"a scan's entry: {exc}") from exc
+        except NOT_READABLE as exc:
+            raise unreadable(f"a scan's entry: {exc}") from exc
 
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
         """Take over a run's entry as it stands in another manifest."""
@@ -180,49 +173,16 @@ class Manifest:
         """`manifest.json`, in pieces: a line a run, so that people can read and compare it."""
         self._settle(everything=True)
         self._head |= {"updated_at": updated_at, "generator": f"floradl {__version__}", "base_url": base_url}
-        yield b"{\n"
-        for name, value in self._head.items():
-            yield b"%s: %s,\n" % (msgspec.json.encode(name), msgspec.json.encode(value))
-        scans = b",\n".join(msgspec.json.encode(scan) for scan in self._scans.values())
-        yield b'"scans": [%s],\n"runs": {' % scans
-        separator = b"\n"
-        lines: list[bytes] = []
-        for run_id, run in self._stored.items():
-            lines.append(b"%s%s: %s" % (separator, msgspec.json.encode(run_id), bytes(run)))
-            separator = b",\n"
-            if len(lines) == _RUNS_PER_CHUNK:
-                yield b"".join(lines)
-                lines.clear()
-        yield b"".join(lines)
-        yield b"\n}}\n"
+        yield from encode_snapshot(self._head, self._scans.values(), self._stored)
 
     def encode_checksums(self) -> Iterator[bytes]:
-        """`SHA256SUMS`: a line for every archived output, as `sha256sum` writes them."""
-        lines: list[str] = []
-        for run_id, run in self.iter_runs():
-            # Not the entry's own word for it: who changes that must not change what is checked.
-            path = layout.run_path(run.workspace_id, run.project_id, run_id)
-            lines.extend(
-                f"{output.sha256}  {path}/{output.file}\n"
-                for output in run.outputs.values()
-                if output.state == State.ARCHIVED and output.file and output.sha256
-            )
-            if len(lines) >= _RUNS_PER_CHUNK:
-                yield "".join(lines).encode()
-                lines.clear()
-        yield "".join(lines).encode()
+        """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them."""
+        self._settle(everything=True)
+        yield from encode_checksums(self._stored.items())
 
     def _entry(self, run_id: str) -> RunEntry:
-        try:
-            if run_id in self._live:
-                entry = msgspec.convert(self._live[run_id], RunEntry)
-            else:
-                entry = msgspec.json.decode(self._stored[run_id], type=RunEntry)
-        except _NOT_READABLE as exc:
-            raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
-        if not _is_within(entry):
-            raise _unreadable(f"the entry of run {run_id!r} has a path or a hash that is none")
-        return entry
+        live = self._live.get(run_id)
+        return parse_run(run_id, self._stored[run_id] if live is None else _stored(live))
 
     def _open(self, run_id: str) -> dict[str, Any]:
         """A run's entry to change; a new one for a run that nobody knows."""
@@ -232,8 +192,8 @@ class Manifest:
                 run = msgspec.json.decode(stored, type=dict[str, Any])
                 if "outputs" in run:
                     run["outputs"] = msgspec.convert(run["outputs"], dict[str, dict[str, Any]])
-            except _NOT_READABLE as exc:
-                raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
+            except NOT_READABLE as exc:
+                raise unreadable(f"the entry of run {run_id!r}: {exc}") from exc
             self._live[run_id] = run
         return self._live[run_id]
 
@@ -242,7 +202,7 @@ class Manifest:
         keep = 0 if everything else _MAX_LIVE_RUNS
         while len(self._live) > keep:
             run_id = next(iter(self._live))
-            self._stored[run_id] = msgspec.Raw(msgspec.json.encode(self._live.pop(run_id)))
+            self._stored[run_id] = _stored(self._live.pop(run_id))
 
 
 class Store:
@@ -357,17 +317,5 @@ def _scope(entry: ScopeEntry) -> Scope:
     return Scope(entry.workspace_id, entry.project_id, entry.source)
 
 
-def _is_within(run: RunEntry) -> bool:
-    """Whether what an entry says of files is about files of the archive; `SHA256SUMS` repeats it."""
-    return layout.is_place(run.path) and all(
-        (output.file is None or (layout.is_place(output.file) and "/" not in output.file))
-        and (output.sha256 is None or _SHA256.fullmatch(output.sha256))
-        for output in run.outputs.values()
-    )
-
-
-def _unreadable(why: str) -> ManifestError:
-    return ManifestError(
-        f"manifest.json cannot be read: {why}",
-        hint="`floradl verify --repair` makes it anew from what is there; a copy of it does as well.",
-    )
+def _stored(run: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(run))

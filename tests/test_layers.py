@@ -14,7 +14,7 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 LAYERS = (
     {"errors", "clock", "stopping"},
     {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
-    {"files", "partial", "answer", "journal", "outcome", "findings", "api"},
+    {"files", "partial", "answer", "journal", "snapshot", "outcome", "findings", "api"},
     {"manifest", "lock", "walk", "transfer", "inspection"},
     {"listing", "plan", "job", "rebuild"},
     {"pool", "mend", "audit", "copying"},
