@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import aiofiles.os
 
@@ -66,6 +66,14 @@ class Item:
 
     kind: Kind
     size_bytes: int
+
+
+class FileId(NamedTuple):
+    """What tells one version of a file from another, since each is written anew and then renamed."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
 
 
 class Disk:
@@ -245,12 +253,20 @@ class Disk:
 
     def read(self, relative: PurePosixPath) -> bytes | None:
         """A file's bytes; None when there is none."""
+        return self.read_identified(relative)[0]
+
+    def read_identified(self, relative: PurePosixPath) -> tuple[bytes | None, FileId | None]:
+        """As `read`, with which file it was."""
         try:
             descriptor = self._open_existing(relative)
         except FileNotFoundError:
-            return None
+            return None, None
         with os.fdopen(descriptor, "rb") as file:
-            return file.read()
+            return file.read(), _file_id(os.fstat(descriptor))
+
+    def identify(self, relative: PurePosixPath) -> FileId:
+        """Which file stands there."""
+        return _file_id((self.root / relative).lstat())
 
     def exists(self, relative: PurePosixPath) -> bool:
         """Whether anything stands there, a link included."""
@@ -418,3 +434,7 @@ def _item(entry: os.DirEntry[str]) -> Item:
     if entry.is_file(follow_symlinks=False):
         return Item(Kind.FILE, entry.stat(follow_symlinks=False).st_size)
     return Item(Kind.FOLDER if entry.is_dir(follow_symlinks=False) else Kind.OTHER, 0)
+
+
+def _file_id(status: os.stat_result) -> FileId:
+    return FileId(status.st_size, status.st_mtime_ns, status.st_ino)

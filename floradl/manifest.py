@@ -6,7 +6,8 @@ Order of writing, and why it stands so:
    an entry never refers to bytes that a power cut could take back.
 2. At the end everything is folded: `SHA256SUMS`, then `manifest.json` (each a temporary file, flush,
    rename, flush of the folder), and only then is the journal removed. Cut anywhere, the next start finds
-   the old snapshot with the whole journal, or the new one with a journal that changes nothing.
+   the old snapshot with the whole journal, or the new one with a journal that changes nothing. So a journal
+   may as well stay, and does where a large snapshot would be written for the dates of scans alone.
 
 Runs are kept as the JSON they are stored as and decoded one at a time: a million outputs cost their
 bytes, not a million objects. Keys that this version does not know survive.
@@ -38,7 +39,7 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import ManifestError
-from floradl.files import AppendFile, Disk
+from floradl.files import AppendFile, Disk, FileId
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.model import Scope
 from floradl.snapshot import (
@@ -50,12 +51,24 @@ from floradl.snapshot import (
     unreadable,
 )
 
+LARGE_BYTES = 16 * 1024 * 1024
+"""How large a `manifest.json` is not written for the dates of a scan alone; below, that takes a blink."""
+
+LONG_BYTES = 1024 * 1024
+"""How long a journal gets that holds such dates alone; to replay it takes a blink, too."""
+
 _MAX_LIVE_RUNS = 512
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
 
 
 class Manifest:
-    """The state of an archive in memory. Pure: it is fed bytes and changes, and gives bytes."""
+    """The state of an archive in memory. Pure: it is fed bytes and changes, and gives bytes.
+
+    Attributes:
+        origin: which `manifest.json` it was read from, by its date and size; "" where there was none.
+        has_changed_files: whether `SHA256SUMS` says something else since it was read.
+        changed_runs: ids of the runs that were changed, or came, since it was read.
+    """
 
     def __init__(self, archive_id: str, created_at: str) -> None:
         self._head: dict[str, Any] = {
@@ -67,7 +80,9 @@ class Manifest:
         self._scans: dict[tuple[Scope, str], dict[str, Any]] = {}
         self._stored: dict[str, msgspec.Raw] = {}
         self._live: dict[str, dict[str, Any]] = {}
+        self.origin = ""
         self.has_changed_files = False
+        self.changed_runs: set[str] = set()
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -85,6 +100,7 @@ class Manifest:
                 manifest._scans[_scope(scope), account] = dict(scan)
         except (*NOT_READABLE, KeyError) as exc:
             raise unreadable(str(exc)) from exc
+        manifest.origin = f"{snapshot.head.get('updated_at')} {len(data)}"
         manifest._head.update(snapshot.head)
         manifest._stored = snapshot.runs
         return manifest
@@ -107,6 +123,10 @@ class Manifest:
     def __len__(self) -> int:
         return len(self._stored) + sum(run_id not in self._stored for run_id in self._live)
 
+    def run_ids(self) -> Iterable[str]:
+        """The ids of all runs, oldest entry first."""
+        return [*self._stored, *(run_id for run_id in self._live if run_id not in self._stored)]
+
     def __contains__(self, run_id: str) -> bool:
         return run_id in self._live or run_id in self._stored
 
@@ -116,7 +136,7 @@ class Manifest:
 
     def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
         """Every run with its entry, oldest entry first."""
-        for run_id in [*self._stored, *(run_id for run_id in self._live if run_id not in self._stored)]:
+        for run_id in self.run_ids():
             yield run_id, self._entry(run_id)
 
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
@@ -130,6 +150,7 @@ class Manifest:
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
         """Take over a run's entry as it stands in another manifest."""
         self._stored[run_id] = entry
+        self.changed_runs.add(run_id)
         self.has_changed_files = True
 
     def drop_unreadable(self) -> list[str]:
@@ -144,6 +165,14 @@ class Manifest:
                 dropped.append(run_id)
         return dropped
 
+    def heeds(self, op: Op) -> bool:
+        """Whether a change that a journal has counts here.
+
+        A seal says that all below it is recorded, which is true of the snapshot that it was made on: on an
+        older one that somebody put back, it would hide what that one does not have.
+        """
+        return not isinstance(op, ScanOp) or op.onto is None or op.onto == self.origin
+
     def apply(self, op: Op) -> None:
         """Make one change."""
         match op:
@@ -157,7 +186,7 @@ class Manifest:
                 unknown = {name: value for name, value in before.items() if name not in _OUTPUT_KEYS}
                 outputs[key] = unknown | msgspec.to_builtins(entry)
                 self.has_changed_files |= State.ARCHIVED in (entry.state, before.get("state"))
-            case ScanOp(scan):
+            case ScanOp(scan, _):
                 place = (_scope(scan.scope), scan.account)
                 fields = msgspec.json.decode(msgspec.json.encode(scan), type=dict[str, msgspec.Raw])
                 self._scans[place] = self._scans.get(place, {}) | fields
@@ -186,6 +215,7 @@ class Manifest:
 
     def _open(self, run_id: str) -> dict[str, Any]:
         """A run's entry to change; a new one for a run that nobody knows."""
+        self.changed_runs.add(run_id)
         if run_id not in self._live:
             stored = self._stored.get(run_id, msgspec.Raw(b"{}"))
             try:
@@ -211,14 +241,20 @@ class Store:
     Args:
         disk: the archive.
         clock: for dates.
+
+    Attributes:
+        manifest: the state, with every change that was made.
+        snapshot: which `manifest.json` is on disk; None while there is none.
     """
 
     def __init__(self, disk: Disk, clock: Clock) -> None:
         self._disk = disk
         self._clock = clock
         self._file: AppendFile | None = None
+        self._journal_bytes = 0
         self._is_dirty = False
         self.manifest = Manifest("", "")
+        self.snapshot: FileId | None = None
 
     async def open(self) -> Manifest:
         """Read the snapshot, replay the journal, and go on appending where it is whole.
@@ -226,8 +262,9 @@ class Store:
         Raises:
             ManifestError: one of them cannot be understood.
         """
-        self.manifest, journal = await self._disk.call(_load, self._disk, self._clock)
-        self._is_dirty = bool(journal.ops)
+        self.manifest, journal, self.snapshot = await self._disk.call(_load, self._disk, self._clock)
+        self._is_dirty = any(map(self.manifest.heeds, journal.ops))
+        self._journal_bytes = journal.size_bytes
         self._file = await self._disk.call(
             self._disk.open_append, layout.JOURNAL, keep_bytes=journal.size_bytes
         )
@@ -238,13 +275,16 @@ class Store:
 
     async def append(self, ops: Iterable[Op]) -> None:
         """Record changes. When this returns they are durable; when it is cancelled, they are or are not."""
-        batch, file, is_durable = list(ops), self._open_file(), False
+        batch = [_bound(op, self.manifest.origin) for op in ops]
+        file, is_durable = self._open_file(), False
         if not batch:
             return
 
         def write() -> None:
             nonlocal is_durable
-            file.append(encode_lines(batch))
+            lines = encode_lines(batch)
+            file.append(lines)
+            self._journal_bytes += len(lines)
             is_durable = True
 
         try:
@@ -258,6 +298,9 @@ class Store:
 
     async def fold(self, base_url: str, *, anew: bool = False) -> None:
         """Write the snapshot and drop the journal; nothing when there was no change.
+
+        Dates of scans stay in the journal while that is short and the snapshot large: to write hundreds of
+        megabytes every night for the sake of a date would be most of what a quiet night costs.
 
         Args:
             base_url: the API that the archive was filled from.
@@ -277,16 +320,31 @@ class Store:
         return self._file
 
     def _fold(self, base_url: str, anew: bool) -> None:
-        if self._is_dirty or anew:
-            (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
-            if anew or self.manifest.has_changed_files or layout.CHECKSUMS.name not in files:
+        (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
+        has_checksums = layout.CHECKSUMS.name in files
+        is_put_off = not anew and has_checksums and self._may_wait(base_url)
+        if (self._is_dirty and not is_put_off) or anew:
+            if anew or self.manifest.has_changed_files or not has_checksums:
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))
+            self.snapshot = self._disk.identify(layout.MANIFEST)
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._disk.remove(layout.JOURNAL)
+        if not is_put_off:
+            self._disk.remove(layout.JOURNAL)
+
+    def _may_wait(self, base_url: str) -> bool:
+        """Whether the journal has dates of scans alone, and writing those is not worth its cost yet."""
+        return (
+            self._is_dirty
+            and not self.manifest.changed_runs
+            and self.manifest.base_url == base_url
+            and self.snapshot is not None
+            and self.snapshot.size_bytes > LARGE_BYTES
+            and self._journal_bytes < LONG_BYTES
+        )
 
 
 def load_manifest(disk: Disk, clock: Clock) -> Manifest:
@@ -294,8 +352,8 @@ def load_manifest(disk: Disk, clock: Clock) -> Manifest:
     return _load(disk, clock)[0]
 
 
-def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
-    snapshot = disk.read(layout.MANIFEST)
+def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal, FileId | None]:
+    snapshot, identity = disk.read_identified(layout.MANIFEST)
     journal = parse_journal(disk.read(layout.JOURNAL) or b"")
     if snapshot is not None:
         manifest = Manifest.parse(snapshot)
@@ -309,8 +367,13 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
     else:
         manifest = Manifest(uuid.uuid4().hex, format_ms(clock.now_ms()))
     for op in journal.ops:
-        manifest.apply(op)
-    return manifest, journal
+        if manifest.heeds(op):
+            manifest.apply(op)
+    return manifest, journal, identity
+
+
+def _bound(op: Op, origin: str) -> Op:
+    return msgspec.structs.replace(op, onto=origin) if isinstance(op, ScanOp) else op
 
 
 def _scope(entry: ScopeEntry) -> Scope:
