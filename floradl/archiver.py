@@ -24,14 +24,15 @@ from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
 from floradl.files import Disk
 from floradl.job import GRACE_S, ArchiveOptions, Report, Tally, Visit
-from floradl.listing import Scan
+from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
-from floradl.mend import Comparison, Mend, compare_with_disk
+from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.model import Generation, Scope
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
+from floradl.stamps import Stamps
 from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools
 
@@ -95,6 +96,7 @@ async def archive(
                 async with pool.at_work():
                     await session.run(pool, stop)
                 await store.fold(options.base_url)
+                await disk.call(keep_stamps, store, disk, session.stamps)
             finally:
                 await store.close()
     finally:
@@ -144,6 +146,11 @@ class _Session:
         """The archive's memory."""
         return self.store.manifest
 
+    @property
+    def stamps(self) -> Stamps:
+        """What the comparison with the disk leaves for the next one."""
+        return self._archived.stamps
+
     async def run(self, pool: Pool, stop: asyncio.Event) -> None:
         """Do everything, or as much as there is until `stop`."""
         try:
@@ -174,10 +181,18 @@ class _Session:
 
     async def _compare_with_disk(self) -> list[Mend]:
         """What of the archive has to be fetched again; notes how large it is on the way."""
-        disk, filters = self.tools.disk, self.options.filters
-        found = await disk.call(compare_with_disk, self.manifest, disk, filters, self.options.wants_entry)
-        self._archived = found
-        return found.mends
+        disk, options = self.tools.disk, self.options
+        account, now_ms = self.api.account(self.manifest.archive_id), self.tools.clock.now_ms()
+        seals = [self.manifest.scan(scope, account) for scope in options.scopes]
+        self._archived = await disk.call(
+            compare_store,
+            self.store,
+            disk,
+            options.filters,
+            options.wants_entry,
+            everything=options.full or any(full_walk_is_due(seal, now_ms) for seal in seals),
+        )
+        return self._archived.mends
 
     async def _scan_all(self, pool: Pool) -> list[Scan]:
         """Scan every scope; an error in one leaves the others alone.

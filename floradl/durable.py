@@ -113,9 +113,14 @@ class Flusher:
         self.file(descriptor)
 
 
-def require_real_dir(path: Path) -> None:
-    """Raise `OSError` unless a folder itself, not a link to one, stands at `path`."""
-    mode = path.lstat().st_mode
+def require_real_dir(path: Path, status: os.stat_result | None = None) -> None:
+    """Raise `OSError` unless a folder itself, not a link to one, stands at `path`.
+
+    Args:
+        path: where.
+        status: what `lstat` just said of it, if somebody asked.
+    """
+    mode = (status or path.lstat()).st_mode
     if stat.S_ISLNK(mode):
         raise OSError(
             errno.ELOOP, "a symbolic link stands where a folder of the archive should be", str(path)

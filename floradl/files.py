@@ -68,6 +68,10 @@ class Item:
     size_bytes: int
 
 
+COARSE_NS = 2_000_000_000
+"""How coarse dates are at worst: FAT's are of two seconds."""
+
+
 class FileId(NamedTuple):
     """What tells one version of a file from another, since each is written anew and then renamed."""
 
@@ -267,6 +271,22 @@ class Disk:
     def identify(self, relative: PurePosixPath) -> FileId:
         """Which file stands there."""
         return _file_id((self.root / relative).lstat())
+
+    def moment_ns(self) -> int | None:
+        """Now, by the clock of the archive's file system, which on a network is not this machine's.
+
+        Returns:
+            None where a folder's date does not tell that a file was just made in it.
+        """
+        folder = self.ensure_dir(layout.TEMPORARY)
+        temporary = folder / secrets.token_hex(12)
+        descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
+        try:
+            moment_ns = os.fstat(descriptor).st_mtime_ns
+        finally:
+            os.close(descriptor)
+            temporary.unlink()
+        return moment_ns if folder.lstat().st_mtime_ns >= moment_ns - COARSE_NS else None
 
     def exists(self, relative: PurePosixPath) -> bool:
         """Whether anything stands there, a link included."""

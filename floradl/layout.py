@@ -33,6 +33,7 @@ PRIVATE = PurePosixPath(".floradl")
 LOCK = PRIVATE / "lock"
 HOLDER = PRIVATE / "holder.json"
 JOURNAL = PRIVATE / "journal"
+STAMPS = PRIVATE / "stamps"
 PARTIALS = PRIVATE / "partials"
 TEMPORARY = PRIVATE / "tmp"
 ASIDE = PRIVATE / "aside"

@@ -47,6 +47,7 @@ from floradl.snapshot import (
     encode_checksums,
     encode_snapshot,
     parse_run,
+    parse_sizes,
     parse_snapshot,
     unreadable,
 )
@@ -132,12 +133,20 @@ class Manifest:
 
     def run(self, run_id: str) -> RunEntry | None:
         """The entry of one run."""
-        return self._entry(run_id) if run_id in self else None
+        return self.entry(run_id) if run_id in self else None
+
+    def entry(self, run_id: str) -> RunEntry:
+        """The entry of a run that is there."""
+        return parse_run(run_id, self._stored_run(run_id))
+
+    def sizes(self, run_id: str) -> dict[str, int | None]:
+        """The files that a run has by its entry, with their sizes; sooner had than the entry."""
+        return parse_sizes(run_id, self._stored_run(run_id))
 
     def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
         """Every run with its entry, oldest entry first."""
         for run_id in self.run_ids():
-            yield run_id, self._entry(run_id)
+            yield run_id, self.entry(run_id)
 
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
         """What is known of an account's scans of a scope; None before the first that ended cleanly."""
@@ -158,7 +167,7 @@ class Manifest:
         dropped = []
         for run_id in list(self._stored):
             try:
-                self._entry(run_id)
+                self.entry(run_id)
             except ManifestError:
                 del self._stored[run_id]
                 self._scans.clear()  # what is below a seal would not be looked for again
@@ -209,9 +218,9 @@ class Manifest:
         self._settle(everything=True)
         yield from encode_checksums(self._stored.items())
 
-    def _entry(self, run_id: str) -> RunEntry:
+    def _stored_run(self, run_id: str) -> msgspec.Raw:
         live = self._live.get(run_id)
-        return parse_run(run_id, self._stored[run_id] if live is None else _stored(live))
+        return self._stored[run_id] if live is None else _stored(live)
 
     def _open(self, run_id: str) -> dict[str, Any]:
         """A run's entry to change; a new one for a run that nobody knows."""

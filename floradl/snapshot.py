@@ -56,9 +56,21 @@ class _SummedRun(msgspec.Struct):
     outputs: dict[str, _SummedOutput] = {}
 
 
+class _SizedOutput(msgspec.Struct, gc=False):
+    file: str | None = None
+    size_bytes: int | None = None
+
+
+class _SizedRun(msgspec.Struct):
+    """What a look at a run's folder wants to know."""
+
+    outputs: dict[str, _SizedOutput] = {}
+
+
 _plain = msgspec.json.Decoder(_Plain)
 _entry = msgspec.json.Decoder(RunEntry)
 _summed = msgspec.json.Decoder(_SummedRun)
+_sized = msgspec.json.Decoder(_SizedRun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +182,22 @@ def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
     )
     _require(is_within, run_id)
     return entry
+
+
+def parse_sizes(run_id: str, stored: msgspec.Raw) -> dict[str, int | None]:
+    """The files of a run's entry with their sizes.
+
+    Raises:
+        ManifestError: it cannot be read, or names something else than a file in the run's folder.
+    """
+    try:
+        outputs = _sized.decode(stored).outputs
+    except NOT_READABLE as exc:
+        raise _unreadable_run(run_id, str(exc)) from exc
+    sizes = {output.file: output.size_bytes for output in outputs.values() if output.file is not None}
+    for name in sizes:
+        _require(_is_file(name), run_id)
+    return sizes
 
 
 def _require(is_within: bool, run_id: str) -> None:

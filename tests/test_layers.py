@@ -14,8 +14,8 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 LAYERS = (
     {"errors", "clock", "stopping"},
     {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
-    {"files", "partial", "answer", "journal", "snapshot", "outcome", "findings", "api"},
-    {"manifest", "lock", "walk", "transfer", "inspection"},
+    {"files", "partial", "answer", "journal", "snapshot", "glance", "outcome", "findings", "api"},
+    {"manifest", "stamps", "lock", "walk", "transfer", "inspection"},
     {"listing", "plan", "job", "rebuild"},
     {"pool", "mend", "audit", "copying"},
     {"recall", "verify"},
