@@ -25,17 +25,18 @@ from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
 from floradl.files import Disk
 from floradl.job import GRACE_S, ArchiveOptions, Report, Tally, Visit
-from floradl.listing import Scan
+from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
-from floradl.mend import Comparison, Mend, compare_with_disk
+from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.model import Generation, Scope
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
+from floradl.stamps import Stamps
 from floradl.stopping import all_of, ends_by_itself
 from floradl.transfer import Tools
-from floradl.transport import media_client, media_transports
+from floradl.transport import MediaClient, media_transports
 
 _SCOPES_AT_ONCE = 4
 """How many lists are walked at the same time. FLORA's rate limits are a workspace's, shared with people at
@@ -103,6 +104,7 @@ async def archive(
                 async with pool.at_work():
                     await session.run(pool, stop)
                 await store.fold(options.base_url)
+                await disk.call(keep_stamps, store, disk, session.stamps)
             finally:
                 await store.close()
     finally:
@@ -119,7 +121,7 @@ async def _new_pool(session: _Session, new_transport: Callable[[], httpx.AsyncBa
         store=session.store,
         filters=options.filters,
         concurrency=options.concurrency,
-        new_client=lambda: media_client(new_transport(), timeout_s=options.timeout_s),
+        new_client=lambda: MediaClient(new_transport(), timeout_s=options.timeout_s),
         partials=frozenset(partials[0]),
         tally=session.tally,
     )
@@ -166,6 +168,11 @@ class _Session:
         """The archive's memory."""
         return self.store.manifest
 
+    @property
+    def stamps(self) -> Stamps:
+        """What the comparison with the disk leaves for the next one."""
+        return self._archived.stamps
+
     async def run(self, pool: Pool, stop: asyncio.Event) -> None:
         """Do everything, or as much as there is until `stop`."""
         try:
@@ -196,10 +203,18 @@ class _Session:
 
     async def _compare_with_disk(self) -> list[Mend]:
         """What of the archive has to be fetched again; notes how large it is on the way."""
-        disk, filters = self.tools.disk, self.options.filters
-        found = await disk.call(compare_with_disk, self.manifest, disk, filters, self.options.wants_entry)
-        self._archived = found
-        return found.mends
+        disk, options = self.tools.disk, self.options
+        account, now_ms = self.api.account(self.manifest.archive_id), self.tools.clock.now_ms()
+        seals = [self.manifest.scan(scope, account) for scope in options.scopes]
+        self._archived = await disk.call(
+            compare_store,
+            self.store,
+            disk,
+            options.filters,
+            options.wants_entry,
+            everything=options.full or any(full_walk_is_due(seal, now_ms) for seal in seals),
+        )
+        return self._archived.mends
 
     async def _scan_all(self, pool: Pool) -> list[Scan]:
         """Scan every scope, several at the same time; an error in one leaves the others alone.

@@ -122,9 +122,14 @@ def open_regular(path: Path | str) -> int:
     return descriptor
 
 
-def require_real_dir(path: Path | str) -> None:
-    """Raise `OSError` unless a folder itself, not a link to one, stands at `path`."""
-    mode = os.lstat(path).st_mode
+def require_real_dir(path: Path | str, status: os.stat_result | None = None) -> None:
+    """Raise `OSError` unless a folder itself, not a link to one, stands at `path`.
+
+    Args:
+        path: where.
+        status: what `lstat` just said of it, if somebody asked.
+    """
+    mode = (status or os.lstat(path)).st_mode
     if stat.S_ISLNK(mode):
         raise OSError(
             errno.ELOOP, "a symbolic link stands where a folder of the archive should be", str(path)

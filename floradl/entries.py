@@ -116,10 +116,11 @@ class OutputOp(msgspec.Struct, frozen=True, tag_field="op", tag="output"):
     entry: OutputEntry
 
 
-class ScanOp(msgspec.Struct, frozen=True, tag_field="op", tag="scan"):
-    """A scan ended cleanly."""
+class ScanOp(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="op", tag="scan"):
+    """A scan ended cleanly. It counts for the snapshot with the origin `onto` alone; None: for any."""
 
     scan: ScanEntry
+    onto: str | None = None
 
 
 class VanishedOp(msgspec.Struct, frozen=True, tag_field="op", tag="vanished"):

@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import aiofiles.os
 
@@ -72,6 +72,18 @@ class Item:
 
     kind: Kind
     size_bytes: int
+
+
+COARSE_NS = 2_000_000_000
+"""How coarse dates are at worst: FAT's are of two seconds."""
+
+
+class FileId(NamedTuple):
+    """What tells one version of a file from another, since each is written anew and then renamed."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
 
 
 class Disk:
@@ -265,12 +277,36 @@ class Disk:
 
     def read(self, relative: PurePosixPath) -> bytes | None:
         """A file's bytes; None when there is none."""
+        return self.read_identified(relative)[0]
+
+    def read_identified(self, relative: PurePosixPath) -> tuple[bytes | None, FileId | None]:
+        """As `read`, with which file it was."""
         try:
             descriptor = self._open_existing(relative)
         except FileNotFoundError:
-            return None
+            return None, None
         with os.fdopen(descriptor, "rb") as file:
-            return file.read()
+            return file.read(), _file_id(os.fstat(descriptor))
+
+    def identify(self, relative: PurePosixPath) -> FileId:
+        """Which file stands there."""
+        return _file_id((self.root / relative).lstat())
+
+    def moment_ns(self) -> int | None:
+        """Now, by the clock of the archive's file system, which on a network is not this machine's.
+
+        Returns:
+            None where a folder's date does not tell that a file was just made in it.
+        """
+        folder = self.ensure_dir(layout.TEMPORARY)
+        temporary = folder / secrets.token_hex(12)
+        descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
+        try:
+            moment_ns = os.fstat(descriptor).st_mtime_ns
+        finally:
+            os.close(descriptor)
+            temporary.unlink()
+        return moment_ns if folder.lstat().st_mtime_ns >= moment_ns - COARSE_NS else None
 
     def exists(self, relative: PurePosixPath) -> bool:
         """Whether anything stands there, a link included."""
@@ -438,3 +474,7 @@ def _item(entry: os.DirEntry[str]) -> Item:
     if entry.is_file(follow_symlinks=False):
         return Item(Kind.FILE, entry.stat(follow_symlinks=False).st_size)
     return Item(Kind.FOLDER if entry.is_dir(follow_symlinks=False) else Kind.OTHER, 0)
+
+
+def _file_id(status: os.stat_result) -> FileId:
+    return FileId(status.st_size, status.st_mtime_ns, status.st_ino)

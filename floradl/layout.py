@@ -18,9 +18,9 @@ apart, also where the file system ignores case or Unicode form:
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NewType
 
@@ -33,6 +33,7 @@ PRIVATE = PurePosixPath(".floradl")
 LOCK = PRIVATE / "lock"
 HOLDER = PRIVATE / "holder.json"
 JOURNAL = PRIVATE / "journal"
+STAMPS = PRIVATE / "stamps"
 PARTIALS = PRIVATE / "partials"
 TEMPORARY = PRIVATE / "tmp"
 ASIDE = PRIVATE / "aside"
@@ -67,7 +68,17 @@ def identifier_of(name: str) -> str | None:
 
 def run_path(workspace_id: str, project_id: str, run_id: str) -> PurePosixPath:
     """The folder of a run, relative to the archive: `ws_abc/prj_def/run_ghi`."""
-    return _project_path(workspace_id, project_id) / safe_name(run_id)
+    return PurePosixPath(run_place(workspace_id, project_id, run_id))
+
+
+def run_place(workspace_id: str, project_id: str, run_id: str) -> str:
+    """`run_path` as text, for where there are hundreds of thousands of them."""
+    return f"{_project_place(workspace_id, project_id)}/{safe_name(run_id)}"
+
+
+@lru_cache(maxsize=1024)
+def _project_place(workspace_id: str, project_id: str) -> str:
+    return f"{safe_name(workspace_id)}/{safe_name(project_id)}"
 
 
 def output_name(key: str, extension: str) -> SafeName:
@@ -103,12 +114,6 @@ def partial_path(run_id: str, key: str) -> PurePosixPath:
     """Where an output's bytes wait until they are whole; one place per (run, output)."""
     name = f"{len(run_id)}:{run_id}{key}".encode("utf-8", "surrogatepass")
     return PARTIALS / f"{_base32(hashlib.sha256(name).digest()[:20])}.part"
-
-
-@functools.lru_cache(maxsize=256)
-def _project_path(workspace_id: str, project_id: str) -> PurePosixPath:
-    """The folder of a project's runs; kept, since an archive of a million runs has few of them."""
-    return PurePosixPath(safe_name(workspace_id), safe_name(project_id))
 
 
 def _is_ordinary(lower: str) -> bool:

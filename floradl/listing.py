@@ -87,7 +87,7 @@ class Scan:
         self._newest_ms: int | None = None
         self._opening_ms = 0
         self.scope = scope
-        self.is_full = full or previous is None or self._full_walk_is_due(previous)
+        self.is_full = full or full_walk_is_due(previous, self._started_ms)
         self.seen: set[str] = set()
         self.workspaces: set[str] = set()
         self.open_runs: dict[str, Generation] = {}
@@ -155,13 +155,6 @@ class Scan:
         sealed = None if self.is_full or self._previous is None else self._previous.sealed_before
         return None if sealed is None else sealed - OVERLAP_MS
 
-    def _full_walk_is_due(self, previous: ScanEntry) -> bool:
-        last_ms = parse_ms(previous.last_full_scan_at)
-        if previous.sealed_before is None or last_ms is None:
-            return True
-        # A clock that was once ahead must not put the next walk off for years.
-        return not 0 <= self._started_ms - last_ms <= FULL_EVERY_MS
-
     async def _iter_formerly_open(self) -> AsyncGenerator[Generation, None]:
         """Ask, one by one, for the runs that were open at the last seal and in no list this time."""
         for run_id, record in (self._previous.open_runs if self._previous else {}).items():
@@ -212,6 +205,15 @@ class Scan:
         self.open_runs.pop(run.run_id, None)
         self.seen.add(run.run_id)
         return is_new and run.status == Status.COMPLETED
+
+
+def full_walk_is_due(previous: ScanEntry | None, now_ms: int) -> bool:
+    """Whether a scan walks the whole history without being told to, after what the last clean one left."""
+    last_ms = None if previous is None else parse_ms(previous.last_full_scan_at)
+    if previous is None or previous.sealed_before is None or last_ms is None:
+        return True
+    # A clock that was once ahead must not put the next walk off for years.
+    return not 0 <= now_ms - last_ms <= FULL_EVERY_MS
 
 
 async def iter_listed(

@@ -6,7 +6,8 @@ Order of writing, and why it stands so:
    an entry never refers to bytes that a power cut could take back.
 2. At the end everything is folded: `SHA256SUMS`, then `manifest.json` (each a temporary file, flush,
    rename, flush of the folder), and only then is the journal removed. Cut anywhere, the next start finds
-   the old snapshot with the whole journal, or the new one with a journal that changes nothing.
+   the old snapshot with the whole journal, or the new one with a journal that changes nothing. So a journal
+   may as well stay, and does where a large snapshot would be written for the dates of scans alone.
 
 Runs are kept as the JSON they are stored as and decoded one at a time: a million outputs cost their
 bytes, not a million objects. Keys that this version does not know survive.
@@ -14,7 +15,6 @@ bytes, not a million objects. Keys that this version does not know survive.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
@@ -38,20 +38,38 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import ManifestError, NewerFormatError
-from floradl.files import AppendFile, Disk
+from floradl.errors import ManifestError
+from floradl.files import AppendFile, Disk, FileId
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.model import Scope
+from floradl.snapshot import (
+    NOT_READABLE,
+    encode_checksums,
+    encode_snapshot,
+    parse_run,
+    parse_sizes,
+    parse_snapshot,
+    unreadable,
+)
+
+LARGE_BYTES = 16 * 1024 * 1024
+"""How large a `manifest.json` is not written for the dates of a scan alone; below, that takes a blink."""
+
+LONG_BYTES = 1024 * 1024
+"""How long a journal gets that holds such dates alone; to replay it takes a blink, too."""
 
 _MAX_LIVE_RUNS = 512
-_RUNS_PER_CHUNK = 2000
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
-_SHA256 = re.compile("[0-9a-f]{64}")
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Manifest:
-    """The state of an archive in memory. Pure: it is fed bytes and changes, and gives bytes."""
+    """The state of an archive in memory. Pure: it is fed bytes and changes, and gives bytes.
+
+    Attributes:
+        origin: which `manifest.json` it was read from, by its date and size; "" where there was none.
+        has_changed_files: whether `SHA256SUMS` says something else since it was read.
+        changed_runs: ids of the runs that were changed, or came, since it was read.
+    """
 
     def __init__(self, archive_id: str, created_at: str) -> None:
         self._head: dict[str, Any] = {
@@ -63,7 +81,9 @@ class Manifest:
         self._scans: dict[tuple[Scope, str], dict[str, Any]] = {}
         self._stored: dict[str, msgspec.Raw] = {}
         self._live: dict[str, dict[str, Any]] = {}
+        self.origin = ""
         self.has_changed_files = False
+        self.changed_runs: set[str] = set()
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -72,28 +92,18 @@ class Manifest:
         Raises:
             ManifestError: it is not one, or of a newer version.
         """
+        snapshot = parse_snapshot(data)
         try:
-            head = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-            runs = msgspec.json.decode(head.pop("runs", b"{}"), type=dict[str, msgspec.Raw])
-            scans = msgspec.json.decode(head.pop("scans", b"[]"), type=list[dict[str, msgspec.Raw]])
-            known = {name: msgspec.json.decode(raw) for name, raw in head.items()}
-            version = known.get("version")
-            if known.get("format") != FORMAT or not isinstance(version, int):
-                raise _unreadable("it is not a floradl manifest")
-            if version > VERSION:
-                raise NewerFormatError(
-                    f"manifest.json has version {version}, this floradl reads {VERSION}",
-                    hint="Update floradl and run it again.",
-                )
-            manifest = cls(str(known["archive_id"]), str(known["created_at"]))
-            manifest._head.update(known)
-            manifest._stored = runs
-            for scan in scans:
+            manifest = cls(str(snapshot.head["archive_id"]), str(snapshot.head["created_at"]))
+            for scan in snapshot.scans:
                 scope = msgspec.json.decode(scan["scope"], type=ScopeEntry)
                 account = msgspec.json.decode(scan.get("account", b'""'), type=str)
                 manifest._scans[_scope(scope), account] = dict(scan)
-        except (*_NOT_READABLE, KeyError) as exc:
-            raise _unreadable(str(exc)) from exc
+        except (*NOT_READABLE, KeyError) as exc:
+            raise unreadable(str(exc)) from exc
+        manifest.origin = f"{snapshot.head.get('updated_at')} {len(data)}"
+        manifest._head.update(snapshot.head)
+        manifest._stored = snapshot.runs
         return manifest
 
     @property
@@ -112,31 +122,44 @@ class Manifest:
         return str(self._head.get("base_url", ""))
 
     def __len__(self) -> int:
-        return len(self._stored.keys() | self._live.keys())
+        return len(self._stored) + sum(run_id not in self._stored for run_id in self._live)
+
+    def run_ids(self) -> Iterable[str]:
+        """The ids of all runs, oldest entry first."""
+        return [*self._stored, *(run_id for run_id in self._live if run_id not in self._stored)]
 
     def __contains__(self, run_id: str) -> bool:
         return run_id in self._live or run_id in self._stored
 
     def run(self, run_id: str) -> RunEntry | None:
         """The entry of one run."""
-        return self._entry(run_id) if run_id in self else None
+        return self.entry(run_id) if run_id in self else None
+
+    def entry(self, run_id: str) -> RunEntry:
+        """The entry of a run that is there."""
+        return parse_run(run_id, self._stored_run(run_id))
+
+    def sizes(self, run_id: str) -> dict[str, int | None]:
+        """The files that a run has by its entry, with their sizes; sooner had than the entry."""
+        return parse_sizes(run_id, self._stored_run(run_id))
 
     def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
         """Every run with its entry, oldest entry first."""
-        for run_id in [*self._stored, *(run_id for run_id in self._live if run_id not in self._stored)]:
-            yield run_id, self._entry(run_id)
+        for run_id in self.run_ids():
+            yield run_id, self.entry(run_id)
 
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
         """What is known of an account's scans of a scope; None before the first that ended cleanly."""
         scan = self._scans.get((scope, account))
         try:
             return None if scan is None else msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
-        except _NOT_READABLE as exc:
-            raise _unreadable(f"a scan's entry: {exc}") from exc
+        except NOT_READABLE as exc:
+            raise unreadable(f"a scan's entry: {exc}") from exc
 
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
         """Take over a run's entry as it stands in another manifest."""
         self._stored[run_id] = entry
+        self.changed_runs.add(run_id)
         self.has_changed_files = True
 
     def drop_unreadable(self) -> list[str]:
@@ -144,12 +167,20 @@ class Manifest:
         dropped = []
         for run_id in list(self._stored):
             try:
-                self._entry(run_id)
+                self.entry(run_id)
             except ManifestError:
                 del self._stored[run_id]
                 self._scans.clear()  # what is below a seal would not be looked for again
                 dropped.append(run_id)
         return dropped
+
+    def heeds(self, op: Op) -> bool:
+        """Whether a change that a journal has counts here.
+
+        A seal says that all below it is recorded, which is true of the snapshot that it was made on: on an
+        older one that somebody put back, it would hide what that one does not have.
+        """
+        return not isinstance(op, ScanOp) or op.onto is None or op.onto == self.origin
 
     def apply(self, op: Op) -> None:
         """Make one change."""
@@ -164,7 +195,7 @@ class Manifest:
                 unknown = {name: value for name, value in before.items() if name not in _OUTPUT_KEYS}
                 outputs[key] = unknown | msgspec.to_builtins(entry)
                 self.has_changed_files |= State.ARCHIVED in (entry.state, before.get("state"))
-            case ScanOp(scan):
+            case ScanOp(scan, _):
                 place = (_scope(scan.scope), scan.account)
                 fields = msgspec.json.decode(msgspec.json.encode(scan), type=dict[str, msgspec.Raw])
                 self._scans[place] = self._scans.get(place, {}) | fields
@@ -180,60 +211,28 @@ class Manifest:
         """`manifest.json`, in pieces: a line a run, so that people can read and compare it."""
         self._settle(everything=True)
         self._head |= {"updated_at": updated_at, "generator": f"floradl {__version__}", "base_url": base_url}
-        yield b"{\n"
-        for name, value in self._head.items():
-            yield b"%s: %s,\n" % (msgspec.json.encode(name), msgspec.json.encode(value))
-        scans = b",\n".join(msgspec.json.encode(scan) for scan in self._scans.values())
-        yield b'"scans": [%s],\n"runs": {' % scans
-        separator = b"\n"
-        lines: list[bytes] = []
-        for run_id, run in self._stored.items():
-            lines.append(b"%s%s: %s" % (separator, msgspec.json.encode(run_id), bytes(run)))
-            separator = b",\n"
-            if len(lines) == _RUNS_PER_CHUNK:
-                yield b"".join(lines)
-                lines.clear()
-        yield b"".join(lines)
-        yield b"\n}}\n"
+        yield from encode_snapshot(self._head, self._scans.values(), self._stored)
 
     def encode_checksums(self) -> Iterator[bytes]:
-        """`SHA256SUMS`: a line for every archived output, as `sha256sum` writes them."""
-        lines: list[str] = []
-        for run_id, run in self.iter_runs():
-            # Not the entry's own word for it: who changes that must not change what is checked.
-            path = layout.run_path(run.workspace_id, run.project_id, run_id)
-            lines.extend(
-                f"{output.sha256}  {path}/{output.file}\n"
-                for output in run.outputs.values()
-                if output.state == State.ARCHIVED and output.file and output.sha256
-            )
-            if len(lines) >= _RUNS_PER_CHUNK:
-                yield "".join(lines).encode()
-                lines.clear()
-        yield "".join(lines).encode()
+        """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them."""
+        self._settle(everything=True)
+        yield from encode_checksums(self._stored.items())
 
-    def _entry(self, run_id: str) -> RunEntry:
-        try:
-            if run_id in self._live:
-                entry = msgspec.convert(self._live[run_id], RunEntry)
-            else:
-                entry = msgspec.json.decode(self._stored[run_id], type=RunEntry)
-        except _NOT_READABLE as exc:
-            raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
-        if not _is_within(entry):
-            raise _unreadable(f"the entry of run {run_id!r} has a path or a hash that is none")
-        return entry
+    def _stored_run(self, run_id: str) -> msgspec.Raw:
+        live = self._live.get(run_id)
+        return self._stored[run_id] if live is None else _stored(live)
 
     def _open(self, run_id: str) -> dict[str, Any]:
         """A run's entry to change; a new one for a run that nobody knows."""
+        self.changed_runs.add(run_id)
         if run_id not in self._live:
             stored = self._stored.get(run_id, msgspec.Raw(b"{}"))
             try:
                 run = msgspec.json.decode(stored, type=dict[str, Any])
                 if "outputs" in run:
                     run["outputs"] = msgspec.convert(run["outputs"], dict[str, dict[str, Any]])
-            except _NOT_READABLE as exc:
-                raise _unreadable(f"the entry of run {run_id!r}: {exc}") from exc
+            except NOT_READABLE as exc:
+                raise unreadable(f"the entry of run {run_id!r}: {exc}") from exc
             self._live[run_id] = run
         return self._live[run_id]
 
@@ -242,7 +241,7 @@ class Manifest:
         keep = 0 if everything else _MAX_LIVE_RUNS
         while len(self._live) > keep:
             run_id = next(iter(self._live))
-            self._stored[run_id] = msgspec.Raw(msgspec.json.encode(self._live.pop(run_id)))
+            self._stored[run_id] = _stored(self._live.pop(run_id))
 
 
 class Store:
@@ -251,14 +250,20 @@ class Store:
     Args:
         disk: the archive.
         clock: for dates.
+
+    Attributes:
+        manifest: the state, with every change that was made.
+        snapshot: which `manifest.json` is on disk; None while there is none.
     """
 
     def __init__(self, disk: Disk, clock: Clock) -> None:
         self._disk = disk
         self._clock = clock
         self._file: AppendFile | None = None
+        self._journal_bytes = 0
         self._is_dirty = False
         self.manifest = Manifest("", "")
+        self.snapshot: FileId | None = None
 
     async def open(self) -> Manifest:
         """Read the snapshot, replay the journal, and go on appending where it is whole.
@@ -266,8 +271,9 @@ class Store:
         Raises:
             ManifestError: one of them cannot be understood.
         """
-        self.manifest, journal = await self._disk.call(_load, self._disk, self._clock)
-        self._is_dirty = bool(journal.ops)
+        self.manifest, journal, self.snapshot = await self._disk.call(_load, self._disk, self._clock)
+        self._is_dirty = any(map(self.manifest.heeds, journal.ops))
+        self._journal_bytes = journal.size_bytes
         self._file = await self._disk.call(
             self._disk.open_append, layout.JOURNAL, keep_bytes=journal.size_bytes
         )
@@ -278,13 +284,16 @@ class Store:
 
     async def append(self, ops: Iterable[Op]) -> None:
         """Record changes. When this returns they are durable; when it is cancelled, they are or are not."""
-        batch, file, is_durable = list(ops), self._open_file(), False
+        batch = [_bound(op, self.manifest.origin) for op in ops]
+        file, is_durable = self._open_file(), False
         if not batch:
             return
 
         def write() -> None:
             nonlocal is_durable
-            file.append(encode_lines(batch))
+            lines = encode_lines(batch)
+            file.append(lines)
+            self._journal_bytes += len(lines)
             is_durable = True
 
         try:
@@ -298,6 +307,9 @@ class Store:
 
     async def fold(self, base_url: str, *, anew: bool = False) -> None:
         """Write the snapshot and drop the journal; nothing when there was no change.
+
+        Dates of scans stay in the journal while that is short and the snapshot large: to write hundreds of
+        megabytes every night for the sake of a date would be most of what a quiet night costs.
 
         Args:
             base_url: the API that the archive was filled from.
@@ -317,16 +329,31 @@ class Store:
         return self._file
 
     def _fold(self, base_url: str, anew: bool) -> None:
-        if self._is_dirty or anew:
-            (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
-            if anew or self.manifest.has_changed_files or layout.CHECKSUMS.name not in files:
+        (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
+        has_checksums = layout.CHECKSUMS.name in files
+        is_put_off = not anew and has_checksums and self._may_wait(base_url)
+        if (self._is_dirty and not is_put_off) or anew:
+            if anew or self.manifest.has_changed_files or not has_checksums:
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
             self._disk.write_atomic(layout.MANIFEST, self.manifest.encode(updated_at=now, base_url=base_url))
+            self.snapshot = self._disk.identify(layout.MANIFEST)
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._disk.remove(layout.JOURNAL)
+        if not is_put_off:
+            self._disk.remove(layout.JOURNAL)
+
+    def _may_wait(self, base_url: str) -> bool:
+        """Whether the journal has dates of scans alone, and writing those is not worth its cost yet."""
+        return (
+            self._is_dirty
+            and not self.manifest.changed_runs
+            and self.manifest.base_url == base_url
+            and self.snapshot is not None
+            and self.snapshot.size_bytes > LARGE_BYTES
+            and self._journal_bytes < LONG_BYTES
+        )
 
 
 def load_manifest(disk: Disk, clock: Clock) -> Manifest:
@@ -334,8 +361,8 @@ def load_manifest(disk: Disk, clock: Clock) -> Manifest:
     return _load(disk, clock)[0]
 
 
-def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
-    snapshot = disk.read(layout.MANIFEST)
+def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal, FileId | None]:
+    snapshot, identity = disk.read_identified(layout.MANIFEST)
     journal = parse_journal(disk.read(layout.JOURNAL) or b"")
     if snapshot is not None:
         manifest = Manifest.parse(snapshot)
@@ -349,25 +376,18 @@ def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal]:
     else:
         manifest = Manifest(uuid.uuid4().hex, format_ms(clock.now_ms()))
     for op in journal.ops:
-        manifest.apply(op)
-    return manifest, journal
+        if manifest.heeds(op):
+            manifest.apply(op)
+    return manifest, journal, identity
+
+
+def _bound(op: Op, origin: str) -> Op:
+    return msgspec.structs.replace(op, onto=origin) if isinstance(op, ScanOp) else op
 
 
 def _scope(entry: ScopeEntry) -> Scope:
     return Scope(entry.workspace_id, entry.project_id, entry.source)
 
 
-def _is_within(run: RunEntry) -> bool:
-    """Whether what an entry says of files is about files of the archive; `SHA256SUMS` repeats it."""
-    return layout.is_place(run.path) and all(
-        (output.file is None or (layout.is_place(output.file) and "/" not in output.file))
-        and (output.sha256 is None or _SHA256.fullmatch(output.sha256))
-        for output in run.outputs.values()
-    )
-
-
-def _unreadable(why: str) -> ManifestError:
-    return ManifestError(
-        f"manifest.json cannot be read: {why}",
-        hint="`floradl verify --repair` makes it anew from what is there; a copy of it does as well.",
-    )
+def _stored(run: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(run))

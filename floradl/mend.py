@@ -1,32 +1,30 @@
 """What of an archive has to be asked for again: outputs that failed, and files that are not there.
 
 A scan stops at the seal, so a file that somebody removed below it would never be missed. Comparing sizes
-on every run costs a look at each folder, and no request.
+on every run costs a look at each folder, and no request. In a large archive it costs a look at each folder's
+date and at some of the folders: see `stamps`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TypeVar
 
 import msgspec
 
 from floradl import layout
-from floradl.entries import RunEntry, State
+from floradl.entries import RunEntry
 from floradl.errors import ApiError
 from floradl.files import Disk
+from floradl.glance import Glance
 from floradl.job import RecordRule, Visit
-from floradl.manifest import Manifest
+from floradl.manifest import Manifest, Store
 from floradl.model import Failure, Filters, Generation, parse_generation
-from floradl.plan import keys_to_mend
+from floradl.plan import is_there, keys_to_mend
+from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
 from floradl.words import Status
 
-_BATCH = 500
-
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -53,15 +51,20 @@ class Mend:
 
 @dataclass(slots=True)
 class Comparison:
-    """How much of what is recorded is there, and what needs mending."""
+    """How much of what is recorded is there, what needs mending, and the stamps of folders that do not."""
 
     outputs: int = 0
     size_bytes: int = 0
     mends: list[Mend] = field(default_factory=list)
+    stamps: Stamps = field(default_factory=dict)
 
 
 def compare_with_disk(
-    manifest: Manifest, disk: Disk, filters: Filters, is_wanted: Callable[[str, RunEntry], bool]
+    manifest: Manifest,
+    disk: Disk,
+    filters: Filters,
+    is_wanted: Callable[[str, RunEntry], bool],
+    stamps: Stamps | None = None,
 ) -> Comparison:
     """Compare the manifest with the folders' listings. Blocks.
 
@@ -70,23 +73,93 @@ def compare_with_disk(
         disk: the archive.
         filters: which outputs count; runs named by `run_ids` are mended even when nothing is missing.
         is_wanted: which runs count.
+        stamps: those that hold; None: none are wanted either.
     """
-    found = Comparison()
-    for batch in _batches(manifest.iter_runs(), _BATCH):
-        folders = [layout.run_path(run.workspace_id, run.project_id, run_id) for run_id, run in batch]
-        for (run_id, run), files in zip(batch, disk.sizes(folders), strict=True):
-            archived = [
-                output
-                for output in run.outputs.values()
-                if output.state == State.ARCHIVED and files.get(output.file or "") == output.size_bytes
-            ]
-            found.outputs += len(archived)
-            found.size_bytes += sum(output.size_bytes or 0 for output in archived)
-            if is_wanted(run_id, run):
-                keys = keys_to_mend(run, filters, files)
-                if keys or run_id in filters.run_ids:
-                    found.mends.append(Mend(run_id, run, tuple(keys)))
+    found, glance = Comparison(), Glance(disk.root)
+    moment_ns = None if stamps is None else disk.moment_ns()
+    believed = _believed(stamps or {}, manifest, glance, filters) if moment_ns is not None else {}
+    fresh: Stamps = {}
+    for run_id in manifest.run_ids():
+        stamp = believed.get(run_id)
+        if stamp is not None:
+            found.outputs += stamp.outputs
+            found.size_bytes += stamp.size_bytes
+            continue
+        run = manifest.entry(run_id)
+        place = layout.run_place(run.workspace_id, run.project_id, run_id)
+        look = glance.look(place)
+        there = [output.size_bytes or 0 for output in run.outputs.values() if is_there(output, look.sizes)]
+        found.outputs += len(there)
+        found.size_bytes += sum(there)
+        if is_wanted(run_id, run):
+            keys = keys_to_mend(run, filters, look.sizes)
+            if keys or run_id in filters.run_ids:
+                found.mends.append(Mend(run_id, run, tuple(keys)))
+        is_whole = len(there) == len(run.outputs) and layout.RUN_RECORD in look.sizes
+        if is_whole and moment_ns is not None and look.date and is_settled(look.date, moment_ns):
+            fresh[run_id] = Stamp(place, *look.date, len(there), sum(there))
+    found.stamps = believed | fresh
     return found
+
+
+def _believed(stamps: Stamps, manifest: Manifest, glance: Glance, filters: Filters) -> Stamps:
+    """The stamps of folders that are as they were, the longest unlooked-at last: that one was looked into."""
+    resting: Stamps = {}
+    looked_into: Stamps = {}
+    due = part_of(len(manifest))
+    for number, (run_id, stamp) in enumerate(stamps.items()):
+        if run_id in filters.run_ids or not glance.is_dated(
+            stamp.place, stamp.mtime_ns, stamp.ctime_ns, stamp.inode
+        ):
+            continue
+        if number >= due:
+            resting[run_id] = stamp
+        elif glance.has(stamp.place, manifest.sizes(run_id) | {layout.RUN_RECORD: None}):
+            looked_into[run_id] = stamp
+    return resting | looked_into
+
+
+def compare_store(
+    store: Store,
+    disk: Disk,
+    filters: Filters,
+    is_wanted: Callable[[str, RunEntry], bool],
+    *,
+    everything: bool,
+) -> Comparison:
+    """`compare_with_disk` for the archive's writer, with the stamps that hold. Blocks.
+
+    Args:
+        store, disk, filters, is_wanted: as there.
+        everything: take no stamp's word.
+    """
+    manifest = store.manifest
+    stamps: Stamps | None = None
+    if is_worth_it(len(manifest)):
+        stamps = {} if everything else _read_stamps(store, disk)
+    return compare_with_disk(manifest, disk, filters, is_wanted, stamps)
+
+
+def _read_stamps(store: Store, disk: Disk) -> Stamps:
+    manifest, snapshot = store.manifest, store.snapshot
+    try:
+        data = disk.read(layout.STAMPS)
+    except OSError as exc:
+        log.info("the folders' stamps cannot be read: %s", exc.strerror)
+        return {}
+    if data is None or snapshot is None:
+        return {}
+    return parse_stamps(data, manifest.archive_id, snapshot, manifest.changed_runs)
+
+
+def keep_stamps(store: Store, disk: Disk, stamps: Stamps) -> None:
+    """Write a comparison's stamps for the next session. Only when all that was recorded is folded. Blocks."""
+    is_ours = disk.is_file(layout.STAMPS) or not disk.exists(layout.STAMPS)
+    if not stamps or not is_ours or store.snapshot is None:
+        return
+    manifest = store.manifest
+    kept = {run_id: stamp for run_id, stamp in stamps.items() if run_id not in manifest.changed_runs}
+    disk.write_atomic(layout.STAMPS, encode_stamps(kept, manifest.archive_id, store.snapshot))
 
 
 def known_record(disk: Disk, mend: Mend) -> Generation:
@@ -129,9 +202,3 @@ def lost_outputs(mend: Mend, why: str) -> list[Failure]:
         )
         for key in mend.keys
     ]
-
-
-def _batches(items: Iterable[T], size: int) -> Iterable[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

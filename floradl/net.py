@@ -8,6 +8,7 @@ client carries the key, goes to one origin, and follows no redirect.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import urllib.request
@@ -56,15 +57,20 @@ def check_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def check_media_url(url: str, *, allow_loopback: bool) -> None:
+@functools.lru_cache(maxsize=256)  # one output's URL is looked at where it is chosen and where it is asked
+def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     """Refuse a URL that must not be fetched, as far as the URL alone tells.
+
+    Returns:
+        The URL as httpx reads it.
 
     Raises:
         TransferError: `unsafe_url`, with the reason.
     """
     try:
         parts = urlsplit(url)
-        host = httpx.URL(url).host and parts.hostname  # both must see one; httpx's is connected to
+        parsed = httpx.URL(url)
+        host = parsed.host and parts.hostname  # both must see one
         _ = parts.port
     except (ValueError, httpx.InvalidURL) as exc:
         raise TransferError("unsafe_url", "the output's URL is not a URL", wants_fresh_url=True) from exc
@@ -80,6 +86,7 @@ def check_media_url(url: str, *, allow_loopback: bool) -> None:
             raise TransferError("unsafe_url", "the output's URL leads to this machine", wants_fresh_url=True)
     elif _is_private_literal(host):
         raise TransferError("unsafe_url", "the output's URL leads to a private address", wants_fresh_url=True)
+    return parsed
 
 
 def is_public_address(address: str) -> bool:

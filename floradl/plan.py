@@ -118,7 +118,7 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
     return [
         key
         for key, output in entry.outputs.items()
-        if filters.wants_type(output.type) and not _is_there(output, files)
+        if filters.wants_type(output.type) and not is_there(output, files)
     ]
 
 
@@ -127,7 +127,8 @@ def run_folder(run: Generation) -> PurePosixPath:
     return layout.run_path(run.workspace_id, run.project_id, run.run_id)
 
 
-def _is_there(entry: OutputEntry, files: Mapping[str, int]) -> bool:
+def is_there(entry: OutputEntry, files: Mapping[str, int]) -> bool:
+    """Whether an output is archived, and its file on disk as it was recorded."""
     found_bytes = files.get(entry.file or "")
     return entry.state == State.ARCHIVED and found_bytes is not None and found_bytes == entry.size_bytes
 

@@ -21,8 +21,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-import httpx
-
 from floradl import layout, media
 from floradl.api import FloraApi
 from floradl.clock import format_ms
@@ -43,6 +41,7 @@ from floradl.plan import (
     run_folder,
 )
 from floradl.transfer import Tools, Wanted, fetch_output
+from floradl.transport import MediaClient
 
 _PREPARERS = 8
 _RESULTS = 512
@@ -89,7 +88,7 @@ class Pool:
         store: Store,
         filters: Filters,
         concurrency: int,
-        new_client: Callable[[], httpx.AsyncClient],
+        new_client: Callable[[], MediaClient],
         partials: frozenset[str],
         tally: Tally,
     ) -> None:
@@ -150,7 +149,7 @@ class Pool:
             await _cancel(self._workers)
         await self._results.join()
 
-    def _start(self, group: asyncio.TaskGroup, client: httpx.AsyncClient) -> None:
+    def _start(self, group: asyncio.TaskGroup, client: MediaClient) -> None:
         """All tasks go into one group, which a failing disk ends as a whole."""
         self._preparers = [group.create_task(self._prepare_all()) for _ in range(_PREPARERS)]
         self._workers = [group.create_task(self._work_all(client)) for _ in range(self._concurrency)]
@@ -230,7 +229,7 @@ class Pool:
         facts = facts_of(run, run_folder(run), sha256)
         await self._results.put(RunOp(run.run_id, facts))
 
-    async def _work_all(self, client: httpx.AsyncClient) -> None:
+    async def _work_all(self, client: MediaClient) -> None:
         while True:
             job = await self._jobs.get()
             try:
@@ -239,7 +238,7 @@ class Pool:
             finally:
                 self._jobs.task_done()
 
-    async def _work(self, job: _Job, client: httpx.AsyncClient) -> Receipt | Failure:
+    async def _work(self, job: _Job, client: MediaClient) -> Receipt | Failure:
         action = job.decision.action
         if self._tools.disk.min_free_bytes:
             await self._tools.disk.call(self._tools.disk.require_room)

@@ -23,7 +23,7 @@ import msgspec
 
 from floradl import layout, media
 from floradl.clock import Clock, format_ms
-from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunOp, State, VanishedOp
+from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunOp, ScanOp, State, VanishedOp
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
 from floradl.files import Disk
 from floradl.findings import Finding, Trouble
@@ -46,9 +46,9 @@ _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Recovered:
     """A manifest, and what was wrong with its files.
 
-    `is_whole` says that snapshot and journal were read as they are; `is_folded` that no change waits in the
-    journal, so that `SHA256SUMS` should say what the manifest says. `waiting` are changes of runs that the
-    manifest does not know, for when it does.
+    `is_whole` says that snapshot and journal were read as they are; `is_folded` that no change of a run waits
+    in the journal, so that `SHA256SUMS` should say what the manifest says. `waiting` are changes of runs that
+    the manifest does not know, for when it does.
     """
 
     manifest: Manifest
@@ -85,14 +85,15 @@ def recover(disk: Disk, clock: Clock) -> Recovered:
         for op in journal.ops:
             if isinstance(op, (OutputOp, VanishedOp)) and op.run_id not in manifest:
                 waiting.append(op)  # it alone would make an entry that nobody can read
-            else:
-                manifest.apply(op)
+            elif manifest.heeds(op) and not (finding and isinstance(op, ScanOp)):
+                manifest.apply(op)  # but no seal: what was lost lies below it and would not be met again
     if waiting and finding is None:
         trouble = "it speaks of a run that manifest.json does not know"
     findings = [finding] if finding else []
     if trouble:
         findings.append(Finding(Trouble.BAD_JOURNAL, str(layout.JOURNAL), trouble))
-    return Recovered(manifest, tuple(findings), is_folded=not journal.ops, waiting=tuple(waiting))
+    is_folded = all(isinstance(op, ScanOp) for op in journal.ops)
+    return Recovered(manifest, tuple(findings), is_folded=is_folded, waiting=tuple(waiting))
 
 
 def read_file(disk: Disk, path: PurePosixPath) -> bytes | None:
@@ -117,7 +118,8 @@ def _read_journal(disk: Disk) -> tuple[Journal, str]:
 def _read_manifest(disk: Disk, clock: Clock, journal: Journal) -> tuple[Manifest, Finding | None]:
     """The snapshot as well as it can be read, and what is wrong with it."""
     begun, snapshot = journal.header, read_file(disk, layout.MANIFEST)
-    if begun is not None and not disk.exists(layout.MANIFEST):
+    has_had_one = any(isinstance(op, ScanOp) and op.onto for op in journal.ops)
+    if begun is not None and not has_had_one and not disk.exists(layout.MANIFEST):
         return Manifest(begun.archive_id, begun.created_at), None
     try:
         manifest = Manifest.parse(snapshot or b"")

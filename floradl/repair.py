@@ -41,7 +41,7 @@ from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools
-from floradl.transport import media_client, media_transports
+from floradl.transport import MediaClient, media_transports
 from floradl.verify import VerifyOptions, require_any_archive
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
@@ -254,7 +254,7 @@ class _Session:
             store=self._store,
             filters=Filters(),
             concurrency=options.concurrency,
-            new_client=lambda: media_client(self._new_transport(), timeout_s=options.timeout_s),
+            new_client=lambda: MediaClient(self._new_transport(), timeout_s=options.timeout_s),
             partials=frozenset(partials),
             tally=self._transfers,
         )

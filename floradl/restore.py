@@ -32,7 +32,7 @@ from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transfer import Tools
-from floradl.transport import media_client, media_transports
+from floradl.transport import MediaClient, media_transports
 from floradl.verify import require_any_archive
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
@@ -176,7 +176,7 @@ async def restore(
         api,
         tally,
         options.filters,
-        lambda: media_client(new_transport(), timeout_s=options.timeout_s),
+        lambda: MediaClient(new_transport(), timeout_s=options.timeout_s),
         concurrency=options.concurrency,
     )
     try:

@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-import httpx
-
 from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import format_ms
@@ -31,6 +29,7 @@ from floradl.pool import Pool
 from floradl.recall import visit_by_id, visit_listed
 from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools, Wanted, fetch_output
+from floradl.transport import MediaClient
 
 
 class Target(ABC):
@@ -56,7 +55,7 @@ class Target(ABC):
         api: FloraApi | None,
         tally: Tally,
         filters: Filters,
-        new_client: Callable[[], httpx.AsyncClient],
+        new_client: Callable[[], MediaClient],
         *,
         concurrency: int,
     ) -> None:
@@ -228,7 +227,7 @@ class FlatTarget(Target):
             for copied in lacking:
                 await self._fetch_run(copied, client)
 
-    async def _fetch_run(self, copied: Copied, client: httpx.AsyncClient) -> None:
+    async def _fetch_run(self, copied: Copied, client: MediaClient) -> None:
         outputs: dict[str, Output] = {}
         if self._api is not None and copied.lacking:
             try:
@@ -252,7 +251,7 @@ class FlatTarget(Target):
                 self._tally.new_bytes += result.size_bytes
 
     async def _fetch_output(
-        self, copied: Copied, output: Output | None, client: httpx.AsyncClient
+        self, copied: Copied, output: Output | None, client: MediaClient
     ) -> Receipt | Failure | None:
         """Bring one output here; None when FLORA knows nothing of it."""
         if output is None or output.value is None:

@@ -34,6 +34,7 @@ from floradl.model import MEDIA_TYPES, Failure, Receipt
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate
+from floradl.transport import MediaClient
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 100
@@ -99,7 +100,7 @@ FreshUrl = Callable[[str, str], Awaitable[str | None]]
 
 
 async def fetch_output(
-    wanted: Wanted, client: httpx.AsyncClient, tools: Tools, fresh_url: FreshUrl
+    wanted: Wanted, client: MediaClient, tools: Tools, fresh_url: FreshUrl
 ) -> Receipt | Failure:
     """Fetch one output.
 
@@ -143,7 +144,7 @@ def urls_to_try(url: str) -> list[str]:
 class _Transfer:
     """The state of one `fetch_output`."""
 
-    def __init__(self, wanted: Wanted, client: httpx.AsyncClient, tools: Tools) -> None:
+    def __init__(self, wanted: Wanted, client: MediaClient, tools: Tools) -> None:
         self._wanted = wanted
         self._client = client
         self._tools = tools
@@ -229,21 +230,22 @@ class _Transfer:
             # Killed after the last byte, before the final name.
             return await self._commit([], url, "", is_bounded=True)
         async with self._response(url, have.request_headers()) as response:
-            answer = read_answer(response.status_code, response.headers, have, now_s=self._tools.clock.now())
+            head = dict(response.headers.items())
+            answer = read_answer(response.status_code, head, have, now_s=self._tools.clock.now())
             if not answer.is_rest:
                 await self._restart()
             if self._tools.disk.min_free_bytes and answer.total_bytes is not None:
                 coming_bytes = answer.total_bytes - partial.size_bytes
                 await self._tools.disk.call(self._tools.disk.require_room, coming_bytes)
             partial.expect(answer.validator, answer.total_bytes)
-            content_type = printable(response.headers.get("content-type", ""), limit=100)
+            content_type = printable(head.get("content-type", ""), limit=100)
             chunks = await self._receive(response, content_type)
         received = partial.size_bytes + sum(map(len, chunks))
         if answer.total_bytes not in (None, received):
             raise _bad_body("truncated", f"{received} bytes came, {answer.total_bytes} were announced")
         if not received:
             raise _bad_body("empty", "the body is empty")
-        is_bounded = answer.total_bytes is not None or "transfer-encoding" in response.headers
+        is_bounded = answer.total_bytes is not None or "transfer-encoding" in head
         return await self._commit(chunks, url, content_type, is_bounded=is_bounded)
 
     @asynccontextmanager
@@ -253,14 +255,13 @@ class _Transfer:
             for _ in range(MAX_REDIRECTS + 1):
                 self._asked_host = _host(url)
                 await self._tools.gate.wait(self._asked_host)
-                request = self._client.build_request("GET", url, headers=headers)
-                response = await self._client.send(request, stream=True)
+                allowed = net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+                response = await self._client.get(allowed, headers)
                 try:
                     if not response.has_redirect_location:
                         yield response
                         return
                     url = _redirect_target(url, response.headers["location"])
-                    net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
@@ -380,6 +381,11 @@ def _require_pace(floor: SpeedFloor, size_bytes: int) -> None:
 
 
 def _redirect_target(url: str, location: str) -> str:
+    try:
+        httpx.URL(location)
+    except httpx.InvalidURL as exc:
+        message = "a redirect to what is not a URL"
+        raise TransferError("bad_redirect", message, is_retryable=True, wants_fresh_url=True) from exc
     try:
         return urljoin(url, location)
     except ValueError as exc:

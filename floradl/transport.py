@@ -25,8 +25,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
 
 import httpx
 
@@ -50,7 +50,8 @@ _LOOKED_UP_FOR_S = 60.0
 _MAX_CLIENTS = 32
 _IDLE_S = 30.0
 _FAREWELL_S = 0.01
-_NOT_FORWARDED = frozenset({"host", "connection"})  # the engine's business
+_HEADERS = {"User-Agent": net.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+_NOT_FORWARDED = frozenset({b"host", b"connection"})  # the engine's business
 
 
 def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], httpx.AsyncBaseTransport]:
@@ -67,16 +68,41 @@ def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], 
     return lambda: MediaTransport(allow_loopback=allow_loopback, timeout_s=timeout_s, proxies=proxies)
 
 
-def media_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> httpx.AsyncClient:
-    """A client for media hosts: no credentials, no cookies kept, no redirect followed unseen."""
-    return httpx.AsyncClient(
-        transport=transport,
-        timeout=timeout_s,
-        headers={"User-Agent": net.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        follow_redirects=False,
-        trust_env=False,
-    )
+class MediaClient:
+    """Asks media hosts, over any httpx transport.
+
+    What `httpx.AsyncClient` adds would all have to be switched off here (credentials, cookies, redirects, the
+    environment), and takes longer than the request itself does.
+
+    Args:
+        transport: httpx's seam; another one in tests.
+        timeout_s: how long a connection may stay silent.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> None:
+        self._transport = transport
+        self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    async def get(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
+        """The head of an answer, whatever its status; its body is still to be read, and it must be closed.
+
+        Raises:
+            TransferError: `unsafe_url`, where the URL leads to what must not be asked.
+            httpx.TransportError: there is no answer.
+        """
+        request = httpx.Request("GET", url, headers={**_HEADERS, **headers}, extensions=self._extensions)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
 
 
 @dataclass(slots=True)
@@ -231,7 +257,11 @@ class MediaTransport(httpx.AsyncBaseTransport):
     async def _send(self, client: Client, url: Url, request: httpx.Request) -> httpx.Response:
         from pyreqwest.exceptions import PyreqwestError
 
-        headers = [(key, value) for key, value in request.headers.multi_items() if key not in _NOT_FORWARDED]
+        headers = [
+            (name.decode("ascii"), value.decode("ascii"))
+            for name, value in request.headers.raw
+            if name.lower() not in _NOT_FORWARDED
+        ]
         builder = client.request(request.method, url).headers(headers)
         streamed = builder.streamed_read_buffer_limit(_HELD_BACK_BYTES).build_streamed()
         try:

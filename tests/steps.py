@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from floradl import files, manifest, stamps
 from floradl.simulator import Simulator
 from tests.support import environment
 from tests.zygote import Zygote
@@ -78,9 +79,16 @@ class Stepped:
     steps: tuple[str, ...]
 
 
-def stepped(zygote: Zygote, sim: Simulator, dest: Path, *arguments: str, stop: Stop | None = None) -> Stepped:
-    """Run `floradl ARGUMENTS DEST`, to its end or to `stop`."""
-    argument = {"dest": str(dest), "stop": asdict(stop) if stop else None}
+def stepped(
+    zygote: Zygote,
+    sim: Simulator,
+    dest: Path,
+    *arguments: str,
+    stop: Stop | None = None,
+    as_large: bool = False,
+) -> Stepped:
+    """Run `floradl ARGUMENTS DEST`, to its end or to `stop`; `as_large`: see `make_large`."""
+    argument = {"dest": str(dest), "stop": asdict(stop) if stop else None, "as_large": as_large}
     ran = zygote.run([*arguments, str(dest)], environment(sim), ("tests.steps", argument))
     steps = tuple(ran.log.splitlines())
     uncounted = [step for step in steps if step.startswith(_UNCOUNTED)]
@@ -93,8 +101,18 @@ def stepped(zygote: Zygote, sim: Simulator, dest: Path, *arguments: str, stop: S
 
 def hook(argument: dict[str, Any], log: int) -> None:
     """Count the steps of this process, and let happen what is wanted at one of them."""
+    if argument["as_large"]:
+        make_large(setattr)
     stop = Stop(**argument["stop"]) if argument["stop"] else None
     _Steps(argument["dest"], log, stop).watch()
+
+
+def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
+    """Let two runs be a large archive, any manifest a large one, and each folder have rested a while."""
+    now_ns = files.Disk.moment_ns
+    set_value(stamps, "MIN_PART", 1)
+    set_value(manifest, "LARGE_BYTES", 0)
+    set_value(files.Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 
 
 class _Steps:

@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ import pytest
 from floradl import durable, layout
 from floradl.durable import HEAD_BYTES, Digest, Flusher, require_real_dir, write_all
 from floradl.errors import DestinationError, Exit
-from floradl.files import Disk, Kind
+from floradl.files import COARSE_NS, Disk, Kind
 
 pytestmark = pytest.mark.anyio
 
@@ -209,6 +210,43 @@ def test_read(disk: Disk) -> None:
     assert disk.read(FILE) == b"bytes"
     assert disk.read(RUN / "output_2.png") is None
     assert disk.read(PurePosixPath("ws_z/prj_z/run_z/run.json")) is None
+
+
+def test_which_file_it_is(disk: Disk) -> None:
+    """A file is another once it was written anew, with the same bytes too; and its bytes come with it."""
+    assert disk.read_identified(FILE) == (None, None)
+    disk.write_atomic(FILE, [b"one"], mtime_ms=5000)
+    status = (disk.root / FILE).stat()
+    data, first = disk.read_identified(FILE)
+    assert (data, first) == (b"one", (3, 5_000_000_000, status.st_ino))
+    assert disk.identify(FILE) == first
+    (disk.root / FILE).rename(disk.root / "kept")  # else its number could be given out again
+    disk.write_atomic(FILE, [b"one"], mtime_ms=5000)
+    assert disk.identify(FILE) != first
+
+
+def test_now_by_the_clock_of_the_file_system(disk: Disk) -> None:
+    """It is what a file that is made now is dated with, and nothing is left of how that was found out."""
+    before_ns = time.time_ns()
+    moment_ns = disk.moment_ns()
+    assert moment_ns is not None
+    assert before_ns - COARSE_NS <= moment_ns <= time.time_ns()
+    assert temporary_files(disk) == []
+
+
+@pytest.mark.parametrize("late_ns", [0, 1])
+def test_a_file_system_that_does_not_date_its_folders(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, late_ns: int
+) -> None:
+    """Where a folder in which a file was made keeps an old date, no folder's date can be trusted."""
+    now_ns = disk.moment_ns()
+    assert now_ns is not None
+    file = SimpleNamespace(st_mtime_ns=now_ns + COARSE_NS + late_ns)
+    folder = SimpleNamespace(st_mtime_ns=now_ns, st_mode=stat.S_IFDIR)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", lambda _: file)
+        patch.setattr(Path, "lstat", lambda _: folder)
+        assert disk.moment_ns() == (None if late_ns else now_ns + COARSE_NS)
 
 
 def test_digest_of_a_missing_file(disk: Disk) -> None:

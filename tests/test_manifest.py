@@ -727,6 +727,174 @@ async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
         await Store(Disk(tmp_path), CLOCK).append(ops)
 
 
+# ------------------------------------------------------------------------------- a journal that stays
+
+
+@pytest.fixture
+def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any `manifest.json` is a large one."""
+    monkeypatch.setattr("floradl.manifest.LARGE_BYTES", 0)
+
+
+large = pytest.mark.usefixtures("_as_if_large")
+
+
+@large
+@pytest.mark.anyio
+async def test_a_date_alone_waits_in_the_journal(tmp_path: Path) -> None:
+    """Night after night a large manifest is left as it is; what it says with the journal is the news."""
+    await archive(tmp_path, *recorded(), scan_op(5))
+    before = files(tmp_path)
+    for sealed_before in (6, 7, 8):
+        await archive(tmp_path, scan_op(sealed_before))
+        assert {name: files(tmp_path)[name] for name in before} == before
+        assert told(loaded(tmp_path))["scans"][0]["sealed_before"] == sealed_before
+    await archive(tmp_path)
+    assert told(loaded(tmp_path))["scans"][0]["sealed_before"] == 8
+    assert {name: files(tmp_path)[name] for name in before} == before
+
+
+@large
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "op", [*recorded(), *recorded("run_2", entry=FAILED), VanishedOp("run_1", "today")], ids=repr
+)
+async def test_any_other_change_ends_the_wait(tmp_path: Path, op: Op) -> None:
+    """With the first change of a run or an output all is folded, and the journal is gone."""
+    await archive(tmp_path, *recorded(), RunOp("run_2", facts("run_2")), scan_op(5))
+    await archive(tmp_path, scan_op(6))
+    expected = fed(*recorded(), RunOp("run_2", facts("run_2")), scan_op(6), op)
+    await archive(tmp_path, op)
+    assert not journal_of(tmp_path).exists()
+    stored = json.loads((tmp_path / "manifest.json").read_bytes())
+    assert stored["runs"] == told(expected)["runs"]
+    assert stored["scans"] == told(expected)["scans"]
+
+
+@large
+@pytest.mark.anyio
+async def test_what_a_killed_session_recorded_is_folded(tmp_path: Path) -> None:
+    """A journal with an output in it does not wait, whoever left it and whatever came after."""
+    await archive(tmp_path, *recorded())
+    async with opened(tmp_path, *recorded("run_2"), scan_op(6)):
+        pass
+    await archive(tmp_path, scan_op(7))
+    assert not journal_of(tmp_path).exists()
+    assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == {"run_1", "run_2"}
+
+
+@large
+@pytest.mark.anyio
+async def test_a_journal_that_has_grown_long_is_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits while it is short: what every start has to replay does not grow for ever."""
+    await archive(tmp_path, *recorded(), scan_op(5))
+    await archive(tmp_path, scan_op(6))
+    night_bytes = journal_of(tmp_path).stat().st_size
+    monkeypatch.setattr("floradl.manifest.LONG_BYTES", 3 * night_bytes)
+    has_journal = []
+    for _ in range(6):
+        await archive(tmp_path, scan_op(6))
+        has_journal.append(journal_of(tmp_path).exists())
+    assert has_journal[0]
+    assert not all(has_journal)
+    assert json.loads((tmp_path / "manifest.json").read_bytes())["scans"][0]["sealed_before"] == 6
+
+
+@large
+@pytest.mark.anyio
+async def test_another_api_is_written_at_once(tmp_path: Path) -> None:
+    """What `manifest.json` says of where the archive came from is true after each session."""
+    await archive(tmp_path, *recorded(), scan_op(5))
+    async with opened(tmp_path, scan_op(6)) as store:
+        await store.fold("https://other.test/api/v1")
+    assert json.loads((tmp_path / "manifest.json").read_bytes())["base_url"] == "https://other.test/api/v1"
+    assert not journal_of(tmp_path).exists()
+
+
+@large
+@pytest.mark.anyio
+async def test_removed_checksums_come_back_in_a_large_archive(tmp_path: Path) -> None:
+    """A date does not wait where `SHA256SUMS` is missing."""
+    await archive(tmp_path, *recorded(), scan_op(5))
+    (tmp_path / "SHA256SUMS").unlink()
+    await archive(tmp_path, scan_op(6))
+    assert (tmp_path / "SHA256SUMS").read_text() == f"{SUM}  ws_a/prj_b/run_1/output_1.png\n"
+
+
+@large
+@pytest.mark.anyio
+async def test_a_fold_on_demand_does_not_wait(tmp_path: Path) -> None:
+    """Who wants both files written has them written."""
+    await archive(tmp_path, *recorded(), scan_op(5))
+    async with opened(tmp_path, scan_op(6)) as store:
+        await store.fold(BASE_URL, anew=True)
+    assert json.loads((tmp_path / "manifest.json").read_bytes())["scans"][0]["sealed_before"] == 6
+    assert not journal_of(tmp_path).exists()
+
+
+@large
+@pytest.mark.anyio
+@pytest.mark.parametrize("backup", ["older", "none"])
+async def test_a_seal_holds_for_the_manifest_it_was_made_on(tmp_path: Path, backup: str) -> None:
+    """Whoever puts back an older manifest, or has lost it, is not told that all is recorded below a date.
+
+    The seal in the journal speaks of a manifest with run_2, which would never be looked for again.
+    """
+    await archive(tmp_path, *recorded(), scan_op(5))
+    older = (tmp_path / "manifest.json").read_bytes()
+    await archive(tmp_path, *recorded("run_2"), scan_op(6))
+    await archive(tmp_path, scan_op(7))
+    if backup == "older":
+        (tmp_path / "manifest.json").write_bytes(older)
+    else:
+        (tmp_path / "manifest.json").unlink()
+    sealed = [5] if backup == "older" else []
+    assert [scan["sealed_before"] for scan in told(loaded(tmp_path))["scans"]] == sealed
+    await archive(tmp_path)
+    assert [scan["sealed_before"] for scan in told(loaded(tmp_path))["scans"]] == sealed
+    await archive(tmp_path, scan_op(8))
+    assert [scan["sealed_before"] for scan in told(loaded(tmp_path))["scans"]] == [8]
+
+
+@large
+@pytest.mark.anyio
+async def test_cut_between_a_large_snapshot_and_its_journal(tmp_path: Path) -> None:
+    """A journal of dates that were folded already changes nothing, and goes with the next fold."""
+    await archive(tmp_path, *recorded(), scan_op(5))
+    async with opened(tmp_path, scan_op(6)) as store:
+        journal = journal_of(tmp_path).read_bytes()
+        await store.fold(BASE_URL, anew=True)
+    journal_of(tmp_path).write_bytes(journal)
+    async with opened(tmp_path, scan_op(7)):
+        pass
+    assert told(loaded(tmp_path))["scans"][0]["sealed_before"] == 7
+    await archive(tmp_path, *recorded("run_2"))
+    assert told(loaded(tmp_path))["scans"][0]["sealed_before"] == 7
+    assert not journal_of(tmp_path).exists()
+
+
+@pytest.mark.anyio
+async def test_a_journal_of_a_floradl_that_bound_no_seal(tmp_path: Path) -> None:
+    """Seals that an earlier version journaled count as they did."""
+    await archive(tmp_path, *recorded())
+    header = JournalHeader(1, loaded(tmp_path).archive_id, "then")
+    journal_of(tmp_path).write_bytes(encode_lines([header, scan_op(6)]))
+    assert told(loaded(tmp_path))["scans"][0]["sealed_before"] == 6
+
+
+def test_a_run_that_is_not_there_has_no_sizes() -> None:
+    """What a run has on disk by its entry, also while that is being changed."""
+    manifest = fed(*recorded(), OutputOp("run_1", "output_2", FAILED))
+    for state in (manifest, Manifest.parse(encoded(manifest))):
+        assert state.sizes("run_1") == {"output_1.png": 7}
+        assert list(state.run_ids()) == ["run_1"]
+
+
+# ------------------------------------------------------------------------------- what others make of it
+
+
 def test_entries_that_nobody_can_read_are_dropped() -> None:
     """The others stay; no seal does, since what is below one would not be met again."""
     good = told(fed(*recorded(), scan_op()))

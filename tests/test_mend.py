@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from floradl import layout
-from floradl.entries import OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
+from floradl.clock import Clock
+from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.files import Disk
 from floradl.job import RecordRule
-from floradl.manifest import Manifest
-from floradl.mend import Mend, compare_with_disk, known_record, lost_outputs
+from floradl.manifest import Manifest, Store
+from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
 from floradl.model import Filters, Output, parse_generation
+from floradl.stamps import Stamp
 
 URL = "https://media.test/a.png"
 RECORD = {
@@ -118,6 +123,278 @@ def test_however_many_runs_there_are(disk: Disk, count: int) -> None:
     names = [f"run_{number}" for number in range(count)]
     manifest = memory(**{name: {"output_1": archived(5)} for name in names})
     assert compare(disk, manifest) == (0, 0, [(name, ("output_1",)) for name in names])
+
+
+# --------------------------------------------------------------------------------------- in a large archive
+
+
+@pytest.fixture
+def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs are a large archive, of which two are looked into in each session; and time has passed."""
+    monkeypatch.setattr("floradl.stamps.MIN_PART", 2)
+    now_ns = Disk.moment_ns
+    monkeypatch.setattr(Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
+
+
+large = pytest.mark.usefixtures("_as_if_large")
+
+
+class Nights:
+    """A large archive, compared night after night by whoever changes it."""
+
+    def __init__(self, disk: Disk, runs: int) -> None:
+        self.disk = disk
+        self.ids = [f"run_{number}" for number in range(1, runs + 1)]
+        for run_id in self.ids:
+            write(disk, run_id, output_1=b"12345")
+            self.path(run_id, "run.json").write_bytes(b"{}")
+        data = b"".join(
+            memory(**{run_id: {"output_1": archived(5)} for run_id in self.ids}).encode(
+                updated_at="then", base_url="u"
+            )
+        )
+        disk.write_atomic(layout.MANIFEST, [data])
+
+    def path(self, run_id: str, name: str = "output_1.png") -> Path:
+        """A file of a run."""
+        return self.disk.root / "ws_a/prj_b" / run_id / name
+
+    def night(
+        self, *ops: Op, filters: Filters | None = None, everything: bool = False, is_folded: bool = True
+    ) -> tuple[int, int, list[str]]:
+        """How many outputs are there, their bytes, and which runs are mended; then `ops` are recorded."""
+        return asyncio.run(self._night(ops, filters or Filters(), everything, is_folded))
+
+    async def _night(
+        self, ops: Iterable[Op], filters: Filters, everything: bool, is_folded: bool
+    ) -> tuple[int, int, list[str]]:
+        store = Store(self.disk, Clock())
+        await store.open()
+        found = compare_store(store, self.disk, filters, lambda *_: True, everything=everything)
+        await store.append(ops)
+        if is_folded:
+            await store.fold("u")
+            keep_stamps(store, self.disk, found.stamps)
+        await store.close()
+        return found.outputs, found.size_bytes, [mend.run_id for mend in found.mends]
+
+    def edit(self, run_id: str) -> None:
+        """Write to a file in place, which its folder does not tell."""
+        with self.path(run_id).open("ab") as file:
+            file.write(b"6")
+
+
+@large
+@pytest.mark.parametrize("damage", ["remove", "rename", "replace", "folder", "move", "link"])
+def test_what_happens_to_a_name_is_noticed_the_next_night(disk: Disk, damage: str) -> None:
+    """Whatever becomes of files and folders, of whichever runs: it is mended the next night."""
+    nights = Nights(disk, 6)
+    for _ in range(2):
+        assert nights.night() == (6, 30, [])
+    for run_id in nights.ids:
+        file = nights.path(run_id)
+        match damage:
+            case "remove":
+                file.unlink()
+            case "rename":
+                file.rename(file.with_suffix(".PNG"))
+            case "replace":
+                (file.parent / "new").write_bytes(b"123456")
+                (file.parent / "new").replace(file)
+            case "folder":
+                shutil.rmtree(file.parent)
+            case "move":
+                file.parent.rename(file.parent.with_name(f"{run_id}.away"))
+            case _:
+                file.unlink()
+                file.symlink_to("run.json")
+    for _ in range(2):
+        assert nights.night() == (0, 0, nights.ids)
+
+
+@large
+def test_a_folder_above_that_is_gone_or_a_link(disk: Disk) -> None:
+    """A project that was moved away is missing with all its runs; one that is a link now is refused."""
+    nights = Nights(disk, 6)
+    nights.night()
+    project = disk.root / "ws_a/prj_b"
+    project.rename(disk.root / "elsewhere")
+    assert nights.night() == (0, 0, nights.ids)
+    (disk.root / "elsewhere").rename(project)
+    assert nights.night() == (6, 30, [])
+    project.rename(disk.root / "elsewhere")
+    project.symlink_to(disk.root / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        nights.night()
+
+
+@large
+def test_a_file_that_grew_in_place_is_noticed_when_its_run_has_its_turn(disk: Disk) -> None:
+    """Nothing but the file tells: two of six runs are looked into each night, so three nights see all."""
+    nights = Nights(disk, 6)
+    nights.night()
+    for run_id in nights.ids:
+        nights.edit(run_id)
+    assert nights.night() == (4, 20, nights.ids[:2])
+    assert nights.night() == (2, 10, nights.ids[:4])
+    assert nights.night() == (0, 0, nights.ids)
+
+
+@large
+def test_every_folder_has_its_turn_again(disk: Disk) -> None:
+    """Who was looked into waits until all others were; runs that come later do not push in."""
+    nights = Nights(disk, 6)
+    for _ in range(5):
+        nights.night()
+    nights.edit("run_3")
+    facts = RunFacts("ws_a", "prj_b", "ws_a/prj_b/run_7", "t2i", 1, 2, None, "00")
+    found = [nights.night(RunOp("run_7", facts))[2]] + [nights.night()[2] for _ in range(2)]
+    assert ["run_3"] in found
+
+
+@large
+def test_all_is_looked_into_when_told_to(disk: Disk) -> None:
+    """On the night of a full walk no stamp's word is taken; what is found right is stamped anew."""
+    nights = Nights(disk, 6)
+    nights.night()
+    for run_id in nights.ids:
+        nights.edit(run_id)
+    assert nights.night(everything=True) == (0, 0, nights.ids)
+
+
+@large
+def test_what_is_not_just_as_recorded_is_looked_at_every_night(disk: Disk) -> None:
+    """A file of another size, a failed output and a missing record: none of these runs is passed over."""
+    nights = Nights(disk, 6)
+    nights.edit("run_1")
+    for run_id in nights.ids[2:]:
+        nights.path(run_id, "run.json").unlink()
+    nights.night(OutputOp("run_2", "output_2", FAILED))
+    for _ in range(4):
+        assert nights.night() == (5, 25, ["run_1", "run_2"])
+    for run_id in nights.ids[2:]:
+        nights.edit(run_id)
+    assert nights.night() == (1, 5, nights.ids)
+
+
+@large
+@pytest.mark.parametrize("is_folded", [True, False], ids=["folded", "killed before the fold"])
+def test_what_was_recorded_since_ends_a_stamp(disk: Disk, is_folded: bool) -> None:
+    """An output that has failed since is tried again the next night, though its folder is as it was."""
+    nights = Nights(disk, 6)
+    for _ in range(2):
+        nights.night()
+    nights.night(OutputOp("run_6", "output_1", FAILED), is_folded=is_folded)
+    for _ in range(2):
+        assert nights.night() == (5, 25, ["run_6"])
+
+
+@large
+def test_an_older_manifest_put_back(disk: Disk) -> None:
+    """What it says has failed is tried again, though a later one said that all is well."""
+    nights = Nights(disk, 6)
+    nights.night(OutputOp("run_6", "output_2", FAILED))
+    manifest = disk.root / layout.MANIFEST
+    backup = shutil.copy2(manifest, disk.root / "backup")
+    cured = OutputOp("run_6", "output_2", archived(5))
+    nights.night(cured)
+    assert nights.night() == (7, 35, [])
+    shutil.copy2(backup, manifest)
+    assert nights.night() == (6, 30, ["run_6"])
+
+
+@large
+@pytest.mark.parametrize("stamps", [None, b"", b"torn", "cut", "a folder", "a link"])
+def test_stamps_that_are_lost_or_broken(disk: Disk, stamps: str | bytes | None) -> None:
+    """Nothing depends on them: all is compared, and what stands in their place is left alone."""
+    nights = Nights(disk, 6)
+    nights.night()
+    for run_id in nights.ids:
+        nights.edit(run_id)
+    file = disk.root / layout.STAMPS
+    whole = file.read_bytes()
+    file.unlink()
+    match stamps:
+        case bytes():
+            file.write_bytes(stamps)
+        case "cut":
+            file.write_bytes(whole[:-1])
+        case "a folder":
+            file.mkdir()
+        case "a link":
+            (disk.root / "stamps").write_bytes(whole)
+            file.symlink_to(disk.root / "stamps")
+        case _:
+            pass
+    for _ in range(2):
+        assert nights.night() == (0, 0, nights.ids)
+    if stamps == "a link":
+        assert (disk.root / "stamps").read_bytes() == whole
+
+
+@large
+def test_filters_see_through_stamps(disk: Disk) -> None:
+    """A run that was named is asked for, stamped or not; the archive's size is of all of it."""
+    nights = Nights(disk, 6)
+    nights.night()
+    named = Filters(run_ids=frozenset({"run_6"}))
+    assert nights.night(filters=named) == (6, 30, ["run_6"])
+    assert nights.night() == (6, 30, [])
+
+
+def test_a_date_that_is_too_young(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was changed just now is not stamped: the next change could have the same date."""
+    monkeypatch.setattr("floradl.stamps.MIN_PART", 2)
+    nights = Nights(disk, 6)
+    nights.night()
+    assert not (disk.root / layout.STAMPS).exists()
+    for run_id in nights.ids:
+        nights.edit(run_id)
+    assert nights.night() == (0, 0, nights.ids)
+
+
+def test_a_file_system_that_does_not_date_folders(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a folder's date tells nothing, no stamp is made, and none is believed."""
+    monkeypatch.setattr("floradl.stamps.MIN_PART", 2)
+    nights = Nights(disk, 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "moment_ns", lambda _: time.time_ns() + 10**10)
+        nights.night()
+    for run_id in nights.ids:
+        nights.edit(run_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "moment_ns", lambda _: None)
+        assert nights.night() == (0, 0, nights.ids)
+
+
+def test_a_small_archive_has_no_stamps(disk: Disk) -> None:
+    """It is compared whole each night, as fast as with them, and has no file more."""
+    nights = Nights(disk, 6)
+    nights.night()
+    nights.edit("run_6")
+    assert nights.night() == (5, 25, ["run_6"])
+    assert not (disk.root / layout.STAMPS).exists()
+
+
+@large
+@pytest.mark.anyio
+async def test_a_large_archive_that_is_not_folded_yet(disk: Disk) -> None:
+    """Without a manifest.json, as after a first session that was killed, stamps have nothing to be of."""
+    store = Store(disk, Clock())
+    await store.open()
+    for run_id in ("run_1", "run_2", "run_3"):
+        write(disk, run_id, output_1=b"12345")
+        facts = RunFacts("ws_a", "prj_b", f"ws_a/prj_b/{run_id}", "t2i", 1, 2, None, "00")
+        await store.append([RunOp(run_id, facts), OutputOp(run_id, "output_1", archived(5))])
+    (disk.root / layout.STAMPS).write_bytes(b"of another")
+    found = compare_store(store, disk, Filters(), lambda *_: True, everything=False)
+    keep_stamps(store, disk, {"run_1": Stamp("ws_a/prj_b/run_1", 1, 2, 3, 1, 5)})
+    await store.close()
+    assert (found.outputs, found.mends) == (3, [])
+    assert (disk.root / layout.STAMPS).read_bytes() == b"of another"
+
+
+# ----------------------------------------------------------------------------------- what is known of a run
 
 
 def mend_of(**outputs: OutputEntry) -> Mend:

@@ -22,7 +22,7 @@ from floradl.model import Failure, Receipt
 from floradl.partial import MIN_RESUME_BYTES, Partial
 from floradl.retry import Backoff, HostGate
 from floradl.transfer import MAX_TRIES, Tools, Traffic, Wanted, fetch_output, urls_to_try
-from floradl.transport import media_client
+from floradl.transport import MediaClient
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -145,7 +145,7 @@ class Bench:
 
     async def fetch(self, host: Host, wanted: Wanted | None = None) -> Receipt | Failure:
         """Run a transfer against a scripted host."""
-        async with media_client(httpx.MockTransport(host), timeout_s=5) as client:
+        async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
             return await fetch_output(wanted or self.wanted(), client, self.tools, self.fresh_url)
 
     def with_tools(self, **changes: object) -> Bench:
@@ -512,7 +512,7 @@ async def test_api_that_cannot_be_asked(bench: Bench) -> None:
         raise ApiNotFoundError("gone")
 
     host = Host([Reply(403)], bench.time)
-    async with media_client(httpx.MockTransport(host), timeout_s=5) as client:
+    async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
         failure = await fetch_output(bench.wanted(), client, bench.tools, broken)
     assert isinstance(failure, Failure)
     assert failure.code == "http_403"

@@ -18,7 +18,7 @@ import pytest
 
 from floradl import net, transport
 from floradl.errors import TransferError, UsageError
-from floradl.transport import MediaTransport, media_client, media_transports
+from floradl.transport import MediaClient, MediaTransport, media_transports
 
 pytestmark = pytest.mark.anyio
 
@@ -90,10 +90,15 @@ async def host() -> AsyncIterator[Host]:
 
 @asynccontextmanager
 async def client(*, allow_loopback: bool = True, timeout_s: float = 5) -> AsyncIterator[httpx.AsyncClient]:
-    """A media client as floradl makes them."""
+    """A client over a media transport as floradl makes them."""
     made = media_transports(allow_loopback=allow_loopback, timeout_s=timeout_s)()
-    async with media_client(made, timeout_s=timeout_s) as opened:
+    async with over(made) as opened:
         yield opened
+
+
+def over(made: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+    """httpx's own client over a transport: any of httpx's may use ours."""
+    return httpx.AsyncClient(transport=made, headers=transport._HEADERS, trust_env=False)
 
 
 def resolving(*answers: list[str]) -> tuple[Callable[[str, int], Awaitable[list[str]]], list[str]]:
@@ -125,10 +130,12 @@ async def test_loopback_is_refused(host: Host, name: str) -> None:
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_loopback_is_reached_when_allowed(host: Host, name: str) -> None:
     """With the API on loopback media come from there; a request carries nothing but what it must."""
-    async with client() as media:
+    made = media_transports(allow_loopback=True, timeout_s=5)()
+    async with MediaClient(made, timeout_s=5) as media:
         for path in ("/one.png?x=1", "/two.png"):
-            response = await media.get(f"http://{name}:{host.port}{path}")
-            assert (response.status_code, response.content) == (200, b"hello")
+            response = await media.get(httpx.URL(f"http://{name}:{host.port}{path}"), {})
+            assert (response.status_code, await response.aread()) == (200, b"hello")
+            await response.aclose()
     assert host.heads[0].startswith(b"GET /one.png?x=1 HTTP/1.1\r\n")
     for head in (head.lower() for head in host.heads):
         assert b"accept-encoding: identity\r\n" in head
@@ -185,7 +192,7 @@ async def test_the_next_address_is_tried_and_remembered(monkeypatch: pytest.Monk
         async with serving(Host(), "127.0.0.1", port) as host:
             monkeypatch.setattr(net, "resolve", resolving(["10.0.0.1", "127.0.0.2", "127.0.0.1"])[0])
             made = MediaTransport(allow_loopback=True, timeout_s=5)
-            async with media_client(made, timeout_s=5) as media:
+            async with over(made) as media:
                 assert (await media.get(f"http://media.invalid:{port}/")).text == "hello"
                 assert made._names["media.invalid", port].addresses == ["127.0.0.1", "127.0.0.2"]
                 assert (await media.get(f"http://media.invalid:{port}/")).text == "hello"
@@ -267,7 +274,7 @@ async def test_many_hosts_do_not_pile_up(host: Host, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(net, "resolve", resolving(["127.0.0.1"])[0])
     monkeypatch.setattr(transport, "_MAX_CLIENTS", 3)
     made = MediaTransport(allow_loopback=True, timeout_s=5)
-    async with media_client(made, timeout_s=5) as media:
+    async with over(made) as media:
         for number in range(8):
             assert (await media.get(f"http://h{number}.invalid:{host.port}/")).text == "hello"
         assert (len(made._clients), len(made._names)) == (3, 3)
@@ -518,11 +525,13 @@ async def test_media_client(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(request)
         return httpx.Response(302, headers={"Location": "https://elsewhere.test/", "Set-Cookie": "a=b"})
 
-    async with media_client(httpx.MockTransport(answer), timeout_s=7) as media:
+    async with MediaClient(httpx.MockTransport(answer), timeout_s=7) as media:
         for _ in range(2):
-            assert (await media.get("https://media.test/a")).status_code == 302
-        assert media.timeout == httpx.Timeout(7)
-        assert not media.trust_env
+            response = await media.get(httpx.URL("https://media.test/a"), {"Range": "bytes=5-"})
+            assert response.status_code == 302
+            await response.aclose()
     for request in asked:
+        assert request.extensions["timeout"] == httpx.Timeout(7).as_dict()
         assert not {"authorization", "cookie"} & set(request.headers)
         assert request.headers["accept-encoding"] == "identity"
+        assert request.headers["range"] == "bytes=5-"

@@ -16,9 +16,9 @@ from floradl.errors import NewerFormatError
 from floradl.files import Disk, Item, Kind
 from floradl.findings import Trouble
 from floradl.inspection import Expected, check_bytes, check_run
-from floradl.rebuild import adopt_folder, read_checksums, recover
+from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
 from tests.audits.damages import line, write_journal
-from tests.audits.stage import PHOTO, TEXT, Stage, runs_of
+from tests.audits.stage import PHOTO, TEXT, Stage, report_of, runs_of, without_key
 from tests.support import manifest
 
 
@@ -76,6 +76,57 @@ def test_what_tells_the_archive_is_kept(stage: Stage, dest: Path) -> None:
     disk.close()
     assert (whole.archive_id, whole.created_at) == ("a" * 32, "2026-01-01T00:00:00Z")
     assert stage.sound.exists()
+
+
+def seal_in_journal(dest: Path) -> None:
+    """Leave what a quiet night leaves in a large archive: the date of its scan, in the journal."""
+    known = manifest(dest)
+    (scan,) = known["scans"]
+    size_bytes = (dest / "manifest.json").stat().st_size
+    head = {"op": "journal", "version": 1, "archive_id": known["archive_id"], "created_at": "then"}
+    op = {"op": "scan", "scan": scan | {"sealed_before": 9}, "onto": f"{known['updated_at']} {size_bytes}"}
+    write_journal(dest, line(head) + line(op))
+
+
+def recovered_from(dest: Path) -> tuple[Recovered, list[int]]:
+    """What is left of a manifest, and the dates of its seals."""
+    disk = Disk(dest)
+    try:
+        found = recover(disk, Clock())
+    finally:
+        disk.close()
+    scans = json.loads(b"".join(found.manifest.encode(updated_at="", base_url="")))["scans"]
+    return found, [scan["sealed_before"] for scan in scans]
+
+
+def test_a_journal_with_a_date_alone(stage: Stage, dest: Path) -> None:
+    """It is nothing to find fault with, and `SHA256SUMS` is held against the manifest all the same."""
+    seal_in_journal(dest)
+    found, seals = recovered_from(dest)
+    assert (found.is_whole, found.is_folded, seals) == (True, True, [9])
+    assert without_key(stage.sim, "verify", dest).returncode == 0
+    with (dest / "SHA256SUMS").open("ab") as sums:
+        sums.write(b"more\n")
+    done = without_key(stage.sim, "verify", "--json", dest)
+    assert [finding["kind"] for finding in report_of(done)["findings"]] == ["bad_checksums"]
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "an entry"])
+def test_no_seal_survives_what_it_sealed(dest: Path, damage: str) -> None:
+    """With a manifest that is lost in whole or in part, the journal's seal would hide what is gone."""
+    seal_in_journal(dest)
+    file = dest / "manifest.json"
+    data = file.read_bytes()
+    match damage:
+        case "lost":
+            file.unlink()
+        case "cut":
+            file.write_bytes(data[:-300])
+        case _:
+            file.write_bytes(data.replace(b'"path"', b'"htap"', 1))
+    found, seals = recovered_from(dest)
+    assert [finding.kind for finding in found.findings] == [Trouble.BAD_MANIFEST]
+    assert seals == []
 
 
 def test_newer_formats_are_not_recovered(dest: Path) -> None:

@@ -1,0 +1,225 @@
+"""The form of `manifest.json` and `SHA256SUMS`: bytes to what they hold, and back. Pure.
+
+A manifest of a million outputs is some 400 MB, so nothing here decodes what nobody asked for, and each file
+is gone through once: a run stays the JSON that it is stored as until somebody wants it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from floradl import layout
+from floradl.entries import FORMAT, VERSION, RunEntry, State
+from floradl.errors import ManifestError, NewerFormatError
+
+_RUNS_PER_CHUNK = 2000
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be."""
+
+Scan = dict[str, msgspec.Raw]
+Runs = dict[str, msgspec.Raw]
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A snapshot without any key that this version does not know."""
+
+    format: Any
+    version: Any
+    archive_id: Any
+    created_at: Any
+    updated_at: Any = msgspec.UNSET
+    generator: Any = msgspec.UNSET
+    base_url: Any = msgspec.UNSET
+    scans: list[Scan] = []
+    runs: Runs = {}
+
+
+class _SummedOutput(msgspec.Struct, gc=False):
+    state: State
+    file: str | None = None
+    sha256: str | None = None
+
+
+class _SummedRun(msgspec.Struct):
+    """What `SHA256SUMS` wants to know of a run."""
+
+    workspace_id: str
+    project_id: str
+    path: str
+    outputs: dict[str, _SummedOutput] = {}
+
+
+class _SizedOutput(msgspec.Struct, gc=False):
+    file: str | None = None
+    size_bytes: int | None = None
+
+
+class _SizedRun(msgspec.Struct):
+    """What a look at a run's folder wants to know."""
+
+    outputs: dict[str, _SizedOutput] = {}
+
+
+_plain = msgspec.json.Decoder(_Plain)
+_entry = msgspec.json.Decoder(RunEntry)
+_summed = msgspec.json.Decoder(_SummedRun)
+_sized = msgspec.json.Decoder(_SizedRun)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a `manifest.json` holds: its other keys, the scans' entries, and each run as it is stored."""
+
+    head: dict[str, Any]
+    scans: list[Scan]
+    runs: Runs
+
+
+def parse_snapshot(data: bytes) -> Snapshot:
+    """Read a `manifest.json`.
+
+    Raises:
+        ManifestError: it is not one, or of a newer version.
+    """
+    try:
+        snapshot = _parse(data)
+    except NOT_READABLE as exc:
+        raise unreadable(str(exc)) from exc
+    version = snapshot.head.get("version")
+    if snapshot.head.get("format") != FORMAT or not isinstance(version, int):
+        raise unreadable("it is not a floradl manifest")
+    if version > VERSION:
+        raise NewerFormatError(
+            f"manifest.json has version {version}, this floradl reads {VERSION}",
+            hint="Update floradl and run it again.",
+        )
+    return snapshot
+
+
+def _parse(data: bytes) -> Snapshot:
+    try:
+        plain = _plain.decode(data)
+    except NOT_READABLE:
+        pass  # it has keys of others, which are kept, or is none; either takes a second look
+    else:
+        head = {
+            name: value
+            for name in _Plain.__struct_fields__[:-2]
+            if (value := getattr(plain, name)) is not msgspec.UNSET
+        }
+        return Snapshot(head, plain.scans, plain.runs)
+    values = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    runs = msgspec.json.decode(values.pop("runs", b"{}"), type=Runs)
+    scans = msgspec.json.decode(values.pop("scans", b"[]"), type=list[Scan])
+    return Snapshot({name: msgspec.json.decode(raw) for name, raw in values.items()}, scans, runs)
+
+
+def encode_snapshot(head: Mapping[str, Any], scans: Iterable[Scan], runs: Runs) -> Iterator[bytes]:
+    """`manifest.json`, in pieces: a line a run, so that people can read and compare it."""
+    yield b"{\n"
+    for name, value in head.items():
+        yield b"%s: %s,\n" % (msgspec.json.encode(name), msgspec.json.encode(value))
+    yield b'"scans": [%s],\n"runs": {' % b",\n".join(msgspec.json.encode(scan) for scan in scans)
+    separator = b"\n"
+    parts: list[bytes | msgspec.Raw] = []
+    for run_id, run in runs.items():
+        parts += (separator, msgspec.json.encode(run_id), b": ", run)
+        separator = b",\n"
+        if len(parts) == 4 * _RUNS_PER_CHUNK:
+            yield b"".join(parts)  # a Raw is a buffer: one copy, not three
+            parts.clear()
+    yield b"".join(parts)
+    yield b"\n}}\n"
+
+
+def encode_checksums(runs: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]:
+    """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them.
+
+    Raises:
+        ManifestError: an entry cannot be read, or leads out of the archive.
+    """
+    lines: list[str] = []
+    for run_id, stored in runs:
+        try:
+            run = _summed.decode(stored)
+        except NOT_READABLE as exc:
+            raise _unreadable_run(run_id, str(exc)) from exc
+        _require(layout.is_place(run.path), run_id)
+        # Not the entry's own word for it: who changes that must not change what is checked.
+        place = layout.run_place(run.workspace_id, run.project_id, run_id)
+        for output in run.outputs.values():
+            if output.state is State.ARCHIVED and output.file is not None and output.sha256 is not None:
+                _require(_is_file(output.file) and _is_sha256(output.sha256), run_id)
+                lines.append(f"{output.sha256}  {place}/{output.file}\n")
+        if len(lines) >= _RUNS_PER_CHUNK:
+            yield "".join(lines).encode()
+            lines.clear()
+    yield "".join(lines).encode()
+
+
+def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
+    """A run's entry.
+
+    Raises:
+        ManifestError: it cannot be read, or leads out of the archive.
+    """
+    try:
+        entry = _entry.decode(stored)
+    except NOT_READABLE as exc:
+        raise _unreadable_run(run_id, str(exc)) from exc
+    # What it says of files must be about files of the archive: others take its word for it.
+    is_within = layout.is_place(entry.path) and all(
+        (output.file is None or _is_file(output.file))
+        and (output.sha256 is None or _is_sha256(output.sha256))
+        for output in entry.outputs.values()
+    )
+    _require(is_within, run_id)
+    return entry
+
+
+def parse_sizes(run_id: str, stored: msgspec.Raw) -> dict[str, int | None]:
+    """The files of a run's entry with their sizes.
+
+    Raises:
+        ManifestError: it cannot be read, or names something else than a file in the run's folder.
+    """
+    try:
+        outputs = _sized.decode(stored).outputs
+    except NOT_READABLE as exc:
+        raise _unreadable_run(run_id, str(exc)) from exc
+    sizes = {output.file: output.size_bytes for output in outputs.values() if output.file is not None}
+    for name in sizes:
+        _require(_is_file(name), run_id)
+    return sizes
+
+
+def _require(is_within: bool, run_id: str) -> None:
+    if not is_within:
+        raise unreadable(f"the entry of run {run_id!r} has a path or a hash that is none")
+
+
+def _is_file(name: str) -> bool:
+    return "/" not in name and layout.is_place(name)
+
+
+def _is_sha256(text: str) -> bool:
+    return _SHA256.fullmatch(text) is not None
+
+
+def _unreadable_run(run_id: str, why: str) -> ManifestError:
+    return unreadable(f"the entry of run {run_id!r}: {why}")
+
+
+def unreadable(why: str) -> ManifestError:
+    """The error of a manifest, or a part of it, that cannot be understood."""
+    return ManifestError(
+        f"manifest.json cannot be read: {why}",
+        hint="`floradl verify --repair` makes it anew from what is there; a copy of it does as well.",
+    )
