@@ -10,7 +10,8 @@ import hashlib
 import os
 import stat
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from floradl.errors import DestinationError
@@ -76,6 +77,16 @@ def destination_error(exc: OSError, root: Path) -> DestinationError:
     return DestinationError(message, hint=_HINTS.get(exc.errno or 0, ""))
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Who waits for a flush of one folder: how many asked, how many of them a flush covers, how many left."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    asked: int = 0
+    covered: int = 0
+    left: int = 0
+
+
 class Flusher:
     """Makes files and folders durable, or leaves that to the system.
 
@@ -85,6 +96,8 @@ class Flusher:
 
     def __init__(self, *, is_on: bool) -> None:
         self._is_on = is_on
+        self._turns: dict[Path, _Turn] = {}
+        self._lock = threading.Lock()
 
     def file(self, descriptor: int) -> None:
         """Flush a file's bytes and size."""
@@ -97,14 +110,24 @@ class Flusher:
             os.fsync(descriptor)
 
     def folder(self, path: Path) -> None:
-        """Flush a folder, so that a name in it stays."""
+        """Flush a folder, so that a name in it stays. Threads that ask at the same time share a flush."""
         if not self._is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
             return
-        descriptor = os.open(path, os.O_RDONLY)
+        with self._lock:
+            turn = self._turns.setdefault(path, _Turn())
+            turn.asked += 1
+            mine = turn.asked
         try:
-            os.fsync(descriptor)
+            with turn.lock:
+                if turn.covered < mine:
+                    covered = turn.asked  # all who asked until now have done what they want to be flushed
+                    _flush_folder(path)
+                    turn.covered = covered
         finally:
-            os.close(descriptor)
+            with self._lock:
+                turn.left += 1
+                if turn.left == turn.asked:
+                    self._turns.pop(path, None)
 
     def seal(self, descriptor: int, path: Path, mtime_ms: int | None) -> None:
         """Date and flush a file that is complete. The date goes first, so that the flush covers it."""
@@ -120,6 +143,14 @@ def open_regular(path: Path | str) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return descriptor
+
+
+def _flush_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_real_dir(path: Path | str, status: os.stat_result | None = None) -> None:

@@ -23,6 +23,7 @@ import secrets
 import shutil
 import stat
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -162,13 +163,14 @@ class Disk:
     def prepare(self) -> None:
         """Make DEST and its private folder."""
         self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (layout.PRIVATE, layout.PARTIALS, layout.TEMPORARY):
+        for folder in (layout.PRIVATE, layout.PARTIALS, *layout.TEMPORARIES):
             self.ensure_dir(folder)
 
     def clean(self) -> None:
         """Remove temporary files and partials that cannot be resumed. Only for the lock's holder."""
-        for entry in list(os.scandir(self.root / layout.TEMPORARY)):
-            Path(entry.path).unlink()
+        for folder, _, files in os.walk(self.root / layout.TEMPORARY):
+            for file in files:
+                Path(folder, file).unlink()
         partials = self.root / layout.PARTIALS
         names = {entry.name for entry in list(os.scandir(partials))}
         for name in names:
@@ -182,15 +184,16 @@ class Disk:
         if self._is_known(relative):
             return path
         parent = self.ensure_dir(relative.parent)
+        self._require_same_device()
+        try:
+            path.mkdir()
+        except FileExistsError:
+            require_real_dir(path)
+        # Also where it was there: another thread may have made it just now and not flushed it yet. Not under
+        # the lock, so that threads that make folders of many runs share the flushes of their parent.
+        self.flusher.folder(parent)
         with self._dirs_lock:
-            if not self._is_known(relative):
-                self._require_same_device()
-                try:
-                    path.mkdir()
-                    self.flusher.folder(parent)
-                except FileExistsError:
-                    require_real_dir(path)
-                self._remember(relative)
+            self._remember(relative)
         return path
 
     def _is_known(self, folder: PurePosixPath) -> bool:
@@ -199,7 +202,7 @@ class Disk:
 
     def _remember(self, folder: PurePosixPath) -> None:
         """Spare the next look at a folder; of runs' folders, which have no end, at the last ones."""
-        if len(folder.parts) < _RUN_LEVEL:
+        if len(folder.parts) < _RUN_LEVEL or folder.parts[0] == layout.PRIVATE.name:
             self._upper_dirs.add(folder)
             return
         self._run_dirs[folder] = None
@@ -225,6 +228,7 @@ class Disk:
         *,
         mtime_ms: int | None = None,
         check: Callable[[Digest], None] = lambda _: None,
+        make_room: Callable[[Digest], None] = lambda _: None,
     ) -> Digest:
         """Write a whole file: temporary file, flush, rename, flush of the folder. Replaces what is there.
 
@@ -233,9 +237,10 @@ class Disk:
             parts: its bytes.
             mtime_ms: its date.
             check: looks at what was written before it gets its name; raises to refuse it.
+            make_room: called with what is about to be renamed, when all of it is flushed.
         """
         meter = Meter()
-        with self._arriving(relative, mtime_ms) as (descriptor, _):
+        with self._arriving(relative, mtime_ms, lambda: make_room(meter.digest())) as (descriptor, _):
             for part in parts:
                 write_all(descriptor, part)
                 meter.take(part)
@@ -257,10 +262,13 @@ class Disk:
         self.flusher.folder(folder)
 
     @contextmanager
-    def _arriving(self, relative: PurePosixPath, mtime_ms: int | None) -> Iterator[tuple[int, PurePosixPath]]:
+    def _arriving(
+        self, relative: PurePosixPath, mtime_ms: int | None, make_room: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, PurePosixPath]]:
         """A temporary file to fill, open and by name; it gets its place when the body ends well."""
         folder = self.ensure_dir(relative.parent)
-        name = layout.TEMPORARY / secrets.token_hex(12)
+        token = secrets.token_hex(12)
+        name = layout.TEMPORARIES[zlib.crc32(token.encode()) % len(layout.TEMPORARIES)] / token
         temporary = self.root / name
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
         try:
@@ -269,6 +277,7 @@ class Disk:
                 self.flusher.seal(descriptor, temporary, mtime_ms)
             finally:
                 os.close(descriptor)
+            make_room()
             temporary.replace(folder / relative.name)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -36,6 +36,8 @@ JOURNAL = PRIVATE / "journal"
 STAMPS = PRIVATE / "stamps"
 PARTIALS = PRIVATE / "partials"
 TEMPORARY = PRIVATE / "tmp"
+TEMPORARIES = tuple(TEMPORARY / str(number) for number in range(4))
+"""Where temporary files begin: in a single folder all threads would wait for each other at every name."""
 ASIDE = PRIVATE / "aside"
 RUN_RECORD = SafeName("run.json")
 

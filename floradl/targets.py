@@ -204,7 +204,7 @@ class FlatTarget(Target):
             await self._disk.call(self._tidy)
 
     def _tidy(self) -> None:
-        for folder in (layout.TEMPORARY, layout.PARTIALS, layout.PRIVATE):
+        for folder in (*layout.TEMPORARIES, layout.TEMPORARY, layout.PARTIALS, layout.PRIVATE):
             with suppress(OSError):  # a partial that the next restore goes on with
                 (self._disk.root / folder).rmdir()
 

@@ -13,6 +13,7 @@ Sources: RFC 9110 (ranges, validators, redirects); FLORA's documentation for `tr
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -320,19 +321,26 @@ class _Transfer:
         if self.partial.size_bytes:
             await self._tools.disk.call(self.partial.restart)
 
-    def _require_end(self, *, is_bounded: bool) -> None:
+    def _require_end(self, chunks: list[bytes], *, is_bounded: bool) -> None:
         """Refuse a file that its format says is cut off. Blocks.
 
         The same bytes a second time, as long as they were announced, are what the host has, and better than
         nothing; a body that ends with its connection proves nothing, however often it comes.
+
+        Args:
+            chunks: the whole file, or nothing where it is in the partial.
+            is_bounded: whether the host said where the body ends.
         """
         if self._wanted.type not in MEDIA_TYPES:
             return
-        partial = self.partial
-        lacking = media.missing_end(partial.head, partial.size_bytes, partial.read_at)
+        body = b"".join(chunks)
+        size_bytes = len(body) or self.partial.size_bytes
+        lacking = media.missing_end(
+            self._head([body]), size_bytes, _reader(body) if body else self.partial.read_at
+        )
         if not lacking:
             return
-        sha256 = partial.sha256
+        sha256 = hashlib.sha256(body).hexdigest() if body else self.partial.sha256
         if is_bounded and sha256 == self._endless_sha256:
             log.warning("%s: %s, each time; archived as it is", self._name, lacking)
             return
@@ -354,8 +362,16 @@ class _Transfer:
             in_the_way = disk.make_way(wanted.folder / name, digest.sha256)
 
         def commit() -> Digest:
+            if not self.partial.size_bytes:
+                # Small, and all of it in memory: no use to write a partial first.
+                self._require_end(chunks, is_bounded=is_bounded)
+                digest = disk.write_atomic(
+                    wanted.folder / name, chunks, mtime_ms=wanted.mtime_ms, make_room=make_room
+                )
+                self.partial.discard()
+                return digest
             self.partial.append(chunks)
-            self._require_end(is_bounded=is_bounded)
+            self._require_end([], is_bounded=is_bounded)
             folder = disk.ensure_dir(wanted.folder)
             return self.partial.commit([], folder / name, wanted.mtime_ms, make_room=make_room)
 
@@ -373,6 +389,10 @@ class _Transfer:
             aside=aside,
             in_the_way=in_the_way,
         )
+
+
+def _reader(body: bytes) -> media.ReadAt:
+    return lambda offset, length: body[offset : offset + length]
 
 
 def _require_pace(floor: SpeedFloor, size_bytes: int) -> None:

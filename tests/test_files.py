@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -46,7 +47,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def temporary_files(disk: Disk) -> list[str]:
     """What lies in the folder for temporary files."""
-    return [path.name for path in (disk.root / layout.TEMPORARY).iterdir()]
+    return [path.name for path in (disk.root / layout.TEMPORARY).rglob("*") if path.is_file()]
 
 
 def handles() -> int:
@@ -123,7 +124,7 @@ def test_failing_rename_leaves_no_temporary_file(disk: Disk) -> None:
 def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two writers would ever pick the same temporary name, the second fails and the first is whole."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "taken")
-    taken = disk.root / layout.TEMPORARY / "taken"
+    taken = disk.root / layout.TEMPORARIES[zlib.crc32(b"taken") % 4] / "taken"
     taken.write_bytes(b"of another writer")
     with pytest.raises(FileExistsError):
         disk.write_atomic(FILE, [b"bytes"])
@@ -483,44 +484,76 @@ def test_threads_making_one_folder(tmp_path: Path) -> None:
         disk.close()
 
 
+@needs_fsync
 def test_a_folder_that_another_thread_is_making(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who needs a folder that is just being made waits until it is there, and does not make it again."""
-    may_go_on = threading.Event()
+    """Who needs a folder that was just made waits until its name is durable: a file in it may be recorded."""
+    flush = SlowFlush(monkeypatch)
     made: list[str] = []
-    mkdir = Path.mkdir
-
-    class NotedLock:
-        def __init__(self) -> None:
-            self._lock = threading.Lock()
-            self.wanted = threading.Semaphore(0)
-
-        def __enter__(self) -> None:
-            self.wanted.release()
-            self._lock.acquire()
-
-        def __exit__(self, *_: object) -> None:
-            self._lock.release()
-
-    def slow_mkdir(path: Path) -> None:
-        assert may_go_on.wait(30)
-        made.append(path.name)
-        mkdir(path)
-
-    lock = NotedLock()
-    disk._dirs_lock = lock  # type: ignore[assignment]
-    monkeypatch.setattr(Path, "mkdir", slow_mkdir)
-    found: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: found.append(disk.ensure_dir(PurePosixPath("ws_a"))))
+        threading.Thread(target=lambda: made.append(disk.ensure_dir(PurePosixPath("ws_a")).name))
         for _ in range(2)
     ]
-    for thread in threads:
-        thread.start()
-        assert lock.wanted.acquire(timeout=30)
-    may_go_on.set()
+    threads[0].start()
+    assert flush.began.wait(30)
+    assert (disk.root / "ws_a").is_dir()
+    threads[1].start()
+    threads[1].join(timeout=0.1)
+    assert made == []
+    flush.may_end.set()
     for thread in threads:
         thread.join()
-    assert (found, made) == ([disk.root / "ws_a"] * 2, ["ws_a"])
+    assert made == ["ws_a", "ws_a"]
+
+
+@needs_fsync
+def test_threads_share_the_flush_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who ask while a folder is flushed share the next flush, which began after they asked."""
+    flush = SlowFlush(monkeypatch)
+    flusher = Flusher(is_on=True)
+    threads = [threading.Thread(target=lambda: flusher.folder(tmp_path)) for _ in range(6)]
+    threads[0].start()
+    assert flush.began.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while flusher._turns[tmp_path].asked < len(threads):
+        threads[1].join(timeout=0.01)
+    flush.may_end.set()
+    for thread in threads:
+        thread.join()
+    assert flush.number == 2
+    assert flusher._turns == {}
+
+
+@needs_fsync
+def test_a_shared_flush_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush that fails is one thread's; the next in the queue tries again, and learns for itself."""
+    flusher = Flusher(is_on=True)
+    answers = [OSError(errno.EIO, "broken"), None]
+
+    def flush(_: int) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with pytest.raises(OSError, match="broken"):
+        flusher.folder(tmp_path)
+    flusher.folder(tmp_path)
+    assert answers == []
+
+
+class SlowFlush:
+    """Lets flushes wait until they may end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self.may_end = threading.Event(), threading.Event()
+        self.number = 0
+        monkeypatch.setattr(os, "fsync", self.flush)
+
+    def flush(self, _: int) -> None:
+        """One flush."""
+        self.number += 1
+        self.began.set()
+        assert self.may_end.wait(30)
 
 
 # --- errors of the disk ------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ class Bench:
     def leftovers(self) -> list[str]:
         """Partials and temporary files."""
         folders = [self.disk.root / layout.PARTIALS, self.disk.root / layout.TEMPORARY]
-        return sorted(path.name for folder in folders for path in folder.iterdir())
+        return sorted(path.name for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def leave_partial(self, data: bytes, *, etag: str = '"one"', total_bytes: int | None = None) -> None:
         """A partial as an earlier process left it."""
