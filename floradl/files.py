@@ -229,6 +229,7 @@ class Disk:
         mtime_ms: int | None = None,
         check: Callable[[Digest], None] = lambda _: None,
         make_room: Callable[[Digest], None] = lambda _: None,
+        is_flushed_later: bool = False,
     ) -> Digest:
         """Write a whole file: temporary file, flush, rename, flush of the folder. Replaces what is there.
 
@@ -238,6 +239,7 @@ class Disk:
             mtime_ms: its date.
             check: looks at what was written before it gets its name; raises to refuse it.
             make_room: called with what is about to be renamed, when all of it is flushed.
+            is_flushed_later: whether the caller flushes the folder (`flush_folder`) before the file counts.
         """
         meter = Meter()
         with self._arriving(relative, mtime_ms, lambda: make_room(meter.digest())) as (descriptor, _):
@@ -245,7 +247,13 @@ class Disk:
                 write_all(descriptor, part)
                 meter.take(part)
             check(meter.digest())
+        if not is_flushed_later:
+            self.flush_folder(relative.parent)
         return meter.digest()
+
+    def flush_folder(self, folder: PurePosixPath) -> None:
+        """Make the names in a folder durable."""
+        self.flusher.folder(self.root / folder)
 
     def clone(
         self, source: Path, relative: PurePosixPath, *, mtime_ms: int | None, check: Callable[[Digest], None]
@@ -254,6 +262,7 @@ class Disk:
         with self._arriving(relative, mtime_ms) as (descriptor, temporary):
             share_blocks(source, descriptor)
             check(self.digest(temporary))
+        self.flush_folder(relative.parent)
 
     def link(self, source: Path, relative: PurePosixPath) -> None:
         """Give another file a second name here; `OSError` where that is not possible."""
@@ -265,7 +274,10 @@ class Disk:
     def _arriving(
         self, relative: PurePosixPath, mtime_ms: int | None, make_room: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[int, PurePosixPath]]:
-        """A temporary file to fill, open and by name; it gets its place when the body ends well."""
+        """A temporary file to fill, open and by name; it gets its place when the body ends well.
+
+        The folder of that place is still to be flushed.
+        """
         folder = self.ensure_dir(relative.parent)
         token = secrets.token_hex(12)
         name = layout.TEMPORARIES[zlib.crc32(token.encode()) % len(layout.TEMPORARIES)] / token
@@ -282,7 +294,6 @@ class Disk:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        self.flusher.folder(folder)
 
     def read(self, relative: PurePosixPath) -> bytes | None:
         """A file's bytes; None when there is none."""

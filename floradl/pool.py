@@ -3,7 +3,7 @@
 A run goes in by `Pool.admit` and passes three stages, each behind a bounded queue, so that what is in
 memory depends on the settings and not on the history:
 
-1. Preparers look at the disk, decide (`plan`), and write `run.json`.
+1. Preparers look at the disk, decide, and write what needs no network (`prepare`).
 2. Workers bring one output at a time under its final name.
 3. One recorder journals what came of it, many results to a flush.
 
@@ -14,32 +14,23 @@ output of a run that it does not know. Only the disk stops a pool; everything el
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from floradl import layout, media
+from floradl import media
 from floradl.api import FloraApi
 from floradl.clock import format_ms
-from floradl.entries import RunEntry, RunOp, State, VanishedOp
+from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
-from floradl.outcome import Result, facts_of, op_of, receipt_of
-from floradl.plan import (
-    Action,
-    Decision,
-    OnDisk,
-    at_recorded_place,
-    decide_run,
-    is_known_whole,
-    run_folder,
-)
+from floradl.outcome import Result, op_of, receipt_of
+from floradl.plan import Action, at_recorded_place, is_known_whole, run_folder
+from floradl.prepare import Job, Preparer, as_failed
 from floradl.transfer import Tools, Wanted, fetch_output
 from floradl.transport import MediaClient
 
@@ -48,17 +39,6 @@ _RESULTS = 512
 _MAX_FRESH_RUNS = 256
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One output to bring in. `replaces` names a damaged file whose place it takes; `was_archived` says that
-    its entry speaks of bytes that were whole once."""
-
-    run: Generation
-    decision: Decision
-    replaces: str | None
-    was_archived: bool
 
 
 class Pool:
@@ -98,10 +78,10 @@ class Pool:
         self._filters = filters
         self._concurrency = concurrency
         self._new_client = new_client
-        self._partials = partials
+        self._preparer = Preparer(tools.disk, filters, partials)
         self._tally = tally
         self._visits: asyncio.Queue[Visit] = asyncio.Queue(_PREPARERS)
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(2 * concurrency)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(2 * concurrency)
         self._results: asyncio.Queue[Result] = asyncio.Queue(_RESULTS)
         self._preparers: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
@@ -170,64 +150,34 @@ class Pool:
                 self._visits.task_done()
 
     async def _prepare(self, visit: Visit) -> None:
-        run = visit.run
-        entry = self._store.manifest.run(run.run_id)
-        folder = run_folder(at_recorded_place(run, entry))
-        (files,) = await self._tools.disk.call(self._tools.disk.sizes, [folder])
-        rule = visit.record
-        if run.outputs is None and self._api is not None:
-            if is_known_whole(entry, self._filters, files):
-                rule = RecordRule.KEEP  # what the list has is less than what was asked for the last time
-            else:
-                run = await with_outputs(self._api, run)
-        run = at_recorded_place(run, entry)
-        damaged = _damaged_files(visit, entry)
-        sound = {name: size for name, size in files.items() if name not in damaged.values()}
-        decisions = decide_run(run, entry, self._filters, OnDisk(sound, self._partials))
-        if visit.only is not None:
-            decisions = [decision for decision in decisions if decision.output.key in visit.only]
-        if self._filters.types and not decisions:
+        entry = self._store.manifest.run(visit.run.run_id)
+        run, rule = await self._with_outputs(visit, entry)
+        prepared = await self._tools.disk.call(self._preparer.prepare, visit, run, rule, entry)
+        for aside in prepared.kept_aside:
+            self._keep(aside)
+        if not prepared.is_due:
             return
-        has_record = entry is not None and layout.RUN_RECORD in files
-        if not (has_record and rule == RecordRule.KEEP):
-            is_damaged = rule == RecordRule.REPLACE
-            await self._write_record(run, entry if has_record and not is_damaged else None, is_damaged)
-        if visit.is_current and entry is not None and entry.vanished_at is not None:
-            await self._results.put(VanishedOp(run.run_id, None))
         self._tally.runs += 1
         self._tally.new_runs += entry is None
-        self._tally.charged_cost += 0.0 if entry else run.charged_cost or 0.0
-        self._tally.outputs += len(decisions)
-        for decision in decisions:
-            key = decision.output.key
-            if decision.action == Action.SKIP:
-                self._tally.already += 1
-                continue
-            known = entry.outputs.get(key) if entry else None
-            was_archived = known is not None and known.state == State.ARCHIVED
-            if decision.failure is not None:
-                await self._results.put(
-                    _keeping_entry(decision.failure) if was_archived else decision.failure
-                )
-            else:
-                await self._jobs.put(_Job(run, decision, damaged.get(key), was_archived))
+        self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
+        self._tally.outputs += prepared.outputs
+        self._tally.already += prepared.already
+        for result in prepared.results:
+            await self._results.put(result)
+        for job in prepared.jobs:
+            await self._jobs.put(job)
 
-    async def _write_record(self, run: Generation, entry: RunEntry | None, is_damaged: bool) -> None:
-        """Write `run.json` if it is new or says something new, and tell the recorder.
-
-        It is written before any entry speaks of the run, and for a run without outputs too.
-        """
-        if is_damaged:
-            record = run_folder(run) / layout.RUN_RECORD
-            aside = await self._tools.disk.call(self._tools.disk.set_aside, record)
-            if aside is not None:
-                self._keep(aside)
-        write = _write_if_new(self._tools, run, entry.record_sha256 if entry else None)
-        sha256 = await self._tools.disk.call(write)
-        if sha256 is None:
-            return
-        facts = facts_of(run, run_folder(run), sha256)
-        await self._results.put(RunOp(run.run_id, facts))
+    async def _with_outputs(self, visit: Visit, entry: RunEntry | None) -> tuple[Generation, RecordRule]:
+        """A run's record with its outputs, asked for where the list lacks them and they are not all here."""
+        run = visit.run
+        if run.outputs is not None or self._api is None:
+            return run, visit.record
+        (files,) = await self._tools.disk.call(
+            self._tools.disk.sizes, [run_folder(at_recorded_place(run, entry))]
+        )
+        if is_known_whole(entry, self._filters, files):
+            return run, RecordRule.KEEP  # what the list has is less than what was asked for the last time
+        return await with_outputs(self._api, run), visit.record
 
     async def _work_all(self, client: MediaClient) -> None:
         while True:
@@ -238,12 +188,10 @@ class Pool:
             finally:
                 self._jobs.task_done()
 
-    async def _work(self, job: _Job, client: MediaClient) -> Receipt | Failure:
+    async def _work(self, job: Job, client: MediaClient) -> Receipt | Failure:
         action = job.decision.action
         if self._tools.disk.min_free_bytes:
             await self._tools.disk.call(self._tools.disk.require_room)
-        if action == Action.WRITE:
-            return await self._write_text(job)
         if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
             return receipt
         run, output = job.run, job.decision.output
@@ -258,23 +206,9 @@ class Pool:
             replaces=job.replaces,
         )
         result = await fetch_output(wanted, client, self._tools, self._fresh_url)
-        return _keeping_entry(result) if isinstance(result, Failure) and job.was_archived else result
+        return as_failed(result, job) if isinstance(result, Failure) else result
 
-    async def _write_text(self, job: _Job) -> Receipt:
-        run, output, file = job.run, job.decision.output, job.decision.file or ""
-        disk, folder = self._tools.disk, run_folder(job.run)
-        text = (output.value or "").encode()
-
-        def write() -> Receipt:
-            aside = disk.set_aside(folder / job.replaces) if job.replaces else None
-            in_the_way = disk.make_way(folder / file, hashlib.sha256(text).hexdigest())
-            digest = disk.write_atomic(folder / file, [text], mtime_ms=run.done_at_ms)
-            receipt = receipt_of(run.run_id, output, file, digest, is_fetched=True)
-            return replace(receipt, aside=aside, in_the_way=in_the_way)
-
-        return await disk.call(write)
-
-    async def _adopt(self, job: _Job) -> Receipt | None:
+    async def _adopt(self, job: Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
         run, output, file = job.run, job.decision.output, job.decision.file or ""
         digest = await self._tools.disk.call(self._tools.disk.digest, run_folder(run) / file)
@@ -331,33 +265,6 @@ class Pool:
             )
         elif isinstance(result, Failure):
             self._tally.fail(result)
-
-
-def _keeping_entry(failure: Failure) -> Failure:
-    """A failure of an output that was archived once.
-
-    Its entry still says what the right bytes were. Without it a damaged file would be adopted.
-    """
-    return replace(failure, keeps_entry=True)
-
-
-def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:
-    """Key → file of the outputs that a visit is to replace."""
-    outputs = entry.outputs if entry else {}
-    return {key: known.file for key, known in outputs.items() if key in visit.replaces and known.file}
-
-
-def _write_if_new(tools: Tools, run: Generation, known_sha256: str | None) -> Callable[[], str | None]:
-    """File work that writes a run's record unless the one on disk is the same; gives its new SHA-256."""
-
-    def write() -> str | None:
-        sha256 = hashlib.sha256(run.raw).hexdigest()
-        if sha256 == known_sha256:
-            return None
-        tools.disk.write_atomic(run_folder(run) / layout.RUN_RECORD, [run.raw], mtime_ms=run.done_at_ms)
-        return sha256
-
-    return write
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -333,7 +333,8 @@ def _prefer_others(name: _Name, address: str) -> None:
 
 
 def _is_cut(causes: list[str]) -> bool:
-    return any("EOF" in cause or "end of file" in cause for cause in causes)
+    words = ("EOF", "end of file", "closed before message completed")
+    return any(word in cause for cause in causes for word in words)
 
 
 def _translated(exc: PyreqwestError, request: httpx.Request) -> httpx.TransportError:

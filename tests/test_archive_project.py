@@ -87,7 +87,7 @@ def test_the_whole_account_in_the_documented_tree(sim: Simulator, tmp_path: Path
     for run_id, entry in manifest(dest)["runs"].items():
         assert entry["path"] == f"{entry['workspace_id']}/{entry['project_id']}/{run_id}"
     assert not any((dest / ".floradl" / "partials").iterdir())
-    assert not any((dest / ".floradl" / "tmp").iterdir())
+    assert not any(path.is_file() for path in (dest / ".floradl" / "tmp").rglob("*"))
 
 
 def test_a_removed_file_is_fetched_again_although_it_lies_below_the_seal(

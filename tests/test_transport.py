@@ -297,7 +297,7 @@ async def test_many_hosts_do_not_pile_up(host: Host, monkeypatch: pytest.MonkeyP
                      httpx.RemoteProtocolError, id="two lengths"),
         pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n", "keep",
                      httpx.RemoteProtocolError, id="an endless head"),
-        pytest.param(b"", "close", httpx.ReadError, id="no answer"),
+        pytest.param(b"", "close", httpx.RemoteProtocolError, id="no answer"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "reset",
                      httpx.TransportError, id="reset"),
         pytest.param(b"", "keep", httpx.ReadTimeout, id="silence"),

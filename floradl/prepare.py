@@ -1,0 +1,170 @@
+"""A run's folder before any of its outputs is asked for: one look, the decisions, one write. Blocks.
+
+Written is what needs no network: the run's record first, then its texts, each a temporary file that is
+flushed and renamed; then one flush of the folder for all of them. Nothing of it counts before `prepare`
+returns: the run's facts stand before its outputs in `results`, and are to be recorded in this order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from floradl import layout
+from floradl.entries import RunEntry, RunOp, State, VanishedOp
+from floradl.files import Disk
+from floradl.job import RecordRule, Visit
+from floradl.model import Failure, Filters, Generation, Receipt
+from floradl.outcome import Result, facts_of, receipt_of
+from floradl.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One output to bring in. `replaces` names a damaged file whose place it takes; `was_archived` says that
+    its entry speaks of bytes that were whole once."""
+
+    run: Generation
+    decision: Decision
+    replaces: str | None
+    was_archived: bool
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What came of one run.
+
+    Attributes:
+        run: its record, at the place where it is archived.
+        is_due: False where the filters leave nothing of it.
+        results: what is to be recorded, in this order.
+        jobs: the outputs that are still to be brought.
+        outputs: how many outputs were looked at.
+        already: how many of them are there.
+        kept_aside: where a damaged record went.
+    """
+
+    run: Generation
+    is_due: bool = True
+    results: list[Result] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    outputs: int = 0
+    already: int = 0
+    kept_aside: list[PurePosixPath] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparer:
+    """Prepares the runs of a session.
+
+    Args:
+        disk: the archive.
+        filters: which outputs are wanted.
+        partials: names of the partials that earlier processes left.
+    """
+
+    disk: Disk
+    filters: Filters
+    partials: frozenset[str]
+
+    def prepare(self, visit: Visit, run: Generation, rule: RecordRule, entry: RunEntry | None) -> Prepared:
+        """Look at a run's folder, decide, and write what needs no network.
+
+        Args:
+            visit: the run, and what about it.
+            run: its record, with outputs.
+            rule: what becomes of the `run.json` that is there.
+            entry: what is recorded of it.
+        """
+        prepared = Prepared(at_recorded_place(run, entry))
+        run, folder = prepared.run, run_folder(prepared.run)
+        (files,) = self.disk.sizes([folder])
+        damaged = _damaged_files(visit, entry)
+        decisions = self._decisions(visit, run, entry, files, frozenset(damaged.values()))
+        if self.filters.types and not decisions:
+            prepared.is_due = False
+            return prepared
+        is_written = self._write_record(prepared, rule, entry, files)
+        if visit.is_current and entry is not None and entry.vanished_at is not None:
+            prepared.results.append(VanishedOp(run.run_id, None))
+        prepared.outputs = len(decisions)
+        for decision in decisions:
+            known = entry.outputs.get(decision.output.key) if entry else None
+            was_archived = known is not None and known.state == State.ARCHIVED
+            job = Job(run, decision, damaged.get(decision.output.key), was_archived)
+            if decision.action == Action.SKIP:
+                prepared.already += 1
+            elif decision.failure is not None:
+                prepared.results.append(as_failed(decision.failure, job))
+            elif decision.action == Action.WRITE:
+                prepared.results.append(self._write_text(job, folder))
+                is_written = True
+            else:
+                prepared.jobs.append(job)
+        if is_written:
+            self.disk.flush_folder(folder)
+        return prepared
+
+    def _decisions(
+        self,
+        visit: Visit,
+        run: Generation,
+        entry: RunEntry | None,
+        files: Mapping[str, int],
+        damaged: frozenset[str],
+    ) -> list[Decision]:
+        sound = {name: size for name, size in files.items() if name not in damaged}
+        decisions = decide_run(run, entry, self.filters, OnDisk(sound, self.partials))
+        if visit.only is None:
+            return decisions
+        return [decision for decision in decisions if decision.output.key in visit.only]
+
+    def _write_record(
+        self, prepared: Prepared, rule: RecordRule, entry: RunEntry | None, files: Mapping[str, int]
+    ) -> bool:
+        """Write `run.json` if it is new or says something new; whether that was so.
+
+        It is written before any entry speaks of the run, and for a run without outputs too.
+        """
+        run = prepared.run
+        path = run_folder(run) / layout.RUN_RECORD
+        has_record = entry is not None and layout.RUN_RECORD in files
+        if has_record and rule == RecordRule.KEEP:
+            return False
+        sha256 = hashlib.sha256(run.raw).hexdigest()
+        if rule == RecordRule.REPLACE:
+            aside = self.disk.set_aside(path)
+            prepared.kept_aside.extend([] if aside is None else [aside])
+        elif has_record and entry is not None and entry.record_sha256 == sha256:
+            return False
+        self.disk.write_atomic(path, [run.raw], mtime_ms=run.done_at_ms, is_flushed_later=True)
+        prepared.results.append(RunOp(run.run_id, facts_of(run, run_folder(run), sha256)))
+        return True
+
+    def _write_text(self, job: Job, folder: PurePosixPath) -> Receipt:
+        run, output, file = job.run, job.decision.output, job.decision.file or ""
+        text = (output.value or "").encode()
+        if self.disk.min_free_bytes:
+            self.disk.require_room(len(text))
+        aside = self.disk.set_aside(folder / job.replaces) if job.replaces else None
+        in_the_way = self.disk.make_way(folder / file, hashlib.sha256(text).hexdigest())
+        digest = self.disk.write_atomic(folder / file, [text], mtime_ms=run.done_at_ms, is_flushed_later=True)
+        receipt = receipt_of(run.run_id, output, file, digest, is_fetched=True)
+        return replace(receipt, aside=aside, in_the_way=in_the_way)
+
+
+def as_failed(failure: Failure, job: Job) -> Failure:
+    """A failure as it is to be recorded.
+
+    The entry of an output that was archived once still says what the right bytes were. Without it a damaged
+    file would be adopted.
+    """
+    return replace(failure, keeps_entry=True) if job.was_archived else failure
+
+
+def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:
+    """Key → file of the outputs that a visit is to replace."""
+    outputs = entry.outputs if entry else {}
+    return {key: known.file for key, known in outputs.items() if key in visit.replaces and known.file}
