@@ -19,6 +19,7 @@ import httpx
 
 from floradl import layout, net
 from floradl.api import FloraApi
+from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
@@ -30,6 +31,7 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_with_disk
 from floradl.model import Generation, Scope
 from floradl.pool import Pool
+from floradl.pressure import Pressure
 from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
@@ -82,6 +84,8 @@ async def archive(
         retries=options.retries,
         allow_loopback=allow_loopback,
         backoff=backoff or Backoff(),
+        pressure=Pressure(options.concurrency),
+        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
         traffic=tally.traffic,
     )
     try:

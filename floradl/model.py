@@ -63,6 +63,9 @@ MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
 # What `--type` takes, and the API's word for it.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 
+DEFAULT_CONCURRENCY = 64
+"""Outputs on their way at the same time, where nobody says otherwise and the host takes that many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

@@ -25,6 +25,7 @@ import httpx
 from floradl import layout, net
 from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
+from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import Op, RunEntry, RunFacts, RunOp
 from floradl.errors import FloradlError
@@ -34,8 +35,9 @@ from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
-from floradl.model import Filters, Receipt
+from floradl.model import DEFAULT_CONCURRENCY, Filters, Receipt
 from floradl.pool import Pool
+from floradl.pressure import Pressure
 from floradl.rebuild import Recovered
 from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
@@ -63,18 +65,20 @@ class RepairOptions:
     Args:
         check: the check that goes before.
         base_url: the API's, as `net.check_base_url` returned it; it decides where media may come from.
-        concurrency: outputs on their way at the same time.
+        concurrency: outputs on their way at the same time, at most; hosts may want fewer.
         retries: tries after the first, for an output while nothing arrives.
         timeout_s: how long a media connection may stay silent.
         fsync: whether to flush files before they are recorded.
+        limit_rate_bytes: how much media may come a second, all together; 0: whatever comes.
     """
 
     check: VerifyOptions
     base_url: str
-    concurrency: int = 16
+    concurrency: int = DEFAULT_CONCURRENCY
     retries: int = 5
     timeout_s: float = 60.0
     fsync: bool = True
+    limit_rate_bytes: int = 0
 
 
 async def repair(
@@ -109,6 +113,8 @@ async def repair(
         retries=options.retries,
         allow_loopback=allow_loopback,
         backoff=backoff or Backoff(),
+        pressure=Pressure(options.concurrency),
+        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
     )
     new_transport = new_transport or media_transports(
         allow_loopback=allow_loopback, timeout_s=options.timeout_s

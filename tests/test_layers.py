@@ -13,7 +13,7 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
     {"errors", "clock", "stopping"},
-    {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
+    {"model", "entries", "layout", "media", "durable", "pace", "bandwidth", "retry", "pressure", "net"},
     {"files", "partial", "answer", "journal", "outcome", "findings", "api", "transport"},
     {"manifest", "lock", "walk", "transfer", "inspection"},
     {"listing", "plan", "job", "rebuild"},
