@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := answer durable entries files journal layout listing lock manifest mend partial plan retry transfer walk
+GUARDED := answer bandwidth durable entries files journal layout listing lock manifest mend partial plan pressure \
+           retry transfer walk
 GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 
 .DEFAULT_GOAL := help

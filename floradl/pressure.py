@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from floradl.errors import TransferError, printable
@@ -25,7 +25,7 @@ from floradl.errors import TransferError, printable
 START = 16
 """So many at a time before anything is known of a host; browsers open 6 connections, many hosts take more."""
 
-FIRST_PATIENCE, MAX_PATIENCE = 8, 128
+FIRST_PATIENCE, MAX_PATIENCE = 8, 64
 """Rounds at a known level before one more is tried: at first, and at most."""
 
 MAX_HOSTS = 1024
@@ -36,10 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request on its way: how often the host had pushed back, and the level had moved, when it was sent."""
+    """A request on its way: how often the host had pushed back, how often the level had moved, and how many
+    were on their way, when it was sent."""
 
     cuts: int
     stage: int
+    in_flight: int
 
 
 class Limit:
@@ -71,12 +73,13 @@ class Limit:
 
     @property
     def settled(self) -> int | None:
-        """The level, when it is not about to change."""
-        return self.level if self.level in (self._known, self._ceiling) and not self._step else None
+        """The level, once it has proved right and is not about to change."""
+        has_proved_right = self._successes > 0 and self.level == self._known and not self._step
+        return self.level if has_proved_right or self.level == self._ceiling else None
 
     def begin(self) -> Ticket:
         """A request is sent, whose place was taken before."""
-        return Ticket(self._cuts, self._stage)
+        return Ticket(self._cuts, self._stage, self.in_flight)
 
     def succeed(self, ticket: Ticket) -> None:
         """A request was answered; its place is still taken."""
@@ -96,7 +99,8 @@ class Limit:
     def push_back(self, ticket: Ticket) -> None:
         """A request was refused because there are too many; its place is still taken."""
         if ticket.cuts == self._cuts:
-            self._cut()
+            # At the end of a session there are fewer when the answer comes than when it was made.
+            self._cut(max(self.in_flight, ticket.in_flight))
         elif ticket.cuts < self._cuts - 1:
             return  # sent long before; what it has to say is known
         # All that were sent before the last cut are one push-back: what they tell is how much was too much.
@@ -107,12 +111,12 @@ class Limit:
         if taken < self._formerly // 2:
             self._patience = FIRST_PATIENCE  # the host has changed, and may change again
 
-    def _cut(self) -> None:
-        self.refusals = self.refusals + 1 if self.in_flight <= 1 else 0
+    def _cut(self, in_flight: int) -> None:
+        self.refusals = self.refusals + 1 if in_flight == 1 else 0
         self._cuts += 1
-        self._cut_at, self._refused = self.in_flight, 0
+        self._cut_at, self._refused = in_flight, 0
         self._formerly = self._known or self.level
-        self.level = max(1, self.in_flight // 2)
+        self.level = max(1, in_flight // 2)
         self._step = 0
         self._patience = min(2 * self._patience, MAX_PATIENCE) if self._known else FIRST_PATIENCE
         self._enter_stage()
@@ -229,7 +233,8 @@ class Pressure:
             await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                state.waiting.remove(waiter)
+                with suppress(ValueError):  # whoever gave places away in the meantime passed it over
+                    state.waiting.remove(waiter)
             elif waiter.exception() is None:
                 _give_back(state)  # it had got its place in the same moment
             raise
