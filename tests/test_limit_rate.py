@@ -13,7 +13,7 @@ SIZE = 200_000
 
 
 def test_limit_rate(tmp_path: Path) -> None:
-    """All transfers together keep to it; our own waits, longer than the timeout, are not the host's silence."""
+    """All transfers together keep to it; our own waits are no silence of the host, however long."""
     outputs = [
         SimOutput(f"output_{number}", "imageUrl", body=png(bytes([number]) * SIZE)) for number in range(2)
     ]

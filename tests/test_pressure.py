@@ -89,8 +89,8 @@ def simulate(
     return night
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("takes", [1, 2, 3, 5, 8, 9, 15, 16, 17, 30, 31, 33, 48])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("takes", [1, 2, 5, 8, 15, 16, 17, 30, 48])
 def test_a_host_that_takes_so_many(takes: int, seed: int) -> None:
     """It is asked nearly as fast as it lets itself be asked, and hardly ever has to refuse anything."""
     night = simulate(lambda _: takes, seed=seed)
@@ -162,7 +162,8 @@ def test_news_of_long_ago() -> None:
     limit.in_flight -= 15
     limit.push_back(full(limit)[0])
     level = limit.level
-    limit.push_back(first[-1])
+    for ticket in first[1:]:
+        limit.push_back(ticket)
     assert limit.level == level
 
 
