@@ -124,6 +124,19 @@ def test_a_host_that_changes(seed: int) -> None:
     assert night.seconds < 1.25 * best_s
 
 
+def test_a_host_that_changes_for_a_moment() -> None:
+    """However rare tries had become, a host that has just changed is tried again soon."""
+    night = simulate(lambda now_s: 4 if 6 <= now_s < 7 else 32, outputs=8000)
+    assert night.reached_at_s(32, after_s=7) < 8.2
+
+
+def test_a_host_that_takes_all_again() -> None:
+    """Once a try of one more passes, the level grows faster and faster."""
+    night = simulate(lambda now_s: 4 if now_s < 3 else 1000)
+    first_try_s = night.reached_at_s(6, after_s=3)
+    assert night.reached_at_s(64) < first_try_s + 0.8
+
+
 def test_a_host_that_refuses_everything_for_a_while() -> None:
     """A burst that is refused as a whole says nothing of how many would be taken: all is tried anew."""
     night = simulate(lambda now_s: 0 if 1 <= now_s < 1.5 else 1000)
@@ -165,6 +178,17 @@ def test_news_of_long_ago() -> None:
     for ticket in first[1:]:
         limit.push_back(ticket)
     assert limit.level == level
+
+
+def test_a_refusal_at_the_end() -> None:
+    """How many were on their way counts from when the refused request was sent, not when its answer came."""
+    limit = Limit(64)
+    tickets = full(limit)
+    for ticket in tickets[:-1]:
+        limit.succeed(ticket)
+        limit.in_flight -= 1
+    limit.push_back(tickets[-1])
+    assert (limit.level, limit.refusals) == (8, 0)
 
 
 def test_success_of_what_was_sent_before_a_push_back() -> None:
