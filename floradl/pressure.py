@@ -144,7 +144,7 @@ class _Host:
 
     @property
     def idle(self) -> int:
-        return max(0, self.limit.level - self.limit.in_flight - len(self.waiting))
+        return max(0, self.limit.level - self.limit.in_flight)
 
 
 class Turn:
@@ -224,7 +224,7 @@ class Pressure:
                 waiter.set_exception(TransferError(error.code, error.message, is_retryable=True))
 
     async def _take_place(self, state: _Host) -> None:
-        if not state.waiting and state.limit.in_flight < state.limit.level:
+        if state.limit.in_flight < state.limit.level:  # then nobody waits: see `_give_back`
             state.limit.in_flight += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
