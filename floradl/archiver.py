@@ -20,6 +20,7 @@ import httpx
 
 from floradl import layout, net
 from floradl.api import FloraApi
+from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
@@ -31,6 +32,7 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.model import Generation, Scope
 from floradl.pool import Pool
+from floradl.pressure import Pressure
 from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
 from floradl.stamps import Stamps
@@ -88,6 +90,8 @@ async def archive(
         retries=options.retries,
         allow_loopback=allow_loopback,
         backoff=backoff or Backoff(),
+        pressure=Pressure(options.concurrency),
+        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
         traffic=tally.traffic,
     )
     try:

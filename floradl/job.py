@@ -13,8 +13,16 @@ from pathlib import Path
 
 from floradl.entries import RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
-from floradl.model import EVERYTHING, Failure, Filters, Generation, Scope, failure_objects
+from floradl.model import (
+    EVERYTHING,
+    Failure,
+    Filters,
+    Generation,
+    Scope,
+    failure_objects,
+)
 from floradl.transfer import Traffic
+from floradl.words import DEFAULT_CONCURRENCY
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
@@ -39,7 +47,7 @@ class ArchiveOptions:
         base_url: the API's, as `net.check_base_url` returned it.
         scopes: what to list.
         filters: what is wanted of it.
-        concurrency: outputs on their way at the same time.
+        concurrency: outputs on their way at the same time, at most; hosts may want fewer.
         retries: tries after the first, for an output while nothing arrives.
         timeout_s: how long a media connection may stay silent.
         full: walk the whole history although there is a seal.
@@ -48,13 +56,14 @@ class ArchiveOptions:
         lock_timeout_s: how long to wait for another floradl to end.
         min_free_bytes: how much room on the archive's disk is left to others.
         require_existing: refuse a folder without an archive.
+        limit_rate_bytes: how much media may come a second, all together; 0: whatever comes.
     """
 
     dest: Path
     base_url: str
     scopes: tuple[Scope, ...] = (EVERYTHING,)
     filters: Filters = field(default_factory=Filters)
-    concurrency: int = 16
+    concurrency: int = DEFAULT_CONCURRENCY
     retries: int = 5
     timeout_s: float = 60.0
     full: bool = False
@@ -63,6 +72,7 @@ class ArchiveOptions:
     lock_timeout_s: float = 0.0
     min_free_bytes: int = 0
     require_existing: bool = False
+    limit_rate_bytes: int = 0
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
         """Whether a recorded run is one that this job speaks of."""

@@ -21,7 +21,7 @@ from floradl.values import (
     parse_switch,
     parse_timeout_s,
 )
-from floradl.words import TYPE_WORDS, Status
+from floradl.words import DEFAULT_CONCURRENCY, TYPE_WORDS, Status
 
 DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
 
@@ -142,8 +142,11 @@ FILTERS = (
     Option("until", "only runs created before this date, time or age", str, metavar="WHEN"),
     Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
-CONCURRENCY = Option("concurrency", "outputs on their way at the same time (default: 16)",
-                     parse_count(1, 256), 16, short="-j", metavar="N")  # fmt: skip
+CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
+                     f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
+                     DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
+LIMIT_RATE = Option("limit-rate", "receive at most SIZE (such as 10M) a second, all together", parse_size, 0,
+                    metavar="SIZE")  # fmt: skip
 NO_FSYNC = Option("no-fsync", "do not flush files to disk: faster, and a power cut can cost files",
                   default=False)  # fmt: skip
 LOCK_TIMEOUT = Option("lock-timeout", "wait this long for another floradl on this archive (default: 0)",
@@ -152,6 +155,7 @@ MIN_FREE = Option("min-free", "stop before less than SIZE (such as 10G) is free 
                   metavar="SIZE")  # fmt: skip
 ARCHIVE = (
     CONCURRENCY,
+    LIMIT_RATE,
     Option("full", "walk the whole history, not only what is new", default=False),
     Option("wait", "stay for pending and running runs, for a DURATION or until all are done",
            parse_duration_s, implied="52w", metavar="DURATION"),
@@ -167,6 +171,7 @@ VERIFY = (
     Option("sample", "read a part of all files again, such as 1/30: another part every day", parse_sample,
            (1, 1), metavar="K/N"),
     CONCURRENCY,
+    LIMIT_RATE,
     LOCK_TIMEOUT,
 )  # fmt: skip
 RESTORE = (
@@ -174,6 +179,7 @@ RESTORE = (
     Option("reflink", "share blocks with SRC where the file system can, instead of copying", default=False),
     Option("hard-link", "give SRC's files a second name where that is possible", default=False),
     CONCURRENCY,
+    LIMIT_RATE,
     NO_FSYNC,
     MIN_FREE,
     LOCK_TIMEOUT,

@@ -37,3 +37,7 @@ class SpeedFloor:
         self._window_began_s += elapsed_s
         self._window_bytes = 0
         return is_fast_enough
+
+    def excuse(self, seconds: float) -> None:
+        """So long nothing was read, for reasons of our own: the window lasts that much longer."""
+        self._window_began_s += seconds

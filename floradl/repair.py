@@ -25,6 +25,7 @@ import httpx
 from floradl import layout, net
 from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
+from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import Op, RunEntry, RunFacts, RunOp
 from floradl.errors import FloradlError
@@ -36,6 +37,7 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
 from floradl.model import Filters, Receipt
 from floradl.pool import Pool
+from floradl.pressure import Pressure
 from floradl.rebuild import Recovered
 from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
@@ -43,6 +45,7 @@ from floradl.stopping import ends_by_itself
 from floradl.transfer import Tools
 from floradl.transport import MediaClient, media_transports
 from floradl.verify import VerifyOptions, require_any_archive
+from floradl.words import DEFAULT_CONCURRENCY
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""
@@ -63,18 +66,20 @@ class RepairOptions:
     Args:
         check: the check that goes before.
         base_url: the API's, as `net.check_base_url` returned it; it decides where media may come from.
-        concurrency: outputs on their way at the same time.
+        concurrency: outputs on their way at the same time, at most; hosts may want fewer.
         retries: tries after the first, for an output while nothing arrives.
         timeout_s: how long a media connection may stay silent.
         fsync: whether to flush files before they are recorded.
+        limit_rate_bytes: how much media may come a second, all together; 0: whatever comes.
     """
 
     check: VerifyOptions
     base_url: str
-    concurrency: int = 16
+    concurrency: int = DEFAULT_CONCURRENCY
     retries: int = 5
     timeout_s: float = 60.0
     fsync: bool = True
+    limit_rate_bytes: int = 0
 
 
 async def repair(
@@ -109,6 +114,8 @@ async def repair(
         retries=options.retries,
         allow_loopback=allow_loopback,
         backoff=backoff or Backoff(),
+        pressure=Pressure(options.concurrency),
+        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
     )
     new_transport = new_transport or media_transports(
         allow_loopback=allow_loopback, timeout_s=options.timeout_s

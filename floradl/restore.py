@@ -19,6 +19,7 @@ import httpx
 
 from floradl import layout, net
 from floradl.api import FloraApi
+from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock
 from floradl.copying import Copied, Copier, Way
 from floradl.entries import OutputEntry, RunEntry
@@ -28,12 +29,14 @@ from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
+from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transfer import Tools
 from floradl.transport import MediaClient, media_transports
 from floradl.verify import require_any_archive
+from floradl.words import DEFAULT_CONCURRENCY
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
 """A run, its entry, and those of its outputs that are wanted."""
@@ -54,7 +57,7 @@ class RestoreOptions:
         way: how bytes get there.
         is_flat: all files into one folder.
         threads: how many files are copied at the same time.
-        concurrency, retries, timeout_s: of what comes from FLORA, as for the archive job.
+        concurrency, retries, timeout_s, limit_rate_bytes: of what comes from FLORA, as for the archive job.
         fsync: whether to flush files before they are recorded.
         lock_timeout_s: how long to wait for another floradl to end.
         min_free_bytes: how much room on the disk of `dest` is left to others.
@@ -68,12 +71,13 @@ class RestoreOptions:
     way: Way = Way.COPY
     is_flat: bool = False
     threads: int = field(default_factory=lambda: min(32, 2 * (os.cpu_count() or 1)))
-    concurrency: int = 16
+    concurrency: int = DEFAULT_CONCURRENCY
     retries: int = 5
     timeout_s: float = 60.0
     fsync: bool = True
     lock_timeout_s: float = 0.0
     min_free_bytes: int = 0
+    limit_rate_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,8 @@ async def restore(
         retries=options.retries,
         allow_loopback=allow_loopback,
         backoff=backoff or Backoff(),
+        pressure=Pressure(options.concurrency),
+        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
         traffic=tally.traffic,
     )
     new_transport = new_transport or media_transports(

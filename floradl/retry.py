@@ -20,6 +20,9 @@ RETRY_STATUSES = frozenset({408, 425, 429})
 MAX_RETRY_AFTER_S = 900.0
 """A host that asks for more patience than this is given up for now; the next run asks again."""
 
+MAX_PAUSES = 1024
+"""So many pauses are remembered before those that are over are forgotten."""
+
 
 @dataclass(frozen=True)
 class Backoff:
@@ -77,7 +80,10 @@ class HostGate:
 
     def pause(self, host: str, seconds: float) -> None:
         """Let no request to `host` start for this long."""
-        until = self._clock.monotonic() + seconds
+        now_s = self._clock.monotonic()
+        if len(self._open_at) >= MAX_PAUSES:  # hosts come from outside
+            self._open_at = {name: open_at for name, open_at in self._open_at.items() if open_at > now_s}
+        until = now_s + seconds
         self._open_at[host] = max(until, self._open_at.get(host, 0.0))
 
     async def wait(self, host: str) -> None:

@@ -27,6 +27,7 @@ import httpx
 
 from floradl import layout, media, net
 from floradl.answer import Have, read_answer
+from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock
 from floradl.durable import HEAD_BYTES, Digest
 from floradl.errors import ApiError, TransferError, printable, safe_url
@@ -34,8 +35,10 @@ from floradl.files import Disk
 from floradl.model import MEDIA_TYPES, Failure, Receipt
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.partial import Partial
+from floradl.pressure import Pressure
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate
 from floradl.transport import MediaClient
+from floradl.words import DEFAULT_CONCURRENCY
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 100
@@ -66,6 +69,8 @@ class Tools:
         allow_loopback: whether media may come from this machine and over http.
         backoff: the waits between tries.
         traffic: where received bytes are counted.
+        pressure: how many requests each host gets at the same time.
+        bandwidth: how much may be received a second.
     """
 
     disk: Disk
@@ -75,6 +80,8 @@ class Tools:
     allow_loopback: bool
     backoff: Backoff = field(default_factory=Backoff)
     traffic: Traffic = field(default_factory=Traffic)
+    pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
+    bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,16 +217,27 @@ class _Transfer:
             after_s = error.retry_after_s
             if after_s is not None and after_s > MAX_RETRY_AFTER_S:
                 raise error
+            refusals = self._refusals(error)
+            failures = max(failures, refusals)
             delay_s = self._tools.backoff.delay_s(failures)
-            if after_s is not None or error.code == "http_429":
+            if after_s is not None or refusals:
                 # Whether or not this one tries again: the others ask the same host.
                 self._tools.gate.pause(self._asked_host, after_s if after_s is not None else delay_s)
+            if refusals > self._tools.retries:
+                self._tools.pressure.turn_away(self._asked_host, error)
             if not error.is_retryable or failures > self._tools.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
             log.info("%s: %s; trying again in %.1f s", self._name, error.message, wait_s)
             await self._tools.clock.sleep(delay_s)
         raise error
+
+    def _refusals(self, error: TransferError) -> int:
+        """How often in a row the host has refused everything, this request included.
+
+        One that refuses a few among many is asked less (`pressure`), and needs no pause.
+        """
+        return self._tools.pressure.refusals(self._asked_host) if error.code == "http_429" else 0
 
     async def _try(self, url: str) -> Receipt:
         partial = self.partial
@@ -255,16 +273,18 @@ class _Transfer:
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self._asked_host = _host(url)
-                await self._tools.gate.wait(self._asked_host)
                 allowed = net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
-                response = await self._client.get(allowed, headers)
-                try:
-                    if not response.has_redirect_location:
-                        yield response
-                        return
-                    url = _redirect_target(url, response.headers["location"])
-                finally:
-                    await response.aclose()
+                async with self._tools.pressure.slot(self._asked_host) as turn:
+                    await self._tools.gate.wait(self._asked_host)
+                    turn.begin()
+                    response = await self._client.get(allowed, headers)
+                    try:
+                        if not response.has_redirect_location:
+                            yield response
+                            return
+                        url = _redirect_target(url, response.headers["location"])
+                    finally:
+                        await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
             # OSError: an SSLError in the middle of a body passes httpcore by. UnicodeError: idna's.
             raise _translated(exc) from exc
@@ -288,6 +308,7 @@ class _Transfer:
                 pending_bytes += len(chunk)
                 self._tools.traffic.received_bytes += len(chunk)
                 _require_pace(floor, len(chunk))
+                floor.excuse(await self._tools.bandwidth.take(len(chunk)))
                 if not is_checked and self.partial.size_bytes + pending_bytes >= HEAD_BYTES:
                     self._refuse_page(chunks, content_type)
                     is_checked = True

@@ -1,4 +1,4 @@
-"""The API's words for what a run and an output may be. Apart from `model`, since `--help` shows them."""
+"""The API's words for what a run and an output may be, and a number: what `--help` shows."""
 
 from __future__ import annotations
 
@@ -26,3 +26,6 @@ class OutputType(StrEnum):
 
 # What `--type` takes, and the API's word for it.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
+
+DEFAULT_CONCURRENCY = 64
+"""Outputs on their way at the same time, where nobody says otherwise and the host takes that many."""

@@ -301,7 +301,8 @@ def test_defaults(tmp_path: Path) -> None:
     """With nothing set, the documented defaults hold."""
     settings = resolved(tmp_path)
     assert (settings.base_url, settings.timeout, settings.retries) == (DEFAULT_BASE_URL, 60.0, 5)
-    assert (settings.concurrency, settings.full, settings.dry_run, settings.wait) == (16, False, False, None)
+    assert (settings.concurrency, settings.limit_rate, settings.wait) == (64, 0, None)
+    assert (settings.full, settings.dry_run) == (False, False)
     with pytest.raises(AttributeError):
         settings.nonsense  # noqa: B018 - looking it up is the test
 

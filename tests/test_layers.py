@@ -13,7 +13,7 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
     {"errors", "words", "clock", "stopping"},
-    {"model", "entries", "layout", "media", "durable", "pace", "retry", "net"},
+    {"model", "entries", "layout", "media", "durable", "pace", "bandwidth", "retry", "pressure", "net"},
     {
         "files",
         "partial",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.clock import Clock
-from floradl.retry import Backoff, HostGate, is_retry_status, parse_retry_after
+from floradl.retry import MAX_PAUSES, Backoff, HostGate, is_retry_status, parse_retry_after
 from tests.support import FakeTime
 
 NOW_S = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the moment of RFC 9110's examples
@@ -159,6 +159,20 @@ async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
     gate.pause("h", 10)
     await gate.wait("h")
     assert world.now_s == 125.0
+
+
+@pytest.mark.anyio
+async def test_pauses_that_are_over_are_forgotten() -> None:
+    """Hosts without number take no memory without bounds, and no pause is forgotten before its end."""
+    world = FakeTime(100.0)
+    gate = HostGate(world.clock)
+    gate.pause("early", 1e6)
+    for number in range(10 * MAX_PAUSES):
+        gate.pause(str(number), 1.0)
+        world.now_s += 1.0
+    assert len(gate._open_at) <= MAX_PAUSES
+    await gate.wait("early")
+    assert world.now_s == 100.0 + 1e6
 
 
 @pytest.mark.anyio

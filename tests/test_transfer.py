@@ -9,12 +9,14 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import httpx
 import pytest
 
 from floradl import layout, pace, transfer
+from floradl.bandwidth import BURST_BYTES, Bandwidth
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.files import Disk
@@ -87,6 +89,14 @@ class Reply:
 
 
 Answers = Callable[[httpx.Request], httpx.Response]
+
+
+class Longest(random.Random):
+    """Waits as long as it may be."""
+
+    def random(self) -> float:
+        """The highest number."""
+        return 1.0
 
 
 class Host:
@@ -798,6 +808,120 @@ async def test_429_without_a_time_pauses_too(bench: Bench) -> None:
     host = Host([WHOLE], bench.time)
     await bench.fetch(host)
     assert host.moments[0] > begun
+
+
+async def test_pauses_of_a_host_that_refuses_everything_grow(bench: Bench) -> None:
+    """One request after each pause, each longer than the last, whichever output it is for."""
+    longest = bench.with_tools(backoff=Backoff(rng=Longest()), retries=4)
+    host = Host([Reply(429)] * 5, bench.time)
+    assert isinstance(await longest.fetch(host), Failure)
+    pauses = [later - earlier for earlier, later in pairwise(host.moments)]
+    assert pauses == [1, 2, 4, 8]
+    # Another output finds a host that has refused everything: its one try is the next in that row.
+    second = Host([Reply(429)], bench.time)
+    assert isinstance(await longest.fetch(second), Failure)
+    assert second.moments == [host.moments[-1] + 16]
+
+
+async def test_a_host_that_refuses_everything_answers_for_those_who_wait(bench: Bench) -> None:
+    """Outputs that wait for their turn with such a host fail with the one that was refused, unasked."""
+    asked = 0
+
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)  # the others come in the meantime
+        return httpx.Response(429)
+
+    await bench.with_tools(retries=0).fetch(Host([Reply(429)], bench.time))  # so that one at a time is asked
+    async with MediaClient(httpx.MockTransport(refuse), timeout_s=5) as client:
+        tools = replace(bench.tools, retries=2)
+        wanted = [replace(bench.wanted(), key=f"output_{number}") for number in range(20)]
+        fetches = [fetch_output(one, client, tools, bench.fresh_url) for one in wanted]
+        results = await asyncio.gather(*fetches)
+    assert [result.code for result in results if isinstance(result, Failure)] == ["http_429"] * 20
+    assert asked < 5
+
+
+async def test_429_among_answers_pauses_nobody(bench: Bench) -> None:
+    """A host that refuses one of several requests is asked less, and goes on being asked."""
+    begun = bench.time.now_s
+    release = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/busy.png":
+            return httpx.Response(429)
+        await release.wait()
+        return WHOLE.response(request)
+
+    async with MediaClient(httpx.MockTransport(answer), timeout_s=5) as client, asyncio.TaskGroup() as group:
+        tools = replace(bench.tools, retries=0)
+        for number in range(3):
+            one = replace(bench.wanted(), key=f"output_{number}")
+            group.create_task(fetch_output(one, client, tools, bench.fresh_url))
+        await asyncio.sleep(0.01)
+        busy = bench.wanted("https://media.test/busy.png")
+        assert isinstance(await fetch_output(busy, client, tools, bench.fresh_url), Failure)
+        await tools.gate.wait("media.test")
+        assert bench.time.now_s == begun
+        assert tools.pressure.idle("media.test") == 0  # three on their way, where two may be
+        release.set()
+
+
+async def test_no_place_is_held_while_nothing_is_asked(bench: Bench) -> None:
+    """Not in the wait for another try, not behind a redirect, not while the file gets its name."""
+    pressure, idle = bench.tools.pressure, []
+
+    async def sleep(seconds: float) -> None:
+        idle.append(pressure.idle("media.test"))
+        await bench.time.clock.sleep(seconds)
+
+    def moved(request: httpx.Request) -> httpx.Response:
+        idle.append(pressure.idle("media.test"))
+        return Reply(302, b"", {"Location": "https://other.test/x"}).response(request)
+
+    def there(request: httpx.Request) -> httpx.Response:
+        idle.extend([pressure.idle("media.test"), pressure.idle("other.test")])
+        return WHOLE.response(request)
+
+    tools = bench.with_tools(clock=replace(bench.time.clock, sleep=sleep))
+    assert isinstance(await tools.fetch(Host([Reply(500), moved, there], bench.time)), Receipt)
+    assert idle == [16, 15, 16, 15]
+
+
+async def test_a_low_limit_is_not_blamed_on_the_host(bench: Bench) -> None:
+    """Minutes that a transfer waits for its share of the bandwidth are no slowness of the host's."""
+    limited = bench.with_tools(bandwidth=Bandwidth(bench.time.clock, 10), retries=0)
+    bench.time.now_s += 1
+    await limited.tools.bandwidth.take(BURST_BYTES)
+    begun = bench.time.now_s
+    assert isinstance(await limited.fetch(Host([WHOLE], bench.time)), Receipt)
+    assert bench.time.now_s == pytest.approx(begun + len(PNG) / 10)
+    assert bench.time.now_s > begun + 2 * pace.FLOOR_WINDOW_S
+
+
+async def test_what_came_is_kept_when_a_wait_for_bandwidth_is_cancelled(bench: Bench) -> None:
+    """A stop in mid-wait leaves a partial that the next run goes on with."""
+    is_waiting = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        is_waiting.set()
+        await asyncio.sleep(3600)
+
+    clock = replace(bench.time.clock, sleep=sleep)
+    limited = bench.with_tools(bandwidth=Bandwidth(clock, 1))
+    host = Host([Reply(200, BIG, etag())], bench.time)
+    task = asyncio.create_task(limited.fetch(host))
+    await is_waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert limited.tools.pressure.idle("media.test") == 16
+    middle = len(BIG) // 2
+    again = Host([rest(middle, BIG)], bench.time)
+    receipt = await bench.fetch(again, bench.wanted(has_partial=True))
+    assert isinstance(receipt, Receipt)
+    assert again.asked == [(f"bytes={middle}-", '"one"')]
 
 
 async def test_longest_wait_that_is_waited_for(bench: Bench) -> None:

@@ -54,6 +54,7 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
         lock_timeout_s=settings.lock_timeout,
         min_free_bytes=settings.min_free,
         require_existing=settings.require_existing,
+        limit_rate_bytes=settings.limit_rate,
     )
 
 

@@ -57,6 +57,7 @@ def restore_options(settings: Settings, source: str, dest: str, clock: Clock) ->
         fsync=not settings.no_fsync,
         lock_timeout_s=settings.lock_timeout,
         min_free_bytes=settings.min_free,
+        limit_rate_bytes=settings.limit_rate,
     )
 
 

@@ -75,5 +75,6 @@ async def _work(
             concurrency=settings.concurrency,
             retries=settings.retries,
             timeout_s=settings.timeout,
+            limit_rate_bytes=settings.limit_rate,
         )
         return await repair(how, api, clock=clock, stop=interruption.stop, tally=tally)
