@@ -122,7 +122,7 @@ class Copier:
             return  # it may say more than the source's
         raw = self._record(folder / layout.RUN_RECORD, entry.record_sha256)
         if is_there:
-            is_same = self.target.is_file(target) and self.target.digest(target).sha256 == entry.record_sha256
+            is_same = self.target.is_file(target) and self.target.adopt(target).sha256 == entry.record_sha256
             if not is_same:
                 copied.occupied[layout.RUN_RECORD] = f"another file stands at {target}; it is left alone"
         elif raw is not None:
@@ -185,7 +185,7 @@ class Copier:
         (sizes,) = self.target.sizes([target.parent])
         found_bytes = sizes.get(target.name)
         is_as_long = found_bytes is not None and found_bytes == output.size_bytes
-        if is_as_long and self.target.digest(target).sha256 == output.sha256:
+        if is_as_long and self.target.adopt(target).sha256 == output.sha256:
             return False  # an earlier restore was cut off before it was recorded
         if self.target.exists(target):
             raise FileExistsError(errno.EEXIST, "another file stands there", str(target))

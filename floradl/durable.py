@@ -79,12 +79,17 @@ def destination_error(exc: OSError, root: Path) -> DestinationError:
 
 @dataclass(slots=True)
 class _Turn:
-    """Who waits for a flush of one folder: how many asked, how many of them a flush covers, how many left."""
+    """Who waits for a flush of one folder: how many asked, how many of them a flush covers, how many left.
+
+    `error` is what the last flush failed with: the system tells of a failure once, so whoever that flush
+    was for learns of it here, and would learn nothing from another flush.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     asked: int = 0
     covered: int = 0
     left: int = 0
+    error: OSError | None = None
 
 
 class Flusher:
@@ -110,7 +115,11 @@ class Flusher:
             os.fsync(descriptor)
 
     def folder(self, path: Path) -> None:
-        """Flush a folder, so that a name in it stays. Threads that ask at the same time share a flush."""
+        """Flush a folder, so that a name in it stays. Threads that ask at the same time share a flush.
+
+        Raises:
+            OSError: it failed; for each of those who shared it.
+        """
         if not self._is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
             return
         with self._lock:
@@ -120,14 +129,30 @@ class Flusher:
         try:
             with turn.lock:
                 if turn.covered < mine:
-                    covered = turn.asked  # all who asked until now have done what they want to be flushed
-                    _flush_folder(path)
-                    turn.covered = covered
+                    turn.covered = turn.asked  # all who asked until now did what they want to be flushed
+                    turn.error = None
+                    try:
+                        _flush_folder(path)
+                    except OSError as exc:
+                        turn.error = exc
+                if turn.error is not None:
+                    raise turn.error
         finally:
             with self._lock:
                 turn.left += 1
                 if turn.left == turn.asked:
                     self._turns.pop(path, None)
+
+    def found(self, path: Path) -> None:
+        """Flush a file that another process left, and its folder: it may have been killed before it did."""
+        if not self._is_on or os.name == "nt":  # Windows flushes only what is open for writing
+            return
+        descriptor = open_regular(path)
+        try:
+            self.file(descriptor)
+        finally:
+            os.close(descriptor)
+        self.folder(path.parent)
 
     def seal(self, descriptor: int, path: Path, mtime_ms: int | None) -> None:
         """Date and flush a file that is complete. The date goes first, so that the flush covers it."""

@@ -347,6 +347,12 @@ class Disk:
             meter.take(block)
         return meter.digest()
 
+    def adopt(self, relative: PurePosixPath) -> Digest:
+        """As `digest`, for a file to be recorded that this process did not write: it is flushed."""
+        digest = self.digest(relative)
+        self.flusher.found(self.root / relative)
+        return digest
+
     def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
         """A file's bytes, piece by piece; each piece is gone when the next is asked for."""
         descriptor = self._open_existing(relative)

@@ -211,7 +211,7 @@ class Pool:
     async def _adopt(self, job: Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
         run, output, file = job.run, job.decision.output, job.decision.file or ""
-        digest = await self._tools.disk.call(self._tools.disk.digest, run_folder(run) / file)
+        digest = await self._tools.disk.call(self._tools.disk.adopt, run_folder(run) / file)
         if output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, ""):
             return None
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)

@@ -15,7 +15,7 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
@@ -254,6 +254,27 @@ def test_digest_of_a_missing_file(disk: Disk) -> None:
     """Hashing a file that is not there is an error."""
     with pytest.raises(FileNotFoundError):
         disk.digest(FILE)
+
+
+@needs_fsync
+def test_what_a_killed_process_left_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is to be recorded is made durable first, and its name too, whoever wrote it."""
+    disk.ensure_dir(RUN)
+    (disk.root / FILE).write_bytes(b"picture")
+    events = record_disk_events(monkeypatch)
+    assert disk.adopt(FILE) == Digest(7, hashlib.sha256(b"picture").hexdigest(), b"picture")
+    assert events == ["fsync 7 bytes", "fsync run_c"]
+
+
+@needs_fsync
+def test_what_a_killed_process_left_without_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants no flushes gets none for what is recorded now either."""
+    disk = Disk(tmp_path, fsync=False)
+    (tmp_path / "a").write_bytes(b"a")
+    events = record_disk_events(monkeypatch)
+    assert disk.adopt(PurePosixPath("a")).size_bytes == 1
+    assert events == []
+    disk.close()
 
 
 def test_sizes(disk: Disk, tmp_path: Path) -> None:
@@ -525,8 +546,10 @@ def test_threads_share_the_flush_of_a_folder(tmp_path: Path, monkeypatch: pytest
 
 
 @needs_fsync
-def test_a_shared_flush_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flush that fails is one thread's; the next in the queue tries again, and learns for itself."""
+def test_a_flush_that_fails_is_tried_again_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks after a flush has failed gets a flush of its own."""
     flusher = Flusher(is_on=True)
     answers = [OSError(errno.EIO, "broken"), None]
 
@@ -541,12 +564,42 @@ def test_a_shared_flush_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert answers == []
 
 
-class SlowFlush:
-    """Lets flushes wait until they may end."""
+@needs_fsync
+def test_a_shared_flush_that_fails_fails_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells of a failure once; nobody whose name it was for is told that it is kept."""
+    flush = SlowFlush(monkeypatch, [None, OSError(errno.EIO, "broken")])
+    flusher = Flusher(is_on=True)
+    told: list[str] = []
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask() -> None:
+        try:
+            flusher.folder(tmp_path)
+        except OSError as exc:
+            told.append(str(exc))
+        else:
+            told.append("durable")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads[0].start()
+    assert flush.began.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while flusher._turns[tmp_path].asked < len(threads):
+        threads[1].join(timeout=0.01)
+    flush.may_end.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["[Errno 5] broken"] * 3 + ["durable"]
+    assert flusher._turns == {}
+
+
+class SlowFlush:
+    """Lets flushes wait until they may end, and fail where `errors` says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: Sequence[OSError | None] = ()) -> None:
         self.began, self.may_end = threading.Event(), threading.Event()
         self.number = 0
+        self._errors = errors
         monkeypatch.setattr(os, "fsync", self.flush)
 
     def flush(self, _: int) -> None:
@@ -554,6 +607,9 @@ class SlowFlush:
         self.number += 1
         self.began.set()
         assert self.may_end.wait(30)
+        error = self._errors[self.number - 1] if self.number <= len(self._errors) else None
+        if error is not None:
+            raise error
 
 
 # --- errors of the disk ------------------------------------------------------------------------------
