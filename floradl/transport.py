@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from pyreqwest.request import StreamRequest
     from pyreqwest.response import Response
 
-_HELD_BACK_BYTES = 1
-"""How much the engine collects before it hands anything over; that much is lost when a connection breaks."""
+_HELD_BACK_BYTES = 0
+"""How much of a body the engine collects before it tells of the answer: nothing, since an answer whose body
+breaks off at once would be lost with its status. A 416 like that has to start a download over."""
 
 _CONNECT_ATTEMPT_S = 10.0
 """The patience with one address where the name has others."""
@@ -333,7 +334,7 @@ def _prefer_others(name: _Name, address: str) -> None:
 
 
 def _is_cut(causes: list[str]) -> bool:
-    words = ("EOF", "end of file", "closed before message completed")
+    words = ("EOF", "end of file", "closed before message completed", "Invalid chunk")
     return any(word in cause for cause in causes for word in words)
 
 

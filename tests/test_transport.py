@@ -318,6 +318,16 @@ async def test_broken_answers(reply: bytes, then: str, error: type[Exception]) -
     assert str(caught.value)
 
 
+async def test_the_status_of_an_answer_without_its_body() -> None:
+    """What an answer says counts though not a byte of its body comes: 416 means to start over."""
+    reply = b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 1000\r\n\r\n"
+    async with serving(Host(reply, then="close")) as host, client() as media:
+        request = media.build_request("GET", f"http://127.0.0.1:{host.port}/")
+        response = await media.send(request, stream=True)
+        await response.aclose()
+    assert response.status_code == 416
+
+
 async def test_a_head_that_trickles_ends() -> None:
     """A host that never falls silent and never gets to the end of its head is broken off."""
     async with (
