@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
 GUARDED := answer bandwidth durable entries files glance journal layout listing lock manifest mend partial \
-	plan pressure retry snapshot stamps transfer walk
+	plan prepare pressure retry snapshot stamps transfer walk
 GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 
 .DEFAULT_GOAL := help

@@ -1,0 +1,353 @@
+"""A run's folder before its outputs are asked for: what is written, flushed and recorded, in which order."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from floradl import layout
+from floradl.durable import Flusher
+from floradl.entries import OutputEntry, RunEntry, RunOp, State, VanishedOp
+from floradl.errors import DestinationError
+from floradl.files import Disk
+from floradl.job import RecordRule, Visit
+from floradl.model import Failure, Filters, Generation, Receipt, parse_generation
+from floradl.outcome import facts_of
+from floradl.plan import Action
+from floradl.prepare import Prepared, Preparer, as_failed
+
+DONE_AT_MS = 1_700_000_000_000
+FOLDER = PurePosixPath("ws_a/prj_b/run_c")
+TEXT = {"output_id": "output_1", "type": "text", "url": "A boat of paper."}
+PICTURE = {"output_id": "output_2", "type": "imageUrl", "url": "https://media.test/a.png?token=1"}
+TEXT_FILE, PICTURE_FILE = FOLDER / "output_1.txt", FOLDER / "output_2.png"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A prepared archive."""
+    disk = Disk(tmp_path / "out")
+    disk.prepare()
+    yield disk
+    disk.close()
+
+
+def made(*outputs: Mapping[str, Any], **more: object) -> Generation:
+    """A run with these outputs."""
+    record = {
+        "run_id": "run_c",
+        "status": "completed",
+        "workspace_id": "ws_a",
+        "project_id": "prj_b",
+        "completed_at": DONE_AT_MS,
+        "outputs": outputs,
+        **more,
+    }
+    return parse_generation(json.dumps(record).encode())
+
+
+def entry_of(run: Generation, vanished_at: str | None = None, **outputs: OutputEntry) -> RunEntry:
+    """What is recorded of a run."""
+    facts = facts_of(run, FOLDER, sha256_of(run.raw))
+    fields = {name: getattr(facts, name) for name in facts.__struct_fields__}
+    return RunEntry(**fields, outputs=outputs, vanished_at=vanished_at)
+
+
+def archived(data: bytes, file: str) -> OutputEntry:
+    """An output that is recorded with these bytes."""
+    kind = "text" if file.endswith(".txt") else "imageUrl"
+    return OutputEntry(kind, State.ARCHIVED, file, len(data), sha256_of(data))
+
+
+def sha256_of(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def prepare(
+    disk: Disk,
+    run: Generation,
+    entry: RunEntry | None = None,
+    *,
+    visit: Visit | None = None,
+    rule: RecordRule = RecordRule.UPDATE,
+    filters: Filters | None = None,
+    partials: frozenset[str] = frozenset(),
+) -> Prepared:
+    """One run, prepared."""
+    preparer = Preparer(disk, filters or Filters(), partials)
+    return preparer.prepare(visit or Visit(run), run, rule, entry)
+
+
+def files(disk: Disk) -> dict[str, bytes]:
+    """What is in the run's folder."""
+    folder = disk.root / FOLDER
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+@pytest.fixture
+def steps(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes each flush and each rename from now on."""
+    noted: list[str] = []
+    replace, folder, seal = Path.replace, Flusher.folder, Flusher.seal
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        noted.append(f"name {target.name}")
+        return replace(path, target)
+
+    def noted_folder(flusher: Flusher, path: Path) -> None:
+        noted.append(f"flush {path.relative_to(disk.root)}")
+        folder(flusher, path)
+
+    def noted_seal(flusher: Flusher, descriptor: int, path: Path, mtime_ms: int | None) -> None:
+        noted.append(f"flush {os.fstat(descriptor).st_size} bytes")
+        seal(flusher, descriptor, path, mtime_ms)
+
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(Flusher, "folder", noted_folder)
+    monkeypatch.setattr(Flusher, "seal", noted_seal)
+    return noted
+
+
+# ------------------------------------------------------------------------------------------------ a new run
+
+
+def test_a_new_run(disk: Disk, steps: list[str]) -> None:
+    """The record and the texts are there, dated and flushed, and the facts stand before the outputs."""
+    run = made(TEXT, PICTURE)
+    prepared = prepare(disk, run)
+    assert files(disk) == {"run.json": run.raw, "output_1.txt": b"A boat of paper."}
+    assert steps == [
+        "flush .",
+        "flush ws_a",
+        "flush ws_a/prj_b",
+        f"flush {len(run.raw)} bytes",
+        "name run.json",
+        "flush 16 bytes",
+        "name output_1.txt",
+        "flush ws_a/prj_b/run_c",
+    ]
+    for name in files(disk):
+        assert (disk.root / FOLDER / name).stat().st_mtime_ns == DONE_AT_MS * 1_000_000
+    facts, receipt = prepared.results
+    assert facts == RunOp("run_c", facts_of(run, FOLDER, sha256_of(run.raw)))
+    assert isinstance(receipt, Receipt)
+    assert (receipt.file, receipt.sha256) == ("output_1.txt", sha256_of(b"A boat of paper."))
+    assert [(job.decision.output.key, job.decision.action) for job in prepared.jobs] == [
+        ("output_2", Action.FETCH)
+    ]
+    assert (prepared.is_due, prepared.outputs, prepared.already) == (True, 2, 0)
+
+
+def test_a_run_without_outputs(disk: Disk, steps: list[str]) -> None:
+    """Its record is archived too, and durable before it is recorded."""
+    prepared = prepare(disk, made())
+    assert [type(result) for result in prepared.results] == [RunOp]
+    assert list(files(disk)) == ["run.json"]
+    assert steps[-2:] == ["name run.json", "flush ws_a/prj_b/run_c"]
+
+
+@pytest.mark.parametrize("broken", ["run.json", "output_1.txt", "the folder"])
+def test_nothing_counts_where_the_disk_fails(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whatever of it cannot be made durable, no result comes out that could be recorded."""
+    replace, flush_folder = Path.replace, Flusher.folder
+
+    def failing_replace(path: Path, target: Path) -> Path:
+        if target.name == broken:
+            raise OSError(errno.EIO, "broken")
+        return replace(path, target)
+
+    def failing_folder(flusher: Flusher, path: Path) -> None:
+        if broken == "the folder" and path.name == FOLDER.name:
+            raise OSError(errno.EIO, "broken")
+        flush_folder(flusher, path)
+
+    monkeypatch.setattr(Path, "replace", failing_replace)
+    monkeypatch.setattr(Flusher, "folder", failing_folder)
+    with pytest.raises(OSError, match="broken"):
+        prepare(disk, made(TEXT))
+
+
+def test_after_a_process_that_was_killed(disk: Disk, steps: list[str]) -> None:
+    """What was written and not recorded is written again, so it is flushed before it is recorded."""
+    run = made(TEXT)
+    prepare(disk, run)
+    steps.clear()
+    prepared = prepare(disk, run)
+    assert [type(result) for result in prepared.results] == [RunOp, Receipt]
+    assert steps[-1] == "flush ws_a/prj_b/run_c"
+    assert not prepared.kept_aside
+    assert all(result.in_the_way is None for result in prepared.results if isinstance(result, Receipt))
+
+
+# ------------------------------------------------------------------------------------- a run that is known
+
+
+def test_a_run_that_is_whole(disk: Disk, steps: list[str]) -> None:
+    """Where all is there, nothing is written, flushed or recorded."""
+    run = made(TEXT)
+    prepare(disk, run)
+    steps.clear()
+    prepared = prepare(disk, run, entry_of(run, output_1=archived(b"A boat of paper.", "output_1.txt")))
+    assert (prepared.outputs, prepared.already) == (1, 1)
+    assert (prepared.results, prepared.jobs, steps) == ([], [], [])
+
+
+def test_a_record_that_says_something_new(disk: Disk, steps: list[str]) -> None:
+    """It replaces the old one, and its facts are recorded once it is durable."""
+    old = made()
+    prepare(disk, old)
+    new = made(charged_cost=0.5)
+    steps.clear()
+    prepared = prepare(disk, new, entry_of(old))
+    assert files(disk) == {"run.json": new.raw}
+    assert prepared.results == [RunOp("run_c", facts_of(new, FOLDER, sha256_of(new.raw)))]
+    assert steps == [f"flush {len(new.raw)} bytes", "name run.json", "flush ws_a/prj_b/run_c"]
+
+
+def test_a_record_that_is_to_be_kept(disk: Disk) -> None:
+    """One that was put together from parts does not replace what the API gave once."""
+    old = made()
+    prepare(disk, old)
+    prepared = prepare(disk, made(charged_cost=0.5), entry_of(old), rule=RecordRule.KEEP)
+    assert files(disk) == {"run.json": old.raw}
+    assert prepared.results == []
+
+
+def test_a_record_that_is_lost(disk: Disk) -> None:
+    """It is written again, whatever the rule: there is none to keep."""
+    run = made()
+    prepared = prepare(disk, run, entry_of(run), rule=RecordRule.KEEP)
+    assert files(disk) == {"run.json": run.raw}
+    assert [type(result) for result in prepared.results] == [RunOp]
+
+
+@pytest.mark.parametrize("there", [b"damaged", None])
+def test_a_record_that_is_damaged(disk: Disk, there: bytes | None) -> None:
+    """It is set aside and written anew; one that is gone leaves nothing to set aside."""
+    run = made()
+    if there is not None:
+        disk.write_atomic(FOLDER / layout.RUN_RECORD, [there])
+    prepared = prepare(disk, run, entry_of(run), rule=RecordRule.REPLACE)
+    assert files(disk) == {"run.json": run.raw}
+    assert [disk.read(aside) for aside in prepared.kept_aside] == ([] if there is None else [there])
+
+
+def test_a_run_that_was_moved_stays(disk: Disk) -> None:
+    """One that is in another project now is archived where its entries say."""
+    old = made()
+    moved = made(project_id="prj_new")
+    prepared = prepare(disk, moved, entry_of(old))
+    assert (prepared.run.project_id, files(disk)) == ("prj_b", {"run.json": moved.raw})
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_a_run_that_had_vanished(disk: Disk, *, is_current: bool) -> None:
+    """One that the API gives again has not vanished; one known from the disk alone still has."""
+    run = made()
+    prepare(disk, run)
+    prepared = prepare(disk, run, entry_of(run, "then"), visit=Visit(run, is_current=is_current))
+    assert prepared.results == ([VanishedOp("run_c", None)] if is_current else [])
+
+
+# ------------------------------------------------------------------------------------- what is wanted of it
+
+
+def test_nothing_of_it_is_wanted(disk: Disk) -> None:
+    """A run that the filters leave nothing of is not written down."""
+    prepared = prepare(disk, made(TEXT), filters=Filters(types=frozenset({"videoUrl"})))
+    assert not prepared.is_due
+    assert (prepared.results, prepared.jobs, files(disk)) == ([], [], {})
+
+
+def test_only_some_of_it_is_wanted(disk: Disk) -> None:
+    """A visit that is about one output leaves the others alone."""
+    run = made(TEXT, PICTURE)
+    prepared = prepare(disk, run, visit=Visit(run, only=frozenset({"output_2"})))
+    assert [job.decision.output.key for job in prepared.jobs] == ["output_2"]
+    assert list(files(disk)) == ["run.json"]
+
+
+def test_a_partial_is_gone_on_from(disk: Disk) -> None:
+    """What an earlier process left is resumed."""
+    partials = frozenset({layout.partial_path("run_c", "output_2").name})
+    (job,) = prepare(disk, made(PICTURE), partials=partials).jobs
+    assert job.decision.action == Action.RESUME
+
+
+def test_an_output_that_cannot_be_had(disk: Disk) -> None:
+    """It is a result like any other, after the facts."""
+    prepared = prepare(disk, made(PICTURE | {"url": None}))
+    facts, failure = prepared.results
+    assert isinstance(facts, RunOp)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.keeps_entry, prepared.jobs) == ("no_url", False, [])
+
+
+def test_an_archived_output_that_cannot_be_had_keeps_its_entry(disk: Disk) -> None:
+    """Without its entry, nobody could tell a damaged file from a right one."""
+    run = made(PICTURE | {"url": None})
+    known = archived(b"picture", "output_2.png")
+    (failure,) = (
+        result for result in prepare(disk, run, entry_of(run, output_2=known)).results
+        if isinstance(result, Failure)
+    )  # fmt: skip
+    assert failure.keeps_entry
+    (job,) = prepare(disk, made(PICTURE), entry_of(run, output_2=known)).jobs
+    assert job.was_archived
+    assert as_failed(Failure("run_c", "output_2", "imageUrl", None, "http_404", "", 1), job).keeps_entry
+
+
+# ----------------------------------------------------------------------------------------- what is in its way
+
+
+def test_a_damaged_picture_stays_until_the_new_one_is_whole(disk: Disk) -> None:
+    """It does not count as there, is asked for, and is named to whoever brings the new one."""
+    run = made(PICTURE)
+    disk.write_atomic(PICTURE_FILE, [b"picturE"])
+    entry = entry_of(run, output_2=archived(b"picture", "output_2.png"))
+    prepared = prepare(disk, run, entry, visit=Visit(run, replaces=frozenset({"output_2"})))
+    (job,) = prepared.jobs
+    assert (job.replaces, job.decision.action) == ("output_2.png", Action.FETCH)
+    assert files(disk)["output_2.png"] == b"picturE"
+
+
+def test_a_damaged_text_is_set_aside(disk: Disk) -> None:
+    """A text is in the record, so its damaged file is replaced at once, and kept."""
+    run = made(TEXT)
+    disk.write_atomic(TEXT_FILE, [b"A goat of paper."])
+    entry = entry_of(run, output_1=archived(b"A boat of paper.", "output_1.txt"))
+    prepared = prepare(disk, run, entry, visit=Visit(run, replaces=frozenset({"output_1"})))
+    (receipt,) = (result for result in prepared.results if isinstance(result, Receipt))
+    assert receipt.aside is not None
+    assert disk.read(receipt.aside) == b"A goat of paper."
+    assert files(disk)["output_1.txt"] == b"A boat of paper."
+
+
+def test_what_stands_in_the_way_of_a_text_is_kept(disk: Disk) -> None:
+    """Somebody's own file under that name is moved, not overwritten."""
+    disk.write_atomic(TEXT_FILE, [b"mine"])
+    prepared = prepare(disk, made(TEXT))
+    (receipt,) = (result for result in prepared.results if isinstance(result, Receipt))
+    assert receipt.in_the_way is not None
+    assert disk.read(receipt.in_the_way) == b"mine"
+
+
+@pytest.mark.parametrize("kept_bytes", [1, 2**62])
+def test_room_for_a_text(disk: Disk, kept_bytes: int) -> None:
+    """A text too leaves the room that shall stay free."""
+    disk.min_free_bytes = kept_bytes
+    if kept_bytes == 1:
+        assert len(prepare(disk, made(TEXT)).results) == 2
+    else:
+        with pytest.raises(DestinationError, match="bytes free"):
+            prepare(disk, made(TEXT))
