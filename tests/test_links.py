@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="making links on Windows
 FOLDER = "ws_a/prj_a/run_1"
 PARTIAL = str(layout.partial_path("run_1", "large"))
 SIDECAR = PARTIAL.replace(".part", ".json")
-FOLDERS = ["ws_a", "ws_a/prj_a", FOLDER, ".floradl", ".floradl/partials", ".floradl/tmp"]
+FOLDERS = ["ws_a", "ws_a/prj_a", FOLDER, ".floradl", ".floradl/partials", ".floradl/tmp",
+           *map(str, layout.TEMPORARIES)]  # fmt: skip
 FILES = [f"{FOLDER}/large.png", f"{FOLDER}/run.json", "manifest.json", "SHA256SUMS", ".floradl/journal",
          ".floradl/lock", ".floradl/holder.json", PARTIAL, SIDECAR]  # fmt: skip
 

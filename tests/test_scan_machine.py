@@ -347,7 +347,7 @@ class ScanMachine(RuleBasedStateMachine):
                 assert output["sha256"] == hashlib.sha256(texts[key]).hexdigest()
                 files.discard(file)
         assert (self.dest / ".floradl" / "journal").exists() or not files
-        assert not list((self.dest / ".floradl" / "tmp").iterdir())
+        assert not [path for path in (self.dest / ".floradl" / "tmp").rglob("*") if path.is_file()]
 
     def assert_seal(self, scope: Scope, before: list[Any]) -> None:
         """The seal lies no higher than the newest run of that night, and names only runs that were open."""
