@@ -162,8 +162,7 @@ class _Steps:
             self._fail(self._stop, "open", path)  # no step, but a read-only disk refuses it all the same
         with self._step("create", name, path) if changes else self._looked_at():
             descriptor = real(path, flags, *args, **kwargs)
-        if flags & _WRITES or Path(path).is_dir():
-            self._files[descriptor], self._written[descriptor] = name, 0
+        self._files[descriptor], self._written[descriptor] = name, 0
         return descriptor
 
     def _close(self, real: Callable[[int], None], descriptor: int) -> None:

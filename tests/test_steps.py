@@ -20,6 +20,8 @@ from queue import SimpleQueue
 
 import pytest
 
+from floradl.entries import Op, OutputOp, RunOp, State
+from floradl.journal import parse_journal
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.steps import NEEDS_ROOM, Stepped, Stop, stepped
 from tests.support import (
@@ -295,3 +297,69 @@ def test_the_order_of_writing(lanes: Lanes) -> None:
     for number in numbers_of(steps, "write"):
         if steps[number - 1] == "write .floradl/journal":
             assert "flush .floradl/journal" in steps[number:]
+
+
+def recorded(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """A run that is killed: whatever it wrote to the journal last was durable before.
+
+    The steps before the last write are all there were, so what is in the journal must be covered by them.
+    """
+    earlier = len(journal_of(dest))
+    ran = lane.run(dest, stop)
+    writes = numbers_of(ran.steps, "write")
+    before = ran.steps[: max((n for n in writes if ran.steps[n - 1] == "write .floradl/journal"), default=0)]
+    for op in journal_of(dest)[earlier:]:
+        if isinstance(op, RunOp):
+            assert_was_durable(before, f"{op.facts.path}/run.json")
+        elif isinstance(op, OutputOp) and op.entry.state == State.ARCHIVED:
+            assert_was_durable(before, f"ws_a/prj_a/{op.run_id}/{op.entry.file}")
+    return ran
+
+
+def journal_of(dest: Path) -> tuple[Op, ...]:
+    """The changes in an archive's journal."""
+    return tuple(parse_journal(read(dest / ".floradl" / "journal") or b"").ops)
+
+
+def assert_was_durable(steps: tuple[str, ...], file: str) -> None:
+    """A file, made by these steps or found, was flushed, and its folder when it had its name."""
+    named = [number for number, step in enumerate(steps) if step.startswith(f"replace {file} from ")]
+    made = f"flush {steps[named[-1]].split()[-1]}" if named else f"flush {file}"
+    assert made in steps, f"{file} was recorded before it was flushed"
+    start = named[-1] if named else steps.index(made)
+    assert f"flush {Path(file).parent.as_posix()}" in steps[start:], (
+        f"{file} was recorded before its name was"
+    )
+
+
+def flushes_of_the_journal(steps: tuple[str, ...]) -> list[Stop]:
+    """A kill at each of them."""
+    return [Stop(n, "kill") for n in numbers_of(steps, "flush") if steps[n - 1] == "flush .floradl/journal"]
+
+
+def test_what_is_recorded_was_durable_before(lanes: Lanes) -> None:
+    """What only a power cut would show: no entry is written before its file and its name are durable."""
+    ran = lanes.each(flushes_of_the_journal(lanes.learn()), recorded)
+    assert sum(one.returncode != 0 for one in ran) >= 3
+
+
+def adopted(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """A run that is killed when its files have their names and no entries; the next run, killed too."""
+    ran = lane.run(dest, stop)
+    learnt = dest.with_name(f"{dest.name}-learnt")
+    shutil.copytree(dest, learnt)
+    for next_stop in flushes_of_the_journal(lane.run(learnt).steps):
+        again = dest.with_name(f"{dest.name}-{next_stop.number}")
+        shutil.copytree(dest, again)
+        recorded(lane, again, next_stop)
+        shutil.rmtree(again)
+    shutil.rmtree(learnt)
+    return ran
+
+
+@pytest.mark.parametrize("lanes", ["first run"], indirect=True)
+def test_what_is_found_is_durable_before_it_is_recorded(lanes: Lanes) -> None:
+    """The same for a file that a killed process left under its name, flushed or not."""
+    steps = lanes.learn()
+    numbers = [n for n in numbers_of(steps, "write") if steps[n - 1] == "write .floradl/journal"]
+    lanes.each((Stop(number, "kill") for number in numbers), adopted)
