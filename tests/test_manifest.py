@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -553,7 +554,7 @@ async def test_a_fold_that_fails_keeps_the_journal(tmp_path: Path) -> None:
     """When the snapshot cannot be written, the old one and the whole journal are still there."""
     await archive(tmp_path, *recorded())
     async with opened(tmp_path, *recorded("run_2")) as store:
-        (tmp_path / layout.TEMPORARY).rmdir()
+        shutil.rmtree(tmp_path / layout.TEMPORARY)
         with pytest.raises(DestinationError):
             await store.fold(BASE_URL)
     assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == {"run_1"}
