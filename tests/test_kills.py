@@ -40,7 +40,7 @@ def account() -> Account:
     """90 runs of all kinds, and two larger files that take a while."""
     account = Account.generate(90, seed=9)
     for number in range(2):
-        body = random.Random(number).randbytes(9_000_000)
+        body = random.Random(number).randbytes(12_000_000)
         output = SimOutput("output_1", content_type="image/png", body=png(body))
         account.insert(SimRun(f"run_large_{number}", "ws_a", "prj_a", outputs=[output]))
     return account
@@ -138,7 +138,8 @@ def test_a_killed_transfer_goes_on_where_it_was(account: Account, tmp_path: Path
     """A large file that was half there is not fetched from its beginning again."""
     run = account.get("run_large_0")
     path = run.outputs[0].path
-    stalled = Fault(path, stall_after=8_600_000)
+    # Far enough beyond 8 MiB: bytes are written, and a checkpoint made, in pieces that may be of over a MiB.
+    stalled = Fault(path, stall_after=11_000_000)
     with serve_in_thread(account, faults=[stalled]) as sim:
         process = start(sim, "--run-id", run.run_id, tmp_path)
         wait_for(lambda: any((tmp_path / ".floradl" / "partials").glob("*.json")))
