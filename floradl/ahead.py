@@ -119,8 +119,9 @@ class Ahead:
                 await self._tools.disk.call(self._partial.absorb_next)
                 self._plan.absorb(self._partial.size_bytes)
                 continue
-            if not self._workers and self._error is not None:
-                raise self._error
+            error = self.refusal or self._error
+            if not self._workers and error is not None:
+                raise error
             self._spawn()
             await self._changed.wait()
 
@@ -128,14 +129,14 @@ class Ahead:
         """So many bytes came: is it worth while to let others join?"""
         self._received_bytes += size_bytes
         self._waited_s += waited_s
-        if self.refusal is not None:
-            return
         now_s = self._tools.clock.monotonic() - self._waited_s
         if self._ramp.look(now_s, self._received_bytes, self._left_bytes - self._received_bytes) > 1:
             self._spawn()
 
     def _spawn(self) -> None:
         """Let as many work as shall, where there are places; one at least where nothing else goes on."""
+        if self.refusal is not None or not (self._plan.has_holes or self._is_main_streaming):
+            return
         wanted = self._ramp.connections - self._is_main_streaming - len(self._workers)
         idle = self._tools.pressure.idle(self._host)
         if not self._is_main_streaming and not self._workers:
@@ -195,7 +196,8 @@ class Ahead:
                 part.size_bytes = size_bytes - excess_bytes
                 await writing.finish()
             if excess_bytes:
-                raise TransferError("bad_range", "the host sent more bytes than were asked")
+                message = "the host sent more bytes than were asked"
+                raise TransferError("bad_range", message, is_retryable=True)
             if part.start + size_bytes < part.end:
                 raise TransferError(
                     "truncated", "the host sent fewer bytes than were asked", is_retryable=True

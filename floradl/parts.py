@@ -93,6 +93,11 @@ class Plan:
         """Whether the part that goes on from `front` is there."""
         return any(part.start == front and not part.is_claimed for part in self._parts[:1])
 
+    @property
+    def has_holes(self) -> bool:
+        """Whether there is anything to claim."""
+        return bool(self._holes())
+
     def drop(self) -> None:
         """Leave everything to the main stream."""
         self._parts.clear()
