@@ -146,6 +146,7 @@ class Ramp:
             return self.connections
         if speed >= GAIN * self._speed:
             self._speed, self._failed_looks = speed, 0
+            self._is_settled = self.connections == MAX_CONNECTIONS  # the last step has proved right, too
             self.connections = min(2 * self.connections, MAX_CONNECTIONS)
         else:
             self._failed_looks += 1
