@@ -195,13 +195,10 @@ class Ahead:
                 writing.trim(excess_bytes)
                 part.size_bytes = size_bytes - excess_bytes
                 await writing.finish()
-            if excess_bytes:
-                message = "the host sent more bytes than were asked"
-                raise TransferError("bad_range", message, is_retryable=True)
-            if part.start + size_bytes < part.end:
-                raise TransferError(
-                    "truncated", "the host sent fewer bytes than were asked", is_retryable=True
-                )
+        if excess_bytes:
+            raise TransferError("bad_range", "the host sent more bytes than were asked", is_retryable=True)
+        if part.start + size_bytes < part.end:
+            raise TransferError("truncated", "the host sent fewer bytes than were asked", is_retryable=True)
 
     async def _goes_on_after(self, exc: TransferError, part: Part, asker: Asker) -> bool:
         """Whether to ask for more after a part that failed."""
