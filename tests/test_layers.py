@@ -13,19 +13,7 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
     {"errors", "words", "clock", "stopping"},
-    {
-        "model",
-        "entries",
-        "layout",
-        "media",
-        "durable",
-        "pace",
-        "bandwidth",
-        "retry",
-        "pressure",
-        "net",
-        "parts",
-    },
+    {"model", "entries", "layout", "media", "durable", "pace", "bandwidth", "retry", "pressure", "net"},
     {
         "files",
         "partial",
@@ -38,9 +26,9 @@ LAYERS = (
         "api",
         "transport",
     },
-    {"manifest", "stamps", "lock", "walk", "fetching", "inspection", "reading"},
-    {"listing", "plan", "job", "rebuild", "ahead"},
-    {"prepare", "mend", "audit", "copying", "transfer"},
+    {"manifest", "stamps", "lock", "walk", "transfer", "inspection", "reading"},
+    {"listing", "plan", "job", "rebuild"},
+    {"prepare", "mend", "audit", "copying"},
     {"pool"},
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
@@ -108,7 +96,7 @@ def test_imports_go_down(path: Path) -> None:
         "from floradl import pool",
         "from floradl.cli import main",
         "import floradl.archiver",
-        "def f():\n    from floradl.transfer import Wanted",
+        "def f():\n    from floradl.transfer import Tools",
     ],
 )
 def test_an_upward_import_is_found(source: str) -> None:
