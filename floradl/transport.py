@@ -22,11 +22,11 @@ import asyncio
 import time
 import urllib.request
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import httpx
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pyreqwest.http import Url
     from pyreqwest.request import StreamRequest
     from pyreqwest.response import Response
+
+T = TypeVar("T")
 
 _HELD_BACK_BYTES = 0
 """How much of a body the engine collects before it tells of the answer: nothing, since an answer whose body
@@ -266,7 +268,7 @@ class MediaTransport(httpx.AsyncBaseTransport):
         builder = client.request(request.method, url).headers(headers)
         streamed = builder.streamed_read_buffer_limit(_HELD_BACK_BYTES).build_streamed()
         try:
-            response = await streamed.__aenter__()
+            response = await _unless_cancelled(streamed.__aenter__())
         except PyreqwestError as exc:
             raise _translated(exc, request) from exc
         return httpx.Response(
@@ -287,7 +289,7 @@ class _Body(httpx.AsyncByteStream):
 
         reader = self._response.body_reader
         try:
-            while (piece := await reader.read_chunk()) is not None:
+            while (piece := await _unless_cancelled(reader.read_chunk())) is not None:
                 yield cast("bytes", memoryview(piece))
         except PyreqwestError as exc:
             raise _translated(exc, self._request) from exc
@@ -295,6 +297,21 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Give the connection back; close it where the body was not read to its end."""
         await self._streamed.__aexit__(None, None, None)
+
+
+async def _unless_cancelled(answer: Awaitable[T]) -> T:
+    """What the engine says, unless the task was cancelled while it waited.
+
+    The engine tosses a coin where an answer and a cancellation come together; the cancellation may be lost,
+    and its task would then wait for whatever comes next. An answer that is dropped closes its connection.
+    """
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    earlier = task.cancelling()
+    try:
+        return await answer
+    finally:
+        if task.cancelling() > earlier:
+            raise asyncio.CancelledError
 
 
 def _headers_of(response: Response) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -440,6 +441,38 @@ async def test_what_is_left_in_the_middle_is_closed(how: str) -> None:
         assert task.cancelled() == (how == "cancelled")
         async with asyncio.timeout(10):
             await host.left.wait()
+
+
+@pytest.mark.parametrize("awaited", ["head", "body"])
+async def test_cancelled_in_the_moment_bytes_arrive(awaited: str) -> None:
+    """A cancellation counts also where the answer comes at the same time; the engine may forget it then."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"
+    async with client(timeout_s=30) as media:
+        for _ in range(12):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                task, began = _fetching(media, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+                connection, _ = await asyncio.to_thread(listener.accept)
+                with connection:
+                    await asyncio.to_thread(connection.recv, 65536)
+                    if awaited == "body":
+                        connection.sendall(head + b"a")
+                        await began.wait()
+                    connection.sendall(b"a" if awaited == "body" else head)
+                    time.sleep(0.05)  # noqa: ASYNC251 - the loop is to see the bytes and the end at once
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await asyncio.wait_for(task, 5)
+
+
+def _fetching(media: httpx.AsyncClient, url: str) -> tuple[asyncio.Task[None], asyncio.Event]:
+    began = asyncio.Event()
+
+    async def fetch() -> None:
+        async with media.stream("GET", url) as response:
+            async for _ in response.aiter_raw():
+                began.set()
+
+    return asyncio.create_task(fetch()), began
 
 
 # --- certificates ------------------------------------------------------------------------------------
