@@ -34,6 +34,20 @@ class Have:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """The bytes from `start` to before `end` of the representation with this strong validator."""
+
+    start: int
+    end: int
+    validator: str
+    total_bytes: int
+
+    def request_headers(self) -> dict[str, str]:
+        """What to ask for: these bytes, if the representation is still the same."""
+        return {"Range": f"bytes={self.start}-{self.end - 1}", "If-Range": self.validator}
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the body that follows is: the rest (`is_rest`) or the whole.
 
@@ -62,6 +76,32 @@ def read_answer(status: int, headers: Mapping[str, str], have: Have, *, now_s: f
         raise TransferError(
             "range_refused", "the host refused to resume", is_retryable=True, voids_partial=True
         )
+    validator = _read_head(status, headers, now_s)
+    if status == _PARTIAL:
+        return _read_range(headers.get("content-range", ""), validator, have)
+    length = headers.get("content-length", "")
+    is_resumable = headers.get("accept-ranges", "").lower() != "none"
+    total_bytes = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
+    return Answer(False, validator if is_resumable else "", total_bytes)
+
+
+def require_stretch(status: int, headers: Mapping[str, str], asked: Stretch, *, now_s: float) -> None:
+    """Accept the head of an answer that brings just the bytes that were asked for, or refuse it.
+
+    Raises:
+        TransferError: as `read_answer`; none of them voids what is there, and `bad_range` is one that came
+            with other bytes, or all of them.
+    """
+    validator = _read_head(status, headers, now_s)
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    expected = (str(asked.start), str(asked.end - 1), str(asked.total_bytes))
+    is_expected = status == _PARTIAL and match is not None and match.groups() == expected
+    if not is_expected or validator not in ("", asked.validator):
+        raise TransferError("bad_range", "the host sent another range than was asked", is_retryable=True)
+
+
+def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
+    """The strong validator, or "", of an answer that brings bytes as they are."""
     if status not in (_OK, _PARTIAL):
         raise TransferError(
             f"http_{status}",
@@ -73,13 +113,7 @@ def read_answer(status: int, headers: Mapping[str, str], have: Have, *, now_s: f
     if headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise TransferError("encoded", "the host compressed the body although it was asked not to")
     etag = headers.get("etag", "")
-    validator = etag if _STRONG_ETAG.fullmatch(etag) else ""
-    if status == _PARTIAL:
-        return _read_range(headers.get("content-range", ""), validator, have)
-    length = headers.get("content-length", "")
-    is_resumable = headers.get("accept-ranges", "").lower() != "none"
-    total_bytes = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
-    return Answer(False, validator if is_resumable else "", total_bytes)
+    return etag if _STRONG_ETAG.fullmatch(etag) else ""
 
 
 def _read_range(content_range: str, validator: str, have: Have) -> Answer:

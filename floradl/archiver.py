@@ -24,6 +24,7 @@ from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
+from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.job import GRACE_S, ArchiveOptions, Report, Tally, Visit
 from floradl.listing import Scan, full_walk_is_due
@@ -37,7 +38,6 @@ from floradl.recall import visit_by_id
 from floradl.retry import Backoff, HostGate
 from floradl.stamps import Stamps
 from floradl.stopping import all_of, ends_by_itself
-from floradl.transfer import Tools
 from floradl.transport import MediaClient, media_transports
 
 _SCOPES_AT_ONCE = 4

@@ -114,6 +114,11 @@ class Flusher:
         else:
             os.fsync(descriptor)
 
+    def ahead(self, descriptor: int) -> None:
+        """Begin early with what `file` will have to do; what was written may still be lost after it."""
+        if self._is_on:
+            getattr(os, "fdatasync", os.fsync)(descriptor)
+
     def folder(self, path: Path) -> None:
         """Flush a folder, so that a name in it stays. Threads that ask at the same time share a flush.
 

@@ -116,11 +116,24 @@ class Disk:
             asyncio.CancelledError: only after the work has ended.
         """
 
+        return await self.ended(self.begin(work, *args, **kwargs))
+
+    def begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Begin blocking file work in a thread; whoever does must wait for it with `ended`."""
+
         def job() -> T:
             with self.translated():
                 return work(*args, **kwargs)
 
-        running = asyncio.ensure_future(aiofiles.os.wrap(job)(executor=self._executor))
+        return asyncio.ensure_future(aiofiles.os.wrap(job)(executor=self._executor))
+
+    async def ended(self, running: asyncio.Future[T]) -> T:
+        """Wait for what `begin` began.
+
+        Raises:
+            DestinationError: for any `OSError`.
+            asyncio.CancelledError: only after the work has ended.
+        """
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

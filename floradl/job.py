@@ -13,6 +13,7 @@ from pathlib import Path
 
 from floradl.entries import RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
+from floradl.fetching import Traffic
 from floradl.model import (
     EVERYTHING,
     Failure,
@@ -21,7 +22,6 @@ from floradl.model import (
     Scope,
     failure_objects,
 )
-from floradl.transfer import Traffic
 from floradl.words import DEFAULT_CONCURRENCY
 
 GRACE_S = 10.0

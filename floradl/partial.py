@@ -3,11 +3,18 @@
 A partial lies under `.floradl/` in a place that depends on its run and output alone, so that it survives
 a changed URL. Beside it stands a checkpoint: the validator it was begun with, and the size and SHA-256 of
 what was there. Blocking; call through `Disk.call`.
+
+Of a large file, stretches ahead of what is there may have come already. They lie in the same file at
+their places, each with its own size and SHA-256 in the checkpoint, and count as there once what lies before
+them has come: then they are read back and hashed in order.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +29,14 @@ MIN_RESUME_BYTES = 256 * 1024
 """Smaller partials are not worth a second file; they are fetched again after a restart."""
 
 
+class _Ahead(msgspec.Struct):
+    """A stretch of bytes further on."""
+
+    start: int
+    size_bytes: int
+    sha256: str
+
+
 class _Sidecar(msgspec.Struct):
     """What is known of a partial's first `size_bytes` bytes; stands beside it as `.json`."""
 
@@ -29,6 +44,7 @@ class _Sidecar(msgspec.Struct):
     total_bytes: int | None
     size_bytes: int
     sha256: str
+    ahead: list[_Ahead] = []
 
 
 class Partial:
@@ -36,7 +52,8 @@ class Partial:
 
     `size_bytes`, `head`, `validator` and `total_bytes` describe what is there. A partial that an earlier
     process left is trusted only as far as its checkpoint's hash agrees with the bytes, so neither
-    `kill -9` nor a power cut can make a resumed file of wrong bytes.
+    `kill -9` nor a power cut can make a resumed file of wrong bytes. Several threads may write at the same
+    time, one to each stretch.
 
     Args:
         path: where its bytes go, `layout.partial_path` below the archive.
@@ -48,11 +65,13 @@ class Partial:
         self._flusher = flusher
         self._sidecar = self._path.with_suffix(".json")
         self._descriptor: int | None = None
+        self._lock = threading.RLock()
         self._begin()
 
     def _begin(self) -> None:
         self._meter = Meter()
-        self._checkpoint_bytes = 0
+        self._ahead: dict[int, Meter] = {}
+        self._unsaved_bytes = 0
         self.validator = ""
         self.total_bytes: int | None = None
 
@@ -66,6 +85,11 @@ class Partial:
         """The first of them, at most `HEAD_BYTES`."""
         return self._meter.head
 
+    @property
+    def ahead(self) -> list[tuple[int, int]]:
+        """Start and size of the stretches further on."""
+        return sorted((start, meter.size_bytes) for start, meter in self._ahead.items() if meter.size_bytes)
+
     def load(self) -> None:
         """Take up what an earlier process left, if its hash agrees."""
         try:
@@ -75,16 +99,26 @@ class Partial:
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            left = known.size_bytes
-            while left > 0 and (block := file.read(min(BLOCK_BYTES, left))):
-                self._meter.take(block)
-                left -= len(block)
-        is_usable = known.validator.isascii() and known.validator.isprintable() and known.validator != ""
-        if left or not is_usable or self._meter.digest().sha256 != known.sha256:
-            self._begin()
-            return
-        self._checkpoint_bytes = self.size_bytes
+            is_there = _read_into(self._meter, file, known.size_bytes)
+            is_usable = known.validator.isascii() and known.validator.isprintable() and known.validator != ""
+            if not is_there or not is_usable or self._meter.digest().sha256 != known.sha256:
+                self._begin()
+                return
+            self._load_ahead(known, file)
         self.validator, self.total_bytes = known.validator, known.total_bytes
+
+    def _load_ahead(self, known: _Sidecar, file: io.FileIO) -> None:
+        """Take up those stretches that agree with their hashes, and lie where they can."""
+        at = known.size_bytes
+        for one in sorted(known.ahead, key=lambda one: one.start):
+            end = one.start + one.size_bytes
+            if one.start < at or one.size_bytes <= 0 or end > (known.total_bytes or 0):
+                continue
+            meter = Meter()
+            file.seek(one.start)
+            if _read_into(meter, file, one.size_bytes) and meter.digest().sha256 == one.sha256:
+                self._ahead[one.start] = meter
+                at = end
 
     def expect(self, validator: str, total_bytes: int | None) -> None:
         """What comes from now on belongs to the representation with this validator. Does not block."""
@@ -102,12 +136,58 @@ class Partial:
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write the next bytes."""
-        descriptor = self._open()
-        for chunk in chunks:
-            write_all(descriptor, chunk)
-            self._meter.take(chunk)
-        if self.validator and self.size_bytes - self._checkpoint_bytes >= CHECKPOINT_BYTES:
-            self._write_sidecar()
+        with self._lock:
+            self._write(self._open(), self._meter, chunks)
+
+    def begin_ahead(self, start: int) -> None:
+        """Bytes from `start` on, further on than what is there, will be written by `append_ahead`."""
+        with self._lock:
+            self._ahead[start] = Meter()
+
+    def append_ahead(self, start: int, chunks: Sequence[bytes]) -> None:
+        """Write the next bytes of the stretch that begins at `start`; nothing if it was dropped meanwhile."""
+        with self._lock:
+            meter = self._ahead.get(start)
+            if meter is None:
+                return
+            descriptor = self._open()
+            os.lseek(descriptor, start + meter.size_bytes, os.SEEK_SET)
+            try:
+                self._write(descriptor, meter, chunks)
+            finally:
+                os.lseek(descriptor, self.size_bytes, os.SEEK_SET)
+
+    def absorb(self) -> None:
+        """Count as there all stretches that go on from what is there; nobody may be writing to them."""
+        while self.absorb_next():
+            pass
+
+    def absorb_next(self) -> bool:
+        """Count as there the one stretch that goes on from what is there; nobody may be writing to it."""
+        with self._lock:
+            start = self.size_bytes
+            meter = self._ahead.get(start)
+            if meter is None:
+                return False
+            with os.fdopen(os.open(self._path, READ_FLAGS), "rb", buffering=0) as file:
+                file.seek(start)
+                if not _read_into(self._meter, file, meter.size_bytes):
+                    raise OSError(errno.EIO, "bytes that were written are gone", str(self._path))
+            del self._ahead[start]
+            os.lseek(self._open(), self.size_bytes, os.SEEK_SET)
+            return True
+
+    def drop_ahead(self) -> None:
+        """Give up the stretches further on."""
+        with self._lock:
+            self._ahead.clear()
+            os.ftruncate(self._open(), self.size_bytes)
+
+    def flush(self) -> None:
+        """Make durable what is written so far, while more is written."""
+        with self._lock:
+            descriptor = self._open()
+        self._flusher.ahead(descriptor)
 
     def commit(
         self,
@@ -150,7 +230,8 @@ class Partial:
     def suspend(self) -> None:
         """Stop here: keep what a later process can resume from, remove the rest."""
         self.close()
-        if self.validator and self.size_bytes >= MIN_RESUME_BYTES:
+        there_bytes = self.size_bytes + sum(size for _, size in self.ahead)
+        if self.validator and there_bytes >= MIN_RESUME_BYTES:
             self._write_sidecar()
         else:
             self.discard()
@@ -170,14 +251,25 @@ class Partial:
     def _open(self) -> int:
         if self._descriptor is None:
             self._descriptor = os.open(self._path, WRITE_FLAGS, 0o666)
-            os.ftruncate(self._descriptor, self.size_bytes)
+            os.ftruncate(self._descriptor, max([self.size_bytes, *(sum(one) for one in self.ahead)]))
             os.lseek(self._descriptor, self.size_bytes, os.SEEK_SET)
         return self._descriptor
+
+    def _write(self, descriptor: int, meter: Meter, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            write_all(descriptor, chunk)
+            meter.take(chunk)
+            self._unsaved_bytes += len(chunk)
+        if self.validator and self._unsaved_bytes >= CHECKPOINT_BYTES:
+            self._write_sidecar()
 
     def _write_sidecar(self) -> None:
         # Not flushed: a checkpoint that a power cut tears or outlives fails its hash and starts over.
         digest = self._meter.digest()
-        known = _Sidecar(self.validator, self.total_bytes, digest.size_bytes, digest.sha256)
+        ahead = [
+            _Ahead(start, size_bytes, self._ahead[start].digest().sha256) for start, size_bytes in self.ahead
+        ]
+        known = _Sidecar(self.validator, self.total_bytes, digest.size_bytes, digest.sha256, ahead)
         temporary = self._sidecar.with_suffix(".new")
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_TRUNC, 0o666)
         try:
@@ -185,4 +277,12 @@ class Partial:
         finally:
             os.close(descriptor)
         temporary.replace(self._sidecar)
-        self._checkpoint_bytes = self.size_bytes
+        self._unsaved_bytes = 0
+
+
+def _read_into(meter: Meter, file: io.FileIO, size_bytes: int) -> bool:
+    """Pass the next bytes of a file to a meter; False when there are fewer."""
+    while size_bytes > 0 and (block := file.read(min(BLOCK_BYTES, size_bytes))):
+        meter.take(block)
+        size_bytes -= len(block)
+    return size_bytes <= 0

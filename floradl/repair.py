@@ -29,6 +29,7 @@ from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import Op, RunEntry, RunFacts, RunOp
 from floradl.errors import FloradlError
+from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.job import GRACE_S, Tally
@@ -42,7 +43,6 @@ from floradl.rebuild import Recovered
 from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
-from floradl.transfer import Tools
 from floradl.transport import MediaClient, media_transports
 from floradl.verify import VerifyOptions, require_any_archive
 from floradl.words import DEFAULT_CONCURRENCY

@@ -24,6 +24,7 @@ from floradl.clock import Clock
 from floradl.copying import Copied, Copier, Way
 from floradl.entries import OutputEntry, RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
+from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
@@ -33,7 +34,6 @@ from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
-from floradl.transfer import Tools
 from floradl.transport import MediaClient, media_transports
 from floradl.verify import require_any_archive
 from floradl.words import DEFAULT_CONCURRENCY

@@ -17,6 +17,7 @@ from floradl.copying import Copied
 from floradl.durable import Digest
 from floradl.entries import RunEntry, State
 from floradl.errors import ApiError, FloradlError, KeyRefusedError, UsageError, printable
+from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
@@ -28,7 +29,7 @@ from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import visit_by_id, visit_listed
 from floradl.stopping import ends_by_itself
-from floradl.transfer import Tools, Wanted, fetch_output
+from floradl.transfer import Wanted, fetch_output
 from floradl.transport import MediaClient
 
 

@@ -16,72 +16,32 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
-from floradl import layout, media, net
-from floradl.answer import Have, read_answer
-from floradl.bandwidth import Bandwidth
-from floradl.clock import Clock
+from floradl import layout, media, net, parts
+from floradl.ahead import Ahead
+from floradl.answer import Answer, Have, read_answer
 from floradl.durable import HEAD_BYTES, Digest
 from floradl.errors import ApiError, TransferError, printable, safe_url
-from floradl.files import Disk
+from floradl.fetching import Asker, Flushing, Pace, Tools, Writing
 from floradl.model import MEDIA_TYPES, Failure, Receipt
-from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.partial import Partial
-from floradl.pressure import Pressure
-from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate
+from floradl.retry import MAX_RETRY_AFTER_S
 from floradl.transport import MediaClient
-from floradl.words import DEFAULT_CONCURRENCY
 
-MAX_REDIRECTS = 5
 MAX_TRIES = 100
 """The end of patience with a host that sends a few bytes and breaks off, again and again."""
 
-_FLUSH_BYTES = 1024 * 1024
 _IMAGEKIT = "ik.imagekit.io"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Bytes that came over the network so far, for those who show progress."""
-
-    received_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What every transfer of a session shares.
-
-    Args:
-        disk: the archive.
-        clock: for waits and for the speed floor.
-        gate: the pauses that hosts asked for.
-        retries: how often an output is tried again while nothing arrives.
-        allow_loopback: whether media may come from this machine and over http.
-        backoff: the waits between tries.
-        traffic: where received bytes are counted.
-        pressure: how many requests each host gets at the same time.
-        bandwidth: how much may be received a second.
-    """
-
-    disk: Disk
-    clock: Clock
-    gate: HostGate
-    retries: int
-    allow_loopback: bool
-    backoff: Backoff = field(default_factory=Backoff)
-    traffic: Traffic = field(default_factory=Traffic)
-    pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
-    bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +115,10 @@ class _Transfer:
     def __init__(self, wanted: Wanted, client: MediaClient, tools: Tools) -> None:
         self._wanted = wanted
         self._client = client
+        self._asker = Asker(client, tools)
+        self._has_no_parts = False
         self._tools = tools
         self._furthest_bytes = 0
-        self._asked_host = ""
         self._endless_sha256 = ""
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
@@ -222,9 +183,9 @@ class _Transfer:
             delay_s = self._tools.backoff.delay_s(failures)
             if after_s is not None or refusals:
                 # Whether or not this one tries again: the others ask the same host.
-                self._tools.gate.pause(self._asked_host, after_s if after_s is not None else delay_s)
+                self._tools.gate.pause(self._asker.asked_host, after_s if after_s is not None else delay_s)
             if refusals > self._tools.retries:
-                self._tools.pressure.turn_away(self._asked_host, error)
+                self._tools.pressure.turn_away(self._asker.asked_host, error)
             if not error.is_retryable or failures > self._tools.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
@@ -237,28 +198,36 @@ class _Transfer:
 
         One that refuses a few among many is asked less (`pressure`), and needs no pause.
         """
-        return self._tools.pressure.refusals(self._asked_host) if error.code == "http_429" else 0
+        return self._tools.pressure.refusals(self._asker.asked_host) if error.code == "http_429" else 0
 
     async def _try(self, url: str) -> Receipt:
         partial = self.partial
         if partial.size_bytes and not partial.validator:
             await self._restart()  # nothing says that the rest would belong to it
+        if partial.ahead:
+            await self._tools.disk.call(partial.absorb)
         have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
         if have.size_bytes and have.size_bytes == have.total_bytes:
             self._refuse_page([], "")
             # Killed after the last byte, before the final name.
             return await self._commit([], url, "", is_bounded=True)
-        async with self._response(url, have.request_headers()) as response:
-            head = dict(response.headers.items())
-            answer = read_answer(response.status_code, head, have, now_s=self._tools.clock.now())
-            if not answer.is_rest:
-                await self._restart()
-            if self._tools.disk.min_free_bytes and answer.total_bytes is not None:
-                coming_bytes = answer.total_bytes - partial.size_bytes
-                await self._tools.disk.call(self._tools.disk.require_room, coming_bytes)
-            partial.expect(answer.validator, answer.total_bytes)
-            content_type = printable(head.get("content-type", ""), limit=100)
-            chunks = await self._receive(response, content_type)
+        flushing = Flushing(self._tools.disk, partial.flush)
+        try:
+            async with AsyncExitStack() as stack:
+                async with self._asker.response(url, have.request_headers()) as response:
+                    head = dict(response.headers.items())
+                    answer = read_answer(response.status_code, head, have, now_s=self._tools.clock.now())
+                    await self._begin(answer)
+                    content_type = printable(head.get("content-type", ""), limit=100)
+                    ahead = self._ahead(answer, url, flushing)
+                    if ahead is not None:
+                        stack.callback(self._heed, ahead)
+                        await stack.enter_async_context(ahead)
+                    chunks = await self._receive(response, content_type, ahead, flushing)
+                if ahead is not None and ahead.is_met:
+                    await ahead.finish()
+        finally:
+            await flushing.ended()
         received = partial.size_bytes + sum(map(len, chunks))
         if answer.total_bytes not in (None, received):
             raise _bad_body("truncated", f"{received} bytes came, {answer.total_bytes} were announced")
@@ -267,61 +236,66 @@ class _Transfer:
         is_bounded = answer.total_bytes is not None or "transfer-encoding" in head
         return await self._commit(chunks, url, content_type, is_bounded=is_bounded)
 
-    @asynccontextmanager
-    async def _response(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        """The answer after redirects, each of them checked; httpx's errors end here."""
-        try:
-            for _ in range(MAX_REDIRECTS + 1):
-                self._asked_host = _host(url)
-                allowed = net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
-                async with self._tools.pressure.slot(self._asked_host) as turn:
-                    await self._tools.gate.wait(self._asked_host)
-                    turn.begin()
-                    response = await self._client.get(allowed, headers)
-                    try:
-                        if not response.has_redirect_location:
-                            yield response
-                            return
-                        url = _redirect_target(url, response.headers["location"])
-                    finally:
-                        await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
-            # OSError: an SSLError in the middle of a body passes httpcore by. UnicodeError: idna's.
-            raise _translated(exc) from exc
-        raise TransferError(
-            "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
-        )
+    async def _begin(self, answer: Answer) -> None:
+        """Prepare for a body, now that it is known what it is."""
+        if not answer.is_rest:
+            await self._restart()
+        disk = self._tools.disk
+        if disk.min_free_bytes and answer.total_bytes is not None:
+            await disk.call(disk.require_room, answer.total_bytes - self.partial.size_bytes)
+        self.partial.expect(answer.validator, answer.total_bytes)
 
-    async def _receive(self, response: httpx.Response, content_type: str) -> list[bytes]:
+    def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Ahead | None:
+        """Who may fetch parts of a large file from further on, if the host has ranges."""
+        partial, total_bytes = self.partial, answer.total_bytes
+        if not answer.validator or total_bytes is None or self._has_no_parts:
+            return None
+        if not partial.ahead and total_bytes - partial.size_bytes < parts.LARGE_BYTES:
+            return None
+        host, new_asker = self._asker.asked_host, lambda: Asker(self._client, self._tools)
+        return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing)
+
+    def _heed(self, ahead: Ahead) -> None:
+        """A host that has no parts of a file is not asked for them again."""
+        self._has_no_parts |= ahead.refusal is not None
+
+    async def _receive(
+        self, response: httpx.Response, content_type: str, ahead: Ahead | None, flushing: Flushing
+    ) -> list[bytes]:
         """Take the body in: written in large pieces, its beginning looked at, its speed watched.
 
         Returns:
-            The last chunks, which are not written yet.
+            The last chunks, which are not written yet; nothing where `ahead` has the rest.
         """
-        chunks: list[bytes] = []
-        pending_bytes, is_checked = 0, False
-        floor = SpeedFloor(self._tools.clock)
+        writing = Writing(self._tools.disk, self.partial.append, flushing)
+        pace, position, is_checked = Pace(self._tools), self.partial.size_bytes, False
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
             async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is
-                chunks.append(chunk)
-                pending_bytes += len(chunk)
-                self._tools.traffic.received_bytes += len(chunk)
-                _require_pace(floor, len(chunk))
-                floor.excuse(await self._tools.bandwidth.take(len(chunk)))
-                if not is_checked and self.partial.size_bytes + pending_bytes >= HEAD_BYTES:
-                    self._refuse_page(chunks, content_type)
+                writing.add(chunk)
+                position += len(chunk)
+                waited_s = await pace.take(len(chunk))
+                if not is_checked and position >= HEAD_BYTES:
+                    await writing.settle()
+                    self._refuse_page(writing.chunks, content_type)
                     is_checked = True
-                if pending_bytes >= _FLUSH_BYTES:
-                    ready, chunks, pending_bytes = chunks, [], 0
-                    await self._tools.disk.call(self.partial.append, ready)
+                if ahead is not None:
+                    excess_bytes = ahead.took(position, len(chunk), waited_s)
+                    if excess_bytes is not None:
+                        writing.trim(excess_bytes)
+                        break
+                await writing.advance()
             if not is_checked:
-                self._refuse_page(chunks, content_type)
+                await writing.settle()
+                self._refuse_page(writing.chunks, content_type)
+            if ahead is not None and ahead.is_met:
+                await writing.finish()
+            await writing.settle()
         except BaseException:
             # Cut off, or cancelled: what came is good as far as it goes.
-            await self._tools.disk.call(self.partial.append, chunks)
+            await writing.finish()
             raise
-        return chunks
+        return writing.chunks
 
     def _refuse_page(self, chunks: list[bytes], content_type: str) -> None:
         if self._wanted.type not in MEDIA_TYPES:
@@ -339,7 +313,7 @@ class _Transfer:
         return head
 
     async def _restart(self) -> None:
-        if self.partial.size_bytes:
+        if self.partial.size_bytes or self.partial.ahead:
             await self._tools.disk.call(self.partial.restart)
 
     def _require_end(self, chunks: list[bytes], *, is_bounded: bool) -> None:
@@ -416,39 +390,5 @@ def _reader(body: bytes) -> media.ReadAt:
     return lambda offset, length: body[offset : offset + length]
 
 
-def _require_pace(floor: SpeedFloor, size_bytes: int) -> None:
-    if not floor.is_held(size_bytes):
-        raise TransferError("too_slow", TOO_SLOW, is_retryable=True)
-
-
-def _redirect_target(url: str, location: str) -> str:
-    try:
-        httpx.URL(location)
-    except httpx.InvalidURL as exc:
-        message = "a redirect to what is not a URL"
-        raise TransferError("bad_redirect", message, is_retryable=True, wants_fresh_url=True) from exc
-    try:
-        return urljoin(url, location)
-    except ValueError as exc:
-        raise TransferError("unsafe_url", "a redirect to what is not a URL", wants_fresh_url=True) from exc
-
-
 def _bad_body(code: str, message: str) -> TransferError:
     return TransferError(code, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.lower()
-
-
-def _translated(exc: Exception) -> TransferError:
-    """What an error of httpx means for an output."""
-    if isinstance(exc, httpx.TimeoutException):
-        return TransferError("timeout", "the host fell silent", is_retryable=True)
-    if isinstance(exc, httpx.RemoteProtocolError):
-        message = f"the connection was cut: {printable(str(exc))}"
-        return TransferError("truncated", message, is_retryable=True, wants_fresh_url=True)
-    if isinstance(exc, (httpx.TransportError, OSError)) and not isinstance(exc, httpx.UnsupportedProtocol):
-        reason = printable(str(exc)) or type(exc).__name__
-        return TransferError("connection", f"no connection: {reason}", is_retryable=True)
-    return TransferError("unsafe_url", "the output's URL cannot be asked for", wants_fresh_url=True)

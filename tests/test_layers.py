@@ -13,7 +13,19 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
     {"errors", "words", "clock", "stopping"},
-    {"model", "entries", "layout", "media", "durable", "pace", "bandwidth", "retry", "pressure", "net"},
+    {
+        "model",
+        "entries",
+        "layout",
+        "media",
+        "durable",
+        "pace",
+        "bandwidth",
+        "retry",
+        "pressure",
+        "net",
+        "parts",
+    },
     {
         "files",
         "partial",
@@ -26,9 +38,9 @@ LAYERS = (
         "api",
         "transport",
     },
-    {"manifest", "stamps", "lock", "walk", "transfer", "inspection", "reading"},
-    {"listing", "plan", "job", "rebuild"},
-    {"prepare", "mend", "audit", "copying"},
+    {"manifest", "stamps", "lock", "walk", "fetching", "inspection", "reading"},
+    {"listing", "plan", "job", "rebuild", "ahead"},
+    {"prepare", "mend", "audit", "copying", "transfer"},
     {"pool"},
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
@@ -96,7 +108,7 @@ def test_imports_go_down(path: Path) -> None:
         "from floradl import pool",
         "from floradl.cli import main",
         "import floradl.archiver",
-        "def f():\n    from floradl.transfer import Tools",
+        "def f():\n    from floradl.transfer import Wanted",
     ],
 )
 def test_an_upward_import_is_found(source: str) -> None:

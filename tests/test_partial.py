@@ -341,3 +341,54 @@ def test_what_is_written_can_be_looked_at(tmp_path: Path) -> None:
     assert (begun.read_at(3, 4), begun.read_at(8, 10), begun.read_at(20, 1)) == (b"3456", b"89", b"")
     assert begun.sha256 == hashlib.sha256(b"0123456789").hexdigest()
     begun.discard()
+
+
+# --- stretches further on ------------------------------------------------------------------------------
+
+
+def test_stretches_where_none_can_lie(tmp_path: Path) -> None:
+    """Of what a checkpoint tells of stretches, only those count that lie further on and within the file."""
+    size, total = len(DATA), len(DATA) + 100
+    leave(tmp_path, DATA, total_bytes=total)
+    checkpoint = tmp_path / "one.json"
+    known = json.loads(checkpoint.read_bytes())
+    good = {"start": size + 50, "size_bytes": 20, "sha256": hashlib.sha256(bytes(20)).hexdigest()}
+    known["ahead"] = [
+        good | {"start": size - 1},
+        good | {"size_bytes": 0},
+        good | {"size_bytes": -5},
+        good | {"start": total - 10},
+        good | {"start": size + 80, "sha256": "0" * 64},
+        good | {"start": size + 60},
+        good,
+    ]
+    checkpoint.write_text(json.dumps(known))
+    os.truncate(tmp_path / "one.part", total)
+    found = loaded(tmp_path)
+    assert (found.size_bytes, found.ahead) == (size, [(size + 50, 20)])
+
+
+def test_stretch_whose_bytes_are_gone(tmp_path: Path) -> None:
+    """Bytes that were written and cannot be read again are an error of the disk, and never counted."""
+    partial = open_partial(tmp_path)
+    partial.expect(ETAG, 20)
+    partial.append([b"0123456789"])
+    partial.begin_ahead(10)
+    partial.append_ahead(10, [b"abcdefghij"])
+    os.truncate(tmp_path / "one.part", 15)
+    with pytest.raises(OSError, match="gone"):
+        partial.absorb()
+    partial.close()
+
+
+@needs_fsync
+def test_flushed_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A growing file is flushed early where files are flushed at all."""
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
+    for is_on in (False, True):
+        partial = Partial(tmp_path / "one.part", Flusher(is_on=is_on))
+        partial.append([b"0123456789"])
+        partial.flush()
+        partial.discard()
+    assert flushed == [10]

@@ -15,15 +15,16 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl import layout, pace, transfer
+from floradl import fetching, layout, pace
 from floradl.bandwidth import BURST_BYTES, Bandwidth
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
+from floradl.fetching import Tools, Traffic
 from floradl.files import Disk
 from floradl.model import Failure, Receipt
 from floradl.partial import MIN_RESUME_BYTES, Partial
 from floradl.retry import Backoff, HostGate
-from floradl.transfer import MAX_TRIES, Tools, Traffic, Wanted, fetch_output, urls_to_try
+from floradl.transfer import MAX_TRIES, Wanted, fetch_output, urls_to_try
 from floradl.transport import MediaClient
 from tests.support import FakeTime
 
@@ -383,7 +384,7 @@ async def test_identity_encoding_is_no_compression(bench: Bench) -> None:
 
 async def test_large_body_goes_to_disk_in_pieces(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body larger than the buffer arrives whole, is counted, and is dated as the run."""
-    monkeypatch.setattr(transfer, "_FLUSH_BYTES", 1000)
+    monkeypatch.setattr(fetching, "WRITE_BYTES", 1000)
     chunks = [BIG[at : at + 700] for at in range(0, len(BIG), 700)]
     traffic = Traffic()
 
@@ -1142,7 +1143,7 @@ async def test_disk_error_is_raised(bench: Bench, method: str, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Partial, method, full)
-    monkeypatch.setattr(transfer, "_FLUSH_BYTES", 1000)
+    monkeypatch.setattr(fetching, "WRITE_BYTES", 1000)
     with pytest.raises(DestinationError, match="No space left"):
         await bench.fetch(Host([WHOLE], bench.time))
     assert bench.files == {}

@@ -1,0 +1,258 @@
+"""What every fetch of media needs, whether of a whole output or of a part of one.
+
+`Tools` is what all transfers of a session share, `Asker` a request with its redirects, `Pace` what is watched
+while a body comes, `Writing` its way to the disk, which goes on while the next bytes come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from floradl import net
+from floradl.bandwidth import Bandwidth
+from floradl.clock import Clock
+from floradl.errors import TransferError, printable
+from floradl.files import Disk
+from floradl.pace import TOO_SLOW, SpeedFloor
+from floradl.pressure import Pressure
+from floradl.retry import Backoff, HostGate
+from floradl.transport import MediaClient
+from floradl.words import DEFAULT_CONCURRENCY
+
+MAX_REDIRECTS = 5
+
+WRITE_BYTES = 1024 * 1024
+"""How much is collected before it is written."""
+
+FLUSH_BYTES = 32 * 1024 * 1024
+"""After so much a growing file is flushed, so that its end does not wait for all of it."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that came over the network so far, for those who show progress."""
+
+    received_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every transfer of a session shares.
+
+    Args:
+        disk: the archive.
+        clock: for waits and for the speed floor.
+        gate: the pauses that hosts asked for.
+        retries: how often an output is tried again while nothing arrives.
+        allow_loopback: whether media may come from this machine and over http.
+        backoff: the waits between tries.
+        traffic: where received bytes are counted.
+        pressure: how many requests each host gets at the same time.
+        bandwidth: how much may be received a second.
+    """
+
+    disk: Disk
+    clock: Clock
+    gate: HostGate
+    retries: int
+    allow_loopback: bool
+    backoff: Backoff = field(default_factory=Backoff)
+    traffic: Traffic = field(default_factory=Traffic)
+    pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
+    bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
+
+
+class Asker:
+    """Asks media hosts, one request after another.
+
+    Attributes:
+        asked_host: which was asked last, after redirects.
+    """
+
+    def __init__(self, client: MediaClient, tools: Tools) -> None:
+        self._client = client
+        self._tools = tools
+        self.asked_host = ""
+
+    @asynccontextmanager
+    async def response(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """The answer after redirects, each of them checked; httpx's errors end here."""
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                self.asked_host = host_of(url)
+                allowed = net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+                async with self._tools.pressure.slot(self.asked_host) as turn:
+                    await self._tools.gate.wait(self.asked_host)
+                    turn.begin()
+                    response = await self._client.get(allowed, headers)
+                    try:
+                        if not response.has_redirect_location:
+                            yield response
+                            return
+                        url = _redirect_target(url, response.headers["location"])
+                    finally:
+                        await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
+            # OSError: an SSLError in the middle of a body passes httpcore by. UnicodeError: idna's.
+            raise _translated(exc) from exc
+        raise TransferError(
+            "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
+        )
+
+
+class Pace:
+    """Accounts for the bytes of one body as they come: counted, not too slow, not faster than allowed."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._floor = SpeedFloor(tools.clock)
+
+    async def take(self, size_bytes: int) -> float:
+        """So many bytes came.
+
+        Returns:
+            Seconds waited because of `--limit-rate`.
+
+        Raises:
+            TransferError: they come too slowly.
+        """
+        self._tools.traffic.received_bytes += size_bytes
+        if not self._floor.is_held(size_bytes):
+            raise TransferError("too_slow", TOO_SLOW, is_retryable=True)
+        waited_s = await self._tools.bandwidth.take(size_bytes)
+        self._floor.excuse(waited_s)
+        return waited_s
+
+
+class Flushing:
+    """Flushes a file while it grows, one flush at a time, which nobody waits for until `ended`.
+
+    Args:
+        disk: the archive.
+        flush: makes durable what is written; blocks.
+    """
+
+    def __init__(self, disk: Disk, flush: Callable[[], None]) -> None:
+        self._disk = disk
+        self._flush = flush
+        self._running: asyncio.Future[None] | None = None
+        self._unflushed_bytes = 0
+
+    def note(self, size_bytes: int) -> None:
+        """So many more bytes were written."""
+        self._unflushed_bytes += size_bytes
+        if self._unflushed_bytes < FLUSH_BYTES or (self._running is not None and not self._running.done()):
+            return
+        if self._running is not None:
+            self._running.result()
+        self._unflushed_bytes = 0
+        self._running = self._disk.begin(self._flush)
+
+    async def ended(self) -> None:
+        """Wait for the flush under way, if there is one; before the file is closed."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            await self._disk.ended(running)
+
+
+class Writing:
+    """Bytes on their way to the disk, in order: one large piece is written while the next is collected.
+
+    Args:
+        disk: the archive.
+        write: takes the next bytes; blocks.
+        flushing: is told of what was written.
+
+    Attributes:
+        chunks: the last bytes, which nothing was done with yet.
+        size_bytes: of them.
+    """
+
+    def __init__(self, disk: Disk, write: Callable[[Sequence[bytes]], None], flushing: Flushing) -> None:
+        self._disk = disk
+        self._write = write
+        self._flushing = flushing
+        self._running: asyncio.Future[None] | None = None
+        self._running_bytes = 0
+        self.chunks: list[bytes] = []
+        self.size_bytes = 0
+
+    def add(self, chunk: bytes) -> None:
+        """The next bytes."""
+        self.chunks.append(chunk)
+        self.size_bytes += len(chunk)
+
+    def trim(self, size_bytes: int) -> None:
+        """So many of the last bytes are not wanted; none, or some of the last chunk."""
+        if size_bytes:
+            last = self.chunks.pop()
+            self.chunks.append(last[: len(last) - size_bytes])
+            self.size_bytes -= size_bytes
+
+    async def advance(self) -> None:
+        """Begin to write what there is, if that is enough, as soon as the piece before it is written."""
+        if self.size_bytes >= WRITE_BYTES:
+            await self.settle()
+            self._begin()
+
+    async def settle(self) -> None:
+        """Wait until what was begun is written."""
+        if self._running is None:
+            return
+        try:
+            await self._disk.ended(self._running)
+        finally:
+            # What could not be written stays in the way of all that comes after it: no bytes after a gap.
+            if self._running.done() and self._running.exception() is None:
+                self._running = None
+                self._flushing.note(self._running_bytes)
+
+    async def finish(self) -> None:
+        """Write the last bytes, too; also when the wait for those before them is cancelled."""
+        try:
+            await self.settle()
+        finally:
+            if self._running is None:
+                self._begin()
+                await self.settle()
+
+    def _begin(self) -> None:
+        self._running = self._disk.begin(self._write, self.chunks)
+        self._running_bytes = self.size_bytes
+        self.chunks, self.size_bytes = [], 0
+
+
+def _redirect_target(url: str, location: str) -> str:
+    try:
+        httpx.URL(location)
+    except httpx.InvalidURL as exc:
+        message = "a redirect to what is not a URL"
+        raise TransferError("bad_redirect", message, is_retryable=True, wants_fresh_url=True) from exc
+    try:
+        return urljoin(url, location)
+    except ValueError as exc:
+        raise TransferError("unsafe_url", "a redirect to what is not a URL", wants_fresh_url=True) from exc
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, as pressure and pauses know it."""
+    return urlsplit(url).netloc.lower()
+
+
+def _translated(exc: Exception) -> TransferError:
+    """What an error of httpx means for an output."""
+    if isinstance(exc, httpx.TimeoutException):
+        return TransferError("timeout", "the host fell silent", is_retryable=True)
+    if isinstance(exc, httpx.RemoteProtocolError):
+        message = f"the connection was cut: {printable(str(exc))}"
+        return TransferError("truncated", message, is_retryable=True, wants_fresh_url=True)
+    if isinstance(exc, (httpx.TransportError, OSError)) and not isinstance(exc, httpx.UnsupportedProtocol):
+        reason = printable(str(exc)) or type(exc).__name__
+        return TransferError("connection", f"no connection: {reason}", is_retryable=True)
+    return TransferError("unsafe_url", "the output's URL cannot be asked for", wants_fresh_url=True)
