@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import time
@@ -153,6 +154,52 @@ def test_a_killed_transfer_goes_on_where_it_was(account: Account, tmp_path: Path
         assert int(request.headers["range"].removeprefix("bytes=").removesuffix("-")) >= 8_000_000
         assert request.headers["if-range"] == run.outputs[0].etag
     assert_archived(tmp_path, account, [run])
+
+
+def test_a_large_file_killed_in_parts(tmp_path: Path) -> None:
+    """Fetched by several connections and killed again and again: what was noted of each part is kept."""
+    account = Account.generate(0, seed=9)
+    body = png(random.Random(3).randbytes(110_000_000))
+    run = SimRun("run_film", "ws_a", "prj_a", outputs=[SimOutput("output_1", "image/png", body=body)])
+    account.insert(run)
+    slow = Fault(run.outputs[0].path, drip=(65_536, 0.01))
+    moments, resumed = random.Random(4), 0
+    with serve_in_thread(account, faults=[slow]) as sim:
+        for _ in range(5):
+            sim.forget()
+            noted = _noted_parts(tmp_path)
+            process = start(sim, "--run-id", run.run_id, tmp_path)
+            wait_for(lambda: len(_parts_asked(sim)) > 2 or process.poll() is not None)
+            time.sleep(moments.uniform(0, 0.6))
+            process.kill()
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL, "it had ended by itself"
+            assert not output_files(tmp_path)
+            assert not [one for one in _parts_asked(sim) if _overlaps(one, noted)], "fetched once more"
+            resumed += bool(noted)
+        assert resumed > 1, "too few kills met parts ahead of the main stream"
+        sim.faults.clear()
+        assert floradl(sim, "--run-id", run.run_id, tmp_path).returncode == 0
+    assert_archived(tmp_path, account, [run])
+    assert_sound(tmp_path)
+    assert_tidy(tmp_path)
+
+
+def _parts_asked(sim: Simulator) -> list[tuple[int, int]]:
+    """The stretches asked for with both ends, first byte and the one after the last."""
+    asked = [re.fullmatch(r"bytes=(\d+)-(\d+)", one.headers.get("range", "")) for one in sim.media_requests()]
+    return [(int(one[1]), int(one[2]) + 1) for one in asked if one]
+
+
+def _noted_parts(dest: Path) -> list[tuple[int, int]]:
+    """The stretches that a killed process noted as there, as `_parts_asked` gives them."""
+    notes = [json.loads(path.read_bytes()) for path in (dest / ".floradl" / "partials").glob("*.json")]
+    parts = [(one["start"], one["start"] + one["size_bytes"]) for note in notes for one in note["ahead"]]
+    return [*parts, *((0, note["size_bytes"]) for note in notes)]
+
+
+def _overlaps(stretch: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+    return any(start < stretch[1] and stretch[0] < end for start, end in others)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
