@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -169,7 +170,7 @@ def test_a_large_file_killed_in_parts(tmp_path: Path) -> None:
             sim.forget()
             noted = _noted_parts(tmp_path)
             process = start(sim, "--run-id", run.run_id, tmp_path)
-            wait_for(lambda: len(_parts_asked(sim)) > 2 or process.poll() is not None)
+            _wait_for_parts(sim, process)
             time.sleep(moments.uniform(0, 0.6))
             process.kill()
             process.communicate()
@@ -183,6 +184,10 @@ def test_a_large_file_killed_in_parts(tmp_path: Path) -> None:
     assert_archived(tmp_path, account, [run])
     assert_sound(tmp_path)
     assert_tidy(tmp_path)
+
+
+def _wait_for_parts(sim: Simulator, process: subprocess.Popen[str]) -> None:
+    wait_for(lambda: len(_parts_asked(sim)) > 2 or process.poll() is not None)
 
 
 def _parts_asked(sim: Simulator) -> list[tuple[int, int]]:
