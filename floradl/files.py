@@ -360,8 +360,12 @@ class Disk:
     def adopt(self, relative: PurePosixPath) -> Digest:
         """As `digest`, for a file to be recorded that this process did not write: it is flushed."""
         digest = self.digest(relative)
-        self.flusher.found(self.root / relative)
+        self.flush_found(relative)
         return digest
+
+    def flush_found(self, relative: PurePosixPath) -> None:
+        """Make durable a file that another process left, and its name."""
+        self.flusher.found(self.root / relative)
 
     def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
         """A file's bytes, piece by piece; each piece is gone when the next is asked for."""

@@ -133,7 +133,7 @@ class _Transfer:
             try:
                 return await self._fetch(urls[0])
             except TransferError as exc:
-                if len(urls) > 1 and exc.code.startswith("http_4"):
+                if len(urls) > 1 and exc.code.startswith("http_4") and not exc.is_retryable:
                     urls.popleft()
                     continue
                 if not exc.wants_fresh_url or was_refreshed:
