@@ -346,11 +346,11 @@ def _is_standing(finding: Finding, entry: RunEntry) -> bool:
 def _flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
     """Flush the files that are about to be recorded and that this process did not write. Blocks."""
     folders = {op.run_id: PurePosixPath(op.facts.path) for op in ops if isinstance(op, RunOp)}
-    for op in ops:
-        if isinstance(op, RunOp):
-            disk.flush_found(folders[op.run_id] / layout.RUN_RECORD)
-        elif isinstance(op, OutputOp) and op.entry.file is not None:
-            disk.flush_found(folders[op.run_id] / op.entry.file)
+    paths = [folder / layout.RUN_RECORD for folder in folders.values()]
+    paths += [folders[op.run_id] / op.entry.file for op in ops if isinstance(op, OutputOp) and op.entry.file]
+    for path in paths:
+        if disk.is_file(path):  # one that is missing is known by its checksum, and will be fetched
+            disk.flush_found(path)
 
 
 def _write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:
