@@ -38,7 +38,7 @@ LAYERS = (
         "api",
         "transport",
     },
-    {"manifest", "stamps", "lock", "walk", "fetching", "inspection", "reading"},
+    {"manifest", "stamps", "lock", "walk", "fetching", "inspection", "reading", "names"},
     {"listing", "plan", "job", "rebuild", "ahead"},
     {"prepare", "mend", "audit", "copying", "transfer"},
     {"pool"},
