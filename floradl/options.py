@@ -199,6 +199,8 @@ PAGE = (
     Option("all", "every page, not only one", default=False),
     Option("format", "json (the API's own page), jsonl (a generation a line) or table (for people)",
            parse_choice("json", "jsonl", "table")),
+    Option("watch", "print it again every SECONDS (5 where none are given) until Ctrl-C", parse_timeout_s,
+           implied="5", metavar="SECONDS"),
 )  # fmt: skip
 ONE_SCOPE = (
     Option("workspace-id", "only this workspace", parse_id("ws_")),

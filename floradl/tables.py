@@ -36,7 +36,8 @@ def table_lines(
 ) -> list[str]:
     """A table that is at most `width` cells wide.
 
-    Where it would be wider, columns that may be cut are cut, and then columns are left out.
+    Where it would be wider, columns that may be cut are cut, and then columns are left out. One with nothing
+    in it has no place at all.
 
     Args:
         columns: what its columns are.
@@ -45,8 +46,8 @@ def table_lines(
         with_head: whether the titles stand above.
     """
     cells = [[column.title for column in columns], *rows] if with_head else list(rows)
-    shown = list(range(len(columns)))
-    natural = [max((cells_wide(row[number]) for row in cells), default=0) for number in shown]
+    natural = [max((cells_wide(row[number]) for row in cells), default=0) for number in range(len(columns))]
+    shown = [number for number, size in enumerate(natural) if size]
     while True:
         widths = _fitted([columns[number] for number in shown], [natural[number] for number in shown], width)
         droppable = [number for number in shown if columns[number].rank]
