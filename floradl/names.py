@@ -162,10 +162,10 @@ async def _project(api: FloraApi, project_id: str) -> _Record:
 
 def _parse_project(body: bytes) -> _Record:
     """The answer of `GET /projects/{project_id}`: a record, or one below `project`."""
-    fields = _fields(body, body)
+    readable = replace_half_pairs(body)
+    fields = _fields(body, readable)
     if "project_id" in fields or "project" not in fields:
         return _record(body.strip(), "project_id")
-    readable = replace_half_pairs(body)
     (raw,) = items_verbatim(body, readable, [fields["project"]])
     return _record(raw, "project_id")
 
