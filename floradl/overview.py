@@ -214,7 +214,7 @@ def _fully_scanned(age: ScopeAge) -> int | None:
 def _verdict_fact(title: str, verdict: Verdict | None, now_ms: int) -> Row:
     if verdict is None:
         return title, "never", ""
-    found = "sound" if verdict.sound else f"{verdict.findings:,} findings"
+    found = "sound" if verdict.sound else f"{verdict.findings:,} finding{'s'[: verdict.findings != 1]}"
     part = "" if verdict.is_full else f", {printable(verdict.sample, limit=20)} of the bytes"
     at_ms = parse_ms(verdict.at)
     return title, f"{_ago(at_ms, now_ms)}, {found}", f"{_date(at_ms)}{part}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimProject, SimRun, Simulator, SimWorkspace, serve_in_thread
-from tests.support import floradl
+from tests.zygote import floradl
 
 NAMES = re.compile(r"/api/v1/(workspaces|projects)")
 HOSTILE = "\x1b[31mred\u202e\r\n<b>漢字</b>" + "x" * 3000
