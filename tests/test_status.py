@@ -383,6 +383,17 @@ def test_prometheus(sim: Simulator, dest: Path) -> None:
     assert families["floradl_last_verify_sound"].samples[0].value == 0
 
 
+def test_every_metric_is_documented(sim: Simulator, dest: Path) -> None:
+    """docs/status.md names each metric, or the pattern that it follows."""
+    floradl(sim, "verify", dest)
+    text = floradl(sim, "status", "--prometheus", dest).stdout
+    documented = (SCHEMA.parent / "status.md").read_text(encoding="utf-8")
+    for family in text_string_to_metric_families(text):
+        plain = re.sub(r"^floradl_(project|model|type)_", "floradl_", family.name)
+        assert f"`{plain}`" in documented, family.name
+        assert plain == family.name or f"`{family.name.removesuffix(plain[8:])}…`" in documented
+
+
 def test_prometheus_of_an_archive_that_was_never_scanned() -> None:
     """What never was has no sample, and nothing is left to parse wrongly."""
     text = "\n".join(metric_lines(Status(), "/x")) + "\n"
