@@ -19,7 +19,7 @@ from benchmarks.measure import Entrant, Outcome, run_process, take_turns, with_e
 from benchmarks.results import Row, Sample
 
 ARCHIVE = ("archive", "--json", "--no-progress")
-_OWN_FILES = {"run.json", "manifest.json", "SHA256SUMS"}
+_OWN_FILES = {"run.json", "project.json", "workspace.json", "manifest.json", "SHA256SUMS"}
 
 
 @dataclass(frozen=True)
