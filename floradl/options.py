@@ -108,13 +108,15 @@ def _items(value: object) -> list[object]:
     return [item for item in str(value).split(",") if item.strip()]
 
 
+PROFILE = Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME")
+JSON = Option("json", "print one report object on standard output", default=False)
 ACCOUNT = (
     Option("api-key", "the API key; others on this machine can see it in the process list", str,
            metavar="KEY", variables=("FLORA_API_KEY",)),
     Option("api-key-file", "a file that holds the API key; - reads it from standard input", str),
     Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
            variables=("FLORA_BASE_URL",)),
-    Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME"),
+    PROFILE,
     Option("timeout", "seconds a connection may stay silent (default: 60)", parse_timeout_s, 60.0,
            metavar="SECONDS"),
     Option("retries", "tries after the first, while nothing arrives (default: 5)", parse_count(0, 100), 5,
@@ -125,7 +127,7 @@ OUTPUT = (
     Option("verbose", "tell what is being done", short="-v", default=False),
 )
 REPORTING = (
-    Option("json", "print one report object on standard output", default=False),
+    JSON,
     Option("no-progress", "show no progress", default=False),
 )
 SCOPE = (
@@ -184,6 +186,12 @@ RESTORE = (
     MIN_FREE,
     LOCK_TIMEOUT,
 )
+STATUS = (
+    Option("max-age", "exit with 3 when the last complete scan is older than AGE, such as 26h",
+           parse_duration_s, metavar="AGE"),
+    Option("prometheus", "print metrics for node_exporter's textfile collector", default=False),
+    LOCK_TIMEOUT,
+)  # fmt: skip
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
     Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
@@ -191,6 +199,8 @@ PAGE = (
     Option("all", "every page, not only one", default=False),
     Option("format", "json (the API's own page), jsonl (a generation a line) or table (for people)",
            parse_choice("json", "jsonl", "table")),
+    Option("watch", "print it again every SECONDS (5 where none are given) until Ctrl-C", parse_timeout_s,
+           implied="5", metavar="SECONDS"),
 )  # fmt: skip
 ONE_SCOPE = (
     Option("workspace-id", "only this workspace", parse_id("ws_")),
@@ -201,6 +211,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING),
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
     "demo": OUTPUT,
 }

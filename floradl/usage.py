@@ -14,6 +14,7 @@ _SUMMARIES = {
     "archive": "archive all completed generations, fetching only what is missing (may be left out)",
     "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
     "restore": "copy verified files out of an archive into another, or into one flat folder",
+    "status": "what an archive holds, what is missing, what it cost to generate, and how old it is",
     "list": "print the generation history, as the API gives it",
     "demo": "the whole job against a built-in local FLORA, no account needed",
 }
@@ -21,6 +22,7 @@ _DEST_HELP = {
     "archive": "the archive's folder; made when missing",
     "verify": "the archive's folder",
     "restore": "where files go; made when missing",
+    "status": "the archive's folder",
     "demo": "a folder for the demo's archive; made when missing",
 }
 _EPILOG = """\
