@@ -162,6 +162,7 @@ ARCHIVE = (
     Option("wait", "stay for pending and running runs, for a DURATION or until all are done",
            parse_duration_s, implied="52w", metavar="DURATION"),
     Option("dry-run", "say what would be fetched, and touch nothing", short="-n", default=False),
+    Option("gallery", "bring index.html, the gallery, up to date afterwards", default=False),
     NO_FSYNC,
     MIN_FREE,
     Option("require-existing", "refuse a DEST without an archive: an unmounted disk?", default=False),
@@ -213,6 +214,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
+    "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),
     "demo": OUTPUT,
 }
 """Every command with its options."""

@@ -21,6 +21,7 @@ from floradl.findings import AuditReport, Trouble
 if TYPE_CHECKING:  # each command loads its own job, and only a terminal needs the bar
     from tqdm import tqdm
 
+    from floradl.gallery import GalleryReport
     from floradl.job import Report
     from floradl.model import Failure
     from floradl.restore import RestoreReport
@@ -305,6 +306,26 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
         lines.extend(_audit_trouble_lines(report, dest))
     if report.is_repair and any(finding.kind == Trouble.BAD_MANIFEST for finding in report.findings):
         lines.append(f"The manifest was made anew. `floradl {dest}` fetches what nothing here told of.")
+    return lines
+
+
+def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
+    """The making of a gallery in a few lines, what to do next last."""
+    lines = []
+    if report.set_aside:
+        lines.append(f"Another index.html stood there; it is in {report.set_aside} now.")
+    if report.is_interrupted:
+        return [
+            *lines,
+            "Stopped before the end; the gallery is as it was. The same command goes on from here.",
+        ]
+    made = f", {_count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
+    what = f"{_count(report.outputs, 'output')} of {_count(report.runs, 'run')}"
+    took = format_duration(report.elapsed_s)
+    written = f"{_count(report.files_written, 'file')} written"
+    lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")
+    if report.refused:
+        lines.append(f"{_count(report.refused, 'output')} got no small picture and are shown as they are.")
     return lines
 
 

@@ -15,6 +15,7 @@ _SUMMARIES = {
     "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
     "restore": "copy verified files out of an archive into another, or into one flat folder",
     "status": "what an archive holds, what is missing, what it cost to generate, and how old it is",
+    "gallery": "make index.html, which shows the archive in any browser, or bring it up to date",
     "list": "print the generation history, as the API gives it",
     "demo": "the whole job against a built-in local FLORA, no account needed",
 }
@@ -23,6 +24,7 @@ _DEST_HELP = {
     "verify": "the archive's folder",
     "restore": "where files go; made when missing",
     "status": "the archive's folder",
+    "gallery": "the archive's folder",
     "demo": "a folder for the demo's archive; made when missing",
 }
 _EPILOG = """\

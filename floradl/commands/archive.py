@@ -74,6 +74,10 @@ async def _archive(settings: Settings, options: ArchiveOptions, api: FloraApi, c
         exit_code = 128 + interruption.number
     for line in summary_lines(report, str(options.dest)):
         (console.say if report.is_complete else console.warn)(line)
+    if settings.gallery and not report.is_interrupted:
+        from floradl.commands.gallery import bring_up_to_date
+
+        exit_code = await bring_up_to_date(settings, options.dest, console) or exit_code
     if settings.json:
         write_line(msgspec.json.encode(report_object(report, exit_code)))
     return exit_code
