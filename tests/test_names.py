@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from floradl.simulator import Account, Fault, SimProject, SimRun, Simulator, SimWorkspace, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Fault,
+    SimOutput,
+    SimProject,
+    SimRun,
+    Simulator,
+    SimWorkspace,
+    serve_in_thread,
+)
 from tests.zygote import floradl
 
 NAMES = re.compile(r"/api/v1/(workspaces|projects)")
@@ -192,6 +201,24 @@ def test_projects_on_several_pages(tmp_path: Path) -> None:
 def test_one_run_is_had_without_asking_for_names(sim: Simulator, tmp_path: Path) -> None:
     """`--run-id` is for one run, and asks for nothing else."""
     assert floradl(sim, "--run-id", "run_prj_one_0", tmp_path).returncode == 0
+    assert asked(sim) == []
+
+
+def test_a_nightly_job_with_a_filter_asks_once(sim: Simulator, tmp_path: Path) -> None:
+    """A filter seals nothing, so each such night walks everything; names are had once."""
+    for project in sim.account.projects:
+        sim.account.insert(
+            SimRun(
+                f"run_text_{project.project_id}",
+                project.workspace_id,
+                project.project_id,
+                outputs=[SimOutput("output_1", "text", text="words")],
+            )
+        )
+    assert floradl(sim, "--type", "text", tmp_path).returncode == 0
+    assert len(list(tmp_path.rglob("project.json"))) == 3
+    sim.forget()
+    assert floradl(sim, "--type", "text", tmp_path).returncode == 0
     assert asked(sim) == []
 
 
