@@ -249,6 +249,15 @@ def test_something_else_in_the_place_of_a_record(sim: Simulator, dest: Path, tmp
     assert "  prj_one " in done.stdout
 
 
+def test_a_link_in_the_place_of_a_project(sim: Simulator, dest: Path, tmp_path: Path) -> None:
+    """Nothing is written through a link that stands where a project's folder was."""
+    (dest / "ws_b/prj_lab").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/project.json").unlink()
+    (dest / "ws_b/prj_lab").symlink_to(tmp_path / "elsewhere")
+    floradl(sim, "--full", dest)
+    assert not (tmp_path / "elsewhere/project.json").exists()
+
+
 def test_verify_knows_records_and_reports_what_only_looks_like_them(sim: Simulator, dest: Path) -> None:
     """`verify` finds nothing about names; a file of that name on another level is a stray."""
     done = floradl(sim, "verify", dest)
