@@ -331,7 +331,7 @@ class _Session:
             look.error = exc
         if look.is_whole:
             self._seals[scan.scope] = scan.sealed()
-            self._has_walked_all |= scan.is_full
+            self._has_walked_all |= scan.is_full and self.options.filters.is_empty
 
     def _raise_if_mute(self) -> None:
         """Raise the worst problem if the API gave nothing at all to go on."""

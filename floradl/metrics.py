@@ -140,10 +140,8 @@ def metric_lines(status: Status, archive: str) -> Iterator[str]:
     of = {"archive": archive}
     yield from _sum_metrics("", "in the archive", [(of, status.total)])
     yield from _sum_metrics("project_", "by project", _projects(status, of))
-    models = [({**of, "model": model or ""}, sums) for model, sums in status.by_model.items()]
-    yield from _sum_metrics("model_", "by model", models)
-    kinds = [({**of, "type": kind or ""}, sums) for kind, sums in status.by_type.items()]
-    yield from _sum_metrics("type_", "by output type", kinds)
+    yield from _sum_metrics("model_", "by model", _labelled(status.by_model, "model", of))
+    yield from _sum_metrics("type_", "by output type", _labelled(status.by_type, "type", of))
     codes: dict[str, int] = {}
     for output in status.failed:
         codes[output.code] = codes.get(output.code, 0) + 1
@@ -159,6 +157,14 @@ def metric_lines(status: Status, archive: str) -> Iterator[str]:
         "floradl_vanished_runs", "Archived runs that FLORA does not list.", [(of, len(status.vanished))]
     )
     yield from _moment_metrics(status, of)
+
+
+def _labelled(groups: Mapping[str | None, Sums], label: str, of: Labels) -> list[tuple[Labels, Sums]]:
+    """Each group with its label. No sample may be twice, so no name and an empty one are the same."""
+    merged: dict[str, Sums] = {}
+    for name, sums in groups.items():
+        merged.setdefault(name or "", Sums()).add(sums)
+    return [({**of, label: name}, sums) for name, sums in merged.items()]
 
 
 def _projects(status: Status, of: Labels) -> list[tuple[Labels, Sums]]:

@@ -92,8 +92,11 @@ def unnamed(disk: Disk, places: Iterable[Place]) -> set[Place]:
 
 
 def archived(disk: Disk, places: Iterable[Place]) -> set[Place]:
-    """Those of some places that have ids and a folder in the archive. Blocks."""
-    return {place for place in places if all(place) and disk.exists(layout.project_record(*place).parent)}
+    """Those of some places that have ids and a folder in the archive, no link to one. Blocks."""
+    folders = {place: layout.project_record(*place).parent for place in places if all(place)}
+    return {
+        place for place, folder in folders.items() if disk.exists(folder) and disk.obstacle(folder) is None
+    }
 
 
 async def keep_names(api: FloraApi, disk: Disk, places: Iterable[Place]) -> None:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from floradl.simulator import Account, Fault, SimProject, SimRun, Simulator, SimWorkspace, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Fault,
+    SimOutput,
+    SimProject,
+    SimRun,
+    Simulator,
+    SimWorkspace,
+    serve_in_thread,
+)
 from tests.zygote import floradl
 
 NAMES = re.compile(r"/api/v1/(workspaces|projects)")
@@ -195,6 +204,24 @@ def test_one_run_is_had_without_asking_for_names(sim: Simulator, tmp_path: Path)
     assert asked(sim) == []
 
 
+def test_a_nightly_job_with_a_filter_asks_once(sim: Simulator, tmp_path: Path) -> None:
+    """A filter seals nothing, so each such night walks everything; names are had once."""
+    for project in sim.account.projects:
+        sim.account.insert(
+            SimRun(
+                f"run_text_{project.project_id}",
+                project.workspace_id,
+                project.project_id,
+                outputs=[SimOutput("output_1", "text", text="words")],
+            )
+        )
+    assert floradl(sim, "--type", "text", tmp_path).returncode == 0
+    assert len(list(tmp_path.rglob("project.json"))) == 3
+    sim.forget()
+    assert floradl(sim, "--type", "text", tmp_path).returncode == 0
+    assert asked(sim) == []
+
+
 def test_hostile_names(tmp_path: Path) -> None:
     """A name with control characters is kept as it came and reaches no terminal as it is."""
     with serve_in_thread(account_of(replace(PROJECTS[0], name=HOSTILE))) as sim:
@@ -220,6 +247,15 @@ def test_something_else_in_the_place_of_a_record(sim: Simulator, dest: Path, tmp
     done = floradl(sim, "status", dest)
     assert done.returncode == 0, done.stderr
     assert "  prj_one " in done.stdout
+
+
+def test_a_link_in_the_place_of_a_project(sim: Simulator, dest: Path, tmp_path: Path) -> None:
+    """Nothing is written through a link that stands where a project's folder was."""
+    (dest / "ws_b/prj_lab").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/project.json").unlink()
+    (dest / "ws_b/prj_lab").symlink_to(tmp_path / "elsewhere")
+    floradl(sim, "--full", dest)
+    assert not (tmp_path / "elsewhere/project.json").exists()
 
 
 def test_verify_knows_records_and_reports_what_only_looks_like_them(sim: Simulator, dest: Path) -> None:

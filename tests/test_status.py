@@ -402,6 +402,21 @@ def test_prometheus_of_an_archive_that_was_never_scanned() -> None:
     assert not {name for name in names if "timestamp" in name or "project" in name}
 
 
+def test_no_sample_is_twice() -> None:
+    """A model without a name and one with an empty name are one, as Prometheus has no other way."""
+    facts = RunFacts("ws_a", "prj_a", "ws_a/prj_a/run_1", None, None, None, 1.0, "0" * 64)
+    empty = msgspec.structs.replace(facts, model_id="")
+    status = summarize(manifest_of(RunOp("run_1", facts), RunOp("run_2", empty)))
+    text = "\n".join(metric_lines(status, "/x")) + "\n"
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    (sample,) = families["floradl_model_cost_usd"].samples
+    assert (sample.labels["model"], sample.value) == ("", 2.0)
+    samples = [
+        (sample.name, *sample.labels.items()) for family in families.values() for sample in family.samples
+    ]
+    assert len(samples) == len(set(samples))
+
+
 # --- pure ------------------------------------------------------------------------------------------------
 
 
