@@ -36,7 +36,7 @@ EXCERPT_CHARACTERS = 280
 TEXT_CHARACTERS = 8000
 """How much of a text the page holds to search in and to show; all of it is in its file."""
 
-_FORM = b"1"
+_FORM = b"2"
 """Part of every name: another form of the files gives other names."""
 
 _UNDATED = "undated"
@@ -291,7 +291,7 @@ def _script(kind: str, name: str, value: object) -> bytes:
     data = msgspec.json.encode(value)
     for character, escape in _ESCAPES:
         data = data.replace(character, escape)
-    return b'floradl.%s("%s",%s);\n' % (kind.encode(), name.encode(), data)
+    return b'floradl.data("%s","%s",%s);\n' % (kind.encode(), name.encode(), data)
 
 
 class _Numbers(dict[Any, int]):

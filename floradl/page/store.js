@@ -55,7 +55,13 @@ const floradl = {};
     onChange: () => {},
   });
 
-  floradl.index = (archive, [scannedAt, rows, workspaces, projects]) => {
+  /** What every script of data calls. */
+  floradl.data = (kind, name, data) => {
+    if (kind === "index") begin(name, data);
+    else waiting.get(`${kind}-${name}`)?.(data);
+  };
+
+  function begin(archive, [scannedAt, rows, workspaces, projects]) {
     store.archive = archive;
     store.scannedAt = scannedAt;
     store.workspaces = new Map(workspaces);
@@ -64,10 +70,6 @@ const floradl = {};
     store.total = shelves.reduce((sum, shelf) => sum + shelf.outputs, 0);
     store.onIndex();
     loadOn();
-  };
-
-  for (const kind of ["list", "more", "text"]) {
-    floradl[kind] = (name, data) => waiting.get(`${kind}-${name}`)?.(data);
   }
 
   /** Load one script of data; its data, or null where it is missing. */

@@ -222,6 +222,9 @@
     event.preventDefault();
     leave();
   });
+  dialog.addEventListener("close", () => {
+    if (item) leave(); // closed by the browser, which asks only those first who did something here
+  });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) leave();
   });
