@@ -11,6 +11,7 @@
   const DAY_GAP = 18;
   const NO_HEAD = 4;
   const OVERSCAN = 0.75; // of a window's height, above and below
+  const BUDGET_MS = 8; // for new tiles in one frame; what is in the window comes first
 
   const box = document.getElementById("grid");
   const canvas = element("div", { className: "canvas" });
@@ -159,33 +160,40 @@
     frame = 0;
     const top = -canvas.getBoundingClientRect().top;
     const margin = window.innerHeight * OVERSCAN;
-    const wanted = new Set();
-    const from = rowAt(top - margin);
-    let to = from;
-    while (to < rows.length && rows[to].top < top + window.innerHeight + margin) to += 1;
-    const focused = document.activeElement?.closest?.(".tile");
-    const keeps = new Set([current]);
-    if (focused && canvas.contains(focused)) keeps.add(Number(focused.dataset.number));
-    for (const [number, tile] of shown) {
-      if (tile.querySelector(".tile-film, audio")?.paused === false) keeps.add(number);
+    const isIn = (row) => row.top + row.height > top && row.top < top + window.innerHeight;
+    const near = [];
+    for (let at = rowAt(top - margin); at < rows.length && rows[at].top < top + window.innerHeight + margin; at += 1) {
+      near.push(rows[at]);
     }
-    for (let row = from; row < to; row += 1) {
-      for (let step = 0; step < rows[row].count; step += 1) wanted.add(rows[row].first + step);
-    }
-    for (const [number, tile] of shown) {
-      if (wanted.has(number) || keeps.has(number)) continue;
-      tile.remove();
-      shown.delete(number);
-    }
-    for (let row = from; row < to; row += 1) {
-      const { first, count } = rows[row];
-      for (let number = first; number < first + count; number += 1) if (!shown.has(number)) place(number, rows[row]);
+    removeAllBut(near);
+    const startedAt = performance.now();
+    for (const row of [...near.filter(isIn), ...near.filter((one) => !isIn(one))]) {
+      if (performance.now() - startedAt > BUDGET_MS) {
+        renderSoon();
+        break;
+      }
+      for (let number = row.first; number < row.first + row.count; number += 1) {
+        if (!shown.has(number)) place(number, row);
+      }
     }
     if (items.length && !shown.has(current)) place(current, rows[rowOf(current)]);
     for (const [key, section] of sections) {
       if (section.list.childElementCount) continue;
       section.node.remove();
       sections.delete(key);
+    }
+  }
+
+  /** Take tiles out of the document that are in none of some rows, and are not in use. */
+  function removeAllBut(near) {
+    const first = near.length ? near[0].first : 0;
+    const end = near.length ? near.at(-1).first + near.at(-1).count : 0;
+    const focused = document.activeElement?.closest?.(".tile");
+    for (const [number, tile] of shown) {
+      if ((number >= first && number < end) || number === current || tile === focused) continue;
+      if (tile.querySelector(".tile-film, audio")?.paused === false) continue;
+      tile.remove();
+      shown.delete(number);
     }
   }
 
