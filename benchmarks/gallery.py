@@ -2,7 +2,8 @@
 
 It makes the archive (pictures are links to a few files, so that it takes a minute and little room) and its
 gallery, adds 50 outputs and makes the gallery again, then opens it from disk in Chromium and scrolls,
-filters, searches and sorts. What it saw goes into docs/performance.md, between `<!-- gallery -->` and `<!-- end -->`.
+filters, searches and sorts. What it saw goes into docs/performance.md, between `<!-- gallery -->` and
+`<!-- end -->`.
 
     python -m benchmarks.gallery
     python -m benchmarks.gallery --outputs 2000 --print
