@@ -32,7 +32,7 @@
 
   function showCounts(state, items) {
     const isFiltered = items.length !== store.items.length;
-    const { all } = summary.sumUp(items);
+    const all = summary.total(items);
     const parts = [
       isFiltered ? `${text.count(items.length)} of ${text.things(store.total, "output")}` : text.things(items.length, "output"),
       text.bytes(all.bytes),

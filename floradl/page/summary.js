@@ -7,6 +7,8 @@
   const HEIGHT = 84;
   const MODELS = 8;
   const MOST_MONTHS = 48;
+  const MOST_DAYS = 70;
+  const DAY_MS = 86_400_000;
   const box = document.getElementById("summary");
 
   /** Sums of outputs, bytes and dollars; a run's cost is shared out evenly over its outputs. */
@@ -29,14 +31,18 @@
 
   function sumUp(items) {
     const all = new Sums();
+    const days = new Map();
     const months = new Map();
     const models = new Map();
     for (const item of items) {
       all.add(item);
+      sumsOf(days, item.run.day).add(item);
       sumsOf(months, item.run.month).add(item);
       sumsOf(models, item.run.model ?? "").add(item);
     }
-    return { all, months, models };
+    days.delete(0);
+    months.delete("undated");
+    return { all, steps: byDay(days) ?? byMonth(months), models };
   }
 
   function sumsOf(map, key) {
@@ -48,9 +54,25 @@
     return sums;
   }
 
-  /** Every month from the first to the last, those without any output too; years where that is too many. */
-  function steps(months) {
-    const keys = [...months.keys()].filter((key) => key !== "undated").sort();
+  /** Every day from the first to the last, those without any output too; null where that is too many. */
+  function byDay(days) {
+    const keys = [...days.keys()].sort((a, b) => a - b);
+    if (!keys.length) return null;
+    // Noon, so that a day of 23 hours in between does not matter.
+    const [first, last] = [keys[0], keys.at(-1)].map((key) => Date.UTC(Math.floor(key / 10000), Math.floor(key / 100) % 100 - 1, key % 100, 12));
+    if (last - first > MOST_DAYS * DAY_MS) return null;
+    const list = [];
+    for (let moment = first; moment <= last; moment += DAY_MS) {
+      const date = new Date(moment);
+      const key = date.getUTCFullYear() * 10000 + (date.getUTCMonth() + 1) * 100 + date.getUTCDate();
+      list.push({ label: text.shortDay(moment), sums: days.get(key) ?? new Sums() });
+    }
+    return list;
+  }
+
+  /** The same with months; with years where those are too many. */
+  function byMonth(months) {
+    const keys = [...months.keys()].sort();
     if (!keys.length) return [];
     const [first, last] = [keys[0], keys.at(-1)].map((key) => Number(key.slice(0, 4)) * 12 + Number(key.slice(5)) - 1);
     if (last - first >= MOST_MONTHS) return years(months, keys);
@@ -131,13 +153,17 @@
   }
 
   floradl.summary = {
-    sumUp,
+    /** What some outputs come to, all together. */
+    total(items) {
+      const all = new Sums();
+      for (const item of items) all.add(item);
+      return all;
+    },
 
     show(items) {
-      const { all, months, models } = sumUp(items);
-      const list = steps(months);
+      const { all, steps, models } = sumUp(items);
       box.replaceChildren(
-        element("div", { className: "measures" }, ...MEASURES.map((measure) => chart(measure, list, all))),
+        element("div", { className: "measures" }, ...MEASURES.map((measure) => chart(measure, steps, all))),
         table(models),
       );
     },

@@ -14,6 +14,7 @@
   const momentFormat = new Intl.DateTimeFormat("en-GB", {
     day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
   });
+  const shortDayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
   const monthFormat = new Intl.DateTimeFormat("en-GB", { month: "long", year: "numeric" });
 
   const text = (floradl.text = {
@@ -51,6 +52,9 @@
       const date = new Date(value);
       return Number.isNaN(date.getTime()) ? text.line(value) : momentFormat.format(date);
     },
+
+    /** A day given by any moment of it in UTC. */
+    shortDay: (moment) => shortDayFormat.format(moment),
 
     month: (key) => (key === "undated" ? "Without a date" : monthFormat.format(new Date(`${key}-15T12:00`))),
 
