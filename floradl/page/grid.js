@@ -118,7 +118,7 @@
       section.node.setAttribute("aria-label", "Sorted outputs");
     }
     section.node.append(list);
-    section.node.style.transform = `translateY(${group.top}px)`;
+    section.node.style.top = `${group.top}px`; // not a transform, which its sticky heading would not heed
     section.node.style.height = `${group.height}px`;
     sections.set(group.key, section);
     // In the order of days, as a screen reader reads them.

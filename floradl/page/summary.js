@@ -5,6 +5,7 @@
   const { element, drawing, text } = floradl;
   const WIDTH = 320;
   const HEIGHT = 84;
+  const WIDEST = 40;
   const MODELS = 8;
   const MOST_MONTHS = 48;
   const MOST_DAYS = 70;
@@ -79,7 +80,7 @@
     const list = [];
     for (let month = first; month <= last; month += 1) {
       const key = `${String(Math.floor(month / 12)).padStart(4, "0")}-${String((month % 12) + 1).padStart(2, "0")}`;
-      list.push({ label: text.month(key), sums: months.get(key) ?? new Sums() });
+      list.push({ label: text.shortMonth(key), sums: months.get(key) ?? new Sums() });
     }
     return list;
   }
@@ -100,11 +101,12 @@
   function chart({ name, title, format }, list, all) {
     const most = Math.max(...list.map(({ sums }) => sums[name]), 0);
     const peak = list.find(({ sums }) => sums[name] === most);
-    const step = WIDTH / Math.max(list.length, 6);
+    const step = WIDTH / Math.max(list.length, 1);
+    const wide = Math.min(step * 0.8, WIDEST);
     const bars = list.map(({ label, sums }, place) => {
       const height = most ? Math.max(sums[name] ? 2 : 0.75, (HEIGHT * sums[name]) / most) : 0.75;
       const bar = drawing("rect", {
-        x: place * step + step * 0.1, y: HEIGHT - height, width: step * 0.8, height, rx: Math.min(2, step * 0.2),
+        x: place * step + (step - wide) / 2, y: HEIGHT - height, width: wide, height, rx: Math.min(2, wide * 0.2),
         class: sums[name] ? "chart-bar" : "chart-none",
       });
       bar.append(drawing("title"));
@@ -115,7 +117,7 @@
     picture.setAttribute("aria-label", peak && most
       ? `${title} over time, most in ${peak.label}: ${format(most)}`
       : `${title} over time: nothing`);
-    const ends = element("p", { className: "chart-ends" });
+    const ends = element("p", { className: list.length > 1 ? "chart-ends" : "chart-ends is-one" });
     ends.append(element("span", { textContent: list[0]?.label ?? "" }), element("span", { textContent: list.length > 1 ? list.at(-1).label : "" }));
     return element("figure", { className: "measure" },
       element("figcaption", {}, element("span", { textContent: title }), element("strong", { textContent: format(all[name]) })),
@@ -140,7 +142,7 @@
       return element("tr", {}, name, ...cells);
     });
     return element("table", { className: "models" },
-      element("caption", { textContent: "By model" }),
+      element("caption", { textContent: "By model", className: "unseen" }),
       element("thead", {}, head), element("tbody", {}, ...body));
   }
 

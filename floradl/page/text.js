@@ -16,6 +16,7 @@
   });
   const shortDayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
   const monthFormat = new Intl.DateTimeFormat("en-GB", { month: "long", year: "numeric" });
+  const shortMonthFormat = new Intl.DateTimeFormat("en-GB", { month: "short", year: "numeric" });
 
   const text = (floradl.text = {
     /** One line of a stranger's text: no control characters, none that turn the line around. */
@@ -55,6 +56,8 @@
 
     /** A day given by any moment of it in UTC. */
     shortDay: (moment) => shortDayFormat.format(moment),
+
+    shortMonth: (key) => shortMonthFormat.format(new Date(`${key}-15T12:00`)),
 
     month: (key) => (key === "undated" ? "Without a date" : monthFormat.format(new Date(`${key}-15T12:00`))),
 

@@ -236,11 +236,11 @@ _DEMO_TEXTS = (
 
 
 def _demo_age_ms(place: int, rng: random.Random) -> int:
-    """How long ago a run of the demo was: a busy week, and before that sittings of five, weeks apart."""
-    if place < 20:
-        return place * 17_000_000 + rng.randrange(9_000_000)
-    sitting, number = divmod(place - 20, 5)
-    return (9 + 17 * sitting) * 86_400_000 + number * 2_400_000 + rng.randrange(2_000_000)
+    """How long ago a run of the demo was: three busy days, and before that sittings of six, weeks apart."""
+    if place < 36:
+        return place * 5_000_000 + rng.randrange(4_000_000)
+    sitting, number = divmod(place - 36, 6)
+    return (16 + 29 * sitting) * 86_400_000 + number * 2_400_000 + rng.randrange(2_000_000)
 
 
 def fill_demo(account: Account) -> None:

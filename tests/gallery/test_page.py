@@ -306,3 +306,16 @@ def test_a_gallery_without_its_data_says_so(browser: Browser, index: str, tmp_pa
     page.goto(copy.as_uri())
     expect(page.locator("#nothing")).to_contain_text("files are missing")
     context.close()
+
+
+def test_a_day_s_heading_stays_above_its_outputs(watched: Watched, index: str) -> None:
+    """While one scrolls through a long day, what day it is stands at the top of the window."""
+    watched.page.set_viewport_size({"width": 560, "height": 420})
+    page = opened(watched, f"{index}#month=2026-09")
+    heading = page.locator(".day h2").first
+    page.evaluate("scrollBy(0, document.querySelector('.day').getBoundingClientRect().top)")
+    page.wait_for_timeout(100)
+    box, bar = heading.bounding_box(), page.locator(".bar").bounding_box()
+    assert box is not None
+    assert bar is not None
+    assert box["y"] == pytest.approx(bar["height"], abs=2)
