@@ -56,8 +56,9 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks run
 	$(BIN)/python -m benchmarks report
 
-bench-tiny: $(VENV)/installed
+bench-tiny: $(VENV)/installed-tests
 	$(BIN)/python -m benchmarks run --tiny
+	$(BIN)/python -m benchmarks.gallery --outputs 400 --print
 
 # Both need Chromium.
 screenshots: $(VENV)/installed-tests

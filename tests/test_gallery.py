@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from PIL import Image
@@ -71,7 +73,8 @@ def test_new_outputs_change_little(sim: Simulator, dest: Path) -> None:
     sim.account.insert_new(3)
     assert floradl(sim, "--gallery", dest).returncode == 0
     after = dates(dest)
-    changed = {name for name in after if after[name] != before.get(name)}
+    pictures = {name for name in after.keys() - before.keys() if name.startswith("gallery/thumbnails/")}
+    changed = {name for name in after if after[name] != before.get(name)} - pictures
     assert {name.partition("-")[0] for name in changed} <= {
         *("gallery/data/index.js", "gallery/data/list", "gallery/data/more", "gallery/data/text")
     }
@@ -141,6 +144,29 @@ async def test_without_pillow_the_page_shows_the_files(dest: Path) -> None:
     assert again.thumbnails == 0  # they were still there
     lists = [file.read_text() for file in (dest / "gallery" / "data").glob("list-*")]
     assert any(re.search(r'"[0-9a-f]{32}"', text) for text in lists)
+
+
+async def test_one_that_is_stopped_leaves_the_old_one_whole(sim: Simulator, dest: Path) -> None:
+    """Stopped in mid-making, the page is as it was; the next making goes on from there."""
+    before, stop = gallery(dest), asyncio.Event()
+    sim.account.insert(
+        SimRun("run_new", "ws_a", "prj_a", outputs=[SimOutput("a", drawing=Drawing(Kind.PNG, 9, 1200, 700))])
+    )
+    assert floradl(sim, dest).returncode == 0
+    loop = asyncio.get_running_loop()
+
+    class Stopping(Thumbnails):
+        def make(self, source: IO[bytes], path: Path, extension: str) -> bytes | None:
+            loop.call_soon_threadsafe(stop.set)
+            return super().make(source, path, extension)
+
+    report = await build_gallery(GalleryOptions(dest), stop=stop, thumbnails=Stopping())
+    assert report.is_interrupted
+    after = gallery(dest)
+    assert {name: after[name] for name in before} == before
+    again = await build_gallery(GalleryOptions(dest))
+    assert (again.is_interrupted, again.thumbnails) == (False, 0)
+    assert gallery(dest)["gallery/data/index.js"] != before["gallery/data/index.js"]
 
 
 def test_a_missing_file_does_not_stop_it(sim: Simulator, dest: Path) -> None:

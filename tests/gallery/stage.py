@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from floradl.simulator.runs import NEWEST_AT_MS
 from tests.support import floradl
 
 NEEDS_BROWSER = (
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium"),
+    pytest.mark.skipif(shutil.which("chromium") is None and "CI" not in os.environ, reason="needs chromium"),
     pytest.mark.xdist_group("browser"),
 )
 
