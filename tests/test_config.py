@@ -268,7 +268,7 @@ def test_keys_of_other_commands_may_stand_in_the_file(tmp_path: Path, command: s
     lines = [f'{option.key} = "{texts(option)[0]}"' for option in EVERY_OPTION if option.key != "profile"]
     settings = resolved(tmp_path, command, config="\n".join(lines))
     assert settings.quiet is True
-    assert hasattr(settings, "concurrency") is (command not in ("list", "demo"))
+    assert hasattr(settings, "concurrency") is (command not in ("list", "demo", "status"))
 
 
 @pytest.mark.parametrize(
