@@ -55,7 +55,7 @@ def test_a_jpeg_that_lies_on_its_side(orientation: int, size: tuple[int, int]) -
 
 def test_a_film() -> None:
     """The sample film's own size, though what holds it stands near its end."""
-    assert size_of(draw(Drawing(Kind.MP4, 1, 320, 240))) == (320, 180)
+    assert size_of(draw(Drawing(Kind.MP4, 1, 320, 240))) == (640, 360)
 
 
 def test_a_drawing_has_the_shape_of_its_view_box() -> None:

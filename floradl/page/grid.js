@@ -10,6 +10,7 @@
   const DAY_HEAD = 52;
   const DAY_GAP = 18;
   const NO_HEAD = 4;
+  const NEARLY = 0.84; // of the width: what comes that near fills it, somewhat higher than the others
   const OVERSCAN = 0.75; // of a window's height, above and below
   const BUDGET_MS = 8; // for new tiles in one frame; what is in the window comes first
 
@@ -54,9 +55,9 @@
           stop += 1;
         }
         const free = width - (stop - start - 1) * GAP;
-        const isFull = shapes * target >= free;
+        const isFull = shapes * target >= free * NEARLY;
         // The last of a row may have made it much lower than the others: then it begins the next one.
-        if (isFull && stop - start > 1 && free / shapes < target * 0.78) {
+        if (shapes * target >= free && stop - start > 1 && free / shapes < target * 0.78) {
           const without = shapes - tiles.shape(items[stop - 1]);
           if ((free + GAP) / without < target * 1.32) {
             shapes = without;

@@ -58,9 +58,8 @@ def violations(page: Page, axe: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_axe_finds_nothing(browser: Browser, index: str, axe: str, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_nothing(browser: Browser, index: str, axe: str, width: int, scheme: str) -> None:
     """The page, then with summary and filters in use, then the viewer over each kind of output."""
     context = new_context(browser, color_scheme=scheme, viewport={"width": width, "height": 800})
     page = context.new_page()
