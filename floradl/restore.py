@@ -271,8 +271,10 @@ class _Session:
             self._missing.discard(run_id)
             outputs = {key: out for key, out in entry.outputs.items() if filters.wants_type(out.type)}
             self._runs += 1
+            self._tally.listed_runs += 1
             self._tally.outputs += len(outputs)
             yield run_id, entry, outputs
+        self._tally.is_listed = True
 
     def _note(self, copies: Iterable[Copied]) -> None:
         for copied in copies:

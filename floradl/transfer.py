@@ -30,7 +30,7 @@ from floradl.ahead import Ahead
 from floradl.answer import Answer, Have, read_answer
 from floradl.durable import HEAD_BYTES, Digest
 from floradl.errors import ApiError, TransferError, printable, safe_url
-from floradl.fetching import Asker, Flushing, Pace, Tools, Writing
+from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
 from floradl.model import MEDIA_TYPES, Failure, Receipt
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S
@@ -86,6 +86,7 @@ async def fetch_output(
     """
     transfer = _Transfer(wanted, client, tools)
     is_archived = False
+    tools.traffic.flows.add(transfer.flow)
     try:
         receipt = await transfer.run(fresh_url)
         is_archived = True
@@ -96,6 +97,7 @@ async def fetch_output(
     else:
         return receipt
     finally:
+        tools.traffic.flows.discard(transfer.flow)
         if not is_archived:
             await tools.disk.call(transfer.partial.suspend)
 
@@ -122,6 +124,7 @@ class _Transfer:
         self._endless_sha256 = ""
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
+        self.flow = Flow(self._name, tools.clock.monotonic())
         self.tries = 0
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
@@ -244,6 +247,8 @@ class _Transfer:
         if disk.min_free_bytes and answer.total_bytes is not None:
             await disk.call(disk.require_room, answer.total_bytes - self.partial.size_bytes)
         self.partial.expect(answer.validator, answer.total_bytes)
+        self.flow.total_bytes = answer.total_bytes
+        self.flow.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
     def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Ahead | None:
         """Who may fetch parts of a large file from further on, if the host has ranges."""
@@ -253,7 +258,7 @@ class _Transfer:
         if not partial.ahead and total_bytes - partial.size_bytes < parts.LARGE_BYTES:
             return None
         host, new_asker = self._asker.asked_host, lambda: Asker(self._client, self._tools)
-        return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing)
+        return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing, self.flow)
 
     def _heed(self, ahead: Ahead) -> None:
         """A host that has no parts of a file is not asked for them again."""
@@ -268,7 +273,7 @@ class _Transfer:
             The last chunks, which are not written yet; nothing where `ahead` has the rest.
         """
         writing = Writing(self._tools.disk, self.partial.append, flushing)
-        pace, position, is_checked = Pace(self._tools), self.partial.size_bytes, False
+        pace, position, is_checked = Pace(self._tools, self.flow), self.partial.size_bytes, False
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
             async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is

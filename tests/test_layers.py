@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "words", "clock", "stopping"},
+    {"errors", "words", "clock", "stopping", "quantities"},
     {
         "model",
         "entries",
@@ -45,7 +45,8 @@ LAYERS = (
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
     {"restore"},
-    {"values", "progress"},
+    {"values", "bars"},
+    {"progress"},
     {"options"},
     {"config", "usage"},
     {"commands"},
