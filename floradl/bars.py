@@ -107,7 +107,7 @@ class Speedometer:
         self._bytes_per_s = self._outputs_per_s = 0.0
 
     def read(self) -> Speed:
-        """The speed now. The first moments, in which all is compared with the disk, tell little of the rest."""
+        """The speed now. The first moments, when all is compared with the disk, tell little of the rest."""
         work, now_s = self._work, self._clock.monotonic()
         elapsed_s = now_s - self._last_s
         if elapsed_s > 0:
@@ -213,6 +213,8 @@ def _details(work: Work, speed: Speed, width: int) -> tuple[str, str]:
 def _bar(label: str, done: int, total: int, detail: str, width: int, is_ascii: bool) -> str:
     from tqdm import tqdm
 
+    if not total:
+        return f"{label:<{_LABEL_COLUMNS}}{detail}".rstrip()[:width]
     form = f"{label:<{_LABEL_COLUMNS}}|{{bar}}| {detail}"
     return tqdm.format_meter(
         min(done, total), total, 0, ncols=width, bar_format=form, ascii=is_ascii
@@ -221,6 +223,8 @@ def _bar(label: str, done: int, total: int, detail: str, width: int, is_ascii: b
 
 def _slow_lines(work: Work, now_s: float, width: int) -> Iterator[str]:
     for name, detail in _slowest(work, now_s):
+        if len(detail) > width // 2:
+            detail = detail.rpartition(" ")[2]  # how long it takes, so that its name can be seen
         name = name.encode("ascii", "replace").decode()  # of which each takes one column
         room = max(0, width - _LABEL_COLUMNS - len(detail) - 1)
         shown = name if len(name) <= room else f"{name[: max(0, room - 2)]}.."
@@ -243,6 +247,9 @@ def _smoothed(last: float, now: float, weight: float) -> float:
 class Screen:
     """The last lines of a terminal, drawn again and again.
 
+    The cursor stays on an empty line below them: there it is out of the way when the terminal shows a `^C`,
+    and a prompt finds its place when the process is killed.
+
     Args:
         stream: the terminal.
     """
@@ -253,7 +260,7 @@ class Screen:
 
     def draw(self, lines: list[str], width: int) -> None:
         """Draw these lines in place of those before, on a terminal that is `width` columns wide now."""
-        shown = "\x1b[K\n".join(lines)
+        shown = "".join(f"{line}\x1b[K\n" for line in lines)
         self._write(f"{self._to_first(width)}{shown}\x1b[J")
         self._drawn = lines
 
@@ -264,9 +271,9 @@ class Screen:
             self._drawn = []
 
     def _to_first(self, width: int) -> str:
-        """From the last line to where the first began. In a terminal that got narrower they are wrapped."""
+        """From below the last line to where the first began; in a terminal that got narrower they wrap."""
         rows = sum(max(1, -(-len(line) // max(1, width))) for line in self._drawn)
-        return f"\r\x1b[{rows - 1}A" if rows > 1 else "\r"
+        return f"\r\x1b[{rows}A" if rows else "\r"
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

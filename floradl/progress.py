@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import shutil
 import sys
+import textwrap
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -77,6 +79,8 @@ class Console:
         """A message that is always shown, above the bars if there are any."""
         if self._is_at_work and not self.is_terminal:
             text = f"{datetime.fromtimestamp(self._clock.now()):%Y-%m-%d %H:%M:%S} {text}"
+        if self.is_terminal:
+            text = _wrapped(text, self._columns() - 1)
         with self._lock, suppress(OSError):  # whoever reads the messages went away; the work goes on
             self._screen.erase(self._columns())
             self._stream.write(f"{text}\n")
@@ -171,6 +175,16 @@ class _LogHandler(logging.Handler):
         self._console.warn(printable(record.getMessage(), limit=500))
 
 
+def _wrapped(text: str, columns: int) -> str:
+    """A message for a terminal: broken between words, which terminals do not."""
+    if len(text) <= columns:
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.fill(
+        text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def _has_blocks(stream: TextIO) -> bool:
     """Whether a stream's encoding has the characters that tqdm draws bars with."""
     try:
@@ -189,34 +203,46 @@ def failure_line(failure: Failure) -> str:
 
 def summary_lines(report: Report, dest: str) -> list[str]:
     """A session in a few lines, what to do next last."""
-    took = format_duration(report.elapsed_s)
-    lines = []
-    if report.fetched or report.adopted:
-        size = format_bytes(report.new_bytes)
-        cost = f", generated for {format_cost(report.new_cost)}" if report.new_cost else ""
-        lines.append(
-            f"{count(report.fetched, 'new output')} ({size}) of {count(report.new_runs, 'new run')}{cost}"
-        )
-    elif report.new_runs:
-        lines.append(f"{count(report.new_runs, 'new run')}, no new outputs")
-    elif not report.failures and not report.problems and not report.is_interrupted:
-        lines.append("Nothing new.")
+    lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
+    if report.new_cost:
+        lines.append(f"What is new cost {format_cost(report.new_cost)} to generate.")
     if report.adopted:
         lines.append(
             f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
         )
     holds = f"{count(report.archive_outputs, 'output')} of {count(report.archive_runs, 'run')}"
-    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}. Took {took}.")
-    if report.open_runs:
-        lines.append(
-            f"{count(report.open_runs, 'run')} not done yet; the next run fetches them (or --wait for them)."
-        )
+    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
     if report.vanished_runs:
         lines.append(
             f"{count(report.vanished_runs, 'run')} not listed by FLORA any more; what is archived stays."
         )
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
-    return [*lines, *_trouble_lines(report)]
+    lines.extend(_trouble_lines(report))
+    if report.open_runs:
+        runs = count(report.open_runs, "run")
+        lines.append(f"{runs} not done yet: the next run fetches them, or --wait stays for them.")
+    if report.is_complete and report.fetched:
+        lines.append(f"Check it any time: floradl verify {shlex.quote(dest)}")
+    return lines
+
+
+def _what_is_new(report: Report) -> str:
+    new = report.fetched + report.adopted
+    parts = []
+    if new:
+        runs = f" of {count(report.new_runs, 'new run')}" if report.new_runs else ""
+        parts.append(f"{count(new, 'new output')} ({format_bytes(report.new_bytes)}){runs}")
+    elif report.new_runs:
+        parts.append(f"{count(report.new_runs, 'new run')}, no new outputs")
+    elif not report.is_complete:
+        parts.append("No new outputs")
+    else:
+        return "Nothing new"
+    if report.already:
+        parts.append(f"{report.already} there already")
+    if report.failures:
+        parts.append(f"{len(report.failures)} failed")
+    return ", ".join(parts)
 
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
@@ -231,7 +257,8 @@ def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[st
     if report.is_interrupted:
         lines.append("Stopped before the end. The same command goes on from here.")
     if report.failures:
-        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be restored, named above.")
+        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be restored, named above:")
+        lines.extend(reason_lines(report.failures))
         if not has_key:
             lines.append("With an API key (FLORA_API_KEY) what the archive lacks comes from FLORA.")
     for problem in report.problems:
@@ -259,14 +286,16 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     else:
         lines.extend(_audit_trouble_lines(report, dest))
     if report.is_repair and any(finding.kind == Trouble.BAD_MANIFEST for finding in report.findings):
-        lines.append(f"The manifest was made anew. `floradl {dest}` fetches what nothing here told of.")
+        lines.append(
+            f"The manifest was made anew. What nothing here told of comes with: floradl {shlex.quote(dest)}"
+        )
     return lines
 
 
 def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
     lines = ["NOT SOUND:"]
     kinds = ((kind, number) for kind, number in report.counts().most_common() if kind != Trouble.STRAY)
-    lines.extend(f"  {number:>6}  {kind}" for kind, number in kinds)
+    lines.extend(f"  {number:>4}  {kind}" for kind, number in kinds)
     for problem in report.problems:
         lines.append(f"  {problem.message}")
         if problem.hint:
@@ -274,7 +303,7 @@ def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
     if report.is_repair:
         lines.append("What is left could not be repaired now; each is named above.")
     else:
-        lines.append(f"`floradl verify --repair {dest}` brings back what it can.")
+        lines.append(f"Bring back what can be: floradl verify --repair {shlex.quote(dest)}")
     return lines
 
 
@@ -284,8 +313,7 @@ def _trouble_lines(report: Report) -> list[str]:
         lines.append("Stopped before the end. The same command goes on from here.")
     if report.failures:
         lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be archived:")
-        reasons = Counter(failure.code for failure in report.failures)
-        lines.extend(f"  {number:>6}  {code}" for code, number in reasons.most_common(_REASONS_SHOWN))
+        lines.extend(reason_lines(report.failures))
         lines.append("Each is named above. The same command tries them again.")
     if report.problems:
         lines.append("INCOMPLETE: not everything could be listed:")
@@ -294,4 +322,14 @@ def _trouble_lines(report: Report) -> list[str]:
         lines.extend(
             f"  {hint}" for hint in dict.fromkeys(problem.hint for problem in report.problems) if hint
         )
+    return lines
+
+
+def reason_lines(failures: Sequence[Failure]) -> list[str]:
+    """Why outputs failed, a line a reason, the most frequent first."""
+    codes = Counter(failure.code for failure in failures)
+    said = {failure.code: failure.message for failure in reversed(failures)}
+    lines = [f"  {number:>4}  {code}: {said[code]}" for code, number in codes.most_common(_REASONS_SHOWN)]
+    if len(codes) > _REASONS_SHOWN:
+        lines.append(f"  and {len(codes) - _REASONS_SHOWN} more reasons")
     return lines

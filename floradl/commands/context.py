@@ -89,26 +89,43 @@ def _read_line() -> str:
 
 
 class Interruption:
-    """The signals that came: `stop` is set by the first, `number` is that signal's."""
+    """The signals that came.
+
+    Attributes:
+        stop: set by the first.
+        number: the first one's.
+        leave: called when the second ends the process.
+    """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.number: int | None = None
+        self.leave: Callable[[], None] = lambda: None
 
 
 @contextmanager
-def catch_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into an orderly stop, and let the second end the process at once."""
+def catch_signals(
+    say: Callable[[str], None], *, meanwhile: str = "running transfers get 10 s to finish"
+) -> Iterator[Interruption]:
+    """Turn the first SIGINT or SIGTERM into an orderly stop, and let the second end the process at once.
+
+    Args:
+        say: hears of both.
+        meanwhile: what goes on after the first.
+    """
     interruption = Interruption()
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
+        again = "Ctrl-C again" if number == signal.SIGINT else "A second signal"
         if interruption.number is not None:
             # Nothing is lost by this: what is not recorded yet is a partial or is hashed at the next start.
+            interruption.leave()
+            say("Ended at once. Nothing is lost: the same command goes on from here.")
             os._exit(128 + number)
         interruption.number = number
         interruption.stop.set()
-        say("Stopping: running transfers get 10 s to finish. Once more stops at once; nothing is lost.")
+        say(f"Stopping: {meanwhile}. {again} ends at once; nothing is lost.")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     with suppress(NotImplementedError):  # Windows' event loop has no signal handlers: Ctrl-C ends at once

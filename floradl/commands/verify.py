@@ -32,7 +32,8 @@ def run(settings: Settings, dest: str) -> int:
 
 
 async def _verify(settings: Settings, options: VerifyOptions, api: FloraApi | None, console: Console) -> int:
-    with catch_signals(console.warn) as interruption:
+    meanwhile = "the report tells what was checked so far"
+    with catch_signals(console.warn, meanwhile=meanwhile) as interruption:
         try:
             report = await _work(settings, options, api, console, interruption)
         except FloradlError as exc:
