@@ -235,7 +235,7 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
 
 
 def preview_report(
-    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int
+    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int, *, is_interrupted: bool
 ) -> dict[str, object]:
     """The object that `--dry-run --json` prints; docs/format.md describes it."""
     return {
@@ -243,6 +243,7 @@ def preview_report(
         "version": 1,
         "command": "archive",
         "exit_code": exit_code,
+        "interrupted": is_interrupted,
         "to_do": to_do,
         "already": already,
         "not_found": missing,

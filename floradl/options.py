@@ -15,6 +15,7 @@ from floradl.values import (
     parse_choice,
     parse_count,
     parse_duration_s,
+    parse_http_url,
     parse_id,
     parse_sample,
     parse_size,
@@ -127,7 +128,13 @@ OUTPUT = (
 REPORTING = (
     Option("json", "print one report object on standard output", default=False),
     Option("no-progress", "show no progress", default=False),
-)
+    Option("log-file", "append to PATH what happens, a JSON object a line; a new file every 10 MB", str,
+           metavar="PATH"),
+    Option("ping-url", "tell a monitor, such as healthchecks.io, when the job begins and how it ends",
+           parse_http_url, metavar="URL"),
+    Option("exec-after", "run CMD when the job has ended, with the JSON report on its standard input", str,
+           metavar="CMD"),
+)  # fmt: skip
 SCOPE = (
     Option("workspace-id", "only this workspace; repeatable", parse_id("ws_"), (), is_list=True),
     Option("project-id", "only this project; repeatable", parse_id("prj_"), (), is_list=True),

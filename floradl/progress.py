@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
-from floradl.bars import Screen, Speedometer, Work, frame, plain_lines
+from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
 from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 from floradl.findings import AuditReport, Trouble
@@ -28,6 +28,7 @@ from floradl.quantities import count, format_bytes, format_cost, format_duration
 
 if TYPE_CHECKING:  # each command loads its own job
     from floradl.job import Report
+    from floradl.logfile import LogFile
     from floradl.model import Failure
     from floradl.restore import RestoreReport
 
@@ -45,6 +46,7 @@ class Console:
         progress: whether progress is shown.
         stream: stderr, or a test's.
         clock: time, for tests.
+        log: gets everything, whatever is shown.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Console:
         progress: bool = True,
         stream: TextIO | None = None,
         clock: Clock | None = None,
+        log: LogFile | None = None,
     ) -> None:
+        self._log = log
         self._quiet = quiet
         self._verbose = verbose
         self._progress = progress and not quiet
@@ -67,16 +71,29 @@ class Console:
         self.is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._screen = Screen(self._stream)
         logger = logging.getLogger("floradl")
-        logger.setLevel(logging.INFO if verbose else logging.WARNING)
-        logger.handlers = [_LogHandler(self)]
+        logger.setLevel(logging.INFO if verbose or log is not None else logging.WARNING)
+        logger.handlers = [_LogHandler(self, log, logging.INFO if verbose else logging.WARNING)]
+        if log is not None:
+            log.on_error(self.show)
 
     def say(self, text: str) -> None:
         """A message that is left out when quiet."""
+        self.note(logging.INFO, "message", text)
         if not self._quiet:
-            self.warn(text)
+            self.show(text)
 
     def warn(self, text: str) -> None:
-        """A message that is always shown, above the bars if there are any."""
+        """A message that is always shown."""
+        self.note(logging.WARNING, "message", text)
+        self.show(text)
+
+    def note(self, level: int, event: str, text: str, **fields: str | int) -> None:
+        """Something for the log file alone."""
+        if self._log is not None:
+            self._log.write(level, event, text, **fields)
+
+    def show(self, text: str) -> None:
+        """Something for the eyes alone, above the bars if there are any."""
         if self._is_at_work and not self.is_terminal:
             text = f"{datetime.fromtimestamp(self._clock.now()):%Y-%m-%d %H:%M:%S} {text}"
         if self.is_terminal:
@@ -88,9 +105,10 @@ class Console:
 
     def error(self, error: FloradlError) -> None:
         """An error, and what to do about it."""
-        self.warn(f"floradl: {error.message}")
+        self.note(logging.ERROR, "error", f"{error.message}  {error.hint}".rstrip())
+        self.show(f"floradl: {error.message}")
         if error.hint:
-            self.warn(f"  {error.hint}")
+            self.show(f"  {error.hint}")
 
     @asynccontextmanager
     async def watch(self, work: Work, failures: Sequence[Failure] = ()) -> AsyncIterator[None]:
@@ -105,7 +123,8 @@ class Console:
             self._is_at_work = False
 
     async def _watch(self, work: Work, failures: Sequence[Failure]) -> None:
-        display = Display(self, work, self._clock, slowest=self._verbose) if self._progress else None
+        is_shown = self._progress or self._log is not None
+        display = Display(self, work, self._clock, slowest=self._verbose) if is_shown else None
         told = 0
         try:
             while True:
@@ -118,18 +137,26 @@ class Console:
             self.draw([])
 
     def draw(self, lines: list[str]) -> None:
-        """Show these as the terminal's last lines, in place of those before."""
+        """Show these as the terminal's last lines, in place of those before; no progress, no lines."""
+        if not self._progress:
+            return
         with self._lock, suppress(OSError):
             if lines:
                 self._screen.draw(lines, self._columns())
             else:
                 self._screen.erase(self._columns())
 
-    def frame(self, work: Work, speedometer: Speedometer, *, slowest: bool) -> list[str]:
+    def progress(self, line: str) -> None:
+        """Progress in words, for where there are no bars."""
+        self.note(logging.INFO, "progress", line)
+        if self._progress and not self.is_terminal:
+            self.show(line)
+
+    def frame(self, work: Work, speed: Speed, *, slowest: bool) -> list[str]:
         """The lines that show a job on this terminal; one column stays free, where some terminals wrap."""
         width = self._columns() - 1
         now_s, is_ascii = self._clock.monotonic(), not _has_blocks(self._stream)
-        return frame(work, speedometer.read(), now_s, width, slowest=slowest, is_ascii=is_ascii)
+        return frame(work, speed, now_s, width, slowest=slowest, is_ascii=is_ascii)
 
     def _columns(self) -> int:
         try:
@@ -139,7 +166,9 @@ class Console:
 
     def _tell(self, failures: Sequence[Failure], told: int) -> int:
         for failure in failures[told:]:
-            self.warn(failure_line(failure))
+            line, run, output = failure_line(failure), failure.run_id, failure.key
+            self.note(logging.WARNING, "failed", line, run=run, output=output, code=failure.code)
+            self.show(line)
         return len(failures)
 
 
@@ -156,23 +185,29 @@ class Display:
 
     def refresh(self) -> None:
         """Show how far the work has come, if it is time to."""
-        if self._console.is_terminal:
-            self._console.draw(self._console.frame(self._work, self._speedometer, slowest=self._slowest))
-            return
-        speed, now_s = self._speedometer.read(), self._clock.monotonic()
+        console, speed, now_s = self._console, self._speedometer.read(), self._clock.monotonic()
+        if console.is_terminal:
+            console.draw(console.frame(self._work, speed, slowest=self._slowest))
         if now_s - self._last_s >= _LINE_EVERY_S:
             self._last_s = now_s
             for line in plain_lines(self._work, speed, now_s, slowest=self._slowest):
-                self._console.say(line)
+                console.progress(line)
 
 
 class _LogHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    """What floradl's modules log: to the log file all of it, to the eyes what is of that level."""
+
+    def __init__(self, console: Console, log: LogFile | None, shown_level: int) -> None:
         super().__init__()
         self._console = console
+        self._log = log
+        self._shown_level = shown_level
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.warn(printable(record.getMessage(), limit=500))
+        if self._log is not None:
+            self._log.record(record)
+        if record.levelno >= self._shown_level:
+            self._console.show(printable(record.getMessage(), limit=500))
 
 
 def _wrapped(text: str, columns: int) -> str:

@@ -145,12 +145,17 @@ class _Transfer:
                 fresh = await self._ask_fresh(fresh_url)
                 if fresh is None or fresh == self._wanted.url:
                     raise
-                log.info("%s: the API has another URL; trying that", self._name)
+                log.info("%s: the API has another URL; trying that", self._name, extra=self._about)
                 urls = self._candidates(fresh)
 
     @property
     def _name(self) -> str:
         return f"{printable(self._wanted.run_id, limit=80)} {printable(self._wanted.key, limit=80)}"
+
+    @property
+    def _about(self) -> dict[str, str]:
+        """What a line of the log is about."""
+        return {"run": self._wanted.run_id, "output": self._wanted.key}
 
     def _candidates(self, url: str) -> deque[str]:
         net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
@@ -160,7 +165,7 @@ class _Transfer:
         try:
             return await fresh_url(self._wanted.run_id, self._wanted.key)
         except ApiError as exc:
-            log.info("%s: no fresh URL: %s", self._name, exc.message)
+            log.info("%s: no fresh URL: %s", self._name, exc.message, extra=self._about)
             return None
 
     async def _fetch(self, url: str) -> Receipt:
@@ -192,7 +197,13 @@ class _Transfer:
             if not error.is_retryable or failures > self._tools.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
-            log.info("%s: %s; trying again in %.1f s", self._name, error.message, wait_s)
+            log.info(
+                "%s: %s; trying again in %.1f s",
+                self._name,
+                error.message,
+                wait_s,
+                extra={"event": "retry", "code": error.code} | self._about,
+            )
             await self._tools.clock.sleep(delay_s)
         raise error
 
@@ -342,7 +353,7 @@ class _Transfer:
             return
         sha256 = hashlib.sha256(body).hexdigest() if body else self.partial.sha256
         if is_bounded and sha256 == self._endless_sha256:
-            log.warning("%s: %s, each time; archived as it is", self._name, lacking)
+            log.warning("%s: %s, each time; archived as it is", self._name, lacking, extra=self._about)
             return
         self._endless_sha256 = sha256
         raise _bad_body("no_end", f"the file was cut off: {lacking}")

@@ -71,6 +71,13 @@ def parse_id(prefix: str) -> Callable[[str], str]:
     return parse
 
 
+def parse_http_url(text: str) -> str:
+    """An http(s) URL with a host, as it was given."""
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", text, re.ASCII | re.IGNORECASE):
+        raise ValueError("a URL such as https://hc-ping.com/… is needed")
+    return text
+
+
 def parse_choice(*choices: str) -> Callable[[str], str]:
     """A reader of one of a few words."""
 

@@ -45,7 +45,7 @@ LAYERS = (
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
     {"restore"},
-    {"values", "bars"},
+    {"values", "bars", "logfile", "monitor", "hook"},
     {"progress"},
     {"options"},
     {"config", "usage"},

@@ -37,8 +37,8 @@ def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> F
     return FloraApi(base_url, key, clock=clock, retries=settings.retries, timeout_s=settings.timeout)
 
 
-def expanded(path: str) -> Path:
-    """A folder that the user named, with `~`.
+def expanded(path: str, *, what: str = "DEST") -> Path:
+    """A folder or file that the user named, with `~`.
 
     Raises:
         UsageError: it is empty, as an unset variable makes it, or no path.
@@ -48,7 +48,7 @@ def expanded(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
-        raise UsageError(f"DEST {printable(path)}: {exc}") from exc
+        raise UsageError(f"{what} {printable(path)}: {exc}") from exc
 
 
 def filters_of(settings: Settings, clock: Clock) -> Filters:
@@ -94,13 +94,18 @@ class Interruption:
     Attributes:
         stop: set by the first.
         number: the first one's.
-        leave: called when the second ends the process.
+        meanwhile: what goes on after the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: str) -> None:
         self.stop = asyncio.Event()
         self.number: int | None = None
+        self.meanwhile = meanwhile
         self.leave: Callable[[], None] = lambda: None
+
+    def leave_by(self, leave: Callable[[], None]) -> None:
+        """What is called when the second ends the process."""
+        self.leave = leave
 
 
 @contextmanager
@@ -113,7 +118,7 @@ def catch_signals(
         say: hears of both.
         meanwhile: what goes on after the first.
     """
-    interruption = Interruption()
+    interruption = Interruption(meanwhile)
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
@@ -125,7 +130,7 @@ def catch_signals(
             os._exit(128 + number)
         interruption.number = number
         interruption.stop.set()
-        say(f"Stopping: {meanwhile}. {again} ends at once; nothing is lost.")
+        say(f"Stopping: {interruption.meanwhile}. {again} ends at once; nothing is lost.")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     with suppress(NotImplementedError):  # Windows' event loop has no signal handlers: Ctrl-C ends at once
