@@ -1,8 +1,8 @@
 """The log file: a JSON object a line, for whoever asks in the morning what happened at night.
 
 Each line has `time` (UTC), `level`, `event` and `message`, and `run` and `output` where it is about one. A
-file that has grown to 10 MB is renamed to `.1`, and so on to `.5`. A log that cannot be written any more is told
-once, and stops no job.
+file that has grown to 10 MB is renamed to `.1`, and so on to `.5`. A log that cannot be written any more is
+told once, and stops no job.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Self
 
 from floradl.clock import Clock
 from floradl.errors import UsageError, printable
@@ -24,7 +26,7 @@ _FIELDS = ("event", "run", "output", "code", "exit_code", "bytes")
 
 
 class LogFile:
-    """A log file that is open.
+    """A log file that is open; a context, after which it is closed.
 
     Args:
         path: where; its folder must be there.
@@ -46,6 +48,13 @@ class LogFile:
                 f"cannot write the log file {printable(str(path))}: {exc.strerror}",
                 hint="Nothing was done. Name a file in a folder that exists and that you may write to.",
             ) from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # on a full disk it has been told already
+            self._handler.close()
 
     def on_error(self, tell: Callable[[str], None]) -> None:
         """Who hears, once, that a line could not be written."""

@@ -1,8 +1,8 @@
 """Telling a monitor how a job goes: the convention of healthchecks.io, which other monitors share.
 
 `POST URL/start` when the job begins, `POST URL` when it ended with exit code 0, `POST URL/<exit code>` when
-it ended with another. The body of the last is the summary, at most 10 kB. All of a job's requests carry the same
-`rid`, a random UUID, so that jobs which overlap are not mixed up; the URL's own query is kept.
+it ended with another. The body of the last is the summary, at most 10 kB. All of a job's requests carry
+the same `rid`, a random UUID, so that jobs which overlap are not mixed up; the URL's own query is kept.
 
 A monitor that does not answer is a warning and changes nothing. Its URL is a secret of its own: whoever knows
 it can say that all is well. So messages name its host alone.

@@ -46,7 +46,7 @@ def script(path: Path, body: str) -> str:
 
 
 def test_the_log_file_tells_everything_although_quiet(sim: Simulator, tmp_path: Path) -> None:
-    """-q --log-file: nothing on the terminal; begin, each output, the summary and the end in the log, with time."""
+    """With -q nothing is shown; begin, each output, summary and end stand in the log, with time."""
     log, dest = tmp_path / "floradl.log", tmp_path / "out"
     done = floradl(sim, "-q", "--log-file", log, dest)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -92,7 +92,7 @@ def test_the_log_file_has_the_error_that_ended_a_job(sim: Simulator, tmp_path: P
 
 @pytest.mark.parametrize("place", ["missing/folder/log", "out", "out/log", "out/.floradl/log", "linked/log"])
 def test_a_log_file_that_cannot_be_is_refused_first(sim: Simulator, tmp_path: Path, place: str) -> None:
-    """No folder, a folder itself, a place inside the archive, by a link too: exit 2, nothing asked or touched."""
+    """No folder, a folder itself, a place inside the archive: exit 2, nothing asked or touched."""
     dest = tmp_path / "out"
     (dest / ".floradl").mkdir(parents=True)
     (tmp_path / "linked").symlink_to(dest)
@@ -156,7 +156,7 @@ def test_the_monitor_hears_of_a_signal(sim: Simulator, tmp_path: Path) -> None:
 def test_a_monitor_that_does_not_answer_well_changes_nothing(
     sim: Simulator, tmp_path: Path, statuses: list[int], tries: int
 ) -> None:
-    """A monitor that knows nothing of the URL is a warning without the URL, one that is busy is asked again."""
+    """A monitor that refuses is a warning without its URL, one that is busy is asked again."""
     with monitor(*statuses) as fake:
         done = floradl(sim, "verify", "--ping-url", fake.url, tmp_path / "none")
         assert done.returncode == 1
@@ -166,7 +166,7 @@ def test_a_monitor_that_does_not_answer_well_changes_nothing(
 
 
 def test_the_command_afterwards_gets_the_report(sim: Simulator, tmp_path: Path) -> None:
-    """--exec-after: the report on stdin, the exit code and no key in the environment; its output is no data."""
+    """The report on stdin, the exit code and no key in the environment; its output is no data."""
     seen = tmp_path / "seen.json"
     command = script(
         tmp_path / "after.py",
@@ -197,7 +197,7 @@ def test_the_command_afterwards_hears_of_errors_too(sim: Simulator, tmp_path: Pa
 
 
 def test_a_command_that_fails_is_told_and_exits_3(sim: Simulator, tmp_path: Path) -> None:
-    """All is archived and the command failed: a warning, exit 3 and the same to the monitor; worse codes stay."""
+    """All is archived, the command failed: a warning, exit 3, also to the monitor; other codes stay."""
     command = script(tmp_path / "after.py", "raise SystemExit(7)")
     with monitor() as fake:
         done = floradl(sim, "-q", "--exec-after", command, "--ping-url", fake.url, tmp_path / "out")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,21 +73,23 @@ def conduct(
     Returns:
         The exit code.
     """
-    clock = Clock()
-    log = _open_log(settings.log_file, folders, clock)
-    console = Console(
-        quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress, log=log
-    )
-    name = " ".join(("floradl", command, *map(str, folders)))
-    console.note(logging.INFO, "begin", f"{name} (floradl {__version__})")
-    conductor = _Conductor(settings, command, name, console)
-    if not is_rehearsal:
-        conductor.announce_to(settings)
-    try:
-        job = prepare(console)
-    except UsageError as exc:
-        job = _raising(exc)
-    return asyncio.run(conductor.run(job, meanwhile))
+    with ExitStack() as stack:
+        log = _open_log(settings.log_file, folders, Clock())
+        if log is not None:
+            stack.enter_context(log)
+        console = Console(
+            quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress, log=log
+        )
+        name = " ".join(("floradl", command, *map(str, folders)))
+        console.note(logging.INFO, "begin", f"{name} (floradl {__version__})")
+        conductor = _Conductor(settings, command, name, console)
+        if not is_rehearsal:
+            conductor.announce_to(settings)
+        try:
+            job = prepare(console)
+        except UsageError as exc:
+            job = _raising(exc)
+        return asyncio.run(conductor.run(job, meanwhile))
 
 
 def code_of(exit_code: Exit, interruption: Interruption, *, is_interrupted: bool) -> int:
