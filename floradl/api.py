@@ -100,9 +100,9 @@ class FloraApi:
     """A session with the API.
 
     Args:
-        base_url: as `net.check_base_url` returned it.
+        base_url: where it is; https, or this machine.
         key: the account's API key.
-        clock: for waits and dates.
+        clock: for waits and dates; None: the real one.
         retries: how often one request is tried again.
         timeout_s: how long a connection may stay silent.
         transport: another httpx transport, for tests.
@@ -113,7 +113,7 @@ class FloraApi:
         successes: how many of them were answered with a 2xx.
 
     Raises:
-        UsageError: the key cannot be an HTTP header.
+        UsageError: the key cannot be an HTTP header, or would cross a network in clear.
     """
 
     def __init__(
@@ -121,9 +121,9 @@ class FloraApi:
         base_url: str,
         key: str,
         *,
-        clock: Clock,
-        retries: int,
-        timeout_s: float,
+        clock: Clock | None = None,
+        retries: int = 5,
+        timeout_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
     ) -> None:
@@ -131,6 +131,7 @@ class FloraApi:
             raise UsageError(
                 "the API key has characters that no key has", hint="Copy it again from FLORA's settings."
             )
+        base_url, clock = net.check_base_url(base_url), clock or Clock()
         self._client = net.api_client(base_url, key, timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
         self._key = key

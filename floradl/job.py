@@ -22,7 +22,7 @@ from floradl.model import (
     Scope,
     failure_objects,
 )
-from floradl.words import DEFAULT_CONCURRENCY
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
@@ -60,7 +60,7 @@ class ArchiveOptions:
     """
 
     dest: Path
-    base_url: str
+    base_url: str = DEFAULT_BASE_URL
     scopes: tuple[Scope, ...] = (EVERYTHING,)
     filters: Filters = field(default_factory=Filters)
     concurrency: int = DEFAULT_CONCURRENCY

@@ -22,9 +22,7 @@ from floradl.values import (
     parse_switch,
     parse_timeout_s,
 )
-from floradl.words import DEFAULT_CONCURRENCY, TYPE_WORDS, Status
-
-DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, TYPE_WORDS, Status
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # each command loads its own job
     from floradl.job import Report
     from floradl.logfile import LogFile
     from floradl.model import Failure
-    from floradl.restore import RestoreReport
+    from floradl.restorer import RestoreReport
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from floradl.clock import MAX_MS
 from floradl.config import Settings, default_config_path, parse_moment_ms, resolve
 from floradl.errors import Exit, UsageError
-from floradl.options import COMMANDS, DEFAULT_BASE_URL, EVERY_OPTION, Option
+from floradl.options import COMMANDS, EVERY_OPTION, Option
 from floradl.values import parse_choice, parse_count, parse_duration_s, parse_id
+from floradl.words import DEFAULT_BASE_URL
 
 NOW_MS = 1_795_487_412_000
 PAIRS = [(command, option) for command, options in COMMANDS.items() for option in options]

@@ -6,15 +6,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from floradl import net
-from floradl.api import FloraApi
-from floradl.archiver import archive
+import floradl
+from floradl import ArchiveOptions, FloraApi, Tally, net
 from floradl.clock import Clock
 from floradl.commands.context import Interruption, expanded, filters_of, open_api, scopes_of, write_line
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
 from floradl.errors import Exit, printable
-from floradl.job import ArchiveOptions, Tally, preview_report, report_object
+from floradl.job import preview_report, report_object
 from floradl.plan import Action, Decision, run_folder
 from floradl.progress import Console, summary_lines
 from floradl.stopping import ends_by_itself
@@ -64,9 +63,9 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
 async def _archive(
     options: ArchiveOptions, api: FloraApi, console: Console, interruption: Interruption
 ) -> Outcome:
-    clock, tally = Clock(), Tally()
+    tally = Tally()
     async with api, console.watch(tally, tally.failures):
-        report = await archive(options, api, clock=clock, stop=interruption.stop, tally=tally)
+        report = await floradl.archive(options, api, stop=interruption.stop, tally=tally)
     exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
     lines = summary_lines(report, str(options.dest))
     return Outcome(exit_code, report_object(report, exit_code), lines, is_good=report.is_complete)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from functools import partial
 
-from floradl import net
-from floradl.api import FloraApi
+import floradl
+from floradl import FloraApi, RestoreOptions, Tally, Way, net
 from floradl.clock import Clock
 from floradl.commands.context import Interruption, expanded, filters_of, open_api, scopes_of
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
-from floradl.copying import Way
 from floradl.errors import UsageError
-from floradl.job import Tally
 from floradl.progress import Console, restore_lines
-from floradl.restore import RestoreOptions, restore, restore_object
+from floradl.restorer import restore_object
 
 
 def run(settings: Settings, source: str, dest: str) -> int:
@@ -59,12 +57,12 @@ def restore_options(settings: Settings, source: str, dest: str, clock: Clock) ->
 async def _restore(
     options: RestoreOptions, api: FloraApi | None, console: Console, interruption: Interruption
 ) -> Outcome:
-    clock, tally = Clock(), Tally()
+    tally = Tally()
     async with AsyncExitStack() as stack:
         if api is not None:
             await stack.enter_async_context(api)
         await stack.enter_async_context(console.watch(tally, tally.failures))
-        report = await restore(options, api, clock=clock, stop=interruption.stop, tally=tally)
+        report = await floradl.restore(options, api, stop=interruption.stop, tally=tally)
     exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
     lines = restore_lines(report, str(options.dest), has_key=api is not None)
     return Outcome(exit_code, restore_object(report, exit_code), lines, is_good=report.is_complete)

@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from floradl.audit import Sample
+import floradl
+from floradl import AuditReport, AuditTally, Sample, VerifyOptions
 from floradl.clock import Clock
 from floradl.commands.context import Interruption, expanded, open_api
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
-from floradl.findings import AuditReport, AuditTally, audit_object
+from floradl.findings import audit_object
 from floradl.progress import Console, audit_lines
-from floradl.verify import VerifyOptions, verify
 
 if TYPE_CHECKING:  # a check needs no network, and HTTP is half of what takes long to load
     from floradl.api import FloraApi
@@ -57,17 +57,16 @@ async def _work(
     console: Console,
     interruption: Interruption,
 ) -> AuditReport:
-    clock, tally = Clock(), AuditTally()
+    tally = AuditTally()
     async with AsyncExitStack() as stack:
         if api is not None:
             await stack.enter_async_context(api)
         await stack.enter_async_context(console.watch(tally))
         if not settings.repair:
-            return await verify(options, clock=clock, stop=interruption.stop, tally=tally)
+            return await floradl.verify(options, stop=interruption.stop, tally=tally)
         from floradl import net
-        from floradl.repair import RepairOptions, repair
 
-        how = RepairOptions(
+        how = floradl.RepairOptions(
             check=options,
             base_url=net.check_base_url(settings.base_url),
             concurrency=settings.concurrency,
@@ -75,4 +74,4 @@ async def _work(
             timeout_s=settings.timeout,
             limit_rate_bytes=settings.limit_rate,
         )
-        return await repair(how, api, clock=clock, stop=interruption.stop, tally=tally)
+        return await floradl.repair(how, api, stop=interruption.stop, tally=tally)

@@ -35,8 +35,8 @@ from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transport import MediaClient, media_transports
-from floradl.verify import require_any_archive
-from floradl.words import DEFAULT_CONCURRENCY
+from floradl.verifier import require_any_archive
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
 """A run, its entry, and those of its outputs that are wanted."""
@@ -65,7 +65,7 @@ class RestoreOptions:
 
     source: Path
     dest: Path
-    base_url: str
+    base_url: str = DEFAULT_BASE_URL
     scopes: tuple[Scope, ...] = (EVERYTHING,)
     filters: Filters = field(default_factory=Filters)
     way: Way = Way.COPY
