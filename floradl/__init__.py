@@ -10,7 +10,6 @@ Names are imported when they are first used, so that `import floradl` costs noth
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -119,4 +118,5 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    # Not importlib's function, which -X importtime does not see.
+    return getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)

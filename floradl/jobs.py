@@ -1,8 +1,8 @@
 """The jobs, as other programs and floradl's own commands call them. docs/python.md has examples.
 
 Each takes options, does everything that its command does, and returns a report; what goes wrong with one
-output is a line of the report, and only what stops the job raises, a `FloradlError` that says what to do. Each
-can be watched, by a callback that gets a `Progress`, and ended early, by an event.
+output is a line of the report, and only what stops the job raises, a `FloradlError` that says what to do.
+Each can be watched, by a callback that gets a `Progress`, and ended early, by an event.
 
 What a job needs is loaded when it is called.
 """

@@ -36,6 +36,7 @@ SAMPLES = {
     "status": ["pending", "running", "completed", "failed", "pending"],
     "format": ["json", "jsonl", "table", "json", "jsonl"],
     "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
+    "ping_url": [f"https://hc-ping.com/{number}" for number in range(5)],
 }
 
 

@@ -152,6 +152,6 @@ async def test_iter_generations_gives_each_run_once_and_tells_of_bad_records() -
         assert [run.run_id async for run in some] == [
             run.run_id for run in account.listed(project_id=scope.project_id, status="completed")
         ]
-        sim.faults.append(Fault("/api/v1/generations", body='{"generations": [{"nonsense": 1}]}'))
+        sim.faults.append(Fault("/api/v1/generations", body=b'{"generations": [{"nonsense": 1}]}'))
         with pytest.raises(floradl.ApiError):
             _ = [run async for run in floradl.iter_generations(api)]
