@@ -174,11 +174,11 @@ def frame(work: Work, speed: Speed, now_s: float, width: int, *, slowest: bool, 
 
 def plain_lines(work: Work, speed: Speed, now_s: float, *, slowest: bool) -> Iterator[str]:
     """The same in words, for a file or a mail."""
-    total = f"{work.total}" if work.is_listed else f"{work.total} found so far"
+    so_far = "" if work.is_listed else " found so far"
     left = "" if speed.left_s is None else f", {format_duration(speed.left_s)} left"
     failed = f", {work.failed} {work.failed_word}" if work.failed else ""
     rate = f"{format_bytes(work.moved_bytes)}, {format_bytes(speed.bytes_per_s)}/s"
-    yield f"{work.done} of {total} outputs{failed}, {rate}{left}"
+    yield f"{work.done} of {work.total} outputs{so_far}{failed}, {rate}{left}"
     if slowest:
         yield from (f"  slow: {name}: {detail}" for name, detail in _slowest(work, now_s))
 

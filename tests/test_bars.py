@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from floradl.bars import Screen, Speed, Speedometer, frame
+from floradl.bars import Screen, Speed, Speedometer, frame, plain_lines
 from floradl.fetching import Flow
 from floradl.job import Tally
 from floradl.progress import Console, Display
@@ -66,6 +66,8 @@ def test_while_it_is_listed_no_end_is_known() -> None:
     assert lines[0] == "runs     310 so far, listing ..."
     assert lines[1].endswith("| 515/1124+, 3 failed")
     assert lines[2] == "bytes    1.2 GB, 1.0 kB/s"
+    (line,) = plain_lines(tally(listed=False), Speed(1000, None, None), 0, slowest=True)
+    assert line == "515 of 1124 outputs found so far, 3 failed, 1.2 GB, 1.0 kB/s"
 
 
 def test_the_slowest_transfers_are_named_longest_first() -> None:

@@ -218,6 +218,22 @@ def test_a_command_that_cannot_run_is_refused_first(sim: Simulator, tmp_path: Pa
     assert (sim.requests, (tmp_path / "out").exists()) == ([], False)
 
 
+def test_what_is_said_to_signals(sim: Simulator, tmp_path: Path) -> None:
+    """The first says what goes on meanwhile, the second that it was the last; neither loses anything."""
+    sim.faults.append(Fault("/node-inputs/*", delay_s=20))
+    process = start(sim, tmp_path)
+    wait_for(lambda: bool(sim.media_requests()))
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    assert "Stopping: running transfers get 10 s to finish. Ctrl-C again ends at once" in first
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", first)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Ended at once. Nothing is lost: the same command goes on from here." in rest
+
+
 def test_a_command_that_hangs_ends_with_the_second_signal(sim: Simulator, tmp_path: Path) -> None:
     """No timeout: the first signal says what is waited for, the second ends both processes."""
     pid = tmp_path / "pid"
