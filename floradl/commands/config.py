@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from floradl.config import (
 )
 from floradl.errors import Exit, UsageError, printable
 from floradl.keys import check_key, masked
-from floradl.options import EVERY_OPTION, variants_by_key
+from floradl.options import COMMANDS, EVERY_OPTION, variants_by_key
 from floradl.progress import Console
 
 
@@ -95,17 +96,16 @@ def _as_text(value: object) -> str:
 
 def _check(flags: Mapping[str, Any]) -> int:
     path = default_config_path()
-    own = {key: flags[key] for key in ("quiet", "json") if key in flags}
-    console = Console(quiet=bool(own.get("quiet")))
-    variants = variants_by_key()
+    is_quiet, as_json = _how_to_tell(flags, path)
+    console = Console(quiet=is_quiet)
     try:
         config = read_config(path, EVERY_OPTION)
         readers = {"base_url": net.check_base_url, "api_key": lambda key: check_key(str(key).strip())}
-        problems = problems_of(config, os.environ, variants, readers)
+        problems = problems_of(config, os.environ, variants_by_key(), readers)
         profiles = list(config.profiles)
     except UsageError as exc:
         problems, profiles = [exc], []
-    if own.get("json"):
+    if as_json:
         listed = [{"problem": problem.message, "hint": problem.hint} for problem in problems]
         write_line(msgspec.json.encode({"config_file": str(path), "profiles": profiles, "problems": listed}))
     else:
@@ -119,6 +119,15 @@ def _check(flags: Mapping[str, Any]) -> int:
     state = "is fine" if path.exists() else "does not exist, and need not"
     console.say(f"{path} {state}.{named}")
     return int(Exit.OK)
+
+
+def _how_to_tell(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:
+    """`--quiet` and `--json`, as far as they can be had where settings are wrong."""
+    try:
+        settings = resolve(COMMANDS["config"], EVERY_OPTION, flags, os.environ, path)
+    except UsageError:
+        return bool(flags.get("quiet")), bool(flags.get("json"))
+    return settings.quiet, settings.json
 
 
 def _unknown_variables() -> list[str]:
