@@ -54,12 +54,13 @@ origin, also with `--profile` and the flags of any command; `floradl config chec
 ## Where the key comes from
 
 Of `api_key` and `api_key_file` the one from the earlier of these sources counts; of two from one source,
-`api_key`. If neither is set anywhere, the key counts that `floradl login` keeps. It keeps one for each profile
-and base URL, and gives it to no other base URL: in the system's keyring, if floradl was installed with the extra
-`keyring` and the keyring works, else in a file that only you can read, in the folder `keys` of floradl's data
-folder. `floradl login --profile NAME` adds the profile to the config file if it is not there.
+`api_key`. If neither is set anywhere, the key counts that `floradl login` keeps. It keeps one for each
+profile and base URL, and gives it to no other base URL: in the system's keyring, if floradl was installed
+with the extra `keyring` and the keyring works, else in a file that only you can read, in the folder `keys` of
+floradl's data folder. `floradl login --profile NAME` adds the profile to the config file if it is not there.
 
-Where the keyring is locked while nobody is logged in, as for a nightly job, `floradl login --to-file` leaves it alone.
+Where the keyring is locked while nobody is logged in, as for a nightly job, `floradl login --to-file` leaves
+it alone.
 """
 
 
@@ -101,7 +102,7 @@ def _row(option: Option) -> str:
         value = f"[={option.value_name}]"
     flags = ", ".join(f"`{flag}{value}`" for flag in (option.short, f"--{option.name}") if flag)
     variables = ", ".join(f"`{name}`" for name in option.environment)
-    key = "–" if option.key == "profile" else f"`{option.key}`"
+    key = "" if option.key == "profile" else f"`{option.key}`"
     return f"| {flags} | {_cell(option.help)} | {variables} | {key} |"
 
 

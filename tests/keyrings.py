@@ -1,4 +1,4 @@
-"""Keyrings for the library `keyring`, as `PYTHON_KEYRING_BACKEND` names them: one that works, two that do not."""
+"""Keyrings for the library `keyring`, named by `PYTHON_KEYRING_BACKEND`: one works, one does not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keyring.errors import KeyringLocked, PasswordDeleteError
 class Working(KeyringBackend):
     """Keeps what it is given in the file that `TEST_KEYRING` names."""
 
-    priority = 1.0  # type: ignore[assignment]  # a class property there
+    priority = 1.0
 
     def get_password(self, service: str, username: str) -> str | None:
         """The password, or None."""
@@ -43,7 +43,7 @@ class Working(KeyringBackend):
 class Locked(KeyringBackend):
     """Nobody is there to unlock it."""
 
-    priority = 1.0  # type: ignore[assignment]  # a class property there
+    priority = 1.0
 
     def get_password(self, service: str, username: str) -> str | None:
         """Fail."""

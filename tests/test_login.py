@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import stat
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from floradl.errors import DestinationError, UsageError
 from floradl.keystore import KeyStore, Place
 from floradl.simulator import Account, Fault, Simulator, SimWorkspace, serve_in_thread
 from tests.support import COMMAND, environment, floradl
+from tests.terminals import Terminal
 
 KEY = "sk_live_KEYKEYKEYKEY7890"
 ROOT = Path(__file__).parent.parent
@@ -74,7 +72,7 @@ def kept(folder: Path) -> list[Path]:
 
 def with_kept_key(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A run that has no other key than the kept one."""
-    done = floradl(sim, *arguments, **({"FLORA_API_KEY": "", "PYTHONPATH": str(ROOT)} | env))
+    done = floradl(sim, *arguments, timeout_s=60, **({"FLORA_API_KEY": "", "PYTHONPATH": str(ROOT)} | env))
     assert "KEYKEY" not in done.stdout + done.stderr
     return done
 
@@ -82,7 +80,7 @@ def with_kept_key(sim: Simulator, *arguments: str | Path, **env: str) -> subproc
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps that elsewhere")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
 def test_a_key_is_kept_for_its_owner_alone(sim: Simulator, tmp_path: Path, folder: Path, umask: int) -> None:
-    """The key is checked, kept in a file that nobody else can read whatever the umask, and used from then on."""
+    """The key is checked, kept in a file that nobody else can read whatever the umask, and used since."""
     folder.parent.mkdir(parents=True)  # no umask can make what is there unusable
     if umask == 0o777:
         folder.mkdir(0o700)
@@ -99,7 +97,7 @@ def test_a_key_is_kept_for_its_owner_alone(sim: Simulator, tmp_path: Path, folde
 
 
 def test_a_new_file_is_never_open_to_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the moment it exists, also under another name, a file with a key has the mode that it ends with."""
+    """From the moment it exists, also under another name, a file with a key has its last mode."""
     modes: list[int] = []
     before = os.umask(0)
 
@@ -144,37 +142,15 @@ def test_a_write_that_fails_leaves_the_old_key_and_nothing_else(
     assert len(kept(folder)) == 1
 
 
-def test_a_key_typed_in_is_not_shown(sim: Simulator, folder: Path) -> None:
+def test_a_key_typed_in_is_not_shown(sim: Simulator, tmp_path: Path, folder: Path) -> None:
     """On a terminal the key is asked for with the echo off, and is kept."""
-    ours, theirs = pty.openpty()
-
-    def own_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        [COMMAND, "login"],
-        env=environment(sim, FLORA_API_KEY=""),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        preexec_fn=own_terminal,
-    )
-    os.close(theirs)
-    shown = b""
-    while b"not shown): " not in shown:
-        shown += os.read(ours, 1000)
-    os.write(ours, f"{KEY}\n".encode())
-    while True:
-        try:
-            piece = os.read(ours, 1000)
-        except OSError:  # the other end is closed
-            break
-        shown += piece
-    os.close(ours)
-    assert process.wait() == 0, shown
-    assert b"The key works" in shown
-    assert b"KEYKEY" not in shown
+    with Terminal([COMMAND, "login"], environment(sim, FLORA_API_KEY=""), tmp_path) as terminal:
+        shown = terminal.read_to("not shown): ")
+        terminal.type(f"{KEY}\n")
+        code, rest = terminal.read_to_end()
+    shown += rest
+    assert (code, "The key works" in shown) == (0, True), shown
+    assert "KEYKEY" not in shown
     assert [path.read_text() for path in kept(folder)] == [f"{KEY}\n"]
 
 
@@ -221,7 +197,7 @@ def test_another_api_never_gets_the_kept_key(sim: Simulator, tmp_path: Path) -> 
 
 
 def test_profiles_have_keys_of_their_own(sim: Simulator, tmp_path: Path, folder: Path) -> None:
-    """`login --profile` makes the profile where it is missing, leaves what is there alone, keeps a key for it."""
+    """`login --profile` makes the profile where it is missing, leaves the rest alone, keeps a key for it."""
     config = tmp_path / "config/floradl/config.toml"
     config.parent.mkdir(parents=True)
     config.write_text("retries = 0  # mine")
@@ -279,7 +255,7 @@ def test_logout_forgets_the_key(sim: Simulator, tmp_path: Path, folder: Path) ->
 
 
 def test_whoami_tells_the_workspaces_and_whose_key_it_is(sim: Simulator) -> None:
-    """A line a workspace on stdout, names made printable; --json is one object; of the key its end is shown."""
+    """A line a workspace on stdout, made printable; --json is one object; of the key its end is shown."""
     done = floradl(sim, "whoami")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ws_a  owner   Studio �[31mred\nws_b  viewer  Agency\n"
@@ -329,12 +305,12 @@ def test_the_keyring_is_used_where_it_works(
     "backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring", "tests.keyrings.Locked"]
 )
 def test_a_keyring_that_does_not_work_gives_way_to_a_file(sim: Simulator, folder: Path, backend: str) -> None:
-    """No keyring, one that keeps nothing and says nothing, or a locked one: the key is kept in a file, and found."""
+    """No keyring, one that keeps nothing and says nothing, a locked one: the key is in a file, and found."""
     env = {"PYTHON_KEYRING_BACKEND": backend}
     done = login(sim, "-v", env=env)
     assert done.returncode == 0, done.stderr
     assert ("the system keyring cannot be used" in done.stderr) is (
-        backend not in ("keyring.backends.null.Keyring",)
+        backend != "keyring.backends.null.Keyring"
     )
     assert len(kept(folder)) == 1
     assert with_kept_key(sim, "whoami", **env).returncode == 0
@@ -343,7 +319,7 @@ def test_a_keyring_that_does_not_work_gives_way_to_a_file(sim: Simulator, folder
 
 
 def test_a_locked_keyring_is_told_where_there_is_no_key(sim: Simulator, tmp_path: Path) -> None:
-    """A nightly job that cannot ask the keyring says so and what to do; a check of the archive does not need it."""
+    """A nightly job that cannot ask the keyring says so and what to do; a check does not need it."""
     env = {"PYTHON_KEYRING_BACKEND": "tests.keyrings.Locked"}
     done = with_kept_key(sim, tmp_path / "out", **env)
     assert (done.returncode, "--to-file" in done.stderr) == (2, True)

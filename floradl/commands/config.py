@@ -19,10 +19,10 @@ from floradl.config import (
     Settings,
     Source,
     default_config_path,
+    nearest,
     problems_of,
     read_config,
     resolve,
-    unknown_name,
 )
 from floradl.errors import Exit, UsageError, printable
 from floradl.keys import check_key, masked
@@ -132,7 +132,11 @@ def _how_to_tell(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:
 
 def _unknown_variables() -> list[str]:
     """Variables that look like floradl's and set nothing. Others may use such names: they are no error."""
-    known = {name for option in EVERY_OPTION for name in option.environment}
-    found = sorted(name for name in os.environ if name.startswith("FLORADL_") and name not in known)
-    errors = [unknown_name(f"the variable {printable(name)} sets no option", name, known) for name in found]
-    return [f"{error.message}. {error.hint}" if "mean" in error.hint else error.message for error in errors]
+    known = {name.removeprefix("FLORADL_") for option in EVERY_OPTION for name in option.environment}
+    found = {name.removeprefix("FLORADL_") for name in os.environ if name.startswith("FLORADL_")}
+    warnings = []
+    for name in sorted(found - known):
+        near = nearest(name, known)
+        hint = f" Did you mean FLORADL_{near}?" if near else ""
+        warnings.append(f"The variable FLORADL_{printable(name)} sets no option.{hint}")
+    return warnings
