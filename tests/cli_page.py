@@ -83,7 +83,7 @@ def _command(name: str) -> Iterator[str]:
     yield f"{summary[:1].upper()}{summary[1:]}."
     yield ""
     options = " [options]" if COMMANDS[name] else ""
-    yield f"```\nfloradl {name}{options}{''.join(f' {_name(action)}' for action in arguments)}\n```"
+    yield f"```\nfloradl {name}{options}{''.join(f' {_usage(action)}' for action in arguments)}\n```"
     yield ""
     if arguments:
         yield from ("| argument | meaning |", "| --- | --- |")
@@ -99,6 +99,10 @@ def _command(name: str) -> Iterator[str]:
 
 def _name(argument: argparse.Action) -> str:
     return str(argument.metavar or argument.dest)
+
+
+def _usage(argument: argparse.Action) -> str:
+    return f"[{_name(argument)}]" if argument.nargs == "?" else _name(argument)
 
 
 def _row(option: Option) -> str:
