@@ -25,6 +25,7 @@ LAYERS = (
         "pressure",
         "net",
         "parts",
+        "keys",
     },
     {
         "files",
@@ -45,7 +46,7 @@ LAYERS = (
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
     {"restore"},
-    {"values", "progress"},
+    {"values", "progress", "keystore"},
     {"options"},
     {"config", "usage"},
     {"commands"},
