@@ -25,6 +25,7 @@ LAYERS = (
         "pressure",
         "net",
         "parts",
+        "keys",
     },
     {
         "files",
@@ -45,7 +46,7 @@ LAYERS = (
     {"recall", "verifier"},
     {"archiver", "preview", "repairer", "targets"},
     {"restorer"},
-    {"jobs", "values", "bars", "logfile", "monitor", "hook"},
+    {"jobs", "values", "bars", "logfile", "monitor", "hook", "keystore"},
     {"progress"},
     {"options"},
     {"config", "usage"},
