@@ -6,6 +6,7 @@ by pure functions from the tally, how fast it moves, and the width. tqdm draws t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
@@ -255,6 +256,10 @@ class Screen:
     """
 
     def __init__(self, stream: TextIO) -> None:
+        if sys.platform == "win32" and stream.isatty():
+            import colorama  # tqdm brings it there
+
+            colorama.just_fix_windows_console()  # which otherwise shows control codes as text
         self._stream = stream
         self._drawn: list[str] = []
 

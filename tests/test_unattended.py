@@ -19,6 +19,8 @@ from floradl.simulator import Account, Fault, Simulator, serve_in_thread
 from tests.monitors import monitor
 from tests.support import completed, floradl, start, wait_for
 
+DOCS = Path(__file__).parent.parent / "docs" / "unattended.md"
+
 
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
@@ -63,6 +65,8 @@ def test_the_log_file_tells_everything_although_quiet(sim: Simulator, tmp_path: 
     assert archived == {(run.run_id, out.output_id) for run in completed(sim.account) for out in run.outputs}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(line["time"])) for line in lines)
     assert any("holds" in str(line["message"]) for line in lines)
+    documented = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {line["event"] for line in lines} <= documented
     assert sim.account.api_key not in log.read_text()
 
 
@@ -96,8 +100,10 @@ def test_a_log_file_that_cannot_be_is_refused_first(sim: Simulator, tmp_path: Pa
     dest = tmp_path / "out"
     (dest / ".floradl").mkdir(parents=True)
     (tmp_path / "linked").symlink_to(dest)
-    done = floradl(sim, "--log-file", tmp_path / place, dest)
+    with monitor() as fake:
+        done = floradl(sim, "--log-file", tmp_path / place, "--ping-url", fake.url, dest)
     assert done.returncode == 2, done.stderr
+    assert fake.paths[-1] == "/ping/0d338dcc/2"
     assert re.search(r"log file .*(cannot|would lie inside|No such|Is a directory)", done.stderr)
     assert sim.requests == []
     assert [file for file in dest.rglob("*") if file.is_file()] == []
@@ -212,8 +218,10 @@ def test_a_command_that_fails_is_told_and_exits_3(sim: Simulator, tmp_path: Path
 @pytest.mark.parametrize("command", ["no-such-program --now", "'unclosed", "''"])
 def test_a_command_that_cannot_run_is_refused_first(sim: Simulator, tmp_path: Path, command: str) -> None:
     """No such program, or no words at all: exit 2 before anything is done."""
-    done = floradl(sim, "--exec-after", command, tmp_path / "out")
+    with monitor() as fake:
+        done = floradl(sim, "--exec-after", command, "--ping-url", fake.url, tmp_path / "out")
     assert done.returncode == 2
+    assert fake.paths[-1] == "/ping/0d338dcc/2"
     assert "--exec-after: " in done.stderr
     assert (sim.requests, (tmp_path / "out").exists()) == ([], False)
 

@@ -74,7 +74,11 @@ def conduct(
         The exit code.
     """
     with ExitStack() as stack:
-        log = _open_log(settings.log_file, folders, Clock())
+        log, wrong = None, None
+        try:
+            log = _open_log(settings.log_file, folders, Clock())
+        except UsageError as exc:
+            wrong = exc  # the monitor hears of it first
         if log is not None:
             stack.enter_context(log)
         console = Console(
@@ -83,10 +87,10 @@ def conduct(
         name = " ".join(("floradl", command, *map(str, folders)))
         console.note(logging.INFO, "begin", f"{name} (floradl {__version__})")
         conductor = _Conductor(settings, command, name, console)
-        if not is_rehearsal:
-            conductor.announce_to(settings)
         try:
-            job = prepare(console)
+            if not is_rehearsal:
+                conductor.announce_to(settings)
+            job = prepare(console) if wrong is None else _raising(wrong)
         except UsageError as exc:
             job = _raising(exc)
         return asyncio.run(conductor.run(job, meanwhile))
@@ -129,14 +133,14 @@ class _Conductor:
         Raises:
             UsageError: there is no such command.
         """
-        if settings.exec_after:
-            from floradl.hook import parse_command
-
-            self._words = parse_command(settings.exec_after)
         if settings.ping_url:
             from floradl.monitor import Monitor
 
             self._monitor = Monitor(settings.ping_url, Clock(), self._console.warn)
+        if settings.exec_after:
+            from floradl.hook import parse_command
+
+            self._words = parse_command(settings.exec_after)
 
     async def run(self, job: Job, meanwhile: str) -> int:
         """Do the job and all that surrounds it."""
