@@ -86,6 +86,10 @@ def _run(argv: list[str]) -> int:
 
     source, dest = flags.pop("source", ""), flags.pop("dest", "")
     settings = resolve(COMMANDS[command], EVERY_OPTION, flags, os.environ, default_config_path())
+    if command == "schedule":
+        from floradl.commands import schedule
+
+        return schedule.run(settings, dest, flags)
     return _dispatch(command, settings, source, dest)
 
 
