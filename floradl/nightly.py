@@ -152,9 +152,8 @@ def _hardening(job: NightlyJob) -> Iterator[str]:
     if not job.is_sandboxed:
         return
     yield from SANDBOX
-    # A backslash has no meaning in this list, so words are quoted as for a shell. `-`: a disk that is not
-    # mounted is floradl's to report.
-    yield "ReadWritePaths=" + " ".join(f"-{shlex.quote(path).replace('%', '%%')}" for path in job.writable)
+    # The `-` lets it start without them: a disk that is not mounted is floradl's to report.
+    yield "ReadWritePaths=" + " ".join(_systemd_word(f"-{path}") for path in job.writable)
     if not any(_TEMPORARY.search(word) for word in (*job.command, *job.writable)):
         yield "PrivateTmp=yes"  # else what lies in /tmp would not be there at night
 
