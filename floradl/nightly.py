@@ -230,7 +230,6 @@ def task_xml(job: NightlyJob, now: datetime) -> str:
     _add(task, {"RegistrationInfo": {"Author": "floradl", "Description": f"floradl archives {job.dest}"}})
     trigger = {
         "StartBoundary": first.isoformat(),
-        "Enabled": "true",
         "RandomDelay": f"PT{job.random_delay_s}S",
         "ScheduleByDay": {"DaysInterval": "1"},
     }

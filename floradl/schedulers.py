@@ -37,7 +37,7 @@ from floradl.nightly import (
 
 @dataclass(frozen=True)
 class Installed:
-    """A job that was found: its name, when it runs, what it archives; empty where the scheduler does not say."""
+    """A job that was found: its name, when it runs, what it archives; empty where that is not known."""
 
     name: str
     when: str
@@ -45,7 +45,7 @@ class Installed:
 
 
 class Scheduler(Protocol):
-    """What every scheduler does. All but `text` raise `ScheduleError` when it is missing or refuses."""
+    """What a scheduler does. All but `text` raise `ScheduleError` when it is not there or refuses."""
 
     def text(self, job: NightlyJob) -> str:
         """The job in the scheduler's words."""

@@ -37,7 +37,7 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
         return 0
     if dest is None:
         raise UsageError("DEST is missing", hint="floradl schedule [options] DEST")
-    job, has_key = job_of(settings, flags, os.environ, dest)
+    job, problem = job_of(settings, flags, os.environ, dest)
     if settings.install:
         told = scheduler.install(job)
         _say(f"Installed {job.name}: floradl archives {printable(job.dest)} every night.", *told)
@@ -45,11 +45,9 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
     else:
         write_line(scheduler.text(job).rstrip("\n").encode())
         _say("Nothing was installed; the same with --install does that.")
-    if not has_key:
-        _say(
-            "The job will find no API key: variables of this shell are not there at night.",
-            "Put the key into a file that only you can read; name it with --api-key-file or in config.toml.",
-        )
+    if problem is not None:
+        _say(f"At night {problem.message}: what this shell's variables say is not known then.")
+        _say("Put the key into a file that only you can read; name it with --api-key-file or in config.toml.")
     return 0
 
 
@@ -80,8 +78,8 @@ def _remove(settings: Settings, scheduler: Scheduler, dest: str | None) -> None:
 
 def job_of(
     settings: Settings, flags: Mapping[str, Any], environment: Mapping[str, str], dest: str
-) -> tuple[NightlyJob, bool]:
-    """The job, and whether it will find a key.
+) -> tuple[NightlyJob, UsageError | None]:
+    """The job, and what keeps it from finding a key, if anything.
 
     Raises:
         UsageError: `floradl archive` would not take these options, or they make no sense at night.
@@ -102,7 +100,11 @@ def job_of(
         random_delay_s=int(settings.random_delay),
         writable=(folder, *_written_folders(night)),
     )
-    return job, night.has_api_key
+    try:
+        night.api_key(stdin=str)
+    except UsageError as exc:
+        return job, exc
+    return job, None
 
 
 def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
