@@ -267,17 +267,18 @@ class Cron:
 
     @staticmethod
     def _name(line: str) -> str:
-        match = re.fullmatch(rf"\d+ \d+ \* \* \* .* # ({PREFIX}[a-z0-9-]+)", line)
+        match = re.fullmatch(rf"\d+ \d+ \* \* \* .* archive .* # ({PREFIX}[a-z0-9-]+)", line)
         return match[1] if match else ""
 
     @staticmethod
     def _lines() -> list[str]:
         try:
-            return _call(("crontab", "-l")).splitlines()
+            text = _call(("crontab", "-l"))
         except ScheduleError as exc:
             if "no crontab" in exc.message:
                 return []
             raise
+        return text.removesuffix("\n").split("\n")  # other breaks are none to cron
 
     @staticmethod
     def _store(lines: Sequence[str]) -> None:
