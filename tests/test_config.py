@@ -35,6 +35,7 @@ SAMPLES = {
     "status": ["pending", "running", "completed", "failed", "pending"],
     "format": ["json", "jsonl", "table", "json", "jsonl"],
     "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
+    "at": ["00:00", "01:59", "9:30", "23:05", "12:00"],
 }
 
 
