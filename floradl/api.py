@@ -28,11 +28,11 @@ from floradl.errors import (
     ApiNotFoundError,
     ApiUnavailableError,
     KeyRefusedError,
-    UsageError,
     printable,
     safe_url,
 )
-from floradl.model import EVERYTHING, Generation, Scope, parse_generation, replace_half_pairs
+from floradl.keys import check_key, masked, refusal_hint
+from floradl.model import EVERYTHING, Generation, Scope, Workspace, parse_generation, replace_half_pairs
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 from floradl.words import Status
@@ -96,6 +96,10 @@ class _PageWire(msgspec.Struct):
     meta: _Meta | None = None
 
 
+class _WorkspacesWire(msgspec.Struct):
+    workspaces: list[Workspace]
+
+
 class FloraApi:
     """A session with the API.
 
@@ -113,7 +117,7 @@ class FloraApi:
         successes: how many of them were answered with a 2xx.
 
     Raises:
-        UsageError: the key cannot be an HTTP header.
+        UsageError: the key cannot be one.
     """
 
     def __init__(
@@ -127,11 +131,7 @@ class FloraApi:
         transport: httpx.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise UsageError(
-                "the API key has characters that no key has", hint="Copy it again from FLORA's settings."
-            )
-        self._client = net.api_client(base_url, key, timeout_s=timeout_s, transport=transport)
+        self._client = net.api_client(base_url, check_key(key), timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
         self._key = key
         self._origin = _origin(base_url)
@@ -149,6 +149,11 @@ class FloraApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.aclose()
+
+    @property
+    def shown_key(self) -> str:
+        """What may be shown of the key."""
+        return masked(self._key)
 
     def account(self, archive_id: str) -> str:
         """What tells this account from others within one archive: 16 hexadecimal digits.
@@ -211,6 +216,14 @@ class FloraApi:
             f"{self._base_url}/runs/{quote(run_id, safe='', errors='surrogatepass')}", {}, parse
         )
 
+    async def workspaces(self) -> tuple[Workspace, ...]:
+        """The workspaces that the key may see.
+
+        Raises:
+            ApiError: as the class says.
+        """
+        return await self._get(f"{self._base_url}/workspaces", {}, _parse_workspaces)
+
     async def _get(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
         failures = 0
         while True:
@@ -266,8 +279,7 @@ class FloraApi:
             "retry_after_s": self._retry_after_s(response.headers),
         }
         if status in (401, 403):
-            hint = "Check the key: it may be revoked, or belong to another workspace (FLORA_API_KEY)."
-            return KeyRefusedError(message, hint=hint, **about)
+            return KeyRefusedError(message, hint=refusal_hint(self._key), **about)
         if status == 404:
             hint = "Check the id: what does not exist and what this key may not see look the same."
             return ApiNotFoundError(message, hint=hint, **about)
@@ -313,6 +325,14 @@ def parse_page(body: bytes) -> Page:
             bad_records.append(exc)
     next_cursor = (wire.meta.next_cursor if wire.meta else None) or None
     return Page(tuple(generations), tuple(bad_records), next_cursor, body)
+
+
+def _parse_workspaces(body: bytes) -> tuple[Workspace, ...]:
+    try:
+        wire = msgspec.json.decode(replace_half_pairs(body), type=_WorkspacesWire)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ApiAnswerError(f"the API's answer is no list of workspaces: {printable(str(exc))}") from exc
+    return tuple(wire.workspaces[:MAX_RECORDS])
 
 
 def is_open(status: str) -> bool:

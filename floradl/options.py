@@ -12,6 +12,7 @@ from typing import Any
 
 from floradl.errors import UsageError, printable
 from floradl.values import (
+    Choice,
     parse_choice,
     parse_count,
     parse_delay_s,
@@ -23,6 +24,7 @@ from floradl.values import (
     parse_switch,
     parse_time,
     parse_timeout_s,
+    parse_when,
 )
 from floradl.words import DEFAULT_CONCURRENCY, TYPE_WORDS, Status
 
@@ -44,6 +46,7 @@ class Option:
         variables: further environment variables, after `FLORADL_<NAME>`.
         implied: the text that stands for the flag without a value; None where it needs one.
         file: "r" when it names a file that is read, "w" one that is written; empty for all else.
+        is_secret: whether its value is shown only in part.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Option:
     variables: tuple[str, ...] = ()
     implied: str | None = None
     file: str = ""
+    is_secret: bool = False
 
     @property
     def key(self) -> str:
@@ -67,6 +71,16 @@ class Option:
         """Its environment variables, the first that is set counts."""
         return (f"FLORADL_{self.key.upper()}", *self.variables)
 
+    @property
+    def value_name(self) -> str:
+        """What its value is called in the help."""
+        return self.metavar or self.name.rpartition("-")[2].upper()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that its value may be; empty where it is not one of a few."""
+        return self.parse.words if isinstance(self.parse, Choice) else ()
+
     def add_to(self, parser: argparse._ActionsContainer) -> None:
         """Add its flag to a parser. An absent flag leaves no trace, so that the next source is asked."""
         flags = [self.short] if self.short else []
@@ -75,7 +89,7 @@ class Option:
         if self.parse is None:
             parser.add_argument(*flags, action="store_true", **common)
             return
-        common["metavar"] = self.metavar or self.name.rpartition("-")[2].upper()
+        common["metavar"] = self.value_name
         if self.implied is not None:
             parser.add_argument(*flags, nargs="?", const=self.implied, **common)
         else:
@@ -117,18 +131,23 @@ def _items(value: object) -> list[object]:
     return [item for item in str(value).split(",") if item.strip()]
 
 
-ACCOUNT = (
+KEY = (
     Option("api-key", "the API key; others on this machine can see it in the process list", str,
-           metavar="KEY", variables=("FLORA_API_KEY",)),
+           metavar="KEY", variables=("FLORA_API_KEY",), is_secret=True),
     Option("api-key-file", "a file that holds the API key; - reads it from standard input", str, file="r"),
+)  # fmt: skip
+PLACE = (
     Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
            variables=("FLORA_BASE_URL",)),
     Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME"),
+)  # fmt: skip
+PATIENCE = (
     Option("timeout", "seconds a connection may stay silent (default: 60)", parse_timeout_s, 60.0,
            metavar="SECONDS"),
     Option("retries", "tries after the first, while nothing arrives (default: 5)", parse_count(0, 100), 5,
            metavar="N"),
 )  # fmt: skip
+ACCOUNT = (*KEY, *PLACE, *PATIENCE)
 OUTPUT = (
     Option("quiet", "print nothing when all goes well", short="-q", default=False),
     Option("verbose", "tell what is being done", short="-v", default=False),
@@ -147,8 +166,9 @@ FILTERS = (
            parse_choice(*TYPE_WORDS), (), is_list=True),
     Option("model", "only runs of models that match, such as 't2i-*'; repeatable", str, (), metavar="GLOB",
            is_list=True),
-    Option("since", "only runs created from this date, time or age (7d) on", str, metavar="WHEN"),
-    Option("until", "only runs created before this date, time or age", str, metavar="WHEN"),
+    Option("since", "only runs created from this date, time or age (7d) on", parse_when,
+           metavar="WHEN"),
+    Option("until", "only runs created before this date, time or age", parse_when, metavar="WHEN"),
     Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
@@ -218,6 +238,9 @@ ONE_SCOPE = (
     Option("workspace-id", "only this workspace", parse_id("ws_")),
     Option("project-id", "only this project", parse_id("prj_")),
 )
+TO_FILE = Option("to-file", "keep the key in a file that only you can read, not in the system keyring",
+                 default=False)  # fmt: skip
+ONE_OBJECT = Option("json", "print one object on standard output", default=False)
 
 _ARCHIVE_JOB = (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
 
@@ -227,8 +250,22 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
     "schedule": (*SCHEDULE, *_ARCHIVE_JOB),
+    "login": (TO_FILE, *PLACE, *PATIENCE, *OUTPUT),
+    "logout": (*PLACE, *OUTPUT),
+    "whoami": (ONE_OBJECT, *ACCOUNT, *OUTPUT),
+    "config": (ONE_OBJECT, *PLACE, OUTPUT[0]),
+    "completion": (),
     "demo": OUTPUT,
 }
 """Every command with its options."""
 
-EVERY_OPTION = tuple({option.key: option for options in COMMANDS.values() for option in options}.values())
+
+def variants_by_key() -> dict[str, tuple[Option, ...]]:
+    """Every key that the config file may have, with the options of this name that commands have."""
+    found: dict[str, dict[Option, None]] = {}
+    for option in (option for options in COMMANDS.values() for option in options):
+        found.setdefault(option.key, {})[option] = None
+    return {key: tuple(options) for key, options in found.items()}
+
+
+EVERY_OPTION = tuple(options[0] for options in variants_by_key().values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
 """A duration with its unit; as a moment it is that long ago."""
@@ -71,15 +72,50 @@ def parse_id(prefix: str) -> Callable[[str], str]:
     return parse
 
 
-def parse_choice(*choices: str) -> Callable[[str], str]:
-    """A reader of one of a few words."""
+@dataclass(frozen=True)
+class Choice:
+    """A reader of one of a few words; shells and the documentation ask for them too."""
 
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"one of {', '.join(choices)} is needed")
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """The word.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        if text not in self.words:
+            raise ValueError(f"one of {', '.join(self.words)} is needed")
         return text
 
-    return parse
+
+def parse_choice(*choices: str) -> Choice:
+    """A reader of one of a few words."""
+    return Choice(choices)
+
+
+def parse_moment_ms(text: str, now_ms: int) -> int:
+    """Unix ms from a date, a time (both local unless they say otherwise), or an age such as `7d`."""
+    if AGE.fullmatch(text):
+        return now_ms - int(parse_duration_s(text) * 1000)
+    from datetime import datetime  # neither is needed for `--help`
+
+    from floradl.clock import MAX_MS
+
+    try:
+        moment = datetime.fromisoformat(text)
+        moment_ms = int(moment.astimezone().timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise ValueError("a date (2026-11-23), a time (2026-11-23T02:30) or an age (7d) is needed") from exc
+    if not 0 <= moment_ms <= MAX_MS:
+        raise ValueError("a moment since 1970 is needed")
+    return moment_ms
+
+
+def parse_when(text: str) -> str:
+    """A moment, left as the text it is: an age counts from when the work begins."""
+    parse_moment_ms(text, 0)
+    return text
 
 
 def parse_time(text: str) -> tuple[int, int]:

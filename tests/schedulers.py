@@ -44,7 +44,8 @@ class Home:
     def environment(self, **more: str) -> dict[str, str]:
         """What a login shell in this home has set."""
         path = f"{self.fakes}:/usr/bin:/bin"
-        return {"HOME": str(self.path), "PATH": path, "FAKES": str(self.fakes), "LANG": "C.UTF-8"} | more
+        own = {"HOME": str(self.path), "PATH": path, "FAKES": str(self.fakes), "LANG": "C.UTF-8"}
+        return own | {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"} | more
 
     def run(self, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """`floradl` as typed in this home. It must never show a traceback."""

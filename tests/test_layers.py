@@ -26,6 +26,7 @@ LAYERS = (
         "net",
         "parts",
         "nightly",
+        "keys",
     },
     {
         "files",
@@ -47,7 +48,7 @@ LAYERS = (
     {"recall", "verify"},
     {"archiver", "preview", "repair", "targets"},
     {"restore"},
-    {"values", "progress"},
+    {"values", "progress", "keystore"},
     {"options"},
     {"config", "usage"},
     {"commands"},

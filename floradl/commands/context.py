@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floradl.clock import Clock
-from floradl.config import Settings, parse_moment_ms
+from floradl.config import Settings
 from floradl.errors import UsageError, printable
 from floradl.model import EVERYTHING, Filters, Scope
+from floradl.values import parse_moment_ms
 from floradl.words import TYPE_WORDS
 
 if TYPE_CHECKING:

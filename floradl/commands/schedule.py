@@ -18,6 +18,7 @@ from floradl.clock import Clock
 from floradl.commands.context import expanded, write_line
 from floradl.config import Settings, default_config_path, resolve
 from floradl.errors import ScheduleError, UsageError, printable
+from floradl.keystore import KEYRING
 from floradl.nightly import NightlyJob, job_name
 from floradl.options import COMMANDS, EVERY_OPTION, Option
 from floradl.schedulers import Cron, Launchd, Scheduler, Systemd, TaskScheduler
@@ -37,7 +38,7 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
         return 0
     if dest is None:
         raise UsageError("DEST is missing", hint="floradl schedule [options] DEST")
-    job, problem = job_of(settings, flags, os.environ, dest)
+    job, warnings = job_of(settings, flags, os.environ, dest)
     if settings.install:
         told = scheduler.install(job)
         _say(f"Installed {job.name}: floradl archives {printable(job.dest)} every night.", *told)
@@ -45,9 +46,7 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
     else:
         write_line(scheduler.text(job).rstrip("\n").encode())
         _say("Nothing was installed; the same with --install does that.")
-    if problem is not None:
-        _say(f"At night {problem.message}: what this shell's variables say is not known then.")
-        _say("Put the key into a file that only you can read; name it with --api-key-file or in config.toml.")
+    _say(*warnings)
     return 0
 
 
@@ -78,8 +77,8 @@ def _remove(settings: Settings, scheduler: Scheduler, dest: str | None) -> None:
 
 def job_of(
     settings: Settings, flags: Mapping[str, Any], environment: Mapping[str, str], dest: str
-) -> tuple[NightlyJob, UsageError | None]:
-    """The job, and what keeps it from finding a key, if anything.
+) -> tuple[NightlyJob, tuple[str, ...]]:
+    """The job, and what to tell of the key, if it will not be found or may not be.
 
     Raises:
         UsageError: `floradl archive` would not take these options, or they make no sense at night.
@@ -100,11 +99,23 @@ def job_of(
         random_delay_s=int(settings.random_delay),
         writable=(folder, *_written_folders(night)),
     )
+    return job, _key_warnings(night)
+
+
+def _key_warnings(night: Settings) -> tuple[str, ...]:
     try:
         night.api_key(stdin=str)
     except UsageError as exc:
-        return job, exc
-    return job, None
+        return (
+            f"At night {exc.message}: what this shell's variables say is not known then.",
+            "`floradl login` keeps the key where the job finds it; --api-key-file does as well.",
+        )
+    if night.key_origin.endswith(KEYRING):
+        return (
+            f"The key is in {KEYRING}, which can be closed while you are not logged in, and is to cron.",
+            "`floradl login --to-file` keeps it where it is found at any time.",
+        )
+    return ()
 
 
 def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
@@ -116,7 +127,7 @@ def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Ite
     if flags.get("api_key"):
         raise UsageError(
             "a nightly job must not hold the key: it would stand in a file and in the process list",
-            hint="Put it into a file that only you can read and give --api-key-file.",
+            hint="`floradl login` keeps the key where the job finds it; --api-key-file does as well.",
         )
     for option in COMMANDS["archive"]:
         if option.key == "api_key":
