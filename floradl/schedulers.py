@@ -84,10 +84,11 @@ class Systemd:
             _write(path, text.encode())
         self._call("daemon-reload")
         self._call("enable", "--now", f"{job.name}.timer")
-        told.append(f"Next run: {self._next(job.name)}. Run it now: systemctl --user start {job.name}")
-        told.append(f"What it says: journalctl --user -u {job.name}")
+        told.append(f"Next run: {self._next(job.name)}")
+        told.append(f"To run it now: systemctl --user start {job.name}")
+        told.append(f"To read what it said: journalctl --user -u {job.name}")
         if self._is_lingering() is False:
-            told.append("It runs while you are logged in. To let it run always: loginctl enable-linger")
+            told.append("It runs while you are logged in; to let it run always: loginctl enable-linger")
         return told
 
     def remove(self, name: str) -> bool:
@@ -165,7 +166,7 @@ class Launchd:
         _call(("launchctl", "bootstrap", self._domain(), str(path)), hint="Log in at the screen once.")
         return [
             f"It runs at {clock_time(job.settled_at)} every day, or when the machine wakes up after that.",
-            f"What it says: {self._logs / f'{job.name}.log'}",
+            f"What it says goes to {self._logs / f'{job.name}.log'}",
         ]
 
     def remove(self, name: str) -> bool:
@@ -209,7 +210,7 @@ class TaskScheduler:
             path = Path(folder) / f"{job.name}.xml"
             path.write_bytes(self.text(job).encode("utf-16"))
             _call(("schtasks", "/Create", "/TN", self._path(job.name), "/XML", str(path), "/F"))
-        return [f"Run it now: schtasks /Run /TN {self._path(job.name)}"]
+        return [f"To run it now: schtasks /Run /TN {self._path(job.name)}"]
 
     def remove(self, name: str) -> bool:
         """Delete the task."""

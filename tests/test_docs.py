@@ -1,4 +1,4 @@
-"""The documents hold: their commands are floradl's and work, and the messages they quote are in the source."""
+"""The documents hold: their commands are floradl's and work, the messages they quote are in the source."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from floradl import usage
 from floradl.options import COMMANDS
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
+from tests import terminal
 from tests.schedulers import Home
 from tests.support import COMMAND, manifest, png
 
@@ -144,16 +146,15 @@ def strings_of(source: str) -> str:
 
 
 def test_messages_are_quoted_as_they_are() -> None:
-    """Each message in the troubleshooting page, and each in its hints, is one that floradl prints."""
+    """Each message that is a title in the troubleshooting page is one that floradl prints."""
     sources = [path for path in (ROOT / "floradl").rglob("*.py") if "simulator" not in path.parts]
     texts = "\n".join(strings_of(path.read_text(encoding="utf-8")) for path in sources)
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     messages = re.findall(r"^### (`+)(.*?)\1", page, re.MULTILINE)
     assert len(messages) > 15
     for _, message in messages:
-        for part in (part.strip() for part in re.split(r"…|failed: Failed to connect to bus", message)):
-            if part not in ("", "401", "`", "systemctl --user show"):
-                assert part in texts, f"{message}: {part!r} is nowhere in the source"
+        for part in message.split("…"):
+            assert part.strip() in ("401", *texts) or part in texts, f"{part!r} of {message!r} is not there"
 
 
 def test_links_between_documents_lead_somewhere() -> None:
@@ -169,3 +170,33 @@ def test_links_between_documents_lead_somewhere() -> None:
                 titles = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
                 anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
                 assert part in anchors, f"{path.name}: {target}"
+
+
+def test_the_first_night_is_as_the_readme_shows_it(tmp_path: Path) -> None:
+    """Four commands from nothing to a nightly job, typed into a terminal: it shows what README.md has."""
+
+    def settled(lines: list[str]) -> list[str]:
+        return [re.sub(r"Took \d+\.\d s", "Took 1.0 s", line) for line in lines]
+
+    shown = terminal.first_night(tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert settled(terminal.recorded(readme)) == settled(shown), "`make record` writes it anew"
+    assert len([line for line in shown if line.startswith("$ ")]) == 4
+    home = tmp_path / "home"
+    assert len(list((home / ".config/systemd/user").glob("floradl-flora-archive-*.timer"))) == 1
+    assert len(manifest(home / "flora-archive")["runs"]) == 115
+
+
+def test_the_picture_is_one() -> None:
+    """The picture in the README is well-formed and shows the first commands and a run at work."""
+    picture = ElementTree.fromstring((ROOT / "docs/terminal.svg").read_bytes())  # noqa: S314 - our own
+    lines = "\n".join(picture.itertext())
+    assert all(f"$ {line}" in lines for line in terminal.FIRST_NIGHT[:2])
+    assert re.search(r"\d+/\d+ outputs", lines)
+
+
+def test_a_screen() -> None:
+    """The terminal that records knows what a bar does: back to the start of a line, up, and erase."""
+    screen = terminal.Screen()
+    screen.show("one\r\ntwo 50%\rtwo 100%\r\n\x1b[Athree\x1b[K\r\n\x1b[32mfour\x1b[0m  \r\n\r\n")
+    assert screen.text() == ["one", "three", "four"]

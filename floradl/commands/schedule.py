@@ -41,7 +41,7 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
     job, warnings = job_of(settings, flags, os.environ, dest)
     if settings.install:
         told = scheduler.install(job)
-        _say(f"Installed {job.name}: floradl archives {printable(job.dest)} every night.", *told)
+        _say(f"Installed {job.name}, which archives into", f"  {printable(job.dest, limit=500)}", *told)
         _say(f"To remove it: floradl schedule --remove --name {job.name.removeprefix('floradl-')}")
     else:
         write_line(scheduler.text(job).rstrip("\n").encode())
