@@ -11,7 +11,7 @@ GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 .DEFAULT_GOAL := help
 PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
 
-.PHONY: help demo test nightly coverage bench bench-tiny record lint format clean
+.PHONY: help demo test nightly coverage bench bench-tiny docs lint format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
@@ -20,7 +20,7 @@ help:
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"
 	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
-	@echo "make record    type the README's commands into a terminal and keep what it shows"
+	@echo "make docs      write docs/cli.md anew, and what the README shows of a terminal"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
 
@@ -58,8 +58,9 @@ bench: $(VENV)/installed
 bench-tiny: $(VENV)/installed
 	$(BIN)/python -m benchmarks run --tiny
 
-record: $(VENV)/installed-tests
-	$(BIN)/python -m tests.terminal
+docs: $(VENV)/installed-tests
+	$(BIN)/python -m tests.cli_page docs/cli.md
+	$(BIN)/python -m tests.record
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ The config file is `config.toml` in the platform's config folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -270,29 +270,27 @@ def read_config(path: Path, known: tuple[Option, ...]) -> Config:
     profiles = top.pop("profile", {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
         raise UsageError(f"in {path}, profiles are written as [profile.NAME]")
-    config = Config(path, top, profiles)
     names = {option.key for option in known} - {"profile"}
     unknown = [
-        unknown_name(
-            f"the config file {path} has an unknown key {printable(key)!r}{_in_profile(name)}", key, names
-        )
-        for name, table in [("", top), *profiles.items()]
+        _unknown_key(path, key, table_name, names)
+        for table_name, table in [("", top), *profiles.items()]
         for key in table.keys() - names
     ]
-    return Config(config.path, config.top, config.profiles, tuple(unknown))
+    return Config(path, top, profiles, tuple(unknown))
 
 
-def _in_profile(name: str) -> str:
-    return f" in [profile.{printable(name)}]" if name else ""
+def _unknown_key(path: Path, key: str, profile: str, names: set[str]) -> UsageError:
+    where = f" in [profile.{printable(profile)}]" if profile else ""
+    near = nearest(key, names)
+    hint = f"Did you mean {near}?" if near else f"There are: {', '.join(sorted(names))}."
+    return UsageError(f"the config file {path} has an unknown key {printable(key)!r}{where}", hint=hint)
 
 
-def unknown_name(message: str, name: str, names: set[str]) -> UsageError:
-    """An error for a name that is none, with the one that was probably meant."""
+def nearest(name: str, names: Collection[str]) -> str | None:
+    """The name that was probably meant, if any comes near."""
     import difflib  # only for whoever mistyped
 
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(names))}."
-    return UsageError(message, hint=hint)
+    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 
 def problems_of(

@@ -51,9 +51,7 @@ def refusal_hint(key: str) -> str:
     """What to do when the API refused a key."""
     if not key.startswith(_PREFIX):
         return "FLORA's keys begin with sk_live_, and this one does not: copy it again from FLORA's settings."
-    return (
-        "Check the key: it may be revoked, or belong to another workspace; `floradl whoami` says which it is."
-    )
+    return "Check the key: it may be revoked, or another workspace's. `floradl config show` tells its origin."
 
 
 def masked(secret: str) -> str:

@@ -85,7 +85,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         parser.add_argument(name, choices=words, metavar="|".join(words), help=meaning)
     if command == "config":
         for option in _foreign_options(command):
-            replace(option, short=None, help=argparse.SUPPRESS).add_to(parser)
+            option.add_to(parser)
     if command == "restore":
         parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
     if command in _DEST_HELP:
@@ -95,9 +95,15 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 
 def _foreign_options(command: str) -> list[Option]:
-    """The options of other commands: `config show` takes them, to tell what they would do."""
+    """The options of other commands, hidden in the help: `config show` takes them, to tell what they do."""
     own = {option.key for option in COMMANDS[command]}
-    return [option for option in EVERY_OPTION if option.key not in own]
+    letters = {option.short for option in COMMANDS[command]}
+    found = []
+    for option in (option for option in EVERY_OPTION if option.key not in own):
+        short = None if option.short in letters else option.short  # a letter may mean two things
+        letters.add(short)
+        found.append(replace(option, short=short, help=argparse.SUPPRESS))
+    return found
 
 
 def parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:

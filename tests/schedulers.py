@@ -47,12 +47,13 @@ class Home:
         own = {"HOME": str(self.path), "PATH": path, "FAKES": str(self.fakes), "LANG": "C.UTF-8"}
         return own | {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"} | more
 
-    def run(self, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         """`floradl` as typed in this home. It must never show a traceback."""
         done = subprocess.run(
             [COMMAND, *map(str, arguments)],
             env=self.environment(**env),
             cwd=self.path,
+            input=given,
             capture_output=True,
             text=True,
             check=False,

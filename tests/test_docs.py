@@ -15,7 +15,7 @@ import pytest
 from floradl import usage
 from floradl.options import COMMANDS
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests import terminal
+from tests import record
 from tests.schedulers import Home
 from tests.support import COMMAND, manifest, png
 
@@ -36,7 +36,7 @@ def commands(path: Path) -> list[str]:
     for code in code_blocks(path.read_text(encoding="utf-8"), "", "sh", "console"):
         for line in code.replace("\\\n", "").splitlines():
             match = re.match(r"(?:\$ )?(?:FLORA\w+=\S+ )*(floradl(?: .*)?)$", line)
-            if match:
+            if match and "[options]" not in line:  # that is no command, but what one looks like
                 lines.append(match[1])
     return lines
 
@@ -178,9 +178,9 @@ def test_the_first_night_is_as_the_readme_shows_it(tmp_path: Path) -> None:
     def settled(lines: list[str]) -> list[str]:
         return [re.sub(r"Took \d+\.\d s", "Took 1.0 s", line) for line in lines]
 
-    shown = terminal.first_night(tmp_path)
+    shown = record.first_night(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert settled(terminal.recorded(readme)) == settled(shown), "`make record` writes it anew"
+    assert settled(record.recorded(readme)) == settled(shown), "`make docs` writes it anew"
     assert len([line for line in shown if line.startswith("$ ")]) == 4
     home = tmp_path / "home"
     assert len(list((home / ".config/systemd/user").glob("floradl-flora-archive-*.timer"))) == 1
@@ -191,12 +191,12 @@ def test_the_picture_is_one() -> None:
     """The picture in the README is well-formed and shows the first commands and a run at work."""
     picture = ElementTree.fromstring((ROOT / "docs/terminal.svg").read_bytes())  # noqa: S314 - our own
     lines = "\n".join(picture.itertext())
-    assert all(f"$ {line}" in lines for line in terminal.FIRST_NIGHT[:2])
+    assert all(f"$ {line}" in lines for line in record.FIRST_NIGHT[:2])
     assert re.search(r"\d+/\d+ outputs", lines)
 
 
 def test_a_screen() -> None:
     """The terminal that records knows what a bar does: back to the start of a line, up, and erase."""
-    screen = terminal.Screen()
+    screen = record.Screen()
     screen.show("one\r\ntwo 50%\rtwo 100%\r\n\x1b[Athree\x1b[K\r\n\x1b[32mfour\x1b[0m  \r\n\r\n")
     assert screen.text() == ["one", "three", "four"]

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from floradl.options import COMMANDS
 from floradl.simulator import Account, Simulator, serve_in_thread
 from tests.schedulers import Home
 from tests.support import assert_archived, completed, manifest
@@ -254,6 +255,38 @@ def test_what_is_refused(home: Home, arguments: list[str], said: str) -> None:
     assert (done.returncode, home.files(), home.calls()) == (2, set(), [])
     assert said in done.stderr
     assert "KEYKEY" not in done.stderr
+
+
+def test_every_option_that_names_a_file_says_so() -> None:
+    """Else its path would be another at night, and what the job writes there would be closed to it."""
+    options = COMMANDS["archive"]
+    assert [option.name for option in options if option.file] == [
+        option.name for option in options if option.name.endswith("-file")
+    ]
+
+
+def test_a_key_that_login_keeps_is_found_at_night(home: Home, sim: Simulator) -> None:
+    """The key of `floradl login` serves the job; in a keyring it may be locked away then, which is told."""
+    logged_in = home.run("login", given=sim.account.api_key, FLORA_BASE_URL=sim.base_url)
+    assert logged_in.returncode == 0, logged_in.stderr
+    done = home.schedule("flora", FLORA_BASE_URL=sim.base_url)
+    assert (done.returncode, "At night" in done.stderr) == (0, False)
+    night = subprocess.run(
+        exec_start(done.stdout), env=home.program_environment(), capture_output=True, text=True, check=False
+    )
+    assert night.returncode == 0, night.stderr
+    assert_archived(home.path / "flora", sim.account, completed(sim.account))
+
+    keyring = {
+        "PYTHON_KEYRING_BACKEND": "tests.keyrings.Working",
+        "TEST_KEYRING": str(home.path / "keyring"),
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "FLORA_BASE_URL": sim.base_url,
+    }
+    assert home.run("login", given=sim.account.api_key, **keyring).returncode == 0
+    done = home.schedule("flora", **keyring)
+    assert (done.returncode, "The key is in the system keyring" in done.stderr) == (0, True)
+    assert "login --to-file" in done.stderr
 
 
 def test_a_night_without_a_key_is_foretold(home: Home) -> None:

@@ -30,10 +30,20 @@ def loaded(*arguments: str, env: dict[str, str] | None = None) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--version", "--help", "help", "--help -q", "verify --version", "verify --help", "list --help"],
+    [
+        "--version",
+        "--help",
+        "help",
+        "--help -q",
+        "verify --version",
+        "verify --help",
+        "list --help",
+        "config --help",
+        "completion bash",
+    ],
 )
 def test_version_and_help_load_nothing_heavy(arguments: str) -> None:
-    """Asking what floradl is and can do does not load what only its work needs."""
+    """Asking what floradl is and can do, as shells do when they start, does not load what only work needs."""
     found = loaded(*arguments.split())
     assert "floradl.cli" in found
     assert found & HEAVY == set()

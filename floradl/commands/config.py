@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,14 +19,14 @@ from floradl.config import (
     Settings,
     Source,
     default_config_path,
+    nearest,
     problems_of,
     read_config,
     resolve,
-    unknown_name,
 )
 from floradl.errors import Exit, UsageError, printable
 from floradl.keys import check_key, masked
-from floradl.options import EVERY_OPTION, variants_by_key
+from floradl.options import COMMANDS, EVERY_OPTION, variants_by_key
 from floradl.progress import Console
 
 
@@ -95,17 +96,16 @@ def _as_text(value: object) -> str:
 
 def _check(flags: Mapping[str, Any]) -> int:
     path = default_config_path()
-    own = {key: flags[key] for key in ("quiet", "json") if key in flags}
-    console = Console(quiet=bool(own.get("quiet")))
-    variants = variants_by_key()
+    is_quiet, as_json = _how_to_tell(flags, path)
+    console = Console(quiet=is_quiet)
     try:
         config = read_config(path, EVERY_OPTION)
         readers = {"base_url": net.check_base_url, "api_key": lambda key: check_key(str(key).strip())}
-        problems = problems_of(config, os.environ, variants, readers)
+        problems = problems_of(config, os.environ, variants_by_key(), readers)
         profiles = list(config.profiles)
     except UsageError as exc:
         problems, profiles = [exc], []
-    if own.get("json"):
+    if as_json:
         listed = [{"problem": problem.message, "hint": problem.hint} for problem in problems]
         write_line(msgspec.json.encode({"config_file": str(path), "profiles": profiles, "problems": listed}))
     else:
@@ -121,9 +121,22 @@ def _check(flags: Mapping[str, Any]) -> int:
     return int(Exit.OK)
 
 
+def _how_to_tell(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:
+    """`--quiet` and `--json`, as far as they can be had where settings are wrong."""
+    try:
+        settings = resolve(COMMANDS["config"], EVERY_OPTION, flags, os.environ, path)
+    except UsageError:
+        return bool(flags.get("quiet")), bool(flags.get("json"))
+    return settings.quiet, settings.json
+
+
 def _unknown_variables() -> list[str]:
     """Variables that look like floradl's and set nothing. Others may use such names: they are no error."""
-    known = {name for option in EVERY_OPTION for name in option.environment}
-    found = sorted(name for name in os.environ if name.startswith("FLORADL_") and name not in known)
-    errors = [unknown_name(f"the variable {printable(name)} sets no option", name, known) for name in found]
-    return [f"{error.message}. {error.hint}" if "mean" in error.hint else error.message for error in errors]
+    known = {name.removeprefix("FLORADL_") for option in EVERY_OPTION for name in option.environment}
+    found = {name.removeprefix("FLORADL_") for name in os.environ if name.startswith("FLORADL_")}
+    warnings = []
+    for name in sorted(found - known):
+        near = nearest(name, known)
+        hint = f" Did you mean FLORADL_{near}?" if near else ""
+        warnings.append(f"The variable FLORADL_{printable(name)} sets no option.{hint}")
+    return warnings

@@ -11,6 +11,7 @@ import getpass
 import json
 import os
 import re
+import shlex
 import sys
 
 from floradl import net
@@ -47,7 +48,9 @@ def run(settings: Settings) -> int:
     for line in workspace_lines(workspaces):
         console.say(f"  {line}")
     _warn_of_others(settings, console)
-    chosen = f" --profile {profile}" if profile else ""
+    if kept.path is None:
+        console.say("Jobs that run while nobody is logged in may find it locked; for them use --to-file.")
+    chosen = f" --profile {shlex.quote(profile)}" if profile else ""
     console.say(f"Next: floradl{chosen} ./out")
     return int(Exit.OK)
 

@@ -1,4 +1,4 @@
-"""What a terminal shows: `python -m tests.terminal` types commands into one and keeps that in the documents.
+"""What a terminal shows: `python -m tests.record` types commands into one and keeps that in the documents.
 
 The first night goes into README.md as text, where `test_docs` holds it against what the commands say today.
 The picture `docs/terminal.svg` is taken in the middle of a run, and so is another one each time.
@@ -35,7 +35,7 @@ FIRST_NIGHT = (
 INSTALL = "pip install floradl"
 """The first of the four commands. It is not typed here: what the tests run was installed by pip just so."""
 
-_PLACE = re.compile(r"(<!-- recorded by `python -m tests.terminal` -->\n```\n).*?(```\n)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- recorded by `python -m tests.record` -->\n```\n).*?(```\n)", re.DOTALL)
 _CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[[?\d;]*[A-Za-z]")
 
 
