@@ -78,9 +78,10 @@ class Systemd:
         if not self._has_sandbox():
             job = replace(job, is_sandboxed=False)
             told.append("Without user namespaces, which this system forbids, it can write wherever you can.")
+        files = self._files(job)
         for folder in job.writable:
             _make_folder(Path(folder))
-        for path, text in self._files(job).items():
+        for path, text in files.items():
             _write(path, text.encode())
         self._call("daemon-reload")
         self._call("enable", "--now", f"{job.name}.timer")
@@ -96,7 +97,8 @@ class Systemd:
         timer, service = self._folder / f"{name}.timer", self._folder / f"{name}.service"
         if not timer.exists() and not service.exists():
             return False
-        self._call("disable", "--now", timer.name)
+        if timer.exists():
+            self._call("disable", "--now", timer.name)
         for path in (timer, service):
             path.unlink(missing_ok=True)
         self._call("daemon-reload")

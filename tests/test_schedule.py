@@ -103,7 +103,9 @@ def test_one_job_from_print_to_removal(home: Home, sim: Simulator) -> None:
     assert home.schedule("--remove", "flora").returncode == 0
     assert home.calls() == [f"systemctl --user disable --now {timer.name}", "systemctl --user daemon-reload"]
     assert {unit.name for unit in home.units.iterdir()} == {"floradl-other.service", "floradl-other.timer"}
+    (home.units / "floradl-other.timer").unlink()  # by hand; what is left of the job goes all the same
     assert home.schedule("--remove", "--name", "other").returncode == 0
+    assert list(home.units.iterdir()) == []
     assert home.schedule("--list").stdout == ""
     again = home.schedule("--remove", "flora")
     assert (again.returncode, "there is no job floradl-flora-" in again.stderr) == (1, True)
@@ -134,6 +136,15 @@ def test_no_systemd_to_install_into(home: Home, is_missing: bool) -> None:
     assert said in done.stderr
     assert "--cron" in done.stderr
     assert home.files() == set()
+
+
+def test_a_disk_that_is_not_mounted_gets_no_folder(home: Home) -> None:
+    """With --require-existing, installing makes no folder where a disk should be."""
+    done = home.schedule("--install", "--require-existing", "disk/flora")
+    assert (done.returncode, "Is its disk mounted?" in done.stderr) == (1, True)
+    assert (home.calls(), list(home.path.iterdir())) == ([], [])
+    (home.path / "disk/flora").mkdir(parents=True)
+    assert home.schedule("--install", "--require-existing", "disk/flora").returncode == 0
 
 
 def test_cron(home: Home) -> None:

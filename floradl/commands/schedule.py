@@ -31,7 +31,9 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
         raise UsageError("--install, --remove and --list go one at a time")
     if settings.list:
         for found in scheduler.jobs():
-            write_line(f"{found.name}  {found.when}  {printable(found.dest)}".rstrip().encode())
+            write_line(
+                f"{found.name}  {printable(found.when)}  {printable(found.dest, limit=1000)}".rstrip().encode()
+            )
         return 0
     if settings.remove:
         _remove(settings, scheduler, dest)
@@ -40,6 +42,11 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
         raise UsageError("DEST is missing", hint="floradl schedule [options] DEST")
     job, warnings = job_of(settings, flags, os.environ, dest)
     if settings.install:
+        if settings.require_existing and not Path(job.dest).is_dir():
+            raise ScheduleError(
+                f"{printable(job.dest)} is not there, and --require-existing wants it to be",
+                hint="Is its disk mounted? Else begin the archive first, without --require-existing.",
+            )
         told = scheduler.install(job)
         _say(f"Installed {job.name}, which archives into", f"  {printable(job.dest, limit=500)}", *told)
         _say(f"To remove it: floradl schedule --remove --name {job.name.removeprefix('floradl-')}")
