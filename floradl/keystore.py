@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import re
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ class KeyStore:
         try:
             key = keyring.get_password(_SERVICE, place.user)
         except Exception as exc:  # each system's keyring has errors of its own
-            if type(exc).__name__ == "NoKeyringError":
+            if type(exc).__name__ == "NoKeyringError":  # by name: the library may not be there
                 return None
             raise UsageError(
                 f"there is no API key, and {KEYRING} cannot be asked for one: {_reason(exc)}",
@@ -200,7 +199,7 @@ class KeyStore:
 
 def _write_private(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,18 +83,26 @@ def _command(name: str) -> Iterator[str]:
     yield f"{summary[:1].upper()}{summary[1:]}."
     yield ""
     options = " [options]" if COMMANDS[name] else ""
-    yield f"```\nfloradl {name}{options}{''.join(f' {action.metavar}' for action in arguments)}\n```"
+    yield f"```\nfloradl {name}{options}{''.join(f' {_usage(action)}' for action in arguments)}\n```"
     yield ""
     if arguments:
         yield from ("| argument | meaning |", "| --- | --- |")
         for action in arguments:
-            yield f"| `{_cell(str(action.metavar))}` | {_cell(action.help or '')} |"
+            yield f"| `{_cell(_name(action))}` | {_cell(action.help or '')} |"
         yield ""
     if COMMANDS[name]:
         yield from ("| option | meaning | variable | key |", "| --- | --- | --- | --- |")
         for option in COMMANDS[name]:
             yield _row(option)
         yield ""
+
+
+def _name(argument: argparse.Action) -> str:
+    return str(argument.metavar or argument.dest)
+
+
+def _usage(argument: argparse.Action) -> str:
+    return f"[{_name(argument)}]" if argument.nargs == "?" else _name(argument)
 
 
 def _row(option: Option) -> str:

@@ -39,5 +39,5 @@ def test_every_option_and_argument_is_documented(command: str) -> None:
         assert option.help.split("|")[0].split("<")[0] in row
     for action in parser_of(command)._actions:
         if not action.option_strings:
-            shown = str(action.metavar).replace("|", "\\|")
+            shown = str(action.metavar or action.dest).replace("|", "\\|")
             assert f"| `{shown}` |" in text

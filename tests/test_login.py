@@ -326,6 +326,8 @@ def test_a_locked_keyring_is_told_where_there_is_no_key(sim: Simulator, tmp_path
     assert "\x1b" not in done.stderr
     assert floradl(sim, tmp_path / "out").returncode == 0
     assert with_kept_key(sim, "verify", "--repair", tmp_path / "out", **env).returncode == 0
+    seen = with_kept_key(sim, "config", "show", **env)
+    assert (seen.returncode, "cannot be asked for one" in seen.stdout) == (0, True)
 
 
 def test_without_the_library_there_is_no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:

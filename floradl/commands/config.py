@@ -67,8 +67,8 @@ def _show(flags: Mapping[str, Any]) -> int:
 def _row(setting: Setting, settings: Settings) -> tuple[str, object, str, str]:
     """An option's key, what may be shown of its value, the kind of its source, and the source's name."""
     option, value, source, origin = setting.option, setting.value, setting.source, setting.origin
-    if option.key == "api_key" and not value and not settings.api_key_file and settings.kept_key:
-        value, source, origin = settings.kept_key.key, Source.LOGIN, settings.key_origin
+    if option.key == "api_key" and not value and not settings.api_key_file:
+        value, source, origin = _kept_key(settings)
     if option.is_secret and value:
         value = masked(str(value).strip())
     if source == Source.PROFILE:
@@ -76,6 +76,17 @@ def _row(setting: Setting, settings: Settings) -> tuple[str, object, str, str]:
     elif source == Source.CONFIG:
         origin = "config.toml"
     return option.key, value, source, origin
+
+
+def _kept_key(settings: Settings) -> tuple[str | None, Source, str]:
+    """As a value, its source and origin: the key of `floradl login`, where it counts."""
+    try:
+        kept = settings.kept_key
+    except UsageError as exc:
+        return None, Source.LOGIN, exc.message
+    if kept is None:
+        return None, Source.DEFAULT, ""
+    return kept.key, Source.LOGIN, settings.key_origin
 
 
 def _as_text(value: object) -> str:
