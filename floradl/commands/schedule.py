@@ -31,9 +31,8 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
         raise UsageError("--install, --remove and --list go one at a time")
     if settings.list:
         for found in scheduler.jobs():
-            write_line(
-                f"{found.name}  {printable(found.when)}  {printable(found.dest, limit=1000)}".rstrip().encode()
-            )
+            line = f"{found.name}  {printable(found.when)}  {printable(found.dest, limit=1000)}"
+            write_line(line.rstrip().encode())
         return 0
     if settings.remove:
         _remove(settings, scheduler, dest)
