@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from benchmarks.host import Host
 from benchmarks.measure import Entrant, Outcome, run_process, take_turns, with_extra
 from benchmarks.results import Row, Sample
 
+FLOOR = "the disk alone"
 ARCHIVE = ("archive", "--json", "--no-progress")
+_FLOOR = Path(__file__).with_name("floor.py")
 _OWN_FILES = {"run.json", "manifest.json", "SHA256SUMS"}
 
 
@@ -96,6 +99,21 @@ class Bench:
         if calls != report.api_calls:
             raise BenchmarkError(f"floradl says {report.api_calls} API calls, the host counted {calls}")
         return with_extra(outcome.sample, {"api_calls": calls}), report
+
+    def floor(self, runs: int, outputs: int, size_bytes: int) -> Entrant:
+        """What the disk takes for as many files, by a program that does nothing else."""
+        numbers = (str(runs), str(outputs), str(size_bytes))
+
+        def run() -> Sample:
+            with self.folder() as folder:
+                dest = folder / "files"
+                command = [sys.executable, str(_FLOOR), str(dest), *numbers]
+                outcome = run_process(command, self.environment(), self.work)
+                check_tree(dest, runs * outputs, runs * outputs * size_bytes, FLOOR)
+            return outcome.sample
+
+        lacks = "only creates, writes, flushes and renames as many files of as many bytes, eight at a time"
+        return Entrant(FLOOR, "python benchmarks/floor.py DEST RUNS OUTPUTS SIZE", run, lacks)
 
 
 class Outputs(msgspec.Struct, frozen=True):

@@ -130,6 +130,9 @@ def _measure(
     urls = [output.value for output in load.outputs(bench, route) if output.type != "text"]
     entrants = [_floradl(bench, f"{name}-{route.name}", load, route, setting) for setting in settings]
     entrants += [_peer(bench, peer, urls, load) for peer in peers]
+    if len(load.files) == 1 and peers:
+        per_run = min(DEFAULT.per_run, load.count)
+        entrants.append(bench.floor(load.count // per_run, per_run, load.files[0].size_bytes))
     if bench.is_tiny:
         # Each contender once, floradl on every road: that shows what is broken as well, in half the time.
         entrants = [entrants[0], *(entrant for entrant in entrants[1:] if entrant.name not in bench.seen)]

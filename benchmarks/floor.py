@@ -1,7 +1,8 @@
-"""What the disk takes for an archive of texts: `python floor.py DEST RUNS`.
+"""What the disk takes for an archive: `python floor.py DEST RUNS OUTPUTS SIZE`.
 
-For each run a folder with two small files; each file is created under another name, written, flushed and
-renamed, and the folder flushed, as an archive that may lose nothing has to do it, in eight threads.
+For each run a folder with a small record and so many outputs of SIZE bytes; each file is created under
+another name, written, flushed and renamed, and the folder flushed, as an archive that may lose nothing has to
+do it, in eight threads.
 """
 
 from __future__ import annotations
@@ -13,32 +14,39 @@ from functools import partial
 from pathlib import Path
 
 THREADS = 8
-_RECORD, _TEXT = b"r" * 700, b"t" * 340
+_RECORD_BYTES = 700
+_PIECE = memoryview(bytes(range(256)) * 4096)
 
 
-def write_run(dest: Path, number: int) -> None:
-    """One run's folder and files."""
-    folder = dest / f"run_{number:07d}"
-    folder.mkdir()
-    for name, content in (("run.json", _RECORD), ("output_1.txt", _TEXT)):
-        temporary = dest / f"{number}-{name}"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(folder / name)
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+def write_file(dest: Path, name: str, target: Path, size_bytes: int) -> None:
+    """One file, durable under its name."""
+    temporary = dest / name
+    with temporary.open("wb", buffering=0) as file:
+        for start in range(0, size_bytes, len(_PIECE)):
+            file.write(_PIECE[: size_bytes - start])
+        os.fsync(file.fileno())
+    temporary.rename(target)
+    handle = os.open(target.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
-def main(dest: Path, count: int) -> None:
+def main(dest: Path, runs: int, outputs: int, size_bytes: int) -> None:
     """Write so many runs."""
     dest.mkdir(parents=True)
+    jobs = []
+    for number in range(runs):
+        folder = dest / f"run_{number:07d}"
+        folder.mkdir()
+        jobs.append(partial(write_file, dest, f"{number}.json", folder / "run.json", _RECORD_BYTES))
+        jobs += [
+            partial(write_file, dest, f"{number}-{index}", folder / f"output_{index}", size_bytes)
+            for index in range(outputs)
+        ]
     with ThreadPoolExecutor(THREADS) as threads:
-        for _ in threads.map(partial(write_run, dest), range(count)):
-            pass
+        for done in [threads.submit(job) for job in jobs]:
+            done.result()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -22,7 +22,6 @@ from benchmarks.results import Group, Row, Sample
 
 PROJECTS = 4
 FLORADL = "floradl"
-FLOOR = "the disk alone"
 JOB = "archive, {:,} runs"
 READING = "reading the manifest, {:,} runs"
 SHORT, LONG = 10_000, 100_000
@@ -38,7 +37,8 @@ sys.exit(len(manifest) != int(sys.argv[2]))
 def first_archive(bench: Bench) -> Group:
     """The first archive of 10,000 texts, beside the disk's part of it alone."""
     count = bench.size(SHORT, 300)
-    rows = bench.take_turns([_archiving(bench, FLORADL, count), _floor(bench, count)])
+    size_bytes = _size_bytes(count) // count
+    rows = bench.take_turns([_archiving(bench, FLORADL, count), bench.floor(count, 1, size_bytes)])
     return Group("texts", f"{count:,} runs of one text", "runs", count, _size_bytes(count), rows)
 
 
@@ -95,20 +95,3 @@ def _reading(bench: Bench, name: str, count: int, manifest: Path) -> Entrant:
         return run_process(command, bench.environment(), bench.work).sample
 
     return Entrant(name, "python -c 'Manifest.parse(Path(FILE).read_bytes())'", run)
-
-
-def _floor(bench: Bench, count: int) -> Entrant:
-    """What the disk takes for the same files, by a program that does nothing else."""
-    script = str(Path(__file__).with_name("floor.py"))
-
-    def run() -> Sample:
-        with bench.folder() as folder:
-            dest = folder / "files"
-            command = [sys.executable, script, str(dest), str(count)]
-            outcome = run_process(command, bench.environment(), bench.work)
-            if sum(path.is_file() for path in dest.rglob("*")) != 2 * count:
-                raise BenchmarkError("floor.py did not write what it should")
-        return outcome.sample
-
-    lacks = "only creates, writes, flushes and renames as many files of as many bytes, eight at a time"
-    return Entrant(FLOOR, f"python benchmarks/floor.py DEST {count}", run, lacks)

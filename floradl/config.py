@@ -192,7 +192,6 @@ def resolve(
     environment: Mapping[str, str],
     config_path: Path,
     *,
-    keys: KeyStore | None = None,
     may_be_new: bool = False,
 ) -> Settings:
     """Each option's value from its first source.
@@ -203,7 +202,6 @@ def resolve(
         flags: what the parser found.
         environment: the process's.
         config_path: the config file; it may be missing.
-        keys: what `floradl login` keeps; this user's.
         may_be_new: whether the profile may be one that the config file does not have.
 
     Raises:
@@ -220,7 +218,7 @@ def resolve(
         )
     table = config.profiles.get(profile, {}) if profile is not None else {}
     found = [_find(option, flags, environment, config, (table, f"[profile.{profile}]")) for option in options]
-    return Settings(found, profile, config_path if config.has_key else None, keys or KeyStore())
+    return Settings(found, profile, config_path if config.has_key else None, KeyStore())
 
 
 def _find(

@@ -23,14 +23,14 @@ import secrets
 import shutil
 import stat
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import aiofiles.os
 
@@ -103,10 +103,13 @@ class Disk:
         self.min_free_bytes = min_free_bytes
         self.flusher = Flusher(is_on=fsync)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
+        self._in_thread = aiofiles.os.wrap(self._translated_call)
         self._upper_dirs = {PurePosixPath()}
         self._run_dirs: dict[PurePosixPath, None] = {}
         self._dirs_lock = threading.Lock()
         self._device: int | None = None
+        self._token = secrets.token_hex(8)
+        self._numbers = itertools.count()
 
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking file work in a thread.
@@ -120,12 +123,8 @@ class Disk:
 
     def begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Begin blocking file work in a thread; whoever does must wait for it with `ended`."""
-
-        def job() -> T:
-            with self.translated():
-                return work(*args, **kwargs)
-
-        return asyncio.ensure_future(aiofiles.os.wrap(job)(executor=self._executor))
+        running = self._in_thread(partial(work, *args, **kwargs), executor=self._executor)
+        return asyncio.ensure_future(cast("Coroutine[None, None, T]", running))
 
     async def ended(self, running: asyncio.Future[T]) -> T:
         """Wait for what `begin` began.
@@ -144,11 +143,9 @@ class Disk:
                 running.exception()  # looked at, so that asyncio does not complain about it
             raise
 
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Every `OSError` of the body as the `DestinationError` that it means for this archive."""
+    def _translated_call(self, work: Callable[[], T]) -> T:
         try:
-            yield
+            return work()
         except OSError as exc:
             raise destination_error(exc, self.root) from exc
 
@@ -292,8 +289,8 @@ class Disk:
         The folder of that place is still to be flushed.
         """
         folder = self.ensure_dir(relative.parent)
-        token = secrets.token_hex(12)
-        name = layout.TEMPORARIES[zlib.crc32(token.encode()) % len(layout.TEMPORARIES)] / token
+        number = next(self._numbers)
+        name = layout.TEMPORARIES[number % len(layout.TEMPORARIES)] / f"{self._token}-{number}"
         temporary = self.root / name
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
         try:
@@ -363,8 +360,12 @@ class Disk:
     def adopt(self, relative: PurePosixPath) -> Digest:
         """As `digest`, for a file to be recorded that this process did not write: it is flushed."""
         digest = self.digest(relative)
-        self.flusher.found(self.root / relative)
+        self.flush_found(relative)
         return digest
+
+    def flush_found(self, relative: PurePosixPath) -> None:
+        """Make durable a file that another process left, and its name."""
+        self.flusher.found(self.root / relative)
 
     def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
         """A file's bytes, piece by piece; each piece is gone when the next is asked for."""

@@ -120,6 +120,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
+@functools.lru_cache(maxsize=256)  # of the same host for every output
 def may_connect(address: str, *, allow_loopback: bool) -> bool:
     """Whether media may come from an IP address."""
     ip = ipaddress.ip_address(address.partition("%")[0])

@@ -16,6 +16,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -62,8 +63,8 @@ class Partial:
 
     def __init__(self, path: Path, flusher: Flusher) -> None:
         self._path = path
+        self._is_begun = False
         self._flusher = flusher
-        self._sidecar = self._path.with_suffix(".json")
         self._descriptor: int | None = None
         self._lock = threading.RLock()
         self._begin()
@@ -74,6 +75,10 @@ class Partial:
         self._unsaved_bytes = 0
         self.validator = ""
         self.total_bytes: int | None = None
+
+    @cached_property
+    def _sidecar(self) -> Path:
+        return self._path.with_suffix(".json")
 
     @property
     def size_bytes(self) -> int:
@@ -92,6 +97,7 @@ class Partial:
 
     def load(self) -> None:
         """Take up what an earlier process left, if its hash agrees."""
+        self._is_begun = True
         try:
             with os.fdopen(os.open(self._sidecar, READ_FLAGS), "rb") as file:
                 known = msgspec.json.decode(file.read(), type=_Sidecar)
@@ -237,8 +243,10 @@ class Partial:
             self.discard()
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove it, if it was begun at all; most outputs never are."""
         self.close()
+        if not self._is_begun:
+            return
         self._sidecar.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
@@ -250,6 +258,7 @@ class Partial:
 
     def _open(self) -> int:
         if self._descriptor is None:
+            self._is_begun = True
             self._descriptor = os.open(self._path, WRITE_FLAGS, 0o666)
             os.ftruncate(self._descriptor, max([self.size_bytes, *(sum(one) for one in self.ahead)]))
             os.lseek(self._descriptor, self.size_bytes, os.SEEK_SET)

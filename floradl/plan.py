@@ -45,7 +45,7 @@ class OnDisk:
 
     def has_partial(self, run_id: str, key: str) -> bool:
         """Whether an earlier process left a partial of this output."""
-        return layout.partial_path(run_id, key).name in self.partials
+        return bool(self.partials) and layout.partial_path(run_id, key).name in self.partials
 
 
 def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk) -> Decision:

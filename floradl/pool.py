@@ -201,7 +201,7 @@ class Pool:
             key=output.key,
             type=output.type,
             url=output.value or "",
-            folder=run_folder(run),
+            folder=job.folder,
             mtime_ms=run.done_at_ms,
             has_partial=action == Action.RESUME,
             replaces=job.replaces,
@@ -212,7 +212,7 @@ class Pool:
     async def _adopt(self, job: Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
         run, output, file = job.run, job.decision.output, job.decision.file or ""
-        digest = await self._tools.disk.call(self._tools.disk.adopt, run_folder(run) / file)
+        digest = await self._tools.disk.call(self._tools.disk.adopt, job.folder / file)
         if output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, ""):
             return None
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)

@@ -27,6 +27,7 @@ class Job:
     its entry speaks of bytes that were whole once."""
 
     run: Generation
+    folder: PurePosixPath
     decision: Decision
     replaces: str | None
     was_archived: bool
@@ -38,6 +39,7 @@ class Prepared:
 
     Attributes:
         run: its record, at the place where it is archived.
+        folder: that place.
         is_due: False where the filters leave nothing of it.
         results: what is to be recorded, in this order.
         jobs: the outputs that are still to be brought.
@@ -47,6 +49,7 @@ class Prepared:
     """
 
     run: Generation
+    folder: PurePosixPath
     is_due: bool = True
     results: list[Result] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
@@ -78,8 +81,9 @@ class Preparer:
             rule: what becomes of the `run.json` that is there.
             entry: what is recorded of it.
         """
-        prepared = Prepared(at_recorded_place(run, entry))
-        run, folder = prepared.run, run_folder(prepared.run)
+        run = at_recorded_place(run, entry)
+        folder = run_folder(run)
+        prepared = Prepared(run, folder)
         (files,) = self.disk.sizes([folder])
         damaged = _damaged_files(visit, entry)
         decisions = self._decisions(visit, run, entry, files, frozenset(damaged.values()))
@@ -93,13 +97,13 @@ class Preparer:
         for decision in decisions:
             known = entry.outputs.get(decision.output.key) if entry else None
             was_archived = known is not None and known.state == State.ARCHIVED
-            job = Job(run, decision, damaged.get(decision.output.key), was_archived)
+            job = Job(run, folder, decision, damaged.get(decision.output.key), was_archived)
             if decision.action == Action.SKIP:
                 prepared.already += 1
             elif decision.failure is not None:
                 prepared.results.append(as_failed(decision.failure, job))
             elif decision.action == Action.WRITE:
-                prepared.results.append(self._write_text(job, folder))
+                prepared.results.append(self._write_text(job))
                 is_written = True
             else:
                 prepared.jobs.append(job)
@@ -128,8 +132,8 @@ class Preparer:
 
         It is written before any entry speaks of the run, and for a run without outputs too.
         """
-        run = prepared.run
-        path = run_folder(run) / layout.RUN_RECORD
+        run, folder = prepared.run, prepared.folder
+        path = folder / layout.RUN_RECORD
         has_record = entry is not None and layout.RUN_RECORD in files
         if has_record and rule == RecordRule.KEEP:
             return False
@@ -140,11 +144,11 @@ class Preparer:
         elif has_record and entry is not None and entry.record_sha256 == sha256:
             return False
         self.disk.write_atomic(path, [run.raw], mtime_ms=run.done_at_ms, is_flushed_later=True)
-        prepared.results.append(RunOp(run.run_id, facts_of(run, run_folder(run), sha256)))
+        prepared.results.append(RunOp(run.run_id, facts_of(run, folder, sha256)))
         return True
 
-    def _write_text(self, job: Job, folder: PurePosixPath) -> Receipt:
-        run, output, file = job.run, job.decision.output, job.decision.file or ""
+    def _write_text(self, job: Job) -> Receipt:
+        run, folder, output, file = job.run, job.folder, job.decision.output, job.decision.file or ""
         text = (output.value or "").encode()
         if self.disk.min_free_bytes:
             self.disk.require_room(len(text))

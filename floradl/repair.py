@@ -27,7 +27,7 @@ from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
 from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
-from floradl.entries import Op, RunEntry, RunFacts, RunOp
+from floradl.entries import Op, OutputOp, RunEntry, RunFacts, RunOp
 from floradl.errors import FloradlError
 from floradl.fetching import Tools
 from floradl.files import Disk
@@ -162,6 +162,7 @@ class _Session:
         found = tuple(audit.findings)
         left = found
         if audit.recovered is not None and not self._is_interrupted:
+            await self._disk.call(_flush_adopted, self._disk, audit.adopted)
             await self._renew_manifest(audit.recovered, found)
             try:
                 await self._mend(found, audit, stop)
@@ -340,6 +341,16 @@ def _is_standing(finding: Finding, entry: RunEntry) -> bool:
         return finding.kind in _STANDING
     file = entry.outputs[finding.key].file  # a name from elsewhere must not be touched
     return file is not None and layout.is_output_of(file, finding.key)
+
+
+def _flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
+    """Flush the files that are about to be recorded and that this process did not write. Blocks."""
+    folders = {op.run_id: PurePosixPath(op.facts.path) for op in ops if isinstance(op, RunOp)}
+    paths = [folder / layout.RUN_RECORD for folder in folders.values()]
+    paths += [folders[op.run_id] / op.entry.file for op in ops if isinstance(op, OutputOp) and op.entry.file]
+    for path in paths:
+        if disk.is_file(path):  # one that is missing is known by its checksum, and will be fetched
+            disk.flush_found(path)
 
 
 def _write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:

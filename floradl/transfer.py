@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -133,7 +133,7 @@ class _Transfer:
             try:
                 return await self._fetch(urls[0])
             except TransferError as exc:
-                if len(urls) > 1 and exc.code.startswith("http_4"):
+                if len(urls) > 1 and exc.code.startswith("http_4") and not exc.is_retryable:
                     urls.popleft()
                     continue
                 if not exc.wants_fresh_url or was_refreshed:
@@ -328,14 +328,12 @@ class _Transfer:
         """
         if self._wanted.type not in MEDIA_TYPES:
             return
-        body = b"".join(chunks)
-        size_bytes = len(body) or self.partial.size_bytes
-        lacking = media.missing_end(
-            self._head([body]), size_bytes, _reader(body) if body else self.partial.read_at
-        )
+        size_bytes = sum(map(len, chunks)) or self.partial.size_bytes
+        read_at = _reader(chunks) if chunks else self.partial.read_at
+        lacking = media.missing_end(self._head(chunks), size_bytes, read_at)
         if not lacking:
             return
-        sha256 = hashlib.sha256(body).hexdigest() if body else self.partial.sha256
+        sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self.partial.sha256
         if is_bounded and sha256 == self._endless_sha256:
             log.warning("%s: %s, each time; archived as it is", self._name, lacking)
             return
@@ -386,8 +384,18 @@ class _Transfer:
         )
 
 
-def _reader(body: bytes) -> media.ReadAt:
-    return lambda offset, length: body[offset : offset + length]
+def _reader(chunks: Sequence[bytes]) -> media.ReadAt:
+    """Reads from chunks as if they were one."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        found = []
+        for chunk in chunks:
+            piece = chunk[offset : offset + length] if offset < len(chunk) else b""
+            found.append(piece)
+            offset, length = max(0, offset - len(chunk)), length - len(piece)
+        return b"".join(found)
+
+    return read_at
 
 
 def _bad_body(code: str, message: str) -> TransferError:

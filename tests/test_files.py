@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import tracemalloc
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -123,8 +122,9 @@ def test_failing_rename_leaves_no_temporary_file(disk: Disk) -> None:
 
 def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two writers would ever pick the same temporary name, the second fails and the first is whole."""
-    monkeypatch.setattr("secrets.token_hex", lambda _: "taken")
-    taken = disk.root / layout.TEMPORARIES[zlib.crc32(b"taken") % 4] / "taken"
+    monkeypatch.setattr("secrets.token_hex", lambda _: "token")
+    disk = Disk(disk.root)
+    taken = disk.root / layout.TEMPORARIES[0] / "token-0"
     taken.write_bytes(b"of another writer")
     with pytest.raises(FileExistsError):
         disk.write_atomic(FILE, [b"bytes"])
