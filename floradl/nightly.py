@@ -120,7 +120,6 @@ def systemd_service(job: NightlyJob) -> str:
 # Made by `floradl schedule`, which replaces and removes it. The API key is not in here and must not be.
 [Unit]
 Description=floradl archives {job.dest.replace("%", "%%")}
-Documentation=https://flora.ai
 StartLimitIntervalSec=1h
 StartLimitBurst=4
 

@@ -30,7 +30,10 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
     if settings.install + settings.remove + settings.list > 1:
         raise UsageError("--install, --remove and --list go one at a time")
     if settings.list:
-        for found in scheduler.jobs():
+        jobs = list(scheduler.jobs())
+        if not jobs:
+            _say("No job is installed with this scheduler; --cron and the like look at another.")
+        for found in jobs:
             line = f"{found.name}  {printable(found.when)}  {printable(found.dest, limit=1000)}"
             write_line(line.rstrip().encode())
         return 0
