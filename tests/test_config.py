@@ -36,6 +36,7 @@ SAMPLES = {
     "status": ["pending", "running", "completed", "failed", "pending"],
     "format": ["json", "jsonl", "table", "json", "jsonl"],
     "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
+    "at": ["00:00", "01:59", "9:30", "23:05", "12:00"],
     "since": ["1d", "2d", "3d", "2026-11-23", "5d"],
     "until": ["1d", "2d", "3d", "2026-11-23", "5d"],
 }
