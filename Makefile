@@ -20,7 +20,7 @@ help:
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"
 	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
-	@echo "make docs      write docs/cli.md from the table of options"
+	@echo "make docs      write docs/cli.md anew, and what the README shows of a terminal"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
 
@@ -60,6 +60,7 @@ bench-tiny: $(VENV)/installed
 
 docs: $(VENV)/installed-tests
 	$(BIN)/python -m tests.cli_page docs/cli.md
+	$(BIN)/python -m tests.record
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff format --check .

@@ -95,6 +95,10 @@ def _run(argv: list[str]) -> int:
     settings = resolve(COMMANDS[command], EVERY_OPTION, flags, os.environ, path, may_be_new=may_be_new)
     if command in ("login", "logout", "whoami"):
         return _run_on_key(command, settings)
+    if command == "schedule":
+        from floradl.commands import schedule
+
+        return schedule.run(settings, dest, flags)
     return _dispatch(command, settings, source, dest)
 
 

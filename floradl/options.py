@@ -15,12 +15,15 @@ from floradl.values import (
     Choice,
     parse_choice,
     parse_count,
+    parse_delay_s,
     parse_duration_s,
     parse_http_url,
     parse_id,
+    parse_name,
     parse_sample,
     parse_size,
     parse_switch,
+    parse_time,
     parse_timeout_s,
     parse_when,
 )
@@ -41,6 +44,7 @@ class Option:
         is_list: whether it may be given several times; a list, or text with commas, elsewhere.
         variables: further environment variables, after `FLORADL_<NAME>`.
         implied: the text that stands for the flag without a value; None where it needs one.
+        file: "r" when it names a file that is read, "w" one that is written; empty for all else.
         is_secret: whether its value is shown only in part.
     """
 
@@ -53,6 +57,7 @@ class Option:
     is_list: bool = False
     variables: tuple[str, ...] = ()
     implied: str | None = None
+    file: str = ""
     is_secret: bool = False
 
     @property
@@ -105,6 +110,10 @@ class Option:
             self.parse, value[0] if isinstance(value, list) and len(value) == 1 else value, origin
         )
 
+    def texts(self, value: object) -> list[str]:
+        """What `read` would be given as so many flags: the items of a list, else the one text there is."""
+        return [str(item).strip() for item in (_items(value) if self.is_list else [value])]
+
 
 def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:
     text = str(value).strip()
@@ -124,7 +133,7 @@ def _items(value: object) -> list[object]:
 KEY = (
     Option("api-key", "the API key; others on this machine can see it in the process list", str,
            metavar="KEY", variables=("FLORA_API_KEY",), is_secret=True),
-    Option("api-key-file", "a file that holds the API key; - reads it from standard input", str),
+    Option("api-key-file", "a file that holds the API key; - reads it from standard input", str, file="r"),
 )  # fmt: skip
 PLACE = (
     Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
@@ -209,6 +218,19 @@ RESTORE = (
     MIN_FREE,
     LOCK_TIMEOUT,
 )
+SCHEDULE = (
+    Option("at", "the time of day, local (default: 02:30)", parse_time, (2, 30), metavar="HH:MM"),
+    Option("random-delay", "begin up to DURATION later, another time than everybody else (default: 30m)",
+           parse_delay_s, 1800.0, metavar="DURATION"),
+    Option("name", "the job's name (default: made from DEST)", parse_name),
+    Option("install", "install the job, in place of printing it; again to change it", default=False),
+    Option("remove", "remove the job of DEST, or the one of --name", default=False),
+    Option("list", "the jobs that are installed", default=False),
+    Option("systemd", "for systemd: a user service and its timer (default on Linux)", default=False),
+    Option("launchd", "for launchd: an agent (default on macOS)", default=False),
+    Option("task-scheduler", "for Task Scheduler: a task (default on Windows)", default=False),
+    Option("cron", "for cron: a line of your crontab", default=False),
+)  # fmt: skip
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
     Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
@@ -225,11 +247,14 @@ TO_FILE = Option("to-file", "keep the key in a file that only you can read, not 
                  default=False)  # fmt: skip
 ONE_OBJECT = Option("json", "print one object on standard output", default=False)
 
+_ARCHIVE_JOB = (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
+
 COMMANDS: dict[str, tuple[Option, ...]] = {
-    "archive": (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
+    "schedule": (*SCHEDULE, *_ARCHIVE_JOB),
     "login": (TO_FILE, *PLACE, *PATIENCE, *OUTPUT),
     "logout": (*PLACE, *OUTPUT),
     "whoami": (ONE_OBJECT, *ACCOUNT, *OUTPUT),

@@ -16,6 +16,7 @@ _SUMMARIES = {
     "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
     "restore": "copy verified files out of an archive into another, or into one flat folder",
     "list": "print the generation history, as the API gives it",
+    "schedule": "print, install, list or remove a nightly job that archives; takes archive's options too",
     "login": "keep an API key, once it is checked: typed in unseen, or from standard input",
     "logout": "forget the kept key",
     "whoami": "which key is in use, and the workspaces and roles that it sees",
@@ -27,6 +28,7 @@ _DEST_HELP = {
     "archive": "the archive's folder; made when missing",
     "verify": "the archive's folder",
     "restore": "where files go; made when missing",
+    "schedule": "the archive's folder; not needed with --list",
     "demo": "a folder for the demo's archive; made when missing",
 }
 _CONFIG_HELP = """\
@@ -87,7 +89,8 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     if command == "restore":
         parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
     if command in _DEST_HELP:
-        parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command])
+        nargs = "?" if command == "schedule" else None
+        parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command], nargs=nargs)
     return parser
 
 

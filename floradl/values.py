@@ -125,6 +125,29 @@ def parse_when(text: str) -> str:
     return text
 
 
+def parse_time(text: str) -> tuple[int, int]:
+    """Hour and minute of a time of day such as `02:30`."""
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})", text, re.ASCII)
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+        raise ValueError("a time of day such as 02:30 is needed")
+    return int(match[1]), int(match[2])
+
+
+def parse_delay_s(text: str) -> float:
+    """Seconds as `parse_duration_s` reads them, half a day at most."""
+    seconds = parse_duration_s(text)
+    if seconds > 12 * 3600:
+        raise ValueError("12h at most is needed")
+    return seconds
+
+
+def parse_name(text: str) -> str:
+    """A name that is good in every file name and every scheduler."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,49}", text, re.ASCII):
+        raise ValueError("a name of a-z, 0-9 and -, 50 characters at most, is needed")
+    return text
+
+
 def parse_switch(text: str) -> bool:
     """Yes or no, in the words that people use for it."""
     if text.lower() in ("1", "true", "yes", "on"):

@@ -38,6 +38,7 @@ SAMPLES = {
     "format": ["json", "jsonl", "table", "json", "jsonl"],
     "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
     "ping_url": [f"https://hc-ping.com/{number}" for number in range(5)],
+    "at": ["00:00", "01:59", "9:30", "23:05", "12:00"],
     "since": ["1d", "2d", "3d", "2026-11-23", "5d"],
     "until": ["1d", "2d", "3d", "2026-11-23", "5d"],
 }

@@ -25,6 +25,7 @@ LAYERS = (
         "pressure",
         "net",
         "parts",
+        "nightly",
         "keys",
     },
     {
@@ -38,6 +39,7 @@ LAYERS = (
         "findings",
         "api",
         "transport",
+        "schedulers",
     },
     {"manifest", "stamps", "lock", "walk", "fetching", "inspection", "reading"},
     {"listing", "plan", "job", "rebuild", "ahead"},
