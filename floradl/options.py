@@ -155,7 +155,7 @@ REPORTING = (
     Option("json", "print one report object on standard output", default=False),
     Option("no-progress", "show no progress", default=False),
     Option("log-file", "append to PATH what happens, a JSON object a line; a new file every 10 MB", str,
-           metavar="PATH"),
+           metavar="PATH", file="w"),
     Option("ping-url", "tell a monitor, such as healthchecks.io, when the job begins and how it ends",
            parse_http_url, metavar="URL", is_secret=True),
     Option("exec-after", "run CMD when the job has ended, with the JSON report on its standard input", str,
