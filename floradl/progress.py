@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # each command loads its own job, and only a terminal needs t
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
 _REASONS_SHOWN = 8
+_PROJECTS_SHOWN = 5
 
 
 class Work(Protocol):
@@ -234,6 +235,7 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         lines.append(f"{_count(report.new_runs, 'new run')}, no new outputs")
     elif not report.failures and not report.problems and not report.is_interrupted:
         lines.append("Nothing new.")
+    lines.extend(_news_lines(report))
     if report.adopted:
         lines.append(
             f"{_count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
@@ -250,6 +252,16 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         )
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     return [*lines, *_trouble_lines(report)]
+
+
+def _news_lines(report: Report) -> list[str]:
+    """Which projects the new runs are of, by name where that is known; the largest first."""
+    lines = []
+    for news in report.news[:_PROJECTS_SHOWN]:
+        name = place_name(news.name, news.project_id)
+        lines.append(f"  {news.runs:>6}  {name}")
+    rest = len(report.news) - _PROJECTS_SHOWN
+    return [*lines, *([f"          and of {_count(rest, 'further project')}"] if rest > 0 else [])]
 
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
@@ -328,6 +340,12 @@ def _trouble_lines(report: Report) -> list[str]:
             f"  {hint}" for hint in dict.fromkeys(problem.hint for problem in report.problems) if hint
         )
     return lines
+
+
+def place_name(name: str, identifier: str) -> str:
+    """A project or workspace by name and id, or by id alone."""
+    shown = printable(identifier, limit=80) or "(no project)"
+    return f"{printable(name, limit=60)} ({shown})" if name else shown
 
 
 def format_bytes(size: float) -> str:
