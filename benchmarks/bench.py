@@ -22,7 +22,7 @@ from benchmarks.results import Row, Sample
 FLOOR = "the disk alone"
 ARCHIVE = ("archive", "--json", "--no-progress")
 _FLOOR = Path(__file__).with_name("floor.py")
-_OWN_FILES = {"run.json", "manifest.json", "SHA256SUMS"}
+_OWN_FILES = {"run.json", "project.json", "workspace.json", "manifest.json", "SHA256SUMS"}
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,12 @@ http {{
       if ($call = generations) {{ rewrite ^ /$scene/$scope/$list/$page.json break; }}
       rewrite ^ /$scene/$call.json break;
     }}
+    location ~ ^/scene/(?<scene>[a-z0-9-]+)/api/v1/projects/(?<project>prj_[a-z0-9_]+)$ {{
+      add_header request-id req_$request_id always;
+      log_by_lua_block {{ ngx.shared.counts:incr("api", 1, 0) }}
+      default_type application/json;
+      return 200 '{{"project_id":"$project","workspace_id":"ws_bench","name":"Project $project"}}';
+    }}
     location ~ ^/scene/(?<scene>[a-z0-9-]+)/api/v1/runs/run_(?<number>[0-9]+)$ {{
       add_header request-id req_$request_id always;
       log_by_lua_block {{ ngx.shared.counts:incr("api", 1, 0) }}

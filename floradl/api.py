@@ -32,7 +32,15 @@ from floradl.errors import (
     safe_url,
 )
 from floradl.keys import check_key, masked, refusal_hint
-from floradl.model import EVERYTHING, Generation, Scope, Workspace, parse_generation, replace_half_pairs
+from floradl.model import (
+    EVERYTHING,
+    Generation,
+    Scope,
+    Workspace,
+    items_verbatim,
+    parse_generation,
+    replace_half_pairs,
+)
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 from floradl.words import Status
@@ -223,7 +231,15 @@ class FloraApi:
         Raises:
             ApiError: as the class says.
         """
-        return await self._get(f"{self._base_url}/workspaces", {}, _parse_workspaces)
+        return await self.ask("workspaces", {}, _parse_workspaces)
+
+    async def ask(self, path: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
+        """What `parse` makes of the answer of another endpoint, such as `workspaces`.
+
+        Raises:
+            ApiError: as the class says; `parse` raises ApiAnswerError for what makes no sense.
+        """
+        return await self._get(f"{self._base_url}/{path}", params, parse)
 
     async def _get(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
         failures = 0
@@ -314,14 +330,9 @@ def parse_page(body: bytes) -> Page:
     if len(wire.generations) > MAX_RECORDS:
         raise ApiAnswerError(f"the API's page has {len(wire.generations)} records, more than {MAX_RECORDS}")
     generations, bad_records = [], []
-    end = 0
-    for item in wire.generations:
-        # The same stretch of the answer as it came: what was replaced is as long as what it stands for.
-        raw = bytes(item)
-        start = readable.index(raw, end)
-        end = start + len(raw)
+    for raw in items_verbatim(body, readable, wire.generations):
         try:
-            generations.append(parse_generation(body[start:end]))
+            generations.append(parse_generation(raw))
         except ApiAnswerError as exc:
             bad_records.append(exc)
     next_cursor = (wire.meta.next_cursor if wire.meta else None) or None

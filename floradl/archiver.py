@@ -2,7 +2,8 @@
 
 The way of one session: lock, read the manifest, compare it with the disk, then per scope scan and admit
 each completed run to the pool; afterwards ask one by one for runs whose outputs failed or whose files are
-gone; wait until all is recorded; seal the scans that saw everything; fold the journal.
+gone; wait until all is recorded; seal the scans that saw everything; ask for names that are due; fold the
+journal.
 
 What goes wrong with one page, run or output is a line of the `Report`, and everything else goes on. The
 disk and a lock held by another raise.
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -26,12 +28,13 @@ from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, printable
 from floradl.fetching import Tools
 from floradl.files import Disk
-from floradl.job import GRACE_S, ArchiveOptions, Report, Tally, Visit
+from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, Visit
 from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.model import Generation, Scope
+from floradl.names import Place, PlaceName, archived, keep_names, read_names, unnamed
 from floradl.pool import Pool
 from floradl.pressure import Pressure
 from floradl.recall import visit_by_id
@@ -166,6 +169,10 @@ class _Session:
         self._open_runs = 0
         self._is_interrupted = False
         self._archived = Comparison()
+        self._has_walked_all = False
+        self._met: set[Place] = set()
+        self._news: Counter[Place] = Counter()
+        self._names: Mapping[Place, PlaceName] = {}
 
     @property
     def manifest(self) -> Manifest:
@@ -187,6 +194,10 @@ class _Session:
             self._problems.extend(pool.problems)
 
     async def _work(self, pool: Pool) -> None:
+        await self._archive_all(pool)
+        await self._keep_names()
+
+    async def _archive_all(self, pool: Pool) -> None:
         mends = await self._compare_with_disk()
         waited_until_s = self.tools.clock.monotonic() + (self.options.wait_s or 0.0)
         while True:
@@ -205,6 +216,19 @@ class _Session:
             log.info("waiting for %d runs that are not done yet", self._open_runs)
             await self.tools.clock.sleep(min(_WAIT_EVERY_S, left_s))
             mends = []
+
+    async def _keep_names(self) -> None:
+        """Have the names of projects beside what is archived of them, at hardly any request.
+
+        They are asked for where a project with new runs has none yet, and after a full walk, since a name may
+        change. So a quiet night asks for none.
+        """
+        disk = self.tools.disk
+        if not self.options.filters.run_ids:
+            look = archived if self._has_walked_all else unnamed
+            due = await disk.call(look, disk, self._met if self._has_walked_all else self._news)
+            await keep_names(self.api, disk, due)
+        self._names = await disk.call(read_names, disk, self._news)
 
     async def _compare_with_disk(self) -> list[Mend]:
         """What of the archive has to be fetched again; notes how large it is on the way."""
@@ -309,6 +333,7 @@ class _Session:
             look.error = exc
         if look.is_whole:
             self._seals[scan.scope] = scan.sealed()
+            self._has_walked_all |= scan.is_full and self.options.filters.is_empty
 
     def _raise_if_mute(self) -> None:
         """Raise the worst problem if the API gave nothing at all to go on."""
@@ -319,6 +344,10 @@ class _Session:
         if run.run_id not in self._admitted and self.options.filters.wants(run):
             self._admitted.add(run.run_id)
             self._wanted_ids.discard(run.run_id)
+            place = Place(run.workspace_id, run.project_id)
+            self._met.add(place)
+            if run.run_id not in self.manifest:
+                self._news[place] += 1
             await pool.admit(Visit(run))
 
     def _is_enough(self) -> bool:
@@ -398,6 +427,10 @@ class _Session:
             missing_runs=tuple(printable(run_id) for run_id in self._missing),
             vanished_runs=tuple(printable(run_id) for run_id in self._vanished),
             open_runs=self._open_runs,
+            news=tuple(
+                News(*place, self._names.get(place, PlaceName()).project, runs)
+                for place, runs in self._news.most_common()
+            ),
             new_bytes=tally.new_bytes,
             new_cost=tally.charged_cost,
             archive_runs=len(self.manifest),

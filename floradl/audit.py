@@ -195,6 +195,8 @@ class Audit:
             path = f"{folder}/{name}" if folder else name
             if path in _OUR_NAMES or name in LITTER:
                 continue
+            if item.kind == Kind.FILE and layout.is_name_record(path):
+                continue
             if item.kind == Kind.FOLDER:
                 yield path
             elif path not in ours:  # in the place of a folder of ours it is named with that

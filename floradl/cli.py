@@ -140,6 +140,10 @@ def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:
         from floradl.commands import restore
 
         return restore.run(settings, source, dest)
+    if command == "status":
+        from floradl.commands import status
+
+        return status.run(settings, dest)
     if command == "list":
         from floradl.commands import generations
 

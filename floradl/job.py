@@ -162,6 +162,16 @@ class Visit:
     only: frozenset[str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """How many runs of a project are new; `name` is "" where it is not known, and not printable yet."""
+
+    workspace_id: str
+    project_id: str
+    name: str
+    runs: int
+
+
 @dataclass(frozen=True)
 class Report:
     """What a session did. Times in seconds, sizes in bytes, cost in USD."""
@@ -176,6 +186,7 @@ class Report:
     missing_runs: tuple[str, ...]
     vanished_runs: tuple[str, ...]
     open_runs: int
+    news: tuple[News, ...]
     new_bytes: int
     new_cost: float
     archive_runs: int
@@ -213,6 +224,15 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
             "listed": report.listed_runs,
             "new": report.new_runs,
             "open": report.open_runs,
+            "new_by_project": [
+                {
+                    "workspace_id": news.workspace_id,
+                    "project_id": news.project_id,
+                    "name": news.name,
+                    "runs": news.runs,
+                }
+                for news in report.news
+            ],
             "vanished": list(report.vanished_runs),
             "not_found": list(report.missing_runs),
         },

@@ -39,7 +39,10 @@ TEMPORARY = PRIVATE / "tmp"
 TEMPORARIES = tuple(TEMPORARY / str(number) for number in range(4))
 """Where temporary files begin: in a single folder all threads would wait for each other at every name."""
 ASIDE = PRIVATE / "aside"
+VERIFIED = PRIVATE / "verified.json"
 RUN_RECORD = SafeName("run.json")
+PROJECT_RECORD = SafeName("project.json")
+WORKSPACE_RECORD = SafeName("workspace.json")
 
 _MAX_LENGTH = 80
 _ORDINARY = re.compile(r"[a-z0-9_][a-z0-9_.-]*(?<!\.)", re.ASCII)
@@ -81,6 +84,22 @@ def run_place(workspace_id: str, project_id: str, run_id: str) -> str:
 @lru_cache(maxsize=1024)
 def _project_place(workspace_id: str, project_id: str) -> str:
     return f"{safe_name(workspace_id)}/{safe_name(project_id)}"
+
+
+def project_record(workspace_id: str, project_id: str) -> PurePosixPath:
+    """Where the API's record of a project is kept: in the folder of its runs' folders."""
+    return PurePosixPath(_project_place(workspace_id, project_id)) / PROJECT_RECORD
+
+
+def workspace_record(workspace_id: str) -> PurePosixPath:
+    """Where the API's record of a workspace is kept: in its folder."""
+    return PurePosixPath(safe_name(workspace_id)) / WORKSPACE_RECORD
+
+
+def is_name_record(path: str) -> bool:
+    """Whether the record of a workspace or of a project lies at this place below the archive."""
+    *folders, name = path.split("/")
+    return name == {1: WORKSPACE_RECORD, 2: PROJECT_RECORD}.get(len(folders))
 
 
 def output_name(key: str, extension: str) -> SafeName:

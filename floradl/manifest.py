@@ -44,8 +44,10 @@ from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.model import Scope
 from floradl.snapshot import (
     NOT_READABLE,
+    CountedRun,
     encode_checksums,
     encode_snapshot,
+    parse_counted,
     parse_run,
     parse_sizes,
     parse_snapshot,
@@ -148,13 +150,19 @@ class Manifest:
         for run_id in self.run_ids():
             yield run_id, self.entry(run_id)
 
+    def iter_counted(self) -> Iterator[tuple[str, CountedRun]]:
+        """Every run with what numbers about the archive need of it; sooner had than the entries."""
+        for run_id in self.run_ids():
+            yield run_id, parse_counted(run_id, self._stored_run(run_id))
+
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
         """What is known of an account's scans of a scope; None before the first that ended cleanly."""
         scan = self._scans.get((scope, account))
-        try:
-            return None if scan is None else msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
-        except NOT_READABLE as exc:
-            raise unreadable(f"a scan's entry: {exc}") from exc
+        return None if scan is None else _scan_entry(scan)
+
+    def scans(self) -> list[ScanEntry]:
+        """What is known of all scans, of whatever scope and account."""
+        return [_scan_entry(scan) for scan in self._scans.values()]
 
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
         """Take over a run's entry as it stands in another manifest."""
@@ -387,6 +395,13 @@ def _bound(op: Op, origin: str) -> Op:
 
 def _scope(entry: ScopeEntry) -> Scope:
     return Scope(entry.workspace_id, entry.project_id, entry.source)
+
+
+def _scan_entry(scan: dict[str, Any]) -> ScanEntry:
+    try:
+        return msgspec.json.decode(msgspec.json.encode(scan), type=ScanEntry)
+    except NOT_READABLE as exc:
+        raise unreadable(f"a scan's entry: {exc}") from exc
 
 
 def _stored(run: dict[str, Any]) -> msgspec.Raw:

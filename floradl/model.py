@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -270,6 +270,22 @@ def replace_half_pairs(raw: bytes) -> bytes:
     if b"\\ud" not in raw and b"\\uD" not in raw:
         return raw
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], raw)
+
+
+def items_verbatim(body: bytes, readable: bytes, items: Iterable[msgspec.Raw]) -> Iterator[bytes]:
+    """The records of a list as they came, to the byte.
+
+    Args:
+        body: the answer.
+        readable: the same with `replace_half_pairs`, which keeps every place.
+        items: the records, in order, as they were decoded from `readable`.
+    """
+    end = 0
+    for item in items:
+        raw = bytes(item)
+        start = readable.index(raw, end)
+        end = start + len(raw)
+        yield body[start:end]
 
 
 def parse_outputs(value: object) -> tuple[Output, ...] | None:

@@ -130,6 +130,8 @@ def _items(value: object) -> list[object]:
     return [item for item in str(value).split(",") if item.strip()]
 
 
+PROFILE = Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME")
+JSON = Option("json", "print one object on standard output", default=False)
 KEY = (
     Option("api-key", "the API key; others on this machine can see it in the process list", str,
            metavar="KEY", variables=("FLORA_API_KEY",), is_secret=True),
@@ -138,7 +140,7 @@ KEY = (
 PLACE = (
     Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
            variables=("FLORA_BASE_URL",)),
-    Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME"),
+    PROFILE,
 )  # fmt: skip
 PATIENCE = (
     Option("timeout", "seconds a connection may stay silent (default: 60)", parse_timeout_s, 60.0,
@@ -152,7 +154,7 @@ OUTPUT = (
     Option("verbose", "tell what is being done", short="-v", default=False),
 )
 REPORTING = (
-    Option("json", "print one report object on standard output", default=False),
+    JSON,
     Option("no-progress", "show no progress", default=False),
     Option("log-file", "append to PATH what happens, a JSON object a line; a new file every 10 MB", str,
            metavar="PATH", file="w"),
@@ -231,6 +233,12 @@ SCHEDULE = (
     Option("task-scheduler", "for Task Scheduler: a task (default on Windows)", default=False),
     Option("cron", "for cron: a line of your crontab", default=False),
 )  # fmt: skip
+STATUS = (
+    Option("max-age", "exit with 3 when the last complete scan is older than AGE, such as 26h",
+           parse_duration_s, metavar="AGE"),
+    Option("prometheus", "print metrics for node_exporter's textfile collector", default=False),
+    LOCK_TIMEOUT,
+)  # fmt: skip
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
     Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
@@ -238,6 +246,8 @@ PAGE = (
     Option("all", "every page, not only one", default=False),
     Option("format", "json (the API's own page), jsonl (a generation a line) or table (for people)",
            parse_choice("json", "jsonl", "table")),
+    Option("watch", "print it again every SECONDS (5 where none are given) until Ctrl-C", parse_timeout_s,
+           implied="5", metavar="SECONDS"),
 )  # fmt: skip
 ONE_SCOPE = (
     Option("workspace-id", "only this workspace", parse_id("ws_")),
@@ -245,7 +255,6 @@ ONE_SCOPE = (
 )
 TO_FILE = Option("to-file", "keep the key in a file that only you can read, not in the system keyring",
                  default=False)  # fmt: skip
-ONE_OBJECT = Option("json", "print one object on standard output", default=False)
 
 _ARCHIVE_JOB = (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
 
@@ -253,12 +262,13 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
     "schedule": (*SCHEDULE, *_ARCHIVE_JOB),
     "login": (TO_FILE, *PLACE, *PATIENCE, *OUTPUT),
     "logout": (*PLACE, *OUTPUT),
-    "whoami": (ONE_OBJECT, *ACCOUNT, *OUTPUT),
-    "config": (ONE_OBJECT, *PLACE, OUTPUT[0]),
+    "whoami": (JSON, *ACCOUNT, *OUTPUT),
+    "config": (JSON, *PLACE, OUTPUT[0]),
     "completion": (),
     "demo": OUTPUT,
 }

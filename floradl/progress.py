@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # each command loads its own job
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
 _REASONS_SHOWN = 8
+_PROJECTS_SHOWN = 5
 
 
 class Console:
@@ -239,6 +240,7 @@ def failure_line(failure: Failure) -> str:
 def summary_lines(report: Report, dest: str) -> list[str]:
     """A session in a few lines, what to do next last."""
     lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
+    lines.extend(_news_lines(report))
     if report.new_cost:
         lines.append(f"What is new cost {format_cost(report.new_cost)} to generate.")
     if report.adopted:
@@ -278,6 +280,16 @@ def _what_is_new(report: Report) -> str:
     if report.failures:
         parts.append(f"{len(report.failures)} failed")
     return ", ".join(parts)
+
+
+def _news_lines(report: Report) -> list[str]:
+    """Which projects the new runs are of, by name where that is known; the largest first."""
+    lines = []
+    for news in report.news[:_PROJECTS_SHOWN]:
+        name = place_name(news.name, news.project_id)
+        lines.append(f"  {news.runs:>4}  {name}")
+    rest = len(report.news) - _PROJECTS_SHOWN
+    return [*lines, *([f"        and of {count(rest, 'further project')}"] if rest > 0 else [])]
 
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
@@ -368,3 +380,9 @@ def reason_lines(failures: Sequence[Failure]) -> list[str]:
     if len(codes) > _REASONS_SHOWN:
         lines.append(f"  and {len(codes) - _REASONS_SHOWN} more reasons")
     return lines
+
+
+def place_name(name: str, identifier: str) -> str:
+    """A project or workspace by name and id, or by id alone."""
+    shown = printable(identifier, limit=80) or "(no project)"
+    return f"{printable(name, limit=60)} ({shown})" if name else shown

@@ -44,7 +44,7 @@ from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
 from floradl.transport import MediaClient, media_transports
-from floradl.verifier import VerifyOptions, require_any_archive
+from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
 from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
@@ -126,7 +126,10 @@ async def repair(
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.check.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
-            return await session.run(stop)
+            began_ms = clock.now_ms()
+            report = await session.run(stop)
+            await keep_verdict(disk, report, began_ms)
+            return report
     finally:
         disk.close()
 

@@ -30,6 +30,7 @@ from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
+from floradl.names import Place, copy_names
 from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
@@ -212,6 +213,7 @@ class _Session:
         self._began_s = tools.clock.monotonic()
         self._recording = asyncio.Lock()
         self._lacking: list[Copied] = []
+        self._places: set[Place] = set()
         self._restored = 0
         self._runs = 0
         self._missing: set[str] = set(options.filters.run_ids)
@@ -221,6 +223,8 @@ class _Session:
         is_finished = await ends_by_itself(self._copy_all(manifest), stop)
         if is_finished and self._lacking:
             is_finished = await self._target.fill(self._lacking, stop)
+        if not self._options.is_flat:
+            await self._tools.disk.call(copy_names, self._source, self._tools.disk, self._places)
         await self._target.finish(manifest.base_url or self._options.base_url)
         tally = self._tally
         return RestoreReport(
@@ -272,6 +276,7 @@ class _Session:
             outputs = {key: out for key, out in entry.outputs.items() if filters.wants_type(out.type)}
             self._runs += 1
             self._tally.listed_runs += 1
+            self._places.add(Place(entry.workspace_id, entry.project_id))
             self._tally.outputs += len(outputs)
             yield run_id, entry, outputs
         self._tally.is_listed = True

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from floradl import layout
-from floradl.entries import FORMAT, VERSION, RunEntry, State
+from floradl.entries import FORMAT, VERSION, ErrorEntry, RunEntry, State
 from floradl.errors import ManifestError, NewerFormatError
 
 _RUNS_PER_CHUNK = 2000
@@ -67,10 +67,33 @@ class _SizedRun(msgspec.Struct):
     outputs: dict[str, _SizedOutput] = {}
 
 
+class CountedOutput(msgspec.Struct, gc=False):
+    """What numbers about an archive need of an output."""
+
+    type: str
+    state: State
+    size_bytes: int | None = None
+    attempts: int | None = None
+    error: ErrorEntry | None = None
+
+
+class CountedRun(msgspec.Struct):
+    """What numbers about an archive need of a run; sooner had than its entry."""
+
+    workspace_id: str
+    project_id: str
+    model_id: str | None = None
+    created_at: int | None = None
+    charged_cost: float | None = None
+    outputs: dict[str, CountedOutput] = {}
+    vanished_at: str | None = None
+
+
 _plain = msgspec.json.Decoder(_Plain)
 _entry = msgspec.json.Decoder(RunEntry)
 _summed = msgspec.json.Decoder(_SummedRun)
 _sized = msgspec.json.Decoder(_SizedRun)
+_counted = msgspec.json.Decoder(CountedRun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +205,18 @@ def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
     )
     _require(is_within, run_id)
     return entry
+
+
+def parse_counted(run_id: str, stored: msgspec.Raw) -> CountedRun:
+    """What numbers need of a run's entry.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
+    try:
+        return _counted.decode(stored)
+    except NOT_READABLE as exc:
+        raise _unreadable_run(run_id, str(exc)) from exc
 
 
 def parse_sizes(run_id: str, stored: msgspec.Raw) -> dict[str, int | None]:

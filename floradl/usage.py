@@ -15,6 +15,7 @@ _SUMMARIES = {
     "archive": "archive all completed generations, fetching only what is missing (may be left out)",
     "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
     "restore": "copy verified files out of an archive into another, or into one flat folder",
+    "status": "what an archive holds, what is missing, what it cost to generate, and how old it is",
     "list": "print the generation history, as the API gives it",
     "schedule": "print, install, list or remove a nightly job that archives; takes archive's options too",
     "login": "keep an API key, once it is checked: typed in unseen, or from standard input",
@@ -29,6 +30,7 @@ _DEST_HELP = {
     "verify": "the archive's folder",
     "restore": "where files go; made when missing",
     "schedule": "the archive's folder; not needed with --list",
+    "status": "the archive's folder",
     "demo": "a folder for the demo's archive; made when missing",
 }
 _CONFIG_HELP = """\

@@ -1,4 +1,4 @@
-"""`verify`: one check of an archive, which changes nothing."""
+"""`verify`: one check of an archive, which changes nothing but the note of when it was."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 from floradl import layout
 from floradl.audit import Audit, Sample
-from floradl.clock import Clock
+from floradl.clock import Clock, format_ms
 from floradl.errors import DestinationError
 from floradl.files import Disk
-from floradl.findings import AuditReport, AuditTally
+from floradl.findings import AuditReport, AuditTally, Trouble
 from floradl.lock import ReadLock
 from floradl.stopping import ends_by_itself
+from floradl.verified import Verdict, note_verified
 
 MAX_THREADS = 32
 
@@ -56,26 +57,44 @@ async def verify(
         LockedError: another floradl is changing it.
     """
     clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or AuditTally()
-    began_s = clock.monotonic()
+    began_s, began_ms = clock.monotonic(), clock.now_ms()
     disk = Disk(options.dest, threads=options.threads)
     try:
         await disk.call(require_any_archive, disk)
         async with ReadLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             audit = Audit(disk, clock, options.sample, tally, threads=options.threads)
             is_finished = await ends_by_itself(audit.run(), stop)
+            report = AuditReport(
+                runs=audit.runs,
+                outputs=audit.outputs,
+                read=audit.read,
+                read_bytes=tally.moved_bytes,
+                sample=str(options.sample),
+                findings=tuple(audit.findings),
+                left=tuple(audit.findings),
+                elapsed_s=clock.monotonic() - began_s,
+                is_interrupted=not is_finished,
+            )
+            await keep_verdict(disk, report, began_ms)
     finally:
         disk.close()
-    return AuditReport(
-        runs=audit.runs,
-        outputs=audit.outputs,
-        read=audit.read,
-        read_bytes=tally.moved_bytes,
-        sample=str(options.sample),
-        findings=tuple(audit.findings),
-        left=tuple(audit.findings),
-        elapsed_s=clock.monotonic() - began_s,
-        is_interrupted=not is_finished,
-    )
+    return report
+
+
+async def keep_verdict(disk: Disk, report: AuditReport, began_ms: int) -> None:
+    """Note what a check found, for `status`. One that was stopped found nothing."""
+    if not report.is_interrupted:
+        findings = sum(finding.kind != Trouble.STRAY for finding in report.left)
+        verdict = Verdict(
+            at=format_ms(began_ms),
+            sample=report.sample,
+            sound=report.is_sound,
+            runs=report.runs,
+            outputs=report.outputs,
+            read=report.read,
+            findings=findings,
+        )
+        await disk.call(note_verified, disk, verdict)
 
 
 def require_any_archive(disk: Disk) -> None:

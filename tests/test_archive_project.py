@@ -36,8 +36,10 @@ def test_a_project_is_archived_whole_and_then_nothing_is_fetched(sim: Simulator,
     assert checked.stdout.count(b": OK\n") == sum(len(run.outputs) for run in wanted)
     media_of_project = {output.path for run in wanted for output in run.outputs if output.path}
     assert {request.path for request in sim.media_requests()} <= media_of_project
+    names = {"/api/v1/workspaces", f"/api/v1/projects/{project}"}
     for request in sim.api_requests():
-        assert request.path.startswith("/api/v1/runs/") or request.query["project_id"] == project
+        is_of_one = request.path.startswith("/api/v1/runs/") or request.path in names
+        assert is_of_one or request.query["project_id"] == project
 
     sim.forget()
     second = floradl(sim, "--project-id", project, dest)

@@ -207,6 +207,22 @@ def test_other_ids_are_hashed_and_still_readable(identifier: str) -> None:
     assert re.fullmatch(r"[a-z0-9_-]{1,24}~~[a-z2-7]{26}", safe_name(identifier))
 
 
+@given(IDS, IDS, IDS)
+def test_records_of_places_are_where_no_run_is(workspace: str, project: str, run: str) -> None:
+    """The records of a project and a workspace lie beside the runs' folders and are told by their places."""
+    record, above = layout.project_record(workspace, project), layout.workspace_record(workspace)
+    folder = run_path(workspace, project, run)
+    assert record.parent == folder.parent
+    assert above.parent == folder.parent.parent
+    assert record != folder
+    assert above != folder.parent
+    assert layout.is_name_record(str(record))
+    assert layout.is_name_record(str(above))
+    assert not layout.is_name_record(str(folder))
+    assert not layout.is_name_record(str(folder / "project.json"))
+    assert not layout.is_name_record("workspace.json")
+
+
 def test_documented_example() -> None:
     """The tree looks as the documentation draws it."""
     folder = run_path("ws_abc", "prj_def", "run_ghi")

@@ -104,6 +104,27 @@ def snapshot(**more: Any) -> bytes:
 # ---------------------------------------------------------------------------------------------- in memory
 
 
+def test_what_numbers_need() -> None:
+    """Every run is counted once, changed just now or stored before, with what its outputs come to."""
+    manifest = Manifest.parse(encoded(fed(*recorded("run_1"), *recorded("run_2", entry=FAILED))))
+    manifest.apply(RunOp("run_2", facts("run_2", cost=0.5)))
+    manifest.apply(VanishedOp("run_2", "then"))
+    (one, first), (two, second) = manifest.iter_counted()
+    assert (one, first.charged_cost, first.vanished_at) == ("run_1", None, None)
+    assert first.outputs["output_1"].size_bytes == ARCHIVED.size_bytes
+    assert (two, second.charged_cost, second.vanished_at) == ("run_2", 0.5, "then")
+    assert second.outputs["output_1"].error == FAILED.error
+
+
+def test_all_scans() -> None:
+    """The scans of all scopes are told, each with its last."""
+    manifest = fed(scan_op(), scan_op(7), scan_op(9, None))
+    assert [(scan.scope.project_id, scan.sealed_before) for scan in manifest.scans()] == [
+        ("prj_b", 7),
+        (None, 9),
+    ]
+
+
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(OPS, max_size=12))
 def test_twice_is_once(ops: list[Op]) -> None:

@@ -92,8 +92,8 @@ class Watched(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
     def order(self) -> list[str]:
-        """The projects in the order in which they were first asked about."""
-        return list(dict.fromkeys(project for project, _ in self.asked))
+        """The projects in the order in which their lists were first asked for."""
+        return list(dict.fromkeys(project for project, _ in self.asked if project))
 
 
 class Job:

@@ -9,7 +9,14 @@ import msgspec
 import pytest
 
 from floradl.errors import ManifestError
-from floradl.snapshot import encode_checksums, encode_snapshot, parse_run, parse_sizes, parse_snapshot
+from floradl.snapshot import (
+    encode_checksums,
+    encode_snapshot,
+    parse_counted,
+    parse_run,
+    parse_sizes,
+    parse_snapshot,
+)
 
 HEAD = {"format": "floradl-manifest", "version": 1, "archive_id": "9f0c", "created_at": "then"}
 
@@ -52,7 +59,7 @@ def test_a_file_elsewhere_is_no_file_of_the_run(file: str) -> None:
 @pytest.mark.parametrize("entry", [b"5", b"{", b'{"outputs": []}', b'{"outputs": {"a": {"file": "\xff"}}}'])
 def test_an_entry_that_cannot_be_read(entry: bytes) -> None:
     """It is told as such, whatever is wanted of it."""
-    for parse in (parse_sizes, parse_run):
+    for parse in (parse_sizes, parse_counted, parse_run):
         with pytest.raises(ManifestError, match=r"manifest\.json cannot be read: the entry of run 'run_1'"):
             parse("run_1", msgspec.Raw(entry))
     with pytest.raises(ManifestError, match=r"manifest\.json cannot be read: the entry of run 'run_1'"):

@@ -15,6 +15,9 @@ from tests.support import environment
 HEAVY = {"asyncio", "ssl", "httpx", "msgspec", "aiofiles", "tqdm", "platformdirs", "tomllib", "filelock"}
 """What takes long to load, and only work needs."""
 
+NETWORK = {"httpx", "httpcore", "floradl.api", "floradl.net", "floradl.pool", "tqdm"}
+"""What speaks HTTP or shows it, and what reads an archive does not need."""
+
 
 def loaded(*arguments: str, env: dict[str, str] | None = None) -> set[str]:
     """The modules that a run of floradl loads, from Python's own account of its imports."""
@@ -77,4 +80,14 @@ def test_a_check_loads_no_network(tmp_path: Path) -> None:
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("verify", str(tmp_path / "out"))
     assert "floradl.audit" in found
-    assert found & {"httpx", "httpcore", "floradl.api", "floradl.net", "floradl.pool", "tqdm"} == set()
+    assert found & NETWORK == set()
+
+
+def test_a_status_loads_no_network(tmp_path: Path) -> None:
+    """`floradl status` reads the manifest; it loads neither HTTP nor what checks files."""
+    with serve_in_thread(Account.generate(3, seed=1)) as sim:
+        env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
+        loaded(str(tmp_path / "out"), env=env)
+    found = loaded("status", str(tmp_path / "out"))
+    assert "floradl.status" in found
+    assert found & (NETWORK | {"floradl.audit", "floradl.archiver"}) == set()

@@ -34,6 +34,7 @@ _IMPORTED = (
     "floradl.cli",
     "floradl.commands.archive",
     "floradl.commands.restore",
+    "floradl.commands.status",
     "floradl.commands.verify",
     "anyio._backends._asyncio",
     "pyreqwest.client",

@@ -42,6 +42,7 @@ async def _demo(dest: Path, console: Console) -> int:
                 if interruption.number is not None:
                     return 128 + interruption.number
     console.say(f"Look at {dest}: a folder per workspace, project and run.")
+    console.say(f"What it holds, by project, model, type and month: floradl status {dest}")
     console.say(f"Check it without floradl: (cd {dest} && sha256sum -c SHA256SUMS)")
     return exit_code
 

@@ -5,46 +5,113 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Iterable
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from floradl.api import FloraApi, Page, PageQuery
-from floradl.clock import Clock, format_ms
+from floradl.clock import Clock
 from floradl.commands.context import open_api, write_line
 from floradl.config import Settings
-from floradl.errors import Exit, printable
+from floradl.errors import ApiUnavailableError, Exit, printable
 from floradl.model import Generation, Scope
 from floradl.progress import Console
+from floradl.tables import Column, cut, format_age, table_lines
+from floradl.words import Status
 
-_COLUMNS = ("created (UTC)", "status", "run", "model", "outputs", "cost")
+_COLUMNS = (
+    Column("created"),
+    Column("status", least=5),
+    Column("", is_number=True),
+    Column("run"),
+    Column("model", least=8, rank=2),
+    Column("outputs", is_number=True, rank=3),
+    Column("cost", is_number=True, rank=1),
+)
+_CLEAR = "\x1b[H\x1b[J"
+"""To the first line, and nothing below it: VT100's control sequences, which every terminal has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is shown, and how: `is_redrawn` says that the terminal shows one answer at a time."""
+
+    query: PageQuery
+    shape: str
+    every: bool
+    is_redrawn: bool
 
 
 def run(settings: Settings) -> int:
-    """Print one page, or all, in the format asked for."""
+    """Print one page, or all, in the format asked for; with `--watch` again and again."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose)
     return asyncio.run(_list(settings, open_api(settings, Clock(), console.warn), console))
 
 
 async def _list(settings: Settings, api: FloraApi, console: Console) -> int:
     is_terminal = sys.stdout.isatty()
-    shape = settings.format or ("table" if is_terminal else "json")
-    query = PageQuery(
-        Scope(settings.workspace_id, settings.project_id), settings.status, settings.cursor, settings.limit
+    scope = Scope(settings.workspace_id, settings.project_id)
+    look = _Look(
+        query=PageQuery(scope, settings.status, settings.cursor, settings.limit),
+        shape=settings.format or ("table" if is_terminal else "json"),
+        every=settings.all,
+        is_redrawn=is_terminal and settings.watch is not None,
     )
-    bad_records, is_first = 0, True
     async with api:
-        async for page in _iter_pages(api, query, every=settings.all):
-            _print_page(page, shape, is_first=is_first)
-            bad_records += len(page.bad_records)
-            is_first = False
-        if page.next_cursor is not None and not settings.all:
-            console.say(f"There is more: --all, or --cursor {printable(page.next_cursor)}")
-    if bad_records and shape != "json":
+        if settings.watch is None:
+            return await _show(look, api, console, Clock())
+        return await _watch(look, api, console, Clock(), settings.watch)
+
+
+async def _watch(look: _Look, api: FloraApi, console: Console, clock: Clock, every_s: float) -> int:
+    """Show it until somebody stops it. An API that does not answer for once may do so later."""
+    while True:
+        try:
+            await _show(look, api, console, clock)
+        except ApiUnavailableError as exc:
+            console.error(exc)
+        await clock.sleep(every_s)
+
+
+async def _show(look: _Look, api: FloraApi, console: Console, clock: Clock) -> int:
+    bad_records, shown, is_first = 0, 0, True
+    pages: list[Page] = []
+    async for page in _iter_pages(api, look.query, every=look.every):
+        bad_records += len(page.bad_records)
+        shown += len(page.generations)
+        if look.is_redrawn:
+            pages.append(page)  # until all is there, so that the screen is not empty meanwhile
+        else:
+            _print_page(page, look.shape, clock.now_ms(), is_first=is_first)
+        is_first = False
+    if look.is_redrawn:
+        _redraw(pages, look.shape, clock.now_ms())
+    elif look.shape == "table" and not shown:
+        console.say("No such runs.")
+    if page.next_cursor is not None and not look.every and not look.is_redrawn:
+        console.say(f"There is more: --all, or --cursor {printable(page.next_cursor)}")
+    if bad_records and look.shape != "json":
         console.warn(f"{bad_records} records could not be read; --format json shows them as they are")
         return int(Exit.INCOMPLETE)
     return int(Exit.OK)
+
+
+def _redraw(pages: Sequence[Page], shape: str, now_ms: int) -> None:
+    """Show an answer in the place of the one before; of a table, as much as there is room for."""
+    sys.stdout.write(_CLEAR)
+    sys.stdout.flush()
+    if shape != "table":
+        for page in pages:
+            _print_page(page, shape, now_ms, is_first=False)
+        return
+    size = shutil.get_terminal_size()
+    generations = [generation for page in pages for generation in page.generations]
+    lines = list_lines(generations, size.columns, now_ms)
+    room = max(2, size.lines - 1)
+    if len(lines) > room:
+        lines[room - 1 :] = [cut(f"… {len(lines) - room + 1} more", size.columns)]
+    write_line("\n".join(lines if generations else ["No such runs."]).encode(errors="replace"))
 
 
 async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncGenerator[Page, None]:
@@ -58,16 +125,16 @@ async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncG
         query = replace(query, cursor=page.next_cursor)
 
 
-def _print_page(page: Page, shape: str, *, is_first: bool) -> None:
+def _print_page(page: Page, shape: str, now_ms: int, *, is_first: bool) -> None:
     if shape == "json":
         write_line(page.body)
     elif shape == "jsonl":
         for generation in page.generations:
             write_line(_one_line(generation.raw))
-    else:
+    elif page.generations:
         width = shutil.get_terminal_size().columns
-        for line in table_lines(page.generations, width, with_head=is_first):
-            write_line(line.encode())
+        for line in list_lines(page.generations, width, now_ms, with_head=is_first):
+            write_line(line.encode(errors="replace"))
 
 
 def _one_line(raw: bytes) -> bytes:
@@ -75,34 +142,22 @@ def _one_line(raw: bytes) -> bytes:
     return raw if b"\n" not in raw and b"\r" not in raw else msgspec.json.format(raw, indent=-1)
 
 
-def table_lines(generations: Iterable[Generation], width: int, *, with_head: bool) -> list[str]:
-    """Generations as a table that is at most `width` columns wide; the model gives way first."""
-    rows = [_COLUMNS] if with_head else []
-    for generation in generations:
-        moment = format_ms(generation.created_at_ms) if generation.created_at_ms else ""
-        outputs = "" if generation.outputs is None else str(len(generation.outputs))
-        cost = "" if generation.charged_cost is None else f"${generation.charged_cost:.3f}"
-        status = generation.status
-        if generation.progress is not None and status == "running":
-            status = f"running {generation.progress:.0f}%"
-        rows.append(
-            (
-                moment.replace("T", " ")[:16],
-                printable(status, limit=12),
-                printable(generation.run_id, limit=40),
-                printable(generation.model_id or "", limit=60),
-                outputs,
-                cost,
-            )
-        )
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(len(_COLUMNS))]
-    spare = width - sum(widths) - 2 * (len(widths) - 1)
-    widths[3] = max(8, widths[3] + min(0, spare))
-    return [
-        "  ".join(_cell(text, size) for text, size in zip(row, widths, strict=True))[:width].rstrip()
-        for row in rows
-    ]
+def list_lines(
+    generations: Iterable[Generation], width: int, now_ms: int, *, with_head: bool = True
+) -> list[str]:
+    """Generations as a table that is at most `width` cells wide, with ages at `now_ms`."""
+    rows = [_row(generation, now_ms) for generation in generations]
+    return table_lines(_COLUMNS, rows, width, with_head=with_head)
 
 
-def _cell(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
+def _row(run: Generation, now_ms: int) -> tuple[str, ...]:
+    is_at_work = run.progress is not None and run.status == Status.RUNNING
+    return (
+        "" if run.created_at_ms is None else format_age((now_ms - run.created_at_ms) / 1000),
+        printable(run.status, limit=20),
+        f"{run.progress:.0f}%" if is_at_work else "",
+        printable(run.run_id, limit=40),
+        printable(run.model_id or "", limit=80),
+        "" if run.outputs is None else str(len(run.outputs)),
+        "" if run.charged_cost is None else f"${run.charged_cost:.3f}",
+    )

@@ -12,9 +12,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from floradl import layout
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import assert_sound, manifest, mp4, png
 from tests.zygote import floradl
@@ -102,6 +103,8 @@ Tree = dict[str, tuple[object, ...]]
 def tree_of(folder: Path, *, private: bool = True, identity: bool = True) -> Tree:
     """Everything below a folder, and the folder: kind, date, bytes or where a link leads.
 
+    What a check notes about itself is left out, and so are the dates of the folders that it is written in.
+
     Args:
         folder: where to look.
         private: whether floradl's own folder counts.
@@ -114,7 +117,11 @@ def tree_of(folder: Path, *, private: bool = True, identity: bool = True) -> Tre
         if not private and relative.parts[:1] == (".floradl",):
             continue
         facts = path.lstat()
-        who = (facts.st_ino, facts.st_mtime_ns, facts.st_nlink) if identity else ()
+        place = PurePosixPath(relative)
+        if place == layout.VERIFIED:
+            continue
+        is_theirs = identity and place not in (layout.PRIVATE, layout.TEMPORARY, *layout.TEMPORARIES)
+        who = (facts.st_ino, facts.st_mtime_ns, facts.st_nlink) if is_theirs else ()
         if stat.S_ISREG(facts.st_mode):
             content: object = hashlib.sha256(path.read_bytes()).hexdigest()
         else:

@@ -1,0 +1,98 @@
+"""`floradl status`: what an archive holds, and how old that is. Needs no network and no key."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from dataclasses import dataclass
+
+import msgspec
+
+from floradl import layout
+from floradl.clock import Clock
+from floradl.commands.context import expanded, scopes_of, write_line
+from floradl.config import Settings
+from floradl.errors import DestinationError, Exit, UsageError, printable
+from floradl.files import Disk
+from floradl.lock import ReadLock
+from floradl.manifest import load_manifest
+from floradl.metrics import metric_lines, status_object
+from floradl.model import Scope
+from floradl.names import Place, read_names
+from floradl.overview import age_line, status_lines
+from floradl.progress import Console
+from floradl.status import Status, summarize
+from floradl.verified import read_verified
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    status: Status
+    archive_id: str
+    created_at: str
+    base_url: str
+
+
+def run(settings: Settings, dest: str) -> int:
+    """Print what the archive in `dest` holds."""
+    if settings.json and settings.prometheus:
+        raise UsageError("--json and --prometheus exclude each other", hint="Run floradl status for each.")
+    console = Console(quiet=settings.quiet, verbose=settings.verbose)
+    clock, disk = Clock(), Disk(expanded(dest), threads=1)
+    named = settings.workspace_id or settings.project_id
+    scopes = scopes_of(settings.workspace_id, settings.project_id) if named else ()
+    try:
+        archive = asyncio.run(_read(disk, clock, scopes, settings.lock_timeout))
+    finally:
+        disk.close()
+    now_ms, status = clock.now_ms(), archive.status
+    is_old = settings.max_age is not None and status.is_older_than(settings.max_age, now_ms)
+    exit_code = int(Exit.INCOMPLETE if is_old else Exit.OK)
+    path = os.fsencode(disk.root.absolute()).decode(errors="replace")
+    if settings.json:
+        facts = {
+            "path": path,
+            "archive_id": archive.archive_id,
+            "created_at": archive.created_at,
+            "base_url": archive.base_url,
+        }
+        write_line(
+            msgspec.json.encode(
+                status_object(
+                    status, archive=facts, now_ms=now_ms, max_age_s=settings.max_age, exit_code=exit_code
+                )
+            )
+        )
+    elif settings.prometheus:
+        write_line("\n".join(metric_lines(status, path)).encode())
+    elif not settings.quiet:
+        width = shutil.get_terminal_size().columns
+        lines = status_lines(status, dest, width, now_ms, everything=settings.verbose)
+        write_line("\n".join(lines).encode(errors="replace"))
+    if is_old:
+        console.warn(age_line(status, now_ms))
+        console.warn(f"  `floradl {printable(dest)}` brings it up to date; its log says why it did not.")
+    return exit_code
+
+
+async def _read(disk: Disk, clock: Clock, scopes: tuple[Scope, ...], lock_timeout_s: float) -> _Archive:
+    if not await disk.call(_has_manifest, disk):
+        raise DestinationError(
+            f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
+        )
+    async with ReadLock(disk, clock, timeout_s=lock_timeout_s):
+        return await disk.call(_summary, disk, clock, scopes)
+
+
+def _has_manifest(disk: Disk) -> bool:
+    return disk.exists(layout.MANIFEST) or disk.exists(layout.JOURNAL)
+
+
+def _summary(disk: Disk, clock: Clock, scopes: tuple[Scope, ...]) -> _Archive:
+    manifest = load_manifest(disk, clock)
+    status = summarize(manifest, scopes)
+    places = {*status.by_project, *(Place(run.workspace_id, run.project_id) for run in status.open_runs)}
+    status.names = read_names(disk, places)
+    status.verified = read_verified(disk)
+    return _Archive(status, manifest.archive_id, manifest.created_at, manifest.base_url)
