@@ -112,9 +112,9 @@ class FloraApi:
     """A session with the API.
 
     Args:
-        base_url: as `net.check_base_url` returned it.
+        base_url: where it is; https, or this machine.
         key: the account's API key.
-        clock: for waits and dates.
+        clock: for waits and dates; None: the real one.
         retries: how often one request is tried again.
         timeout_s: how long a connection may stay silent.
         transport: another httpx transport, for tests.
@@ -125,7 +125,7 @@ class FloraApi:
         successes: how many of them were answered with a 2xx.
 
     Raises:
-        UsageError: the key cannot be one.
+        UsageError: the key cannot be one, or would cross a network in clear.
     """
 
     def __init__(
@@ -133,12 +133,13 @@ class FloraApi:
         base_url: str,
         key: str,
         *,
-        clock: Clock,
-        retries: int,
-        timeout_s: float,
+        clock: Clock | None = None,
+        retries: int = 5,
+        timeout_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        base_url, clock = net.check_base_url(base_url), clock or Clock()
         self._client = net.api_client(base_url, check_key(key), timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
         self._key = key

@@ -17,6 +17,7 @@ from floradl.values import (
     parse_count,
     parse_delay_s,
     parse_duration_s,
+    parse_http_url,
     parse_id,
     parse_name,
     parse_sample,
@@ -26,9 +27,7 @@ from floradl.values import (
     parse_timeout_s,
     parse_when,
 )
-from floradl.words import DEFAULT_CONCURRENCY, TYPE_WORDS, Status
-
-DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, TYPE_WORDS, Status
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,13 @@ OUTPUT = (
 REPORTING = (
     JSON,
     Option("no-progress", "show no progress", default=False),
-)
+    Option("log-file", "append to PATH what happens, a JSON object a line; a new file every 10 MB", str,
+           metavar="PATH", file="w"),
+    Option("ping-url", "tell a monitor, such as healthchecks.io, when the job begins and how it ends",
+           parse_http_url, metavar="URL", is_secret=True),
+    Option("exec-after", "run CMD when the job has ended, with the JSON report on its standard input", str,
+           metavar="CMD"),
+)  # fmt: skip
 SCOPE = (
     Option("workspace-id", "only this workspace; repeatable", parse_id("ws_"), (), is_list=True),
     Option("project-id", "only this project; repeatable", parse_id("prj_"), (), is_list=True),

@@ -72,6 +72,13 @@ def parse_id(prefix: str) -> Callable[[str], str]:
     return parse
 
 
+def parse_http_url(text: str) -> str:
+    """An http(s) URL with a host, as it was given."""
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", text, re.ASCII | re.IGNORECASE):
+        raise ValueError("a URL such as https://hc-ping.com/… is needed")
+    return text
+
+
 @dataclass(frozen=True)
 class Choice:
     """A reader of one of a few words; shells and the documentation ask for them too."""

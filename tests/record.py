@@ -20,8 +20,8 @@ from pathlib import Path
 
 from floradl.keystore import Place
 from floradl.nightly import job_name
-from floradl.options import DEFAULT_BASE_URL
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.words import DEFAULT_BASE_URL
 from tests.schedulers import Home
 from tests.support import COMMAND
 
@@ -74,6 +74,9 @@ class Screen:
             self._row = max(0, self._row - number)
         elif what == "K":
             self.lines[self._row] = self.lines[self._row][: self._column]
+        elif what == "J":
+            self.lines[self._row] = self.lines[self._row][: self._column]
+            del self.lines[self._row + 1 :]
 
     def text(self) -> list[str]:
         """The lines, without what is blank at the end of each and of all."""
@@ -81,7 +84,11 @@ class Screen:
 
 
 def typed(
-    line: str, env: dict[str, str], secret: str = "", until: Callable[[Screen], bool] | None = None
+    line: str,
+    env: dict[str, str],
+    secret: str = "",
+    until: Callable[[Screen], bool] | None = None,
+    columns: int = COLUMNS,
 ) -> Screen:
     """What a terminal shows after a command was typed into it.
 
@@ -90,12 +97,13 @@ def typed(
         env: the shell's variables.
         secret: typed, and a return, as soon as something is asked for that is not shown.
         until: ends the recording, and the command, as soon as it holds.
+        columns: of the terminal.
     """
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
         ["/bin/sh", "-c", f"exec {line}"],
-        env=env | {"TERM": "xterm", "COLUMNS": str(COLUMNS)},
+        env=env | {"TERM": "xterm", "COLUMNS": str(columns)},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -132,7 +140,9 @@ def first_night(root: Path) -> list[str]:
         home, env = _home(root, sim)
         lines = [f"$ {INSTALL}"]
         for line in FIRST_NIGHT:
-            lines += [f"$ {line}", *typed(line, env, secret=sim.account.api_key).text()]
+            # So wide that no message is broken: where it would be depends on how long this home's path is.
+            screen = typed(line, env, secret=sim.account.api_key, columns=400)
+            lines += [f"$ {line}", *screen.text()]
         return _as_a_reader_sees_it(lines, home, sim)
 
 
@@ -153,7 +163,7 @@ def at_work(root: Path) -> list[str]:
 
 
 def _is_half_done(screen: Screen) -> bool:
-    match = re.search(r"(\d+)/(\d+) outputs", "\n".join(screen.lines))
+    match = re.search(r"^outputs .*\| (\d+)/(\d+)", "\n".join(screen.lines), re.MULTILINE)
     return match is not None and int(match[1]) > 250
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from floradl.clock import MAX_MS
 from floradl.config import Settings, Source, default_config_path, resolve
 from floradl.errors import Exit, UsageError
-from floradl.options import COMMANDS, DEFAULT_BASE_URL, EVERY_OPTION, Option
+from floradl.options import COMMANDS, EVERY_OPTION, Option
 from floradl.usage import parse, parser_of
 from floradl.values import parse_choice, parse_count, parse_duration_s, parse_id, parse_moment_ms
+from floradl.words import DEFAULT_BASE_URL
 
 NOW_MS = 1_795_487_412_000
 PAIRS = [(command, option) for command, options in COMMANDS.items() for option in options]
@@ -36,6 +37,7 @@ SAMPLES = {
     "status": ["pending", "running", "completed", "failed", "pending"],
     "format": ["json", "jsonl", "table", "json", "jsonl"],
     "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
+    "ping_url": [f"https://hc-ping.com/{number}" for number in range(5)],
     "at": ["00:00", "01:59", "9:30", "23:05", "12:00"],
     "since": ["1d", "2d", "3d", "2026-11-23", "5d"],
     "until": ["1d", "2d", "3d", "2026-11-23", "5d"],

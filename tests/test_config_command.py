@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from floradl.keystore import KeyStore, Place, default_folder
-from floradl.options import DEFAULT_BASE_URL, EVERY_OPTION
+from floradl.options import EVERY_OPTION
+from floradl.words import DEFAULT_BASE_URL
 from tests.support import COMMAND
 
 KEY = "sk_live_KEYKEYKEYKEY7890"

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "words", "clock", "stopping"},
+    {"errors", "words", "clock", "stopping", "quantities"},
     {
         "model",
         "entries",
@@ -46,10 +46,11 @@ LAYERS = (
     {"listing", "plan", "job", "rebuild", "ahead"},
     {"prepare", "mend", "audit", "copying", "transfer", "status"},
     {"pool"},
-    {"recall", "verify"},
-    {"archiver", "preview", "repair", "targets"},
-    {"restore"},
-    {"values", "progress", "keystore"},
+    {"recall", "verifier"},
+    {"archiver", "preview", "repairer", "targets"},
+    {"restorer"},
+    {"jobs", "values", "bars", "logfile", "monitor", "hook", "keystore"},
+    {"progress"},
     {"options", "overview", "metrics"},
     {"config", "usage"},
     {"commands"},

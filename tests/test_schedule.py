@@ -277,6 +277,16 @@ def test_every_option_that_names_a_file_says_so() -> None:
     ]
 
 
+def test_the_log_files_folder_is_open_to_the_job(home: Home) -> None:
+    """A log file lies beside the archive: its path is absolute, and rotation may rename there."""
+    home.write_key("sk_live_KEYKEYKEY")
+    done = home.schedule("--api-key-file", "~/key", "--log-file", "~/logs/night.log", "flora")
+    assert done.returncode == 0, done.stderr
+    assert f"--log-file={home.path}/logs/night.log" in exec_start(done.stdout)
+    (writable,) = re.findall(r"^ReadWritePaths=(.*)$", done.stdout, re.MULTILINE)
+    assert writable.split() == [f"-{home.path}/flora", f"-{home.path}/logs"]
+
+
 def test_a_key_that_login_keeps_is_found_at_night(home: Home, sim: Simulator) -> None:
     """The key of `floradl login` serves the job; in a keyring it may be locked away then, which is told."""
     logged_in = home.run("login", given=sim.account.api_key, FLORA_BASE_URL=sim.base_url)

@@ -68,7 +68,7 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
     assert "pyreqwest" in found
     assert "pyreqwest" not in again  # nothing was fetched
     unwanted = {"tqdm", "tomllib", "difflib"} | {
-        f"floradl.{name}" for name in ("restore", "repair", "verify", "audit", "preview", "simulator")
+        f"floradl.{name}" for name in ("restorer", "repairer", "verifier", "audit", "preview", "simulator")
     }
     assert found & unwanted == set()
 
