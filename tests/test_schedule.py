@@ -324,3 +324,16 @@ def test_a_night_without_a_key_is_foretold(home: Home) -> None:
     assert "At night" not in done.stderr
     assert exec_start(done.stdout)[-2:] == ["--profile=studio", str(home.path / "flora")]
     assert "KEYKEY" not in done.stdout
+
+
+def test_a_monitors_url_is_no_part_of_the_job(home: Home) -> None:
+    """Whoever knows it can say that all is well: a variable with it stays in its shell, which is told so."""
+    done = home.schedule("flora", FLORADL_PING_URL="https://example.com/uuid-SECRET")
+    assert "SECRET" not in done.stdout + done.stderr
+    assert "FLORADL_PING_URL is not passed on" in done.stderr
+    config = home.path / ".config/floradl/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('ping_url = "https://example.com/uuid-SECRET"\n')
+    done = home.schedule("flora", FLORADL_PING_URL="https://example.com/uuid-SECRET")
+    assert "PING_URL" not in done.stderr
+    assert "SECRET" not in done.stdout + done.stderr

@@ -108,7 +108,7 @@ def job_of(
         random_delay_s=int(settings.random_delay),
         writable=(folder, *_written_folders(night)),
     )
-    return job, _key_warnings(night)
+    return job, (*_key_warnings(night), *_secret_warnings(night, environment))
 
 
 def _key_warnings(night: Settings) -> tuple[str, ...]:
@@ -127,6 +127,15 @@ def _key_warnings(night: Settings) -> tuple[str, ...]:
     return ()
 
 
+def _secret_warnings(night: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    for option in COMMANDS["archive"]:
+        if not option.is_secret or option.key == "api_key" or getattr(night, option.key):
+            continue
+        for name in filter(environment.get, option.environment):
+            yield f"{name} is not passed on: it is a secret, and would stand in a file."
+            yield f"`{option.key} = …` in config.toml is found at night."
+
+
 def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
     """The options of the job as words; files are named absolutely.
 
@@ -142,7 +151,7 @@ def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Ite
         if option.key == "api_key":
             continue
         origin, given = f"--{option.name}", flags.get(option.key)
-        if given is None:
+        if given is None and not option.is_secret:
             origin, given = next(
                 ((name, environment[name]) for name in option.environment if environment.get(name)),
                 (origin, None),
