@@ -11,7 +11,7 @@ GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 .DEFAULT_GOAL := help
 PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
 
-.PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots lint format clean
+.PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
 	@echo "make screenshots  pictures of the gallery for docs/gallery"
 	@echo "make bench-gallery  an archive of 100,000 outputs in Chromium, for docs/performance.md"
+	@echo "make docs      write docs/cli.md anew, and what the README shows of a terminal"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
 
@@ -66,6 +67,10 @@ screenshots: $(VENV)/installed-tests
 
 bench-gallery: $(VENV)/installed-tests
 	$(BIN)/python -m benchmarks.gallery
+
+docs: $(VENV)/installed-tests
+	$(BIN)/python -m tests.cli_page docs/cli.md
+	$(BIN)/python -m tests.record
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff format --check .

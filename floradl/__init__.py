@@ -1,53 +1,116 @@
 """floradl: archive everything a FLORA account has generated.
 
-The jobs of the command line as a typed, asynchronous API:
+The jobs of the command line as a typed, asynchronous API; docs/python.md shows each:
 
-    async with floradl.FloraApi(url, key, clock=floradl.Clock(), retries=5, timeout_s=60) as api:
-        report = await floradl.archive(floradl.ArchiveOptions(Path("out"), url), api)
+    async with floradl.FloraApi(floradl.DEFAULT_BASE_URL, key) as api:
+        report = await floradl.archive(floradl.ArchiveOptions(Path("out")), api)
 
 Names are imported when they are first used, so that `import floradl` costs nothing.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from floradl.api import FloraApi
-    from floradl.archiver import archive
+    from floradl.audit import Sample
     from floradl.clock import Clock
-    from floradl.errors import FloradlError
+    from floradl.copying import Way
+    from floradl.errors import (
+        ApiError,
+        DestinationError,
+        FloradlError,
+        KeyRefusedError,
+        LockedError,
+        UsageError,
+    )
+    from floradl.findings import AuditReport, AuditTally, Finding, Trouble
     from floradl.job import ArchiveOptions, Report, Tally
-    from floradl.model import Filters, Generation, Scope
+    from floradl.jobs import Progress, archive, iter_generations, repair, restore, verify
+    from floradl.model import Failure, Filters, Generation, Output, Scope
+    from floradl.repairer import RepairOptions
+    from floradl.restorer import RestoreOptions, RestoreReport
+    from floradl.verifier import VerifyOptions
+    from floradl.words import DEFAULT_BASE_URL, OutputType, Status
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DEFAULT_BASE_URL",
+    "ApiError",
     "ArchiveOptions",
+    "AuditReport",
+    "AuditTally",
     "Clock",
+    "DestinationError",
+    "Failure",
     "Filters",
+    "Finding",
     "FloraApi",
     "FloradlError",
     "Generation",
+    "KeyRefusedError",
+    "LockedError",
+    "Output",
+    "OutputType",
+    "Progress",
+    "RepairOptions",
     "Report",
+    "RestoreOptions",
+    "RestoreReport",
+    "Sample",
     "Scope",
+    "Status",
     "Tally",
+    "Trouble",
+    "UsageError",
+    "VerifyOptions",
+    "Way",
     "__version__",
     "archive",
+    "iter_generations",
+    "repair",
+    "restore",
+    "verify",
 ]
 
 _HOMES = {
+    "ApiError": "errors",
     "ArchiveOptions": "job",
+    "AuditReport": "findings",
+    "AuditTally": "findings",
     "Clock": "clock",
+    "DEFAULT_BASE_URL": "words",
+    "DestinationError": "errors",
+    "Failure": "model",
     "Filters": "model",
+    "Finding": "findings",
     "FloraApi": "api",
     "FloradlError": "errors",
     "Generation": "model",
+    "KeyRefusedError": "errors",
+    "LockedError": "errors",
+    "Output": "model",
+    "OutputType": "words",
+    "Progress": "jobs",
+    "RepairOptions": "repairer",
     "Report": "job",
+    "RestoreOptions": "restorer",
+    "RestoreReport": "restorer",
+    "Sample": "audit",
     "Scope": "model",
+    "Status": "words",
     "Tally": "job",
-    "archive": "archiver",
+    "Trouble": "findings",
+    "UsageError": "errors",
+    "VerifyOptions": "verifier",
+    "Way": "copying",
+    "archive": "jobs",
+    "iter_generations": "jobs",
+    "repair": "jobs",
+    "restore": "jobs",
+    "verify": "jobs",
 }
 
 
@@ -55,4 +118,5 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    # Not importlib's function, which -X importtime does not see.
+    return getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)

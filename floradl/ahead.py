@@ -21,7 +21,7 @@ import httpx
 
 from floradl.answer import Stretch, require_stretch
 from floradl.errors import TransferError
-from floradl.fetching import Asker, Flushing, Pace, Tools, Writing
+from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
 from floradl.partial import Partial
 from floradl.parts import Part, Plan, Ramp
 from floradl.retry import MAX_RETRY_AFTER_S
@@ -38,6 +38,7 @@ class Ahead:
         new_asker: makes one for each connection.
         tools: shared by the session.
         flushing: of the partial.
+        flow: of the output.
 
     Attributes:
         refusal: why parts cannot be had from this host.
@@ -52,6 +53,7 @@ class Ahead:
         new_asker: Callable[[], Asker],
         tools: Tools,
         flushing: Flushing,
+        flow: Flow,
     ) -> None:
         self._partial = partial
         self._total_bytes = total_bytes
@@ -60,6 +62,7 @@ class Ahead:
         self._new_asker = new_asker
         self._tools = tools
         self._flushing = flushing
+        self._flow = flow
         self._plan = Plan(total_bytes, partial.ahead)
         self._ramp = Ramp(tools.clock.monotonic())
         self._group = asyncio.TaskGroup()
@@ -181,7 +184,7 @@ class Ahead:
             )
             await disk.call(self._partial.begin_ahead, part.start)
             writing = Writing(disk, partial(self._partial.append_ahead, part.start), self._flushing)
-            pace, size_bytes, excess_bytes = Pace(self._tools), 0, 0
+            pace, size_bytes, excess_bytes = Pace(self._tools, self._flow), 0, 0
             try:
                 async for chunk in cast("httpx.AsyncByteStream", response.stream):
                     writing.add(chunk)

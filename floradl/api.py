@@ -28,14 +28,15 @@ from floradl.errors import (
     ApiNotFoundError,
     ApiUnavailableError,
     KeyRefusedError,
-    UsageError,
     printable,
     safe_url,
 )
+from floradl.keys import check_key, masked, refusal_hint
 from floradl.model import (
     EVERYTHING,
     Generation,
     Scope,
+    Workspace,
     items_verbatim,
     parse_generation,
     replace_half_pairs,
@@ -103,13 +104,17 @@ class _PageWire(msgspec.Struct):
     meta: _Meta | None = None
 
 
+class _WorkspacesWire(msgspec.Struct):
+    workspaces: list[Workspace]
+
+
 class FloraApi:
     """A session with the API.
 
     Args:
-        base_url: as `net.check_base_url` returned it.
+        base_url: where it is; https, or this machine.
         key: the account's API key.
-        clock: for waits and dates.
+        clock: for waits and dates; None: the real one.
         retries: how often one request is tried again.
         timeout_s: how long a connection may stay silent.
         transport: another httpx transport, for tests.
@@ -120,7 +125,7 @@ class FloraApi:
         successes: how many of them were answered with a 2xx.
 
     Raises:
-        UsageError: the key cannot be an HTTP header.
+        UsageError: the key cannot be one, or would cross a network in clear.
     """
 
     def __init__(
@@ -128,17 +133,14 @@ class FloraApi:
         base_url: str,
         key: str,
         *,
-        clock: Clock,
-        retries: int,
-        timeout_s: float,
+        clock: Clock | None = None,
+        retries: int = 5,
+        timeout_s: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise UsageError(
-                "the API key has characters that no key has", hint="Copy it again from FLORA's settings."
-            )
-        self._client = net.api_client(base_url, key, timeout_s=timeout_s, transport=transport)
+        base_url, clock = net.check_base_url(base_url), clock or Clock()
+        self._client = net.api_client(base_url, check_key(key), timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
         self._key = key
         self._origin = _origin(base_url)
@@ -156,6 +158,11 @@ class FloraApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.aclose()
+
+    @property
+    def shown_key(self) -> str:
+        """What may be shown of the key."""
+        return masked(self._key)
 
     def account(self, archive_id: str) -> str:
         """What tells this account from others within one archive: 16 hexadecimal digits.
@@ -217,6 +224,14 @@ class FloraApi:
         return await self._get(
             f"{self._base_url}/runs/{quote(run_id, safe='', errors='surrogatepass')}", {}, parse
         )
+
+    async def workspaces(self) -> tuple[Workspace, ...]:
+        """The workspaces that the key may see.
+
+        Raises:
+            ApiError: as the class says.
+        """
+        return await self.ask("workspaces", {}, _parse_workspaces)
 
     async def ask(self, path: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
         """What `parse` makes of the answer of another endpoint, such as `workspaces`.
@@ -281,8 +296,7 @@ class FloraApi:
             "retry_after_s": self._retry_after_s(response.headers),
         }
         if status in (401, 403):
-            hint = "Check the key: it may be revoked, or belong to another workspace (FLORA_API_KEY)."
-            return KeyRefusedError(message, hint=hint, **about)
+            return KeyRefusedError(message, hint=refusal_hint(self._key), **about)
         if status == 404:
             hint = "Check the id: what does not exist and what this key may not see look the same."
             return ApiNotFoundError(message, hint=hint, **about)
@@ -323,6 +337,14 @@ def parse_page(body: bytes) -> Page:
             bad_records.append(exc)
     next_cursor = (wire.meta.next_cursor if wire.meta else None) or None
     return Page(tuple(generations), tuple(bad_records), next_cursor, body)
+
+
+def _parse_workspaces(body: bytes) -> tuple[Workspace, ...]:
+    try:
+        wire = msgspec.json.decode(replace_half_pairs(body), type=_WorkspacesWire)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ApiAnswerError(f"the API's answer is no list of workspaces: {printable(str(exc))}") from exc
+    return tuple(wire.workspaces[:MAX_RECORDS])
 
 
 def is_open(status: str) -> bool:

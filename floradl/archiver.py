@@ -188,7 +188,7 @@ class _Session:
         """Do everything, or as much as there is until `stop`."""
         try:
             if not await ends_by_itself(self._work(pool), stop):
-                self._is_interrupted = True
+                self._is_interrupted = self.tally.is_stopping = True
                 await pool.wind_down(GRACE_S)
         finally:
             self._problems.extend(pool.problems)
@@ -204,6 +204,7 @@ class _Session:
             scans = await self._scan_all(pool)
             await self._visit_known(pool, mends)
             self._raise_if_mute()
+            self.tally.is_listed = True
             await pool.drain()
             await self._seal(pool, scans)
             wants = self.options.filters.wants
@@ -311,6 +312,7 @@ class _Session:
         try:
             async with aclosing(look.scan.iter_completed()) as runs:
                 async for run in runs:
+                    self.tally.listed_runs += 1
                     await self._admit(pool, run)
                     if self._is_enough():
                         return

@@ -123,6 +123,7 @@ class Audit:
         self.findings.extend(recovered.findings)
         manifest = recovered.manifest
         folders, self._tally.total = await self._disk.call(_survey, manifest)
+        self._tally.listed_runs, self._tally.is_listed = len(manifest), True
         await self._adopt(recovered, await self._disk.call(self._walk, folders))
         if not recovered.is_whole:
             await self._disk.call(self._note_unaccounted, manifest)

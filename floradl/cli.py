@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from floradl import __version__
 from floradl.errors import Exit, FloradlError
@@ -81,12 +81,50 @@ def _run(argv: list[str]) -> int:
         usage.top_parser().print_help()
         return int(Exit.OK if argv else Exit.USAGE)
     command, flags = usage.parse(argv)
+    if command in ("completion", "config"):
+        return _run_on_itself(command, flags)
     from floradl.config import default_config_path, resolve
     from floradl.options import COMMANDS, EVERY_OPTION
 
     source, dest = flags.pop("source", ""), flags.pop("dest", "")
-    settings = resolve(COMMANDS[command], EVERY_OPTION, flags, os.environ, default_config_path())
+    path = default_config_path()
+    may_be_new = command in (
+        "login",
+        "logout",
+    )  # the one makes a profile, the other may come after it is gone
+    settings = resolve(COMMANDS[command], EVERY_OPTION, flags, os.environ, path, may_be_new=may_be_new)
+    if command in ("login", "logout", "whoami"):
+        return _run_on_key(command, settings)
+    if command == "schedule":
+        from floradl.commands import schedule
+
+        return schedule.run(settings, dest, flags)
     return _dispatch(command, settings, source, dest)
+
+
+def _run_on_itself(command: str, flags: dict[str, Any]) -> int:
+    """What works without a good config file."""
+    if command == "completion":
+        from floradl.commands import completion
+
+        return completion.run(flags["shell"])
+    from floradl.commands import config
+
+    return config.run(flags.pop("action"), flags)
+
+
+def _run_on_key(command: str, settings: Settings) -> int:
+    if command == "login":
+        from floradl.commands import login
+
+        return login.run(settings)
+    if command == "logout":
+        from floradl.commands import logout
+
+        return logout.run(settings)
+    from floradl.commands import whoami
+
+    return whoami.run(settings)
 
 
 def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:

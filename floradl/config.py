@@ -2,36 +2,85 @@
 
 A value comes from the first of: the flag; the environment (`FLORADL_<OPTION>`, and the two that FLORA's
 own tools use, `FLORA_API_KEY` and `FLORA_BASE_URL`); the config file's `[profile.NAME]`; the config file;
-the default. The config file is `config.toml` in the platform's config folder.
+the default. The key has one more source, the last: what `floradl login` keeps for this API and profile.
+The config file is `config.toml` in the platform's config folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from floradl.clock import MAX_MS
 from floradl.errors import UsageError, printable
+from floradl.keystore import KeptKey, KeyStore, Place
 from floradl.options import Option
-from floradl.values import AGE, parse_duration_s
 
 _MAX_VARIABLES = 2
 
 
+class Source(StrEnum):
+    """The kinds of places where a value may come from."""
+
+    FLAG = "flag"
+    VARIABLE = "variable"
+    PROFILE = "profile"
+    CONFIG = "config"
+    LOGIN = "login"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One option's value.
+
+    Args:
+        option: whose.
+        value: as the option reads it.
+        source: the kind of place it is from.
+        origin: the place itself, as messages name it; "" for a default.
+        rank: which of all possible places that is; the lowest counts.
+    """
+
+    option: Option
+    value: Any
+    source: Source
+    origin: str
+    rank: int
+
+
 class Settings:
-    """The options of one call, each from its first source."""
+    """The options of one call, each from its first source.
+
+    Args:
+        found: each option's value.
+        profile: the profile in use.
+        config_path: the config file, if it holds a key.
+        keys: what `floradl login` keeps.
+    """
 
     def __init__(
-        self, values: Mapping[str, Any], ranks: Mapping[str, int], key_files: Sequence[Path] = ()
+        self, found: Sequence[Setting], profile: str | None, config_path: Path | None, keys: KeyStore
     ) -> None:
-        self._values = dict(values)
-        self._ranks = dict(ranks)
-        self._key_files = list(key_files)
+        self._found = {setting.option.key: setting for setting in found}
+        self._profile = profile
+        self._key_files = [] if config_path is None else [config_path]
+        self._keys = keys
+
+    def __iter__(self) -> Iterator[Setting]:
+        return iter(self._found.values())
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self._found[key].value
+        except KeyError:
+            raise AttributeError(key) from None
 
     @property
     def warnings(self) -> list[str]:
@@ -42,40 +91,98 @@ class Settings:
             if _is_open_to_others(path)
         ]
 
-    def __getattr__(self, key: str) -> Any:
-        try:
-            return self._values[key]
-        except KeyError:
-            raise AttributeError(key) from None
-
     @property
     def has_api_key(self) -> bool:
-        """Whether a key was given, in whatever way."""
-        return bool(self._values["api_key"] or self._values["api_key_file"])
+        """Whether there is a key, from whatever source."""
+        if self._key_setting is not None:
+            return True
+        try:
+            return self.kept_key is not None
+        except UsageError:  # a keyring that cannot be asked gives none
+            return False
+
+    @property
+    def key_origin(self) -> str:
+        """Where the key comes from, for people; "" where there is none."""
+        setting = self._key_setting
+        if setting is not None:
+            return setting.origin
+        return "" if self.kept_key is None else f"floradl login, in {self.kept_key.where}"
+
+    @cached_property
+    def kept_key(self) -> KeptKey | None:
+        """The key that `floradl login` keeps for this API and profile, whether it counts or not.
+
+        Raises:
+            UsageError: there may be one, but it cannot be read.
+        """
+        return self._keys.find(Place(self.base_url, self._profile))
+
+    @property
+    def _key_setting(self) -> Setting | None:
+        """The key or the file with the key, whichever source comes first."""
+        given = [self._found[key] for key in ("api_key", "api_key_file") if self._found[key].value]
+        return min(given, key=lambda setting: setting.rank, default=None)
 
     def api_key(self, stdin: Callable[[], str]) -> str:
-        """The key: the one given, or the content of the file given, whichever source comes first.
+        """The key: the one given, the content of the file given, or the one kept.
 
         Raises:
             UsageError: there is none, or its file cannot be read.
         """
-        if self._ranks["api_key"] <= self._ranks["api_key_file"] and self._values["api_key"]:
-            return str(self._values["api_key"]).strip()
-        file = self._values["api_key_file"]
-        if not file:
-            raise UsageError(
-                "there is no API key",
-                hint="Set FLORA_API_KEY, or give --api-key-file. FLORA's workspace settings make keys.",
-            )
-        if file == "-":
+        setting = self._key_setting
+        if setting is None:
+            return self._require_kept_key()
+        if setting.option.key == "api_key":
+            return str(setting.value).strip()
+        if setting.value == "-":
             return stdin().strip()
         try:
-            path = Path(file).expanduser()
+            path = Path(setting.value).expanduser()
             self._key_files.append(path)
             return path.read_text(encoding="utf-8").strip()
         except (OSError, ValueError, RuntimeError) as exc:  # no file, no text, no path, no such user
             reason = getattr(exc, "strerror", None) or "not text"
-            raise UsageError(f"cannot read the key file {printable(file)}: {reason}") from exc
+            raise UsageError(f"cannot read the key file {printable(setting.value)}: {reason}") from exc
+
+    def _require_kept_key(self) -> str:
+        kept = self.kept_key
+        if kept is None:
+            raise UsageError(
+                "there is no API key",
+                hint="Run `floradl login`, or set FLORA_API_KEY, or give --api-key-file. "
+                "FLORA's workspace settings make keys.",
+            )
+        if kept.path is not None:
+            self._key_files.append(kept.path)
+        return kept.key
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the config file says.
+
+    Args:
+        path: where it lies.
+        top: its keys outside of profiles.
+        profiles: the keys of each profile.
+        unknown: an error for each key that no option has.
+    """
+
+    path: Path
+    top: dict[str, Any]
+    profiles: dict[str, dict[str, Any]]
+    unknown: tuple[UsageError, ...] = ()
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is an API key in it."""
+        return any("api_key" in table for table in (self.top, *self.profiles.values()))
+
+    def tables(self) -> list[tuple[dict[str, Any], str]]:
+        """Every table, and how messages name it."""
+        profiles = [(table, f"[profile.{name}]") for name, table in self.profiles.items()]
+        return [(self.top, str(self.path)), *profiles]
 
 
 def resolve(
@@ -84,6 +191,8 @@ def resolve(
     flags: Mapping[str, Any],
     environment: Mapping[str, str],
     config_path: Path,
+    *,
+    may_be_new: bool = False,
 ) -> Settings:
     """Each option's value from its first source.
 
@@ -93,39 +202,44 @@ def resolve(
         flags: what the parser found.
         environment: the process's.
         config_path: the config file; it may be missing.
+        may_be_new: whether the profile may be one that the config file does not have.
 
     Raises:
         UsageError: a value does not fit, or the config file is wrong.
     """
     profile = flags.get("profile") or environment.get("FLORADL_PROFILE") or None
-    config = _load(config_path, known)
-    profiles = config.get("profile", {})
-    if profile is not None and profile not in profiles:
+    config = read_config(config_path, known)
+    if config.unknown:
+        raise config.unknown[0]
+    if profile is not None and profile not in config.profiles and not may_be_new:
         raise UsageError(
             f"there is no profile {printable(str(profile))!r} in {config_path}",
-            hint=f"There are: {', '.join(profiles) or 'none'}.",
+            hint=f"There are: {', '.join(config.profiles) or 'none'}.",
         )
-    tables = [
-        (profiles[profile] if profile is not None else {}, f"[profile.{profile}]"),
-        ({key: value for key, value in config.items() if key != "profile"}, str(config_path)),
+    table = config.profiles.get(profile, {}) if profile is not None else {}
+    found = [_find(option, flags, environment, config, (table, f"[profile.{profile}]")) for option in options]
+    return Settings(found, profile, config_path if config.has_key else None, KeyStore())
+
+
+def _find(
+    option: Option,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    config: Config,
+    profile: tuple[Mapping[str, Any], str],
+) -> Setting:
+    variables = [(environment.get(name) or None, Source.VARIABLE, name) for name in option.environment]
+    places = [
+        (flags.get(option.key), Source.FLAG, f"--{option.name}"),
+        *variables,
+        *[(None, Source.VARIABLE, "")] * (_MAX_VARIABLES - len(variables)),  # a rank is one place for all
+        (profile[0].get(option.key), Source.PROFILE, f"{option.key} in {profile[1]}"),
+        (config.top.get(option.key), Source.CONFIG, f"{option.key} in {config.path}"),
     ]
-    values, ranks = {}, {}
-    for option in options:
-        variables = [(environment.get(name) or None, name) for name in option.environment]
-        sources = [
-            (flags.get(option.key), f"--{option.name}"),
-            *variables,
-            *[(None, "")] * (_MAX_VARIABLES - len(variables)),  # so that a rank is the same place for all
-            *((table.get(option.key), f"{option.key} in {where}") for table, where in tables),
-        ]
-        ranks[option.key] = len(sources)
-        values[option.key] = option.default
-        for rank, (value, origin) in enumerate(sources):
-            if value is not None:
-                values[option.key], ranks[option.key] = option.read(value, origin), rank
-                break
-    has_key = any("api_key" in table for table in (config, *profiles.values()))
-    return Settings(values, ranks, [config_path] if has_key else [])
+    for rank, (value, source, origin) in enumerate(places):
+        if value is not None:
+            return Setting(option, option.read(value, origin), source, origin, rank)
+    return Setting(option, option.default, Source.DEFAULT, "", len(places))
 
 
 def default_config_path() -> Path:
@@ -133,45 +247,98 @@ def default_config_path() -> Path:
     return Path(platformdirs.user_config_dir("floradl", appauthor=False)) / "config.toml"
 
 
-def _load(path: Path, known: tuple[Option, ...]) -> dict[str, Any]:
+def read_config(path: Path, known: tuple[Option, ...]) -> Config:
+    """The config file, its values not read yet; empty when there is none.
+
+    Raises:
+        UsageError: it is not to be read, no TOML, or has no profiles where profiles stand.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}
+        return Config(path, {}, {})
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"cannot read the config file {path}: {exc}") from exc
     import tomllib  # most who run floradl have no such file, and its reader takes long to start
 
     try:
-        config = tomllib.loads(text)
+        top = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"cannot read the config file {path}: {exc}") from exc
-    profiles = config.get("profile", {})
+    profiles = top.pop("profile", {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
         raise UsageError(f"in {path}, profiles are written as [profile.NAME]")
     names = {option.key for option in known} - {"profile"}
-    for table in (config, *profiles.values()):
-        for key in table.keys() - names - {"profile"}:
-            import difflib  # only for whoever mistyped
-
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(names))}."
-            raise UsageError(f"the config file {path} has an unknown key {printable(key)!r}", hint=hint)
-    return config
+    unknown = [
+        _unknown_key(path, key, table_name, names)
+        for table_name, table in [("", top), *profiles.items()]
+        for key in table.keys() - names
+    ]
+    return Config(path, top, profiles, tuple(unknown))
 
 
-def parse_moment_ms(text: str, now_ms: int) -> int:
-    """Unix ms from a date, a time (both local unless they say otherwise), or an age such as `7d`."""
-    if AGE.fullmatch(text):
-        return now_ms - int(parse_duration_s(text) * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-        moment_ms = int(moment.astimezone().timestamp() * 1000)
-    except (ValueError, OverflowError, OSError) as exc:
-        raise ValueError("a date (2026-11-23), a time (2026-11-23T02:30) or an age (7d) is needed") from exc
-    if not 0 <= moment_ms <= MAX_MS:
-        raise ValueError("a moment since 1970 is needed")
-    return moment_ms
+def _unknown_key(path: Path, key: str, profile: str, names: set[str]) -> UsageError:
+    where = f" in [profile.{printable(profile)}]" if profile else ""
+    near = nearest(key, names)
+    hint = f"Did you mean {near}?" if near else f"There are: {', '.join(sorted(names))}."
+    return UsageError(f"the config file {path} has an unknown key {printable(key)!r}{where}", hint=hint)
+
+
+def nearest(name: str, names: Collection[str]) -> str | None:
+    """The name that was probably meant, if any comes near."""
+    import difflib  # only for whoever mistyped
+
+    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
+
+
+def problems_of(
+    config: Config,
+    environment: Mapping[str, str],
+    variants: Mapping[str, tuple[Option, ...]],
+    readers: Mapping[str, Callable[[str], object]],
+) -> list[UsageError]:
+    """Everything that is wrong with the config file and floradl's environment variables.
+
+    Args:
+        config: the file.
+        environment: the process's.
+        variants: `options.variants_by_key()`; a value has to fit one of those that share a key.
+        readers: further checks by key, which raise `UsageError`.
+    """
+    places = [
+        (variants[key], value, f"{key} in {where}")
+        for table, where in config.tables()
+        for key, value in table.items()
+        if key in variants
+    ]
+    for options in variants.values():
+        names = [name for name in options[0].environment if environment.get(name)]
+        places += [(options, environment[name], name) for name in names]
+    found = list(config.unknown)
+    for options, value, origin in places:
+        problem = _problem(options, value, origin, readers)
+        if problem is not None:
+            found.append(problem)
+    return found
+
+
+def _problem(
+    options: tuple[Option, ...], value: object, origin: str, readers: Mapping[str, Callable[[str], object]]
+) -> UsageError | None:
+    first: UsageError | None = None
+    for option in options:
+        try:
+            read = option.read(value, origin)
+        except UsageError as exc:
+            first = first or exc
+            continue
+        try:
+            if option.key in readers:
+                readers[option.key](read)
+        except UsageError as exc:
+            return exc.concerning(origin)
+        return None
+    return first
 
 
 def _is_open_to_others(path: Path) -> bool:

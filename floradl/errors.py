@@ -2,6 +2,7 @@
 
 FloradlError
 ├── UsageError                 wrong option, value or config; nothing was touched        exit 2
+├── ScheduleError              the system's scheduler is not there, or refused           exit 1
 ├── DestinationError           the archive's folder cannot be read or written            exit 1
 │   ├── LockedError            another floradl is working on this archive                exit 5
 │   └── ManifestError          manifest.json or the journal is not readable              exit 1
@@ -65,6 +66,10 @@ class UsageError(FloradlError):
     """A wrong option, value or config file. Nothing was touched."""
 
     exit_code = Exit.USAGE
+
+
+class ScheduleError(FloradlError):
+    """The system's scheduler is not there, or did not do what was asked."""
 
 
 class DestinationError(FloradlError):

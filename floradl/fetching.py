@@ -34,11 +34,29 @@ FLUSH_BYTES = 32 * 1024 * 1024
 """After so much a growing file is flushed, so that its end does not wait for all of it."""
 
 
+@dataclass(slots=True, eq=False)
+class Flow:
+    """One output on its way, for those who show progress.
+
+    Args:
+        name: its run and key; printable.
+        began_s: when, by the session's steady clock.
+        total_bytes: its size, once a host has announced it.
+        size_bytes: how much of it is there.
+    """
+
+    name: str
+    began_s: float
+    total_bytes: int | None = None
+    size_bytes: int = 0
+
+
 @dataclass(slots=True)
 class Traffic:
-    """Bytes that came over the network so far, for those who show progress."""
+    """What came over the network so far, and what is on its way, for those who show progress."""
 
     received_bytes: int = 0
+    flows: set[Flow] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -107,10 +125,16 @@ class Asker:
 
 
 class Pace:
-    """Accounts for the bytes of one body as they come: counted, not too slow, not faster than allowed."""
+    """Accounts for the bytes of one body as they come: counted, not too slow, not faster than allowed.
 
-    def __init__(self, tools: Tools) -> None:
+    Args:
+        tools: shared by the session.
+        flow: of the output that the body belongs to.
+    """
+
+    def __init__(self, tools: Tools, flow: Flow) -> None:
         self._tools = tools
+        self._flow = flow
         self._floor = SpeedFloor(tools.clock)
 
     async def take(self, size_bytes: int) -> float:
@@ -123,6 +147,7 @@ class Pace:
             TransferError: they come too slowly.
         """
         self._tools.traffic.received_bytes += size_bytes
+        self._flow.size_bytes += size_bytes
         if not self._floor.is_held(size_bytes):
             raise TransferError("too_slow", TOO_SLOW, is_retryable=True)
         waited_s = await self._tools.bandwidth.take(size_bytes)

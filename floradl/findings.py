@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Never
 
 from floradl.errors import Exit, FloradlError, KeyRefusedError, printable
 from floradl.model import Failure, failure_objects
@@ -68,13 +70,29 @@ class Finding:
 
 @dataclass(slots=True)
 class AuditTally:
-    """How far a check has come; read by progress displays meanwhile."""
+    """How far a check has come; read by progress displays meanwhile.
+
+    `listed_runs` are the manifest's; with `is_listed` they are all there is to check.
+    """
 
     total: int = 0
     done: int = 0
     moved_bytes: int = 0
     failed_word: str = "not as they should be"
     findings: list[Finding] = field(default_factory=list)
+    listed_runs: int = 0
+    is_listed: bool = False
+    is_stopping: bool = False
+
+    @property
+    def moved(self) -> int:
+        """Outputs to which the bytes belong."""
+        return self.done
+
+    @property
+    def flows(self) -> Collection[Never]:
+        """Outputs that are on their way: a check has none."""
+        return ()
 
     @property
     def failed(self) -> int:

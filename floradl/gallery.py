@@ -16,12 +16,12 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from io import FileIO
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from floradl import layout
 from floradl.catalogue import (
@@ -79,16 +79,29 @@ class GalleryOptions:
 
 @dataclass(slots=True)
 class GalleryTally:
-    """What was done so far, for a display."""
+    """What was done so far, for a display. `total` outputs are due, of `listed_runs` runs in the archive."""
 
     total: int = 0
     done: int = 0
     moved_bytes: int = 0
     failed: int = 0
     failed_word: str = "without a small picture"
+    listed_runs: int = 0
+    is_listed: bool = False
+    is_stopping: bool = False
     files_written: int = 0
     files_removed: int = 0
     thumbnails: int = 0
+
+    @property
+    def moved(self) -> int:
+        """Outputs to which the bytes belong."""
+        return self.done
+
+    @property
+    def flows(self) -> Collection[Never]:
+        """Outputs that are on their way: here there are none."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -201,6 +214,7 @@ class _Building:
         there = await call(self._disk.listing, layout.GALLERY_DATA)
         due = [shelf for shelf in shelves if is_anew or f"list-{shelf.name}.js" not in there]
         self._tally.total = sum(shelf.outputs for shelf in due)
+        self._tally.listed_runs, self._tally.is_listed = self.runs, True
         for shelf in due:
             await self._make_shelf(shelf, manifest)
         await call(self._write_page, manifest, shelves, places)

@@ -6,14 +6,14 @@ the manifest does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from floradl.entries import RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
-from floradl.fetching import Traffic
+from floradl.fetching import Flow, Traffic
 from floradl.model import (
     EVERYTHING,
     Failure,
@@ -22,7 +22,7 @@ from floradl.model import (
     Scope,
     failure_objects,
 )
-from floradl.words import DEFAULT_CONCURRENCY
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
@@ -60,7 +60,7 @@ class ArchiveOptions:
     """
 
     dest: Path
-    base_url: str
+    base_url: str = DEFAULT_BASE_URL
     scopes: tuple[Scope, ...] = (EVERYTHING,)
     filters: Filters = field(default_factory=Filters)
     concurrency: int = DEFAULT_CONCURRENCY
@@ -81,7 +81,11 @@ class ArchiveOptions:
 
 @dataclass(slots=True)
 class Tally:
-    """What has been done so far; read by progress displays while a pool is at work."""
+    """What has been done so far; read by progress displays while a pool is at work.
+
+    `listed_runs` counts what the lists gave; with `is_listed` there is no more to come, so that `total` is
+    final. `is_stopping` says that nothing new is begun, and running transfers get a last while.
+    """
 
     runs: int = 0
     new_runs: int = 0
@@ -95,6 +99,9 @@ class Tally:
     failed_word: str = "failed"
     failures: list[Failure] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
+    listed_runs: int = 0
+    is_listed: bool = False
+    is_stopping: bool = False
 
     def fail(self, failure: Failure) -> None:
         """Count an output that could not be had."""
@@ -110,6 +117,16 @@ class Tally:
     def moved_bytes(self) -> int:
         """Bytes that came over the network."""
         return self.traffic.received_bytes
+
+    @property
+    def moved(self) -> int:
+        """Outputs to which these bytes belong, those on their way apart."""
+        return self.fetched
+
+    @property
+    def flows(self) -> Collection[Flow]:
+        """Outputs that are on their way."""
+        return self.traffic.flows
 
     @property
     def done(self) -> int:
@@ -238,7 +255,7 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
 
 
 def preview_report(
-    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int
+    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int, *, is_interrupted: bool
 ) -> dict[str, object]:
     """The object that `--dry-run --json` prints; docs/format.md describes it."""
     return {
@@ -246,6 +263,7 @@ def preview_report(
         "version": 1,
         "command": "archive",
         "exit_code": exit_code,
+        "interrupted": is_interrupted,
         "to_do": to_do,
         "already": already,
         "not_found": missing,

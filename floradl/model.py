@@ -85,6 +85,14 @@ class Generation:
         return self.completed_at_ms if self.completed_at_ms is not None else self.created_at_ms
 
 
+class Workspace(msgspec.Struct, frozen=True):
+    """A workspace that the key may see, as `GET /workspaces` gives it."""
+
+    workspace_id: str
+    name: str | None = None
+    role: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What one scan covers; each scope has a seal of its own. None means: all that the key can see."""

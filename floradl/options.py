@@ -12,18 +12,22 @@ from typing import Any
 
 from floradl.errors import UsageError, printable
 from floradl.values import (
+    Choice,
     parse_choice,
     parse_count,
+    parse_delay_s,
     parse_duration_s,
+    parse_http_url,
     parse_id,
+    parse_name,
     parse_sample,
     parse_size,
     parse_switch,
+    parse_time,
     parse_timeout_s,
+    parse_when,
 )
-from floradl.words import DEFAULT_CONCURRENCY, TYPE_WORDS, Status
-
-DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, TYPE_WORDS, Status
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Option:
         is_list: whether it may be given several times; a list, or text with commas, elsewhere.
         variables: further environment variables, after `FLORADL_<NAME>`.
         implied: the text that stands for the flag without a value; None where it needs one.
+        file: "r" when it names a file that is read, "w" one that is written; empty for all else.
+        is_secret: whether its value is shown only in part.
     """
 
     name: str
@@ -51,6 +57,8 @@ class Option:
     is_list: bool = False
     variables: tuple[str, ...] = ()
     implied: str | None = None
+    file: str = ""
+    is_secret: bool = False
 
     @property
     def key(self) -> str:
@@ -62,6 +70,16 @@ class Option:
         """Its environment variables, the first that is set counts."""
         return (f"FLORADL_{self.key.upper()}", *self.variables)
 
+    @property
+    def value_name(self) -> str:
+        """What its value is called in the help."""
+        return self.metavar or self.name.rpartition("-")[2].upper()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that its value may be; empty where it is not one of a few."""
+        return self.parse.words if isinstance(self.parse, Choice) else ()
+
     def add_to(self, parser: argparse._ActionsContainer) -> None:
         """Add its flag to a parser. An absent flag leaves no trace, so that the next source is asked."""
         flags = [self.short] if self.short else []
@@ -70,7 +88,7 @@ class Option:
         if self.parse is None:
             parser.add_argument(*flags, action="store_true", **common)
             return
-        common["metavar"] = self.metavar or self.name.rpartition("-")[2].upper()
+        common["metavar"] = self.value_name
         if self.implied is not None:
             parser.add_argument(*flags, nargs="?", const=self.implied, **common)
         else:
@@ -92,6 +110,10 @@ class Option:
             self.parse, value[0] if isinstance(value, list) and len(value) == 1 else value, origin
         )
 
+    def texts(self, value: object) -> list[str]:
+        """What `read` would be given as so many flags: the items of a list, else the one text there is."""
+        return [str(item).strip() for item in (_items(value) if self.is_list else [value])]
+
 
 def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:
     text = str(value).strip()
@@ -109,19 +131,24 @@ def _items(value: object) -> list[object]:
 
 
 PROFILE = Option("profile", "take settings from [profile.NAME] of the config file first", str, metavar="NAME")
-JSON = Option("json", "print one report object on standard output", default=False)
-ACCOUNT = (
+JSON = Option("json", "print one object on standard output", default=False)
+KEY = (
     Option("api-key", "the API key; others on this machine can see it in the process list", str,
-           metavar="KEY", variables=("FLORA_API_KEY",)),
-    Option("api-key-file", "a file that holds the API key; - reads it from standard input", str),
+           metavar="KEY", variables=("FLORA_API_KEY",), is_secret=True),
+    Option("api-key-file", "a file that holds the API key; - reads it from standard input", str, file="r"),
+)  # fmt: skip
+PLACE = (
     Option("base-url", f"the API (default: {DEFAULT_BASE_URL})", str, DEFAULT_BASE_URL,
            variables=("FLORA_BASE_URL",)),
     PROFILE,
+)  # fmt: skip
+PATIENCE = (
     Option("timeout", "seconds a connection may stay silent (default: 60)", parse_timeout_s, 60.0,
            metavar="SECONDS"),
     Option("retries", "tries after the first, while nothing arrives (default: 5)", parse_count(0, 100), 5,
            metavar="N"),
 )  # fmt: skip
+ACCOUNT = (*KEY, *PLACE, *PATIENCE)
 OUTPUT = (
     Option("quiet", "print nothing when all goes well", short="-q", default=False),
     Option("verbose", "tell what is being done", short="-v", default=False),
@@ -129,7 +156,13 @@ OUTPUT = (
 REPORTING = (
     JSON,
     Option("no-progress", "show no progress", default=False),
-)
+    Option("log-file", "append to PATH what happens, a JSON object a line; a new file every 10 MB", str,
+           metavar="PATH", file="w"),
+    Option("ping-url", "tell a monitor, such as healthchecks.io, when the job begins and how it ends",
+           parse_http_url, metavar="URL", is_secret=True),
+    Option("exec-after", "run CMD when the job has ended, with the JSON report on its standard input", str,
+           metavar="CMD"),
+)  # fmt: skip
 SCOPE = (
     Option("workspace-id", "only this workspace; repeatable", parse_id("ws_"), (), is_list=True),
     Option("project-id", "only this project; repeatable", parse_id("prj_"), (), is_list=True),
@@ -140,8 +173,9 @@ FILTERS = (
            parse_choice(*TYPE_WORDS), (), is_list=True),
     Option("model", "only runs of models that match, such as 't2i-*'; repeatable", str, (), metavar="GLOB",
            is_list=True),
-    Option("since", "only runs created from this date, time or age (7d) on", str, metavar="WHEN"),
-    Option("until", "only runs created before this date, time or age", str, metavar="WHEN"),
+    Option("since", "only runs created from this date, time or age (7d) on", parse_when,
+           metavar="WHEN"),
+    Option("until", "only runs created before this date, time or age", parse_when, metavar="WHEN"),
     Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
@@ -187,6 +221,19 @@ RESTORE = (
     MIN_FREE,
     LOCK_TIMEOUT,
 )
+SCHEDULE = (
+    Option("at", "the time of day, local (default: 02:30)", parse_time, (2, 30), metavar="HH:MM"),
+    Option("random-delay", "begin up to DURATION later, another time than everybody else (default: 30m)",
+           parse_delay_s, 1800.0, metavar="DURATION"),
+    Option("name", "the job's name (default: made from DEST)", parse_name),
+    Option("install", "install the job, in place of printing it; again to change it", default=False),
+    Option("remove", "remove the job of DEST, or the one of --name", default=False),
+    Option("list", "the jobs that are installed", default=False),
+    Option("systemd", "for systemd: a user service and its timer (default on Linux)", default=False),
+    Option("launchd", "for launchd: an agent (default on macOS)", default=False),
+    Option("task-scheduler", "for Task Scheduler: a task (default on Windows)", default=False),
+    Option("cron", "for cron: a line of your crontab", default=False),
+)  # fmt: skip
 STATUS = (
     Option("max-age", "exit with 3 when the last complete scan is older than AGE, such as 26h",
            parse_duration_s, metavar="AGE"),
@@ -207,16 +254,35 @@ ONE_SCOPE = (
     Option("workspace-id", "only this workspace", parse_id("ws_")),
     Option("project-id", "only this project", parse_id("prj_")),
 )
+TO_FILE = Option("to-file", "keep the key in a file that only you can read, not in the system keyring",
+                 default=False)  # fmt: skip
+
+_ARCHIVE_JOB = (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
 
 COMMANDS: dict[str, tuple[Option, ...]] = {
-    "archive": (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
     "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),
+    "schedule": (*SCHEDULE, *_ARCHIVE_JOB),
+    "login": (TO_FILE, *PLACE, *PATIENCE, *OUTPUT),
+    "logout": (*PLACE, *OUTPUT),
+    "whoami": (JSON, *ACCOUNT, *OUTPUT),
+    "config": (JSON, *PLACE, OUTPUT[0]),
+    "completion": (),
     "demo": OUTPUT,
 }
 """Every command with its options."""
 
-EVERY_OPTION = tuple({option.key: option for options in COMMANDS.values() for option in options}.values())
+
+def variants_by_key() -> dict[str, tuple[Option, ...]]:
+    """Every key that the config file may have, with the options of this name that commands have."""
+    found: dict[str, dict[Option, None]] = {}
+    for option in (option for options in COMMANDS.values() for option in options):
+        found.setdefault(option.key, {})[option] = None
+    return {key: tuple(options) for key, options in found.items()}
+
+
+EVERY_OPTION = tuple(options[0] for options in variants_by_key().values())

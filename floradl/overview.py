@@ -10,7 +10,8 @@ from typing import NamedTuple
 from floradl.clock import format_ms, parse_ms
 from floradl.errors import printable
 from floradl.names import PlaceName
-from floradl.progress import format_bytes, place_name
+from floradl.progress import place_name
+from floradl.quantities import format_bytes
 from floradl.status import FailedOutput, ScopeAge, Status, Sums
 from floradl.tables import Column, cut, format_age, table_lines
 from floradl.verified import Verdict

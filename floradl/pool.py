@@ -262,7 +262,17 @@ class Pool:
             if result.in_the_way is not None:
                 self._keep(result.in_the_way)
             log.info(
-                "archived %s %s: %s, %d bytes", result.run_id, result.key, result.file, result.size_bytes
+                "archived %s %s: %s, %d bytes",
+                result.run_id,
+                result.key,
+                result.file,
+                result.size_bytes,
+                extra={
+                    "event": "archived",
+                    "run": result.run_id,
+                    "output": result.key,
+                    "bytes": result.size_bytes,
+                },
             )
         elif isinstance(result, Failure):
             self._tally.fail(result)

@@ -1,30 +1,37 @@
-"""What a person sees while floradl works: a bar on a terminal, a plain line every 30 s anywhere else.
+"""What a person sees of floradl: messages, progress meanwhile, and in the end what came of it.
 
-The display looks at the job's tally from time to time; the job knows nothing of displays.
-Everything goes to stderr. Text from outside is made printable before it gets here or on the way.
+On a terminal progress is bars; anywhere else a plain line with the time every 30 s. Everything goes to
+stderr. Text from outside is made printable before it gets here or on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shlex
+import shutil
 import sys
-import time
+import textwrap
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Never, Protocol, TextIO
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
 
+from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
+from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 from floradl.findings import AuditReport, Trouble
+from floradl.quantities import count, format_bytes, format_cost, format_duration
 
-if TYPE_CHECKING:  # each command loads its own job, and only a terminal needs the bar
-    from tqdm import tqdm
-
+if TYPE_CHECKING:  # each command loads its own job
     from floradl.gallery import GalleryReport
     from floradl.job import Report
+    from floradl.logfile import LogFile
     from floradl.model import Failure
-    from floradl.restore import RestoreReport
+    from floradl.restorer import RestoreReport
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
@@ -32,38 +39,16 @@ _REASONS_SHOWN = 8
 _PROJECTS_SHOWN = 5
 
 
-class Work(Protocol):
-    """What a display shows of a job; the job keeps it up to date and knows nothing of displays."""
-
-    @property
-    def total(self) -> int:
-        """Outputs found so far."""
-
-    @property
-    def done(self) -> int:
-        """Outputs about which nothing is left to do."""
-
-    @property
-    def moved_bytes(self) -> int:
-        """Bytes that were fetched, read or copied."""
-
-    @property
-    def failed(self) -> int:
-        """Outputs with something wrong."""
-
-    @property
-    def failed_word(self) -> str:
-        """What these are called."""
-
-
 class Console:
     """Where messages go.
 
     Args:
         quiet: whether all but warnings and errors is left out.
-        verbose: whether floradl's log is shown too.
+        verbose: whether floradl's log, and the slowest transfers, are shown too.
         progress: whether progress is shown.
         stream: stderr, or a test's.
+        clock: time, for tests.
+        log: gets everything, whatever is shown.
     """
 
     def __init__(
@@ -73,147 +58,177 @@ class Console:
         verbose: bool = False,
         progress: bool = True,
         stream: TextIO | None = None,
+        clock: Clock | None = None,
+        log: LogFile | None = None,
     ) -> None:
+        self._log = log
         self._quiet = quiet
+        self._verbose = verbose
         self._progress = progress and not quiet
         self._stream = stream or sys.stderr
-        self.is_terminal = self._stream.isatty()
+        self._clock = clock or Clock()
+        self._lock = threading.RLock()
+        self._is_at_work = False
+        # A dumb terminal moves no cursor: it gets what a file gets.
+        self.is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._screen = Screen(self._stream)
         logger = logging.getLogger("floradl")
-        logger.setLevel(logging.INFO if verbose else logging.WARNING)
-        logger.handlers = [_LogHandler(self)]
+        logger.setLevel(logging.INFO if verbose or log is not None else logging.WARNING)
+        logger.handlers = [_LogHandler(self, log, logging.INFO if verbose else logging.WARNING)]
+        if log is not None:
+            log.on_error(self.show)
 
     def say(self, text: str) -> None:
         """A message that is left out when quiet."""
+        self.note(logging.INFO, "message", text)
         if not self._quiet:
-            self.warn(text)
+            self.show(text)
 
     def warn(self, text: str) -> None:
-        """A message that is always shown, above the bar if there is one."""
-        with suppress(OSError):  # whoever reads the messages went away; the work goes on
-            if self.is_terminal:
-                from tqdm import tqdm
+        """A message that is always shown."""
+        self.note(logging.WARNING, "message", text)
+        self.show(text)
 
-                tqdm.write(text, file=self._stream)
-            else:
-                self._stream.write(f"{text}\n")
-                self._stream.flush()
+    def note(self, level: int, event: str, text: str, **fields: str | int) -> None:
+        """Something for the log file alone."""
+        if self._log is not None:
+            self._log.write(level, event, text, **fields)
+
+    def show(self, text: str) -> None:
+        """Something for the eyes alone, above the bars if there are any."""
+        if self._is_at_work and not self.is_terminal:
+            text = f"{datetime.fromtimestamp(self._clock.now()):%Y-%m-%d %H:%M:%S} {text}"
+        if self.is_terminal:
+            text = _wrapped(text, self._columns() - 1)
+        with self._lock, suppress(OSError):  # whoever reads the messages went away; the work goes on
+            self._screen.erase(self._columns())
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
 
     def error(self, error: FloradlError) -> None:
         """An error, and what to do about it."""
-        self.warn(f"floradl: {error.message}")
+        self.note(logging.ERROR, "error", f"{error.message}  {error.hint}".rstrip())
+        self.show(f"floradl: {error.message}")
         if error.hint:
-            self.warn(f"  {error.hint}")
+            self.show(f"  {error.hint}")
 
     @asynccontextmanager
     async def watch(self, work: Work, failures: Sequence[Failure] = ()) -> AsyncIterator[None]:
         """Show progress, and name failures as they are added to the list, while the body runs."""
+        self._is_at_work = True
         watcher = asyncio.create_task(self._watch(work, failures))
         try:
             yield
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
+            self._is_at_work = False
 
     async def _watch(self, work: Work, failures: Sequence[Failure]) -> None:
-        display = _Bar(work, self._stream) if self.is_terminal else _Lines(work, self)
-        shown = display if self._progress else None
+        is_shown = self._progress or self._log is not None
+        display = Display(self, work, self._clock, slowest=self._verbose) if is_shown else None
         told = 0
         try:
             while True:
                 await asyncio.sleep(_REFRESH_S)
                 told = self._tell(failures, told)
-                if shown is not None:
-                    shown.refresh()
+                if display is not None:
+                    display.refresh()
         finally:
-            if shown is not None:
-                shown.refresh()
-                shown.close()
             self._tell(failures, told)
+            self.draw([])
+
+    def draw(self, lines: list[str]) -> None:
+        """Show these as the terminal's last lines, in place of those before; no progress, no lines."""
+        if not self._progress:
+            return
+        with self._lock, suppress(OSError):
+            if lines:
+                self._screen.draw(lines, self._columns())
+            else:
+                self._screen.erase(self._columns())
+
+    def progress(self, line: str) -> None:
+        """Progress in words, for where there are no bars."""
+        self.note(logging.INFO, "progress", line)
+        if self._progress and not self.is_terminal:
+            self.show(line)
+
+    def frame(self, work: Work, speed: Speed, *, slowest: bool) -> list[str]:
+        """The lines that show a job on this terminal; one column stays free, where some terminals wrap."""
+        width = self._columns() - 1
+        now_s, is_ascii = self._clock.monotonic(), not _has_blocks(self._stream)
+        return frame(work, speed, now_s, width, slowest=slowest, is_ascii=is_ascii)
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return shutil.get_terminal_size().columns
 
     def _tell(self, failures: Sequence[Failure], told: int) -> int:
         for failure in failures[told:]:
-            self.warn(failure_line(failure))
+            line, run, output = failure_line(failure), failure.run_id, failure.key
+            self.note(logging.WARNING, "failed", line, run=run, output=output, code=failure.code)
+            self.show(line)
         return len(failures)
 
 
-class _Bar:
-    """A tqdm bar: outputs done of those found so far, bytes and rate, failures."""
+class Display:
+    """Progress as it suits the console: bars, or a plain line every 30 s."""
 
-    def __init__(self, work: Work, stream: TextIO) -> None:
-        from tqdm import tqdm
-
-        self._work = work
-        self._bar: tqdm[Never] = tqdm(
-            total=0,
-            file=stream,
-            leave=False,
-            dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} outputs |{bar}| {desc}, {elapsed}",
-        )
-        self._rate = _Rate()
-
-    def refresh(self) -> None:
-        work = self._work
-        self._bar.total = work.total
-        self._bar.n = work.done
-        parts = [format_bytes(work.moved_bytes), f"{format_bytes(self._rate.of(work))}/s"]
-        if work.failed:
-            parts.append(f"{work.failed} {work.failed_word}")
-        self._bar.set_description_str(", ".join(parts), refresh=False)
-        self._bar.refresh()
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-class _Lines:
-    """A plain line every 30 s."""
-
-    def __init__(self, work: Work, console: Console) -> None:
-        self._work = work
+    def __init__(self, console: Console, work: Work, clock: Clock, *, slowest: bool) -> None:
         self._console = console
-        self._last_s = time.monotonic()
-        self._rate = _Rate()
+        self._work = work
+        self._clock = clock
+        self._slowest = slowest
+        self._speedometer = Speedometer(work, clock)
+        self._last_s = clock.monotonic()
 
     def refresh(self) -> None:
-        if time.monotonic() - self._last_s < _LINE_EVERY_S:
-            return
-        self._last_s = time.monotonic()
-        work = self._work
-        moved, rate = format_bytes(work.moved_bytes), format_bytes(self._rate.of(work))
-        self._console.say(
-            f"{work.done} of {work.total} outputs so far, {moved}, {rate}/s, {work.failed} {work.failed_word}"
-        )
-
-    def close(self) -> None:
-        """Nothing is left open."""
-
-
-class _Rate:
-    """Bytes per second, smoothed over some seconds."""
-
-    def __init__(self) -> None:
-        self._last_s = time.monotonic()
-        self._last_bytes = 0
-        self._rate = 0.0
-
-    def of(self, work: Work) -> float:
-        now_s, received = time.monotonic(), work.moved_bytes
-        elapsed_s = now_s - self._last_s
-        if elapsed_s > 0:
-            weight = min(1.0, elapsed_s / 3)
-            self._rate += weight * ((received - self._last_bytes) / elapsed_s - self._rate)
-            self._last_s, self._last_bytes = now_s, received
-        return self._rate
+        """Show how far the work has come, if it is time to."""
+        console, speed, now_s = self._console, self._speedometer.read(), self._clock.monotonic()
+        if console.is_terminal:
+            console.draw(console.frame(self._work, speed, slowest=self._slowest))
+        if now_s - self._last_s >= _LINE_EVERY_S:
+            self._last_s = now_s
+            for line in plain_lines(self._work, speed, now_s, slowest=self._slowest):
+                console.progress(line)
 
 
 class _LogHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    """What floradl's modules log: to the log file all of it, to the eyes what is of that level."""
+
+    def __init__(self, console: Console, log: LogFile | None, shown_level: int) -> None:
         super().__init__()
         self._console = console
+        self._log = log
+        self._shown_level = shown_level
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.warn(printable(record.getMessage(), limit=500))
+        if self._log is not None:
+            self._log.record(record)
+        if record.levelno >= self._shown_level:
+            self._console.show(printable(record.getMessage(), limit=500))
+
+
+def _wrapped(text: str, columns: int) -> str:
+    """A message for a terminal: broken between words, which terminals do not."""
+    if len(text) <= columns:
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.fill(
+        text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _has_blocks(stream: TextIO) -> bool:
+    """Whether a stream's encoding has the characters that tqdm draws bars with."""
+    try:
+        "▏█".encode(stream.encoding or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True
 
 
 def failure_line(failure: Failure) -> str:
@@ -225,34 +240,47 @@ def failure_line(failure: Failure) -> str:
 
 def summary_lines(report: Report, dest: str) -> list[str]:
     """A session in a few lines, what to do next last."""
-    took = format_duration(report.elapsed_s)
-    lines = []
-    if report.fetched or report.adopted:
-        size, cost = format_bytes(report.new_bytes), format_cost(report.new_cost)
-        lines.append(
-            f"{_count(report.fetched, 'new output')} ({size}) of {_count(report.new_runs, 'new run')}{cost}"
-        )
-    elif report.new_runs:
-        lines.append(f"{_count(report.new_runs, 'new run')}, no new outputs")
-    elif not report.failures and not report.problems and not report.is_interrupted:
-        lines.append("Nothing new.")
+    lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
     lines.extend(_news_lines(report))
+    if report.new_cost:
+        lines.append(f"What is new cost {format_cost(report.new_cost)} to generate.")
     if report.adopted:
         lines.append(
-            f"{_count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
+            f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
         )
-    holds = f"{_count(report.archive_outputs, 'output')} of {_count(report.archive_runs, 'run')}"
-    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}. Took {took}.")
-    if report.open_runs:
-        lines.append(
-            f"{_count(report.open_runs, 'run')} not done yet; the next run fetches them (or --wait for them)."
-        )
+    holds = f"{count(report.archive_outputs, 'output')} of {count(report.archive_runs, 'run')}"
+    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
     if report.vanished_runs:
         lines.append(
-            f"{_count(report.vanished_runs, 'run')} not listed by FLORA any more; what is archived stays."
+            f"{count(report.vanished_runs, 'run')} not listed by FLORA any more; what is archived stays."
         )
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
-    return [*lines, *_trouble_lines(report)]
+    lines.extend(_trouble_lines(report))
+    if report.open_runs:
+        runs = count(report.open_runs, "run")
+        lines.append(f"{runs} not done yet: the next run fetches them, or --wait stays for them.")
+    if report.is_complete and report.fetched:
+        lines.append(f"Check it any time: floradl verify {shlex.quote(dest)}")
+    return lines
+
+
+def _what_is_new(report: Report) -> str:
+    new = report.fetched + report.adopted
+    parts = []
+    if new:
+        runs = f" of {count(report.new_runs, 'new run')}" if report.new_runs else ""
+        parts.append(f"{count(new, 'new output')} ({format_bytes(report.new_bytes)}){runs}")
+    elif report.new_runs:
+        parts.append(f"{count(report.new_runs, 'new run')}, no new outputs")
+    elif not report.is_complete:
+        parts.append("No new outputs")
+    else:
+        return "Nothing new"
+    if report.already:
+        parts.append(f"{report.already} there already")
+    if report.failures:
+        parts.append(f"{len(report.failures)} failed")
+    return ", ".join(parts)
 
 
 def _news_lines(report: Report) -> list[str]:
@@ -260,24 +288,25 @@ def _news_lines(report: Report) -> list[str]:
     lines = []
     for news in report.news[:_PROJECTS_SHOWN]:
         name = place_name(news.name, news.project_id)
-        lines.append(f"  {news.runs:>6}  {name}")
+        lines.append(f"  {news.runs:>4}  {name}")
     rest = len(report.news) - _PROJECTS_SHOWN
-    return [*lines, *([f"          and of {_count(rest, 'further project')}"] if rest > 0 else [])]
+    return [*lines, *([f"        and of {count(rest, 'further project')}"] if rest > 0 else [])]
 
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
     """A restore in a few lines, what to do next last."""
-    brought = f"{_count(report.restored, 'output')} of {_count(report.runs, 'run')} restored"
+    brought = f"{count(report.restored, 'output')} of {count(report.runs, 'run')} restored"
     took = format_duration(report.elapsed_s)
     size = format_bytes(report.new_bytes)
     lines = [f"{dest}: {brought}, {report.already} there already, {size}. Took {took}."]
     if report.fetched:
-        lines.append(f"{_count(report.fetched, 'output')} that the archive lacked came from FLORA.")
+        lines.append(f"{count(report.fetched, 'output')} that the archive lacked came from FLORA.")
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     if report.is_interrupted:
         lines.append("Stopped before the end. The same command goes on from here.")
     if report.failures:
-        lines.append(f"INCOMPLETE: {_count(report.failures, 'output')} could not be restored, named above.")
+        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be restored, named above:")
+        lines.extend(reason_lines(report.failures))
         if not has_key:
             lines.append("With an API key (FLORA_API_KEY) what the archive lacks comes from FLORA.")
     for problem in report.problems:
@@ -289,15 +318,15 @@ def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[st
 def audit_lines(report: AuditReport, dest: str) -> list[str]:
     """A check, and perhaps a repair, in a few lines, what to do next last."""
     lines = [finding.line() for finding in report.left]
-    holds = f"{_count(report.outputs, 'output')} of {_count(report.runs, 'run')}"
-    read = f"{_count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
+    holds = f"{count(report.outputs, 'output')} of {count(report.runs, 'run')}"
+    read = f"{count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
     lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
     if report.is_repair and report.repaired:
-        lines.append(f"{_count(report.repaired, 'finding')} repaired.")
+        lines.append(f"{count(report.repaired, 'finding')} repaired.")
     lines.extend(f"Set aside, and kept: {path}" for path in report.kept_aside)
     strays = report.counts()[Trouble.STRAY]
     if strays:
-        lines.append(f"{_count(strays, 'stray')}, left alone.")
+        lines.append(f"{count(strays, 'stray')}, left alone.")
     if report.is_interrupted:
         lines.append("Stopped before the end.")
     elif report.is_sound:
@@ -305,7 +334,9 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     else:
         lines.extend(_audit_trouble_lines(report, dest))
     if report.is_repair and any(finding.kind == Trouble.BAD_MANIFEST for finding in report.findings):
-        lines.append(f"The manifest was made anew. `floradl {dest}` fetches what nothing here told of.")
+        lines.append(
+            f"The manifest was made anew. What nothing here told of comes with: floradl {shlex.quote(dest)}"
+        )
     return lines
 
 
@@ -319,20 +350,22 @@ def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
             *lines,
             "Stopped before the end; the gallery is as it was. The same command goes on from here.",
         ]
-    made = f", {_count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
-    what = f"{_count(report.outputs, 'output')} of {_count(report.runs, 'run')}"
+    made = f", {count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
+    what = f"{count(report.outputs, 'output')} of {count(report.runs, 'run')}"
     took = format_duration(report.elapsed_s)
-    written = f"{_count(report.files_written, 'file')} written"
+    written = f"{count(report.files_written, 'file')} written"
     lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")
+    if report.outputs and not report.has_thumbnails:
+        lines.append("It shows the files themselves. With the extra `gallery` it has small pictures of them.")
     if report.refused:
-        lines.append(f"{_count(report.refused, 'output')} got no small picture and are shown as they are.")
+        lines.append(f"{count(report.refused, 'output')} got no small picture and are shown as they are.")
     return lines
 
 
 def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
     lines = ["NOT SOUND:"]
     kinds = ((kind, number) for kind, number in report.counts().most_common() if kind != Trouble.STRAY)
-    lines.extend(f"  {number:>6}  {kind}" for kind, number in kinds)
+    lines.extend(f"  {number:>4}  {kind}" for kind, number in kinds)
     for problem in report.problems:
         lines.append(f"  {problem.message}")
         if problem.hint:
@@ -340,7 +373,7 @@ def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
     if report.is_repair:
         lines.append("What is left could not be repaired now; each is named above.")
     else:
-        lines.append(f"`floradl verify --repair {dest}` brings back what it can.")
+        lines.append(f"Bring back what can be: floradl verify --repair {shlex.quote(dest)}")
     return lines
 
 
@@ -349,9 +382,8 @@ def _trouble_lines(report: Report) -> list[str]:
     if report.is_interrupted:
         lines.append("Stopped before the end. The same command goes on from here.")
     if report.failures:
-        lines.append(f"INCOMPLETE: {_count(report.failures, 'output')} could not be archived:")
-        reasons = Counter(failure.code for failure in report.failures)
-        lines.extend(f"  {number:>6}  {code}" for code, number in reasons.most_common(_REASONS_SHOWN))
+        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be archived:")
+        lines.extend(reason_lines(report.failures))
         lines.append("Each is named above. The same command tries them again.")
     if report.problems:
         lines.append("INCOMPLETE: not everything could be listed:")
@@ -363,34 +395,17 @@ def _trouble_lines(report: Report) -> list[str]:
     return lines
 
 
+def reason_lines(failures: Sequence[Failure]) -> list[str]:
+    """Why outputs failed, a line a reason, the most frequent first."""
+    codes = Counter(failure.code for failure in failures)
+    said = {failure.code: failure.message for failure in reversed(failures)}
+    lines = [f"  {number:>4}  {code}: {said[code]}" for code, number in codes.most_common(_REASONS_SHOWN)]
+    if len(codes) > _REASONS_SHOWN:
+        lines.append(f"  and {len(codes) - _REASONS_SHOWN} more reasons")
+    return lines
+
+
 def place_name(name: str, identifier: str) -> str:
     """A project or workspace by name and id, or by id alone."""
     shown = printable(identifier, limit=80) or "(no project)"
     return f"{printable(name, limit=60)} ({shown})" if name else shown
-
-
-def format_bytes(size: float) -> str:
-    """Bytes for people, in powers of 1000: `1.2 MB`."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
-
-
-def format_duration(seconds: float) -> str:
-    """A duration for people: `3.9 s`, `2 min 05 s`, `1 h 07 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def format_cost(cost: float) -> str:
-    """What new runs cost to generate, or nothing where that is not known."""
-    return f", generated for ${cost:.2f}" if cost >= 0.005 else ""
-
-
-def _count(things: int | tuple[object, ...], noun: str) -> str:
-    number = things if isinstance(things, int) else len(things)
-    return f"{number} {noun}{'' if number == 1 else 's'}"

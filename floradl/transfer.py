@@ -30,7 +30,7 @@ from floradl.ahead import Ahead
 from floradl.answer import Answer, Have, read_answer
 from floradl.durable import HEAD_BYTES, Digest
 from floradl.errors import ApiError, TransferError, printable, safe_url
-from floradl.fetching import Asker, Flushing, Pace, Tools, Writing
+from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
 from floradl.model import MEDIA_TYPES, Failure, Receipt
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S
@@ -86,6 +86,7 @@ async def fetch_output(
     """
     transfer = _Transfer(wanted, client, tools)
     is_archived = False
+    tools.traffic.flows.add(transfer.flow)
     try:
         receipt = await transfer.run(fresh_url)
         is_archived = True
@@ -96,6 +97,7 @@ async def fetch_output(
     else:
         return receipt
     finally:
+        tools.traffic.flows.discard(transfer.flow)
         if not is_archived:
             await tools.disk.call(transfer.partial.suspend)
 
@@ -122,6 +124,7 @@ class _Transfer:
         self._endless_sha256 = ""
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
+        self.flow = Flow(self._name, tools.clock.monotonic())
         self.tries = 0
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
@@ -142,12 +145,17 @@ class _Transfer:
                 fresh = await self._ask_fresh(fresh_url)
                 if fresh is None or fresh == self._wanted.url:
                     raise
-                log.info("%s: the API has another URL; trying that", self._name)
+                log.info("%s: the API has another URL; trying that", self._name, extra=self._about)
                 urls = self._candidates(fresh)
 
     @property
     def _name(self) -> str:
         return f"{printable(self._wanted.run_id, limit=80)} {printable(self._wanted.key, limit=80)}"
+
+    @property
+    def _about(self) -> dict[str, str]:
+        """What a line of the log is about."""
+        return {"run": self._wanted.run_id, "output": self._wanted.key}
 
     def _candidates(self, url: str) -> deque[str]:
         net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
@@ -157,7 +165,7 @@ class _Transfer:
         try:
             return await fresh_url(self._wanted.run_id, self._wanted.key)
         except ApiError as exc:
-            log.info("%s: no fresh URL: %s", self._name, exc.message)
+            log.info("%s: no fresh URL: %s", self._name, exc.message, extra=self._about)
             return None
 
     async def _fetch(self, url: str) -> Receipt:
@@ -189,7 +197,13 @@ class _Transfer:
             if not error.is_retryable or failures > self._tools.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
-            log.info("%s: %s; trying again in %.1f s", self._name, error.message, wait_s)
+            log.info(
+                "%s: %s; trying again in %.1f s",
+                self._name,
+                error.message,
+                wait_s,
+                extra={"event": "retry", "code": error.code} | self._about,
+            )
             await self._tools.clock.sleep(delay_s)
         raise error
 
@@ -244,6 +258,8 @@ class _Transfer:
         if disk.min_free_bytes and answer.total_bytes is not None:
             await disk.call(disk.require_room, answer.total_bytes - self.partial.size_bytes)
         self.partial.expect(answer.validator, answer.total_bytes)
+        self.flow.total_bytes = answer.total_bytes
+        self.flow.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
     def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Ahead | None:
         """Who may fetch parts of a large file from further on, if the host has ranges."""
@@ -253,7 +269,7 @@ class _Transfer:
         if not partial.ahead and total_bytes - partial.size_bytes < parts.LARGE_BYTES:
             return None
         host, new_asker = self._asker.asked_host, lambda: Asker(self._client, self._tools)
-        return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing)
+        return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing, self.flow)
 
     def _heed(self, ahead: Ahead) -> None:
         """A host that has no parts of a file is not asked for them again."""
@@ -268,7 +284,7 @@ class _Transfer:
             The last chunks, which are not written yet; nothing where `ahead` has the rest.
         """
         writing = Writing(self._tools.disk, self.partial.append, flushing)
-        pace, position, is_checked = Pace(self._tools), self.partial.size_bytes, False
+        pace, position, is_checked = Pace(self._tools, self.flow), self.partial.size_bytes, False
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
             async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is
@@ -335,7 +351,7 @@ class _Transfer:
             return
         sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self.partial.sha256
         if is_bounded and sha256 == self._endless_sha256:
-            log.warning("%s: %s, each time; archived as it is", self._name, lacking)
+            log.warning("%s: %s, each time; archived as it is", self._name, lacking, extra=self._about)
             return
         self._endless_sha256 = sha256
         raise _bad_body("no_end", f"the file was cut off: {lacking}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from floradl import __version__
 from floradl.errors import UsageError, printable
-from floradl.options import COMMANDS, Option
+from floradl.options import COMMANDS, EVERY_OPTION, Option
 
 _SUMMARIES = {
     "archive": "archive all completed generations, fetching only what is missing (may be left out)",
@@ -17,16 +18,35 @@ _SUMMARIES = {
     "status": "what an archive holds, what is missing, what it cost to generate, and how old it is",
     "gallery": "make index.html, which shows the archive in any browser, or bring it up to date",
     "list": "print the generation history, as the API gives it",
+    "schedule": "print, install, list or remove a nightly job that archives; takes archive's options too",
+    "login": "keep an API key, once it is checked: typed in unseen, or from standard input",
+    "logout": "forget the kept key",
+    "whoami": "which key is in use, and the workspaces and roles that it sees",
+    "config": "where the config file is, what each option is and why, and what is wrong with them",
+    "completion": "print what lets a shell complete floradl's commands, options and paths",
     "demo": "the whole job against a built-in local FLORA, no account needed",
 }
 _DEST_HELP = {
     "archive": "the archive's folder; made when missing",
     "verify": "the archive's folder",
     "restore": "where files go; made when missing",
+    "schedule": "the archive's folder; not needed with --list",
     "status": "the archive's folder",
     "gallery": "the archive's folder",
     "demo": "a folder for the demo's archive; made when missing",
 }
+_CONFIG_HELP = """\
+path: where the config file is; show: every option's value and its origin, the options of all commands
+understood; check: everything that is wrong in the file and in FLORADL_ variables"""
+_SHELL_HELP = """\
+bash: eval "$(floradl completion bash)" in ~/.bashrc; zsh: eval "$(floradl completion zsh)" in ~/.zshrc, after
+compinit; fish: floradl completion fish > ~/.config/fish/completions/floradl.fish"""
+_WORDS = {
+    "config": ("action", ("path", "show", "check"), _CONFIG_HELP),
+    "completion": ("shell", ("bash", "zsh", "fish"), _SHELL_HELP),
+}
+"""Commands with one word after them: its name, what it may be, what that means."""
+
 _EPILOG = """\
 exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is missing,
 4 key refused, 5 another floradl is working on this archive, 130/143 interrupted
@@ -42,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
 
 def top_parser() -> argparse.ArgumentParser:
     """What `floradl --help` shows."""
-    commands = "\n".join(f"  {name:<9} {summary}" for name, summary in _SUMMARIES.items())
+    commands = "\n".join(f"  {name:<10} {summary}" for name, summary in _SUMMARIES.items())
     return _Parser(
         prog="floradl",
         usage="floradl [archive] [options] DEST\n       floradl COMMAND --help",
@@ -64,21 +84,42 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"floradl {__version__}")
     for option in COMMANDS[command]:
         option.add_to(parser)
+    if command in _WORDS:
+        name, words, meaning = _WORDS[command]
+        parser.add_argument(name, choices=words, metavar="|".join(words), help=meaning)
+    if command == "config":
+        for option in _foreign_options(command):
+            option.add_to(parser)
     if command == "restore":
         parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
     if command in _DEST_HELP:
-        parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command])
+        nargs = "?" if command == "schedule" else None
+        parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command], nargs=nargs)
     return parser
 
 
+def _foreign_options(command: str) -> list[Option]:
+    """The options of other commands, hidden in the help: `config show` takes them, to tell what they do."""
+    own = {option.key for option in COMMANDS[command]}
+    letters = {option.short for option in COMMANDS[command]}
+    found = []
+    for option in (option for option in EVERY_OPTION if option.key not in own):
+        short = None if option.short in letters else option.short  # a letter may mean two things
+        letters.add(short)
+        found.append(replace(option, short=short, help=argparse.SUPPRESS))
+    return found
+
+
 def parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The command that a command line names, and what it says: options by key, `source` and `dest`.
+    """The command that a command line names, and what it says: options by key, and what its
+    arguments are: `source`, `dest`, `action`, `shell`.
 
     Raises:
         UsageError: it makes no sense. `--help` and `--version` raise `SystemExit`, as argparse has it.
     """
     command, rest = (argv[0], argv[1:]) if argv[0] in COMMANDS else ("archive", argv)
-    flags = vars(parser_of(command).parse_args(_with_implied(rest, COMMANDS[command])))
+    options = EVERY_OPTION if command == "config" else COMMANDS[command]
+    flags = vars(parser_of(command).parse_args(_with_implied(rest, options)))
     dest = flags.get("dest")
     if command == "archive" and dest in COMMANDS:
         raise UsageError(

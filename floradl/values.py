@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
 """A duration with its unit; as a moment it is that long ago."""
@@ -71,15 +72,80 @@ def parse_id(prefix: str) -> Callable[[str], str]:
     return parse
 
 
-def parse_choice(*choices: str) -> Callable[[str], str]:
-    """A reader of one of a few words."""
+def parse_http_url(text: str) -> str:
+    """An http(s) URL with a host, as it was given."""
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", text, re.ASCII | re.IGNORECASE):
+        raise ValueError("a URL such as https://hc-ping.com/… is needed")
+    return text
 
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"one of {', '.join(choices)} is needed")
+
+@dataclass(frozen=True)
+class Choice:
+    """A reader of one of a few words; shells and the documentation ask for them too."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """The word.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        if text not in self.words:
+            raise ValueError(f"one of {', '.join(self.words)} is needed")
         return text
 
-    return parse
+
+def parse_choice(*choices: str) -> Choice:
+    """A reader of one of a few words."""
+    return Choice(choices)
+
+
+def parse_moment_ms(text: str, now_ms: int) -> int:
+    """Unix ms from a date, a time (both local unless they say otherwise), or an age such as `7d`."""
+    if AGE.fullmatch(text):
+        return now_ms - int(parse_duration_s(text) * 1000)
+    from datetime import datetime  # neither is needed for `--help`
+
+    from floradl.clock import MAX_MS
+
+    try:
+        moment = datetime.fromisoformat(text)
+        moment_ms = int(moment.astimezone().timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise ValueError("a date (2026-11-23), a time (2026-11-23T02:30) or an age (7d) is needed") from exc
+    if not 0 <= moment_ms <= MAX_MS:
+        raise ValueError("a moment since 1970 is needed")
+    return moment_ms
+
+
+def parse_when(text: str) -> str:
+    """A moment, left as the text it is: an age counts from when the work begins."""
+    parse_moment_ms(text, 0)
+    return text
+
+
+def parse_time(text: str) -> tuple[int, int]:
+    """Hour and minute of a time of day such as `02:30`."""
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})", text, re.ASCII)
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+        raise ValueError("a time of day such as 02:30 is needed")
+    return int(match[1]), int(match[2])
+
+
+def parse_delay_s(text: str) -> float:
+    """Seconds as `parse_duration_s` reads them, half a day at most."""
+    seconds = parse_duration_s(text)
+    if seconds > 12 * 3600:
+        raise ValueError("12h at most is needed")
+    return seconds
+
+
+def parse_name(text: str) -> str:
+    """A name that is good in every file name and every scheduler."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,49}", text, re.ASCII):
+        raise ValueError("a name of a-z, 0-9 and -, 50 characters at most, is needed")
+    return text
 
 
 def parse_switch(text: str) -> bool:

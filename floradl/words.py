@@ -27,5 +27,8 @@ class OutputType(StrEnum):
 # What `--type` takes, and the API's word for it.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 
+DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
+"""FLORA's API."""
+
 DEFAULT_CONCURRENCY = 64
 """Outputs on their way at the same time, where nobody says otherwise and the host takes that many."""

@@ -23,7 +23,7 @@ from floradl.errors import (
     KeyRefusedError,
     UsageError,
 )
-from floradl.model import Generation, Scope, parse_generation
+from floradl.model import Generation, Scope, Workspace, parse_generation
 from floradl.retry import Backoff
 from tests.support import FakeTime
 
@@ -103,6 +103,29 @@ async def test_page_request_without_filters(api: FloraApi, respx_mock: respx.Moc
     route = respx_mock.get(PAGES).mock(return_value=page_of())
     await api.page(PageQuery(limit=None))
     assert route.calls.last.request.url == PAGES
+
+
+async def test_workspaces(api: FloraApi, respx_mock: respx.MockRouter) -> None:
+    """The workspaces that the key sees; a name may be missing, and fields may be new."""
+    found = [{"workspace_id": "ws_a", "name": None, "colour": 3}, {"workspace_id": "ws_b", "role": "viewer"}]
+    route = respx_mock.get(f"{BASE}/workspaces").mock(
+        return_value=httpx.Response(200, json={"workspaces": found})
+    )
+    assert await api.workspaces() == (Workspace("ws_a"), Workspace("ws_b", role="viewer"))
+    assert route.calls.last.request.url == f"{BASE}/workspaces"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"workspaces": [3]}', b'{"workspaces": [{}]}', b"\xff"])
+async def test_what_is_no_list_of_workspaces(
+    api: FloraApi, respx_mock: respx.MockRouter, body: bytes
+) -> None:
+    """An answer of another form is asked for again, and then told as such."""
+    route = respx_mock.get(f"{BASE}/workspaces").mock(
+        return_value=httpx.Response(200, content=body, headers=REQUEST_ID)
+    )
+    with pytest.raises(ApiAnswerError, match=r"no list of workspaces.*req_42"):
+        await api.workspaces()
+    assert route.call_count == 1 + RETRIES
 
 
 @pytest.mark.parametrize("cursor", [None, ""])

@@ -180,14 +180,16 @@ def test_off_a_terminal_there_are_no_control_codes(sim: Simulator, tmp_path: Pat
     assert "|" not in done.stderr
 
 
-def test_on_a_terminal_there_is_a_bar(sim: Simulator, tmp_path: Path) -> None:
-    """On a terminal of 80 columns a bar shows outputs done, and no line is longer than the terminal."""
+@pytest.mark.parametrize("columns", [80, 40])
+def test_on_a_terminal_there_are_bars(sim: Simulator, tmp_path: Path, columns: int) -> None:
+    """On a terminal of 80 or 40 columns bars show how far it is, and no line is longer than the terminal."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     sim.faults.append(Fault("/node-inputs/*", delay_s=0.3))
     process = subprocess.Popen(
-        [COMMAND, "-j", "4", str(tmp_path)],
-        env=environment(sim, COLUMNS="80", TERM="xterm"),
+        [COMMAND, "-j", "4", "out"],
+        env=environment(sim, TERM="xterm"),
+        cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -204,10 +206,12 @@ def test_on_a_terminal_there_is_a_bar(sim: Simulator, tmp_path: Path) -> None:
         shown += piece
     os.close(ours)
     assert process.wait() == 0
-    bars = [line for line in re.split(r"[\r\n]", shown.decode()) if " outputs |" in line]
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\d*[AKJ]", "", shown.decode()))
+    bars = [line for line in lines if line.startswith("outputs  |")]
     assert bars
-    assert max(map(len, bars)) <= 80
-    assert re.search(r"\d+/\d+ outputs \|.*B/s", bars[-1])
+    assert max(map(len, lines)) < columns
+    assert re.search(r"outputs  \|.*\| \d+/\d+", bars[-1])
+    assert any(re.fullmatch(r"bytes    .*B/s.*", line) for line in lines)
 
 
 @pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.clock import MAX_MS
-from floradl.config import Settings, default_config_path, parse_moment_ms, resolve
+from floradl.config import Settings, Source, default_config_path, resolve
 from floradl.errors import Exit, UsageError
-from floradl.options import COMMANDS, DEFAULT_BASE_URL, EVERY_OPTION, Option
-from floradl.values import parse_choice, parse_count, parse_duration_s, parse_id
+from floradl.options import COMMANDS, EVERY_OPTION, Option
+from floradl.usage import parse, parser_of
+from floradl.values import parse_choice, parse_count, parse_duration_s, parse_id, parse_moment_ms
+from floradl.words import DEFAULT_BASE_URL
 
 NOW_MS = 1_795_487_412_000
 PAIRS = [(command, option) for command, options in COMMANDS.items() for option in options]
@@ -35,6 +37,10 @@ SAMPLES = {
     "status": ["pending", "running", "completed", "failed", "pending"],
     "format": ["json", "jsonl", "table", "json", "jsonl"],
     "sample": ["1/2", "1/3", "1/4", "1/5", "1/6"],
+    "ping_url": [f"https://hc-ping.com/{number}" for number in range(5)],
+    "at": ["00:00", "01:59", "9:30", "23:05", "12:00"],
+    "since": ["1d", "2d", "3d", "2026-11-23", "5d"],
+    "until": ["1d", "2d", "3d", "2026-11-23", "5d"],
 }
 
 
@@ -78,20 +84,26 @@ def expected(option: Option, text: str) -> Any:
     return (value,) if option.is_list else value
 
 
-def as_flag(option: Option, text: str) -> Any:
-    """What the parser hands over for a flag."""
-    if option.parse is None:
-        return text == "true"
-    return [text] if option.is_list else text
+def as_typed(command: str, option: Option, text: str) -> list[str]:
+    """The command line of a command with its arguments, and with one flag."""
+    positional = [action for action in parser_of(command)._actions if not action.option_strings]
+    arguments = [next(iter(action.choices or ["folder"])) for action in positional]
+    flag = f"--{option.name}"
+    return [command, *([flag] if option.parse is None else [flag, text]), *arguments]
 
 
 @pytest.mark.parametrize(("command", "option"), FILED)
 def test_precedence(tmp_path: Path, command: str, option: Option) -> None:
-    """Flag, FLORADL_ variable, FLORA's variable, profile, config file, default: the first set one counts."""
+    """Flag, FLORADL_ variable, FLORA's variable, profile, config file, default: the first set one counts.
+
+    The flag is typed as a user types it; the variables and the file are what the option's own table row says.
+    """
     flag, own, extra, profile, config = texts(option)
     toml = f'{option.key} = "{config}"\n[profile.work]\n{option.key} = "{profile}"\n'
     variables = dict(zip(option.environment, (own, extra), strict=False))
-    flags: dict[str, Any] = {"profile": "work", option.key: as_flag(option, flag)}
+    named, flags = parse(as_typed(command, option, flag))
+    assert named == command
+    flags["profile"] = "work"
 
     def value() -> Any:
         settings = resolved(tmp_path, command, flags=flags, environment=variables, config=toml)
@@ -267,8 +279,9 @@ def test_keys_of_other_commands_may_stand_in_the_file(tmp_path: Path, command: s
     """One config file serves every command."""
     lines = [f'{option.key} = "{texts(option)[0]}"' for option in EVERY_OPTION if option.key != "profile"]
     settings = resolved(tmp_path, command, config="\n".join(lines))
-    assert settings.quiet is True
-    assert hasattr(settings, "concurrency") is (command not in ("list", "demo", "status"))
+    assert {setting.option for setting in settings} == set(COMMANDS[command])
+    assert {setting.source for setting in settings} <= {Source.CONFIG, Source.DEFAULT}
+    assert all(setting.option.key == "profile" for setting in settings if setting.source == Source.DEFAULT)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "words", "clock", "stopping"},
+    {"errors", "words", "clock", "stopping", "quantities"},
     {
         "model",
         "entries",
@@ -25,6 +25,8 @@ LAYERS = (
         "pressure",
         "net",
         "parts",
+        "nightly",
+        "keys",
         "tables",
     },
     {
@@ -40,6 +42,7 @@ LAYERS = (
         "transport",
         "dimensions",
         "thumbnails",
+        "schedulers",
     },
     {
         "manifest",
@@ -56,10 +59,11 @@ LAYERS = (
     {"listing", "plan", "job", "rebuild", "ahead", "gallery"},
     {"prepare", "mend", "audit", "copying", "transfer", "status"},
     {"pool"},
-    {"recall", "verify"},
-    {"archiver", "preview", "repair", "targets"},
-    {"restore"},
-    {"values", "progress"},
+    {"recall", "verifier"},
+    {"archiver", "preview", "repairer", "targets"},
+    {"restorer"},
+    {"jobs", "values", "bars", "logfile", "monitor", "hook", "keystore"},
+    {"progress"},
     {"options", "overview", "metrics"},
     {"config", "usage"},
     {"commands"},

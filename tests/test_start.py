@@ -33,10 +33,20 @@ def loaded(*arguments: str, env: dict[str, str] | None = None) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--version", "--help", "help", "--help -q", "verify --version", "verify --help", "list --help"],
+    [
+        "--version",
+        "--help",
+        "help",
+        "--help -q",
+        "verify --version",
+        "verify --help",
+        "list --help",
+        "config --help",
+        "completion bash",
+    ],
 )
 def test_version_and_help_load_nothing_heavy(arguments: str) -> None:
-    """Asking what floradl is and can do does not load what only its work needs."""
+    """Asking what floradl is and can do, as shells do when they start, does not load what only work needs."""
     found = loaded(*arguments.split())
     assert "floradl.cli" in found
     assert found & HEAVY == set()
@@ -58,7 +68,7 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
     assert "pyreqwest" in found
     assert "pyreqwest" not in again  # nothing was fetched
     unwanted = {"tqdm", "tomllib", "difflib"} | {
-        f"floradl.{name}" for name in ("restore", "repair", "verify", "audit", "preview", "simulator")
+        f"floradl.{name}" for name in ("restorer", "repairer", "verifier", "audit", "preview", "simulator")
     }
     assert found & unwanted == set()
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from floradl import net
-from floradl.api import FloraApi
-from floradl.archiver import archive
+import floradl
+from floradl import ArchiveOptions, FloraApi, Tally, net
 from floradl.clock import Clock
-from floradl.commands.context import catch_signals, expanded, filters_of, open_api, scopes_of, write_line
+from floradl.commands.context import Interruption, expanded, filters_of, open_api, scopes_of, write_line
+from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
-from floradl.errors import Exit, FloradlError, printable
-from floradl.job import ArchiveOptions, Tally, preview_report, report_object
+from floradl.errors import Exit, printable
+from floradl.job import preview_report, report_object
 from floradl.plan import Action, Decision, run_folder
 from floradl.progress import Console, summary_lines
+from floradl.stopping import ends_by_itself
 
 if TYPE_CHECKING:
     from floradl.preview import Preview
@@ -25,13 +24,16 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, dest: str) -> int:
     """Archive what the settings name into `dest`."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
-    options = archive_options(settings, dest, Clock())
-    # Before there is an event loop: the key may be typed in, and Ctrl-C should end that.
-    api = open_api(settings, Clock(), console.warn)
-    if settings.dry_run:
-        return asyncio.run(_preview(settings, options, api, console))
-    return asyncio.run(_archive(settings, options, api, console))
+
+    def prepare(console: Console) -> Job:
+        options = archive_options(settings, dest, Clock())
+        # Before there is an event loop: the key may be typed in, and Ctrl-C should end that.
+        api = open_api(settings, Clock(), console.warn)
+        if settings.dry_run:
+            return partial(_preview, options, api, settings.json)
+        return partial(_archive, options, api, console, settings.gallery)
+
+    return conduct(settings, "archive", [expanded(dest)], prepare, is_rehearsal=settings.dry_run)
 
 
 def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptions:
@@ -58,55 +60,54 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
     )
 
 
-async def _archive(settings: Settings, options: ArchiveOptions, api: FloraApi, console: Console) -> int:
-    clock, tally = Clock(), Tally()
-    with catch_signals(console.warn) as interruption:
-        try:
-            async with api, console.watch(tally, tally.failures):
-                report = await archive(options, api, clock=clock, stop=interruption.stop, tally=tally)
-        except FloradlError as exc:
-            if interruption.number is None:
-                raise
-            console.error(exc)
-            return 128 + interruption.number
-    exit_code = int(report.exit_code)
-    if report.is_interrupted and interruption.number is not None:
-        exit_code = 128 + interruption.number
-    for line in summary_lines(report, str(options.dest)):
-        (console.say if report.is_complete else console.warn)(line)
-    if settings.gallery and not report.is_interrupted:
-        from floradl.commands.gallery import bring_up_to_date
+async def _archive(
+    options: ArchiveOptions, api: FloraApi, console: Console, has_gallery: bool, interruption: Interruption
+) -> Outcome:
+    tally = Tally()
+    async with api, console.watch(tally, tally.failures):
+        report = await floradl.archive(options, api, stop=interruption.stop, tally=tally)
+    exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
+    lines, is_good = summary_lines(report, str(options.dest)), report.is_complete
+    if has_gallery and not report.is_interrupted:
+        from floradl.commands.gallery import make_afterwards
 
-        exit_code = await bring_up_to_date(settings, options.dest, console) or exit_code
-    if settings.json:
-        write_line(msgspec.json.encode(report_object(report, exit_code)))
-    return exit_code
+        made = await make_afterwards(options, console, interruption)
+        exit_code, is_good = exit_code or made.exit_code, is_good and made.is_good
+        lines += made.lines
+    return Outcome(exit_code, report_object(report, exit_code), lines, is_good=is_good)
 
 
-async def _preview(settings: Settings, options: ArchiveOptions, api: FloraApi, console: Console) -> int:
-    """Say on stdout, a line an output, what would be done; with `--json` all in one object."""
+async def _preview(
+    options: ArchiveOptions, api: FloraApi, has_json: bool, interruption: Interruption
+) -> Outcome:
+    """Say on stdout, a line an output, what would be done; with `has_json` all is in the report."""
     from floradl.preview import iter_previews
 
-    already, rest, found = 0, [], set()
-    async with api, aclosing(iter_previews(options, api, clock=Clock())) as previews:
-        async for preview in previews:
-            found.add(preview.run.run_id)
-            for decision in preview.decisions:
-                if decision.action == Action.SKIP:
-                    already += 1
-                    continue
-                rest.append(_preview_object(preview, decision))
-                if not settings.json:
-                    shown = {name: printable(value, limit=120) for name, value in rest[-1].items()}
-                    write_line("{action:<7} {path} {output} {type}".format(**shown).encode())
-    missing = sorted(options.filters.run_ids - found)
-    for run_id in missing:
-        console.warn(f"not found: {printable(run_id)}")
-    exit_code = Exit.INCOMPLETE if missing else Exit.OK
-    if settings.json:
-        write_line(msgspec.json.encode(preview_report(rest, already, missing, int(exit_code))))
-    console.say(f"{len(rest)} outputs to fetch, {already} already there. Nothing was touched.")
-    return int(exit_code)
+    already, rest, found = 0, list[dict[str, str]](), set[str]()
+
+    async def look() -> None:
+        nonlocal already
+        async with api, aclosing(iter_previews(options, api, clock=Clock())) as previews:
+            async for preview in previews:
+                found.add(preview.run.run_id)
+                due = [decision for decision in preview.decisions if decision.action != Action.SKIP]
+                already += len(preview.decisions) - len(due)
+                for decision in due:
+                    rest.append(_preview_object(preview, decision))
+                    if not has_json:
+                        shown = {name: printable(value, limit=120) for name, value in rest[-1].items()}
+                        write_line("{action:<7} {path} {output} {type}".format(**shown).encode())
+
+    is_interrupted = not await ends_by_itself(look(), interruption.stop)
+    missing = [] if is_interrupted else sorted(options.filters.run_ids - found)
+    lines = [f"not found: {printable(run_id)}" for run_id in missing]
+    if is_interrupted:
+        lines.append("Stopped before the end.")
+    lines.append(f"{len(rest)} outputs to fetch, {already} already there. Nothing was touched.")
+    is_good = not missing and not is_interrupted
+    exit_code = code_of(Exit.OK if is_good else Exit.INCOMPLETE, interruption, is_interrupted=is_interrupted)
+    report = preview_report(rest, already, missing, exit_code, is_interrupted=is_interrupted)
+    return Outcome(exit_code, report, lines, is_good=is_good)
 
 
 def _preview_object(preview: Preview, decision: Decision) -> dict[str, str]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floradl.clock import Clock
-from floradl.config import Settings, parse_moment_ms
+from floradl.config import Settings
 from floradl.errors import UsageError, printable
 from floradl.model import EVERYTHING, Filters, Scope
+from floradl.values import parse_moment_ms
 from floradl.words import TYPE_WORDS
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> F
     return FloraApi(base_url, key, clock=clock, retries=settings.retries, timeout_s=settings.timeout)
 
 
-def expanded(path: str) -> Path:
-    """A folder that the user named, with `~`.
+def expanded(path: str, *, what: str = "DEST") -> Path:
+    """A folder or file that the user named, with `~`.
 
     Raises:
         UsageError: it is empty, as an unset variable makes it, or no path.
@@ -48,7 +49,7 @@ def expanded(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
-        raise UsageError(f"DEST {printable(path)}: {exc}") from exc
+        raise UsageError(f"{what} {printable(path)}: {exc}") from exc
 
 
 def filters_of(settings: Settings, clock: Clock) -> Filters:
@@ -89,26 +90,48 @@ def _read_line() -> str:
 
 
 class Interruption:
-    """The signals that came: `stop` is set by the first, `number` is that signal's."""
+    """The signals that came.
 
-    def __init__(self) -> None:
+    Attributes:
+        stop: set by the first.
+        number: the first one's.
+        meanwhile: what goes on after the first.
+    """
+
+    def __init__(self, meanwhile: str) -> None:
         self.stop = asyncio.Event()
         self.number: int | None = None
+        self.meanwhile = meanwhile
+        self.leave: Callable[[], None] = lambda: None
+
+    def leave_by(self, leave: Callable[[], None]) -> None:
+        """What is called when the second ends the process."""
+        self.leave = leave
 
 
 @contextmanager
-def catch_signals(say: Callable[[str], None]) -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into an orderly stop, and let the second end the process at once."""
-    interruption = Interruption()
+def catch_signals(
+    say: Callable[[str], None], *, meanwhile: str = "running transfers get 10 s to finish"
+) -> Iterator[Interruption]:
+    """Turn the first SIGINT or SIGTERM into an orderly stop, and let the second end the process at once.
+
+    Args:
+        say: hears of both.
+        meanwhile: what goes on after the first.
+    """
+    interruption = Interruption(meanwhile)
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
+        again = "Ctrl-C again" if number == signal.SIGINT else "A second signal"
         if interruption.number is not None:
             # Nothing is lost by this: what is not recorded yet is a partial or is hashed at the next start.
+            interruption.leave()
+            say("Ended at once. Nothing is lost: the same command goes on from here.")
             os._exit(128 + number)
         interruption.number = number
         interruption.stop.set()
-        say("Stopping: running transfers get 10 s to finish. Once more stops at once; nothing is lost.")
+        say(f"Stopping: {interruption.meanwhile}. {again} ends at once; nothing is lost.")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     with suppress(NotImplementedError):  # Windows' event loop has no signal handlers: Ctrl-C ends at once

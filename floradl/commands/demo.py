@@ -6,16 +6,14 @@ import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from floradl import net
-from floradl.api import FloraApi
-from floradl.archiver import archive
+import floradl
+from floradl import ArchiveOptions, FloraApi, Report, Tally, net
 from floradl.clock import Clock
 from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
 from floradl.errors import UsageError
 from floradl.files import Disk
 from floradl.gallery import GalleryOptions, build_gallery
-from floradl.job import ArchiveOptions, Report, Tally
 from floradl.manifest import load_manifest
 from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
@@ -65,11 +63,11 @@ async def _refuse_real_archive(dest: Path) -> None:
 
 
 async def _archive(dest: Path, simulator: Simulator, console: Console, stop: asyncio.Event) -> Report:
-    clock, tally = Clock(), Tally()
+    tally = Tally()
     key = simulator.account.api_key
     async with (
-        FloraApi(simulator.base_url, key, clock=clock, retries=5, timeout_s=60.0) as api,
+        FloraApi(simulator.base_url, key) as api,
         console.watch(tally, tally.failures),
     ):
         options = ArchiveOptions(dest, simulator.base_url)
-        return await archive(options, api, clock=clock, stop=stop, tally=tally)
+        return await floradl.archive(options, api, stop=stop, tally=tally)

@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from floradl.clock import Clock
-from floradl.commands.context import catch_signals, expanded, write_line
+from floradl.commands.context import Interruption, expanded
+from floradl.commands.reporting import Job, Outcome, code_of, conduct, error_object
 from floradl.config import Settings
 from floradl.errors import FloradlError
-from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally, build_gallery, gallery_object
+from floradl.gallery import GalleryOptions, GalleryTally, build_gallery, gallery_object
 from floradl.progress import Console, gallery_lines
+
+if TYPE_CHECKING:
+    from floradl.job import ArchiveOptions
 
 
 def run(settings: Settings, dest: str) -> int:
     """Make the gallery of the archive in `dest`, or bring it up to date."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
-    return asyncio.run(_gallery(settings, expanded(dest), console))
+    folder = expanded(dest)
+    options = GalleryOptions(folder, fsync=not settings.no_fsync, lock_timeout_s=settings.lock_timeout)
+
+    def prepare(console: Console) -> Job:
+        return partial(_make, options, console)
+
+    meanwhile = "the gallery stays as it was"
+    return conduct(settings, "gallery", [folder], prepare, meanwhile=meanwhile)
 
 
-async def _gallery(settings: Settings, dest: Path, console: Console) -> int:
-    report, exit_code = await _build(settings, dest, console)
-    if report is not None and settings.json:
-        write_line(msgspec.json.encode(gallery_object(report, exit_code)))
-    return exit_code
+async def make_afterwards(options: ArchiveOptions, console: Console, interruption: Interruption) -> Outcome:
+    """Make the gallery after an archive job; what goes wrong with it does not take the job's report away."""
+    of_gallery = GalleryOptions(options.dest, fsync=options.fsync, lock_timeout_s=options.lock_timeout_s)
+    try:
+        return await _make(of_gallery, console, interruption)
+    except FloradlError as exc:
+        code = code_of(exc.exit_code, interruption, is_interrupted=True)
+        lines = [f"The gallery could not be made: {exc.message}", *([f"  {exc.hint}"] if exc.hint else [])]
+        return Outcome(code, error_object("gallery", exc, code), lines, is_good=False)
 
 
-async def bring_up_to_date(settings: Settings, dest: Path, console: Console) -> int:
-    """Make the gallery after another job on the same archive; the exit code."""
-    return (await _build(settings, dest, console))[1]
-
-
-async def _build(settings: Settings, dest: Path, console: Console) -> tuple[GalleryReport | None, int]:
+async def _make(options: GalleryOptions, console: Console, interruption: Interruption) -> Outcome:
     tally = GalleryTally()
-    options = GalleryOptions(dest, fsync=not settings.no_fsync, lock_timeout_s=settings.lock_timeout)
-    with catch_signals(console.warn) as interruption:
-        try:
-            async with console.watch(tally):
-                report = await build_gallery(options, clock=Clock(), stop=interruption.stop, tally=tally)
-        except FloradlError as exc:
-            if interruption.number is None:
-                raise
-            console.error(exc)
-            return None, 128 + interruption.number
-    for line in gallery_lines(report, str(dest)):
-        console.say(line)
-    if report.outputs and not report.has_thumbnails:
-        console.say("It shows the files themselves. With the extra `gallery` it has small pictures of them.")
-    if report.is_interrupted and interruption.number is not None:
-        return report, 128 + interruption.number
-    return report, int(report.exit_code)
+    async with console.watch(tally):
+        report = await build_gallery(options, stop=interruption.stop, tally=tally)
+    exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
+    lines = gallery_lines(report, str(options.dest))
+    return Outcome(exit_code, gallery_object(report, exit_code), lines, is_good=not report.is_interrupted)

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 
-import msgspec
-
-from floradl import net
-from floradl.api import FloraApi
+import floradl
+from floradl import FloraApi, RestoreOptions, Tally, Way, net
 from floradl.clock import Clock
-from floradl.commands.context import (
-    catch_signals,
-    expanded,
-    filters_of,
-    open_api,
-    scopes_of,
-    write_line,
-)
+from floradl.commands.context import Interruption, expanded, filters_of, open_api, scopes_of
+from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
-from floradl.copying import Way
-from floradl.errors import FloradlError, UsageError
-from floradl.job import Tally
+from floradl.errors import UsageError
 from floradl.progress import Console, restore_lines
-from floradl.restore import RestoreOptions, restore, restore_object
+from floradl.restorer import restore_object
 
 
 def run(settings: Settings, source: str, dest: str) -> int:
     """Restore what the settings name from `source` into `dest`."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress)
-    options = restore_options(settings, source, dest, Clock())
-    api = open_api(settings, Clock(), console.warn) if settings.has_api_key else None
-    return asyncio.run(_restore(settings, options, api, console))
+
+    def prepare(console: Console) -> Job:
+        options = restore_options(settings, source, dest, Clock())
+        api = open_api(settings, Clock(), console.warn) if settings.has_api_key else None
+        return partial(_restore, options, api, console)
+
+    return conduct(settings, "restore", [expanded(source), expanded(dest)], prepare)
 
 
 def restore_options(settings: Settings, source: str, dest: str, clock: Clock) -> RestoreOptions:
@@ -62,26 +55,14 @@ def restore_options(settings: Settings, source: str, dest: str, clock: Clock) ->
 
 
 async def _restore(
-    settings: Settings, options: RestoreOptions, api: FloraApi | None, console: Console
-) -> int:
-    clock, tally = Clock(), Tally()
-    with catch_signals(console.warn) as interruption:
-        try:
-            async with AsyncExitStack() as stack:
-                if api is not None:
-                    await stack.enter_async_context(api)
-                await stack.enter_async_context(console.watch(tally, tally.failures))
-                report = await restore(options, api, clock=clock, stop=interruption.stop, tally=tally)
-        except FloradlError as exc:
-            if interruption.number is None:
-                raise
-            console.error(exc)
-            return 128 + interruption.number
-    exit_code = int(report.exit_code)
-    if report.is_interrupted and interruption.number is not None:
-        exit_code = 128 + interruption.number
-    for line in restore_lines(report, str(options.dest), has_key=api is not None):
-        (console.say if report.is_complete else console.warn)(line)
-    if settings.json:
-        write_line(msgspec.json.encode(restore_object(report, exit_code)))
-    return exit_code
+    options: RestoreOptions, api: FloraApi | None, console: Console, interruption: Interruption
+) -> Outcome:
+    tally = Tally()
+    async with AsyncExitStack() as stack:
+        if api is not None:
+            await stack.enter_async_context(api)
+        await stack.enter_async_context(console.watch(tally, tally.failures))
+        report = await floradl.restore(options, api, stop=interruption.stop, tally=tally)
+    exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
+    lines = restore_lines(report, str(options.dest), has_key=api is not None)
+    return Outcome(exit_code, restore_object(report, exit_code), lines, is_good=report.is_complete)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from floradl.repair import RepairOptions, repair
+from floradl.repairer import RepairOptions, repair
 from floradl.simulator import Fault
-from floradl.verify import VerifyOptions
+from floradl.verifier import VerifyOptions
 from tests.audits.damages import cut, failed_op, header, replace_by_folder, write_journal
 from tests.audits.stage import (
     FILM,

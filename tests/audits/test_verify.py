@@ -19,7 +19,7 @@ from floradl.findings import Trouble
 from floradl.lock import ArchiveLock, ReadLock
 from floradl.reading import Reader
 from floradl.simulator import Fault
-from floradl.verify import VerifyOptions, verify
+from floradl.verifier import VerifyOptions, verify
 from tests.audits.stage import (
     FILM,
     PICTURE,

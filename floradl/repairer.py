@@ -44,8 +44,8 @@ from floradl.recall import visit_by_id, visit_listed
 from floradl.retry import Backoff, HostGate
 from floradl.stopping import ends_by_itself
 from floradl.transport import MediaClient, media_transports
-from floradl.verify import VerifyOptions, keep_verdict, require_any_archive
-from floradl.words import DEFAULT_CONCURRENCY
+from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""
@@ -74,7 +74,7 @@ class RepairOptions:
     """
 
     check: VerifyOptions
-    base_url: str
+    base_url: str = DEFAULT_BASE_URL
     concurrency: int = DEFAULT_CONCURRENCY
     retries: int = 5
     timeout_s: float = 60.0

@@ -36,8 +36,8 @@ from floradl.retry import Backoff, HostGate
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transport import MediaClient, media_transports
-from floradl.verify import require_any_archive
-from floradl.words import DEFAULT_CONCURRENCY
+from floradl.verifier import require_any_archive
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
 """A run, its entry, and those of its outputs that are wanted."""
@@ -66,7 +66,7 @@ class RestoreOptions:
 
     source: Path
     dest: Path
-    base_url: str
+    base_url: str = DEFAULT_BASE_URL
     scopes: tuple[Scope, ...] = (EVERYTHING,)
     filters: Filters = field(default_factory=Filters)
     way: Way = Way.COPY
@@ -275,9 +275,11 @@ class _Session:
             self._missing.discard(run_id)
             outputs = {key: out for key, out in entry.outputs.items() if filters.wants_type(out.type)}
             self._runs += 1
+            self._tally.listed_runs += 1
             self._places.add(Place(entry.workspace_id, entry.project_id))
             self._tally.outputs += len(outputs)
             yield run_id, entry, outputs
+        self._tally.is_listed = True
 
     def _note(self, copies: Iterable[Copied]) -> None:
         for copied in copies:

@@ -1,0 +1,104 @@
+"""`floradl login`: keep an API key, once the API has accepted it.
+
+Order: the key is read unseen, looked at, and sent to the API; only then is it kept. A key that is refused, or
+that could not be checked, changes nothing. It never stands on the command line, where others would see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import re
+import shlex
+import sys
+
+from floradl import net
+from floradl.api import FloraApi
+from floradl.clock import Clock
+from floradl.commands.whoami import workspace_lines
+from floradl.config import Settings, default_config_path, read_config, resolve
+from floradl.errors import DestinationError, Exit, UsageError, printable
+from floradl.keys import check_key
+from floradl.keystore import KeyStore, Place
+from floradl.model import Workspace
+from floradl.options import EVERY_OPTION, KEY
+from floradl.progress import Console
+
+_MAX_INPUT = 10_000
+"""More than any key; a file given by mistake is not read to its end."""
+
+
+def run(settings: Settings) -> int:
+    """Ask for a key, check it, and keep it for the profile and the API that the settings name."""
+    console = Console(quiet=settings.quiet, verbose=settings.verbose)
+    base_url = net.check_base_url(settings.base_url)
+    profile = settings.profile
+    if profile is not None and not profile.isprintable():
+        raise UsageError(f"{printable(profile)!r} cannot be the name of a profile")
+    key = check_key(_read_key())
+    api = FloraApi(base_url, key, clock=Clock(), retries=settings.retries, timeout_s=settings.timeout)
+    workspaces = asyncio.run(_check(api))
+    if profile is not None:
+        _add_profile(profile, console)
+    kept = KeyStore().keep(Place(base_url, profile), key, to_file=settings.to_file)
+    where = kept.where if kept.path is None else f"{kept.where}, which only you can read"
+    console.say(f"The key works, and is kept in {where}.")
+    for line in workspace_lines(workspaces):
+        console.say(f"  {line}")
+    _warn_of_others(settings, console)
+    if kept.path is None:
+        console.say("Jobs that run while nobody is logged in may find it locked; for them use --to-file.")
+    chosen = f" --profile {shlex.quote(profile)}" if profile else ""
+    console.say(f"Next: floradl{chosen} ./out")
+    return int(Exit.OK)
+
+
+def _read_key() -> str:
+    if sys.stdin.isatty():
+        try:
+            return getpass.getpass("API key of FLORA (it is not shown): ").strip()
+        except EOFError:
+            text = ""
+    else:
+        text = sys.stdin.read(_MAX_INPUT).strip()
+    if not text:
+        hint = (
+            "Type it in when asked, or pipe it: floradl login < file. FLORA's workspace settings make keys."
+        )
+        raise UsageError("no key was given", hint=hint)
+    return text
+
+
+async def _check(api: FloraApi) -> tuple[Workspace, ...]:
+    async with api:
+        return await api.workspaces()
+
+
+def _add_profile(profile: str, console: Console) -> None:
+    """Have a table for the profile in the config file, so that `--profile` may name it.
+
+    Only an empty table is added, at the end: nothing that is there is written anew.
+    """
+    path = default_config_path()
+    if profile in read_config(path, EVERY_OPTION).profiles:
+        return
+    name = profile if re.fullmatch(r"[A-Za-z0-9_-]+", profile) else json.dumps(profile, ensure_ascii=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_begun = path.exists() and path.stat().st_size > 0
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{chr(10) * 2 if is_begun else ''}[profile.{name}]\n")
+    except OSError as exc:
+        hint = f"Write [profile.{name}] into it yourself, and run the same command again."
+        raise DestinationError(f"cannot add a profile to {path}: {exc.strerror}", hint=hint) from exc
+    console.say(f"[profile.{name}] is added to {path}.")
+
+
+def _warn_of_others(settings: Settings, console: Console) -> None:
+    """A key that is set elsewhere counts before the kept one, which would puzzle whoever just logged in."""
+    flags = {"profile": settings.profile}
+    for setting in resolve(KEY, EVERY_OPTION, flags, os.environ, default_config_path()):
+        if setting.value:
+            console.warn(f"But {setting.origin} is set, and counts before the kept key.")

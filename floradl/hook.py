@@ -1,0 +1,67 @@
+"""A command that runs when a job has ended (`--exec-after`).
+
+Its words are split as a shell would split them, and no shell sees them: no variables, globs or pipes. It gets
+the job's JSON report on standard input and the exit code as `FLORADL_EXIT_CODE`; the API key is not in its
+environment. What it prints goes to standard error, since standard output is for data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+
+from floradl.errors import UsageError, printable
+
+_SECRETS = ("FLORA_API_KEY", "FLORADL_API_KEY", "FLORADL_PING_URL")
+
+
+def parse_command(text: str) -> tuple[str, ...]:
+    """A command's words.
+
+    Raises:
+        UsageError: a quote is missing, or there is no such program.
+    """
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as exc:
+        raise UsageError(f"--exec-after: {printable(text)!r} does not fit: {exc}") from exc
+    if not words or shutil.which(words[0]) is None:
+        shown = printable(words[0] if words else text)
+        hint = "No shell runs it; for what needs one: --exec-after \"sh -c '…'\""
+        raise UsageError(f"--exec-after: there is no program {shown!r}", hint=hint)
+    return words
+
+
+async def run_after(
+    words: tuple[str, ...], report: bytes, exit_code: int, on_start: Callable[[Callable[[], None]], None]
+) -> str:
+    """Run a command to its end, however long it takes.
+
+    Args:
+        words: the command's.
+        report: for its standard input.
+        exit_code: of the job.
+        on_start: given what kills it.
+
+    Returns:
+        What went wrong; "" when it ended with exit code 0.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=sys.stderr.fileno(),
+            env=environment | {"FLORADL_EXIT_CODE": str(exit_code)},
+        )
+    except OSError as exc:
+        return f"{printable(words[0])} could not be started: {exc.strerror}"
+    on_start(process.kill)
+    await process.communicate(report)
+    if process.returncode:
+        return f"{printable(words[0])} ended with {process.returncode}"
+    return ""

@@ -1,0 +1,248 @@
+"""The jobs, as other programs and floradl's own commands call them. docs/python.md has examples.
+
+Each takes options, does everything that its command does, and returns a report; what goes wrong with one
+output is a line of the report, and only what stops the job raises, a `FloradlError` that says what to do.
+Each can be watched, by a callback that gets a `Progress`, and ended early, by an event.
+
+What a job needs is loaded when it is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from floradl.api import FloraApi
+    from floradl.errors import ApiError
+    from floradl.findings import AuditReport, AuditTally
+    from floradl.job import ArchiveOptions, Report, Tally
+    from floradl.model import Generation, Scope
+    from floradl.repairer import RepairOptions
+    from floradl.restorer import RestoreOptions, RestoreReport
+    from floradl.verifier import VerifyOptions
+    from floradl.words import Status
+
+PROGRESS_EVERY_S = 0.5
+"""How often a callback hears of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Args:
+        runs: found so far.
+        is_listed: whether these are all, so that `outputs` is final.
+        outputs: of these runs.
+        done: outputs about which nothing is left to do, those that were there before included.
+        failed: outputs with something wrong; they are done too.
+        moved_bytes: fetched, read or copied.
+    """
+
+    runs: int
+    is_listed: bool
+    outputs: int
+    done: int
+    failed: int
+    moved_bytes: int
+
+
+OnProgress = Callable[[Progress], None]
+"""Called on the event loop every half a second, and once more when the job has ended. It must not block; what
+it raises comes out of the job, which then ends as if it were cancelled."""
+
+
+async def archive(
+    options: ArchiveOptions,
+    api: FloraApi,
+    *,
+    progress: OnProgress | None = None,
+    stop: asyncio.Event | None = None,
+    tally: Tally | None = None,
+) -> Report:
+    """Archive what an account has generated, fetching only what is missing: `floradl archive`.
+
+    Args:
+        options: what to archive, and how.
+        api: an open session with the API.
+        progress: hears how far it is.
+        stop: set it to end early; running transfers get 10 s.
+        tally: kept up to date meanwhile, for who wants to know more than `progress` tells.
+
+    Raises:
+        DestinationError: the folder cannot be used; `LockedError`: another floradl uses it.
+        ApiError: not one page could be read; `KeyRefusedError`: the API does not take this key.
+    """
+    from floradl.archiver import archive as work
+    from floradl.job import Tally
+
+    tally = tally or Tally()
+    async with _told(progress, tally):
+        return await work(options, api, stop=stop, tally=tally)
+
+
+async def verify(
+    options: VerifyOptions,
+    *,
+    progress: OnProgress | None = None,
+    stop: asyncio.Event | None = None,
+    tally: AuditTally | None = None,
+) -> AuditReport:
+    """Check an archive, and change nothing: `floradl verify`. Needs neither network nor key.
+
+    Args:
+        options: which archive, and how much of it.
+        progress, stop, tally: as for `archive`.
+
+    Raises:
+        DestinationError: there is no archive, or it cannot be read; `LockedError`: it is being changed.
+    """
+    from floradl.findings import AuditTally
+    from floradl.verifier import verify as work
+
+    tally = tally or AuditTally()
+    async with _told(progress, tally):
+        return await work(options, stop=stop, tally=tally)
+
+
+async def repair(
+    options: RepairOptions,
+    api: FloraApi | None,
+    *,
+    progress: OnProgress | None = None,
+    stop: asyncio.Event | None = None,
+    tally: AuditTally | None = None,
+) -> AuditReport:
+    """Check an archive and mend it: `floradl verify --repair`.
+
+    Args:
+        options: which archive, and how.
+        api: an open session with the API; None: only what the archive and its URLs give can be mended.
+        progress, stop, tally: as for `archive`.
+
+    Raises:
+        DestinationError: there is no archive, or it cannot be used; `LockedError`: another floradl uses it.
+    """
+    from floradl.findings import AuditTally
+    from floradl.repairer import repair as work
+
+    tally = tally or AuditTally()
+    async with _told(progress, tally):
+        return await work(options, api, stop=stop, tally=tally)
+
+
+async def restore(
+    options: RestoreOptions,
+    api: FloraApi | None = None,
+    *,
+    progress: OnProgress | None = None,
+    stop: asyncio.Event | None = None,
+    tally: Tally | None = None,
+) -> RestoreReport:
+    """Copy verified files out of an archive: `floradl restore`.
+
+    Args:
+        options: from where, where to, and what.
+        api: an open session with the API, for what the archive lacks; None: that is a failure.
+        progress, stop, tally: as for `archive`.
+
+    Raises:
+        UsageError: one folder lies in the other.
+        DestinationError: there is no archive, a folder cannot be used, or (`LockedError`) is in use.
+    """
+    from floradl.job import Tally
+    from floradl.restorer import restore as work
+
+    tally = tally or Tally()
+    async with _told(progress, tally):
+        return await work(options, api, stop=stop, tally=tally)
+
+
+async def iter_generations(
+    api: FloraApi, scope: Scope | None = None, *, status: Status | None = None
+) -> AsyncGenerator[Generation, None]:
+    """The generation history, newest first, each run once: `floradl list --all`.
+
+    It is read page by page while it is iterated; runs that are removed meanwhile may hide others. Where
+    nothing may be missed, use `archive`, which proves it.
+
+    Args:
+        api: an open session with the API.
+        scope: which workspace or project; None: all that the key sees.
+        status: only runs with this status; None: any.
+
+    Raises:
+        ApiError: a page could not be had, or, after all that could be, a record could not be read.
+    """
+    from floradl.api import PageQuery
+    from floradl.model import EVERYTHING
+
+    cursor, given, seen = None, set[str](), set[str]()
+    bad: list[ApiError] = []
+    while True:
+        page = await api.page(PageQuery(scope or EVERYTHING, status, cursor), given_cursors=given)
+        bad.extend(page.bad_records)
+        for run in page.generations:
+            if run.run_id not in seen:
+                seen.add(run.run_id)
+                yield run
+        if page.next_cursor is None:
+            break
+        cursor = page.next_cursor
+        given.add(cursor)
+    if bad:
+        raise bad[0]
+
+
+class _Tally(Protocol):
+    """What both kinds of tallies have."""
+
+    @property
+    def listed_runs(self) -> int: ...
+    @property
+    def is_listed(self) -> bool: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def moved_bytes(self) -> int: ...
+
+
+@asynccontextmanager
+async def _told(progress: OnProgress | None, tally: _Tally) -> AsyncIterator[None]:
+    """Let somebody hear of progress while the body runs, and once more after it."""
+    if progress is None:
+        yield
+        return
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_EVERY_S)
+            progress(_seen(tally))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            telling = group.create_task(tell())
+            yield
+            telling.cancel()
+    except BaseExceptionGroup as exc:
+        raise exc.exceptions[0] from exc.exceptions[0].__cause__
+    progress(_seen(tally))
+
+
+def _seen(tally: _Tally) -> Progress:
+    return Progress(
+        runs=tally.listed_runs,
+        is_listed=tally.is_listed,
+        outputs=tally.total,
+        done=tally.done,
+        failed=tally.failed,
+        moved_bytes=tally.moved_bytes,
+    )

@@ -1,0 +1,215 @@
+"""The keys that `floradl login` keeps: in the system's keyring, or each in a file of its own.
+
+A key is kept for one API and one profile, so that no other base URL ever gets it. A file with a key is made
+with mode 0600, flushed and renamed into place: no other user can read it at any moment, and after a power cut
+either the old key is there or the new one. The keyring is asked only when there is no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import platformdirs
+
+from floradl.errors import DestinationError, UsageError, printable
+
+KEYRING = "the system keyring"
+
+_SERVICE = "floradl"
+log = logging.getLogger(__name__)
+
+
+class Keyring(Protocol):
+    """What is used of the library `keyring`."""
+
+    def get_password(self, service_name: str, username: str, /) -> str | None:
+        """The key, or None."""
+
+    def set_password(self, service_name: str, username: str, password: str, /) -> None:
+        """Keep the key."""
+
+    def delete_password(self, service_name: str, username: str, /) -> None:
+        """Forget the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a key is kept for: an API, and a profile of the config file or none."""
+
+    base_url: str
+    profile: str | None = None
+
+    @property
+    def user(self) -> str:
+        """Its name in the keyring."""
+        base_url = self.base_url.rstrip("/")
+        return base_url if self.profile is None else f"{self.profile} {base_url}"
+
+    @property
+    def file_name(self) -> str:
+        """Its file: readable, and no other place's."""
+        readable = re.sub(r"[^A-Za-z0-9_-]", "_", self.profile or "default")[:40]
+        digest = hashlib.sha256(self.user.encode(errors="surrogatepass")).hexdigest()[:8]
+        return f"{readable}-{digest}.key"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """A key and where it is kept; `path` is None for the keyring."""
+
+    key: str
+    path: Path | None
+
+    @property
+    def where(self) -> str:
+        """The place, for people."""
+        return KEYRING if self.path is None else str(self.path)
+
+
+def system_keyring() -> Keyring | None:
+    """The library that speaks to the system's keyring, where it is installed."""
+    try:
+        import keyring  # an extra; loading it takes long, and few calls need it
+    except ImportError:
+        return None
+    return keyring
+
+
+def default_folder() -> Path:
+    """Where files with keys lie on this system. Not beside config.toml, which people share and publish."""
+    return Path(platformdirs.user_data_dir("floradl", appauthor=False)) / "keys"
+
+
+class KeyStore:
+    """The kept keys of this user.
+
+    Args:
+        folder: where files with keys lie; made when a key is kept.
+        keyring: gives the system's keyring, or None where there is none.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, keyring: Callable[[], Keyring | None] = system_keyring
+    ) -> None:
+        self._folder = default_folder() if folder is None else folder
+        self._keyring = keyring
+
+    def find(self, place: Place) -> KeptKey | None:
+        """The key that is kept for a place, if any.
+
+        Raises:
+            UsageError: there may be one, but it cannot be read.
+        """
+        path = self._folder / place.file_name
+        try:
+            return KeptKey(path.read_text(encoding="utf-8").strip(), path)
+        except FileNotFoundError:
+            pass
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = getattr(exc, "strerror", None) or "not text"
+            hint = "Run `floradl login` once more."
+            raise UsageError(f"cannot read the kept key {path}: {reason}", hint=hint) from exc
+        keyring = self._keyring()
+        if keyring is None:
+            return None
+        try:
+            key = keyring.get_password(_SERVICE, place.user)
+        except Exception as exc:  # each system's keyring has errors of its own
+            if type(exc).__name__ == "NoKeyringError":  # by name: the library may not be there
+                return None
+            raise UsageError(
+                f"there is no API key, and {KEYRING} cannot be asked for one: {_reason(exc)}",
+                hint="Unlock it, or keep the key in a file: floradl login --to-file.",
+            ) from exc
+        return None if key is None else KeptKey(key, None)
+
+    def keep(self, place: Place, key: str, *, to_file: bool) -> KeptKey:
+        """Keep a key for a place, instead of what was kept for it before.
+
+        Args:
+            place: the API and the profile.
+            key: the key.
+            to_file: whether to leave the keyring alone.
+
+        Raises:
+            DestinationError: the file with the key cannot be written.
+        """
+        path = self._folder / place.file_name
+        if not to_file and self._keep_in_keyring(place, key):
+            with suppress(OSError):
+                path.unlink()
+            return KeptKey(key, None)
+        try:
+            _write_private(path, f"{key}\n".encode())
+        except OSError as exc:
+            reason = exc.strerror or type(exc).__name__
+            raise DestinationError(f"cannot keep the key in {path}: {reason}") from exc
+        self._forget_in_keyring(place)
+        return KeptKey(key, path)
+
+    def forget(self, place: Place) -> list[str]:
+        """Forget the key of a place; where it was kept, in words.
+
+        Raises:
+            DestinationError: the file with the key cannot be removed.
+        """
+        path = self._folder / place.file_name
+        was_at = [KEYRING] if self._forget_in_keyring(place) else []
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return was_at
+        except OSError as exc:
+            raise DestinationError(f"cannot remove {path}: {exc.strerror}") from exc
+        return [*was_at, str(path)]
+
+    def _keep_in_keyring(self, place: Place, key: str) -> bool:
+        """Whether the keyring has the key now. It is asked, since some keep nothing and say nothing."""
+        keyring = self._keyring()
+        if keyring is None:
+            return False
+        try:
+            keyring.set_password(_SERVICE, place.user, key)
+            return keyring.get_password(_SERVICE, place.user) == key
+        except Exception as exc:  # noqa: BLE001 - each system's keyring has errors of its own
+            log.info("%s cannot be used: %s", KEYRING, _reason(exc))
+            return False
+
+    def _forget_in_keyring(self, place: Place) -> bool:
+        keyring = self._keyring()
+        if keyring is None:
+            return False
+        try:
+            if keyring.get_password(_SERVICE, place.user) is None:
+                return False
+            keyring.delete_password(_SERVICE, place.user)
+        except Exception as exc:  # noqa: BLE001 - each system's keyring has errors of its own
+            log.info("%s cannot be used: %s", KEYRING, _reason(exc))
+            return False
+        return True
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reason(exc: Exception) -> str:
+    return printable(str(exc)) or type(exc).__name__

@@ -1,0 +1,125 @@
+"""What `--json` prints: valid against the documented schema, and no key more."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from tests.support import completed, floradl, manifest, start, wait_for
+
+SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
+
+
+def closed(schema: Any) -> Any:
+    """The schema, but that no object may have keys which it does not name."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    shut = {key: closed(value) for key, value in schema.items()}
+    return shut | {"additionalProperties": False} if "required" in shut else shut
+
+
+def report_of(stdout: str) -> dict[str, Any]:
+    """The one object on stdout; it is what the schema says."""
+    report: dict[str, Any] = json.loads(stdout)
+    schema = closed(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    kind = report["command"] if report["format"] == "floradl-report" else report["format"][8:]
+    # Not the whole schema, whose one error would be that none of five forms fits.
+    Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]}).validate(report)
+    assert Draft202012Validator(schema).is_valid(report)
+    return report
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    """Twelve runs, one of them not done."""
+    with serve_in_thread(Account.generate(12, seed=5, open_runs=1)) as simulator:
+        yield simulator
+
+
+def test_the_schema_is_one() -> None:
+    """docs/report.schema.json is valid JSON Schema, and refuses what is no report."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    assert not Draft202012Validator(schema).is_valid({"format": "floradl-report", "version": 1})
+
+
+def test_reports_of_success(sim: Simulator, tmp_path: Path) -> None:
+    """archive, a dry run before and after, verify, repair and restore, all well."""
+    dest = tmp_path / "out"
+    before = report_of(floradl(sim, "-n", "--json", dest).stdout)
+    assert {item["action"] for item in before["to_do"]} == {"fetch", "write"}
+    report = report_of(floradl(sim, "--json", dest).stdout)
+    assert report["outputs"]["fetched"] == len(before["to_do"])
+    assert report["archive"]["bytes"] == report["outputs"]["new_bytes"] > 0
+    assert report_of(floradl(sim, "-n", "--json", dest).stdout)["to_do"] == []
+    assert report_of(floradl(sim, "verify", "--json", dest).stdout)["sound"] is True
+    assert report_of(floradl(sim, "verify", "--repair", "--json", dest).stdout)["sound"] is True
+    restored = report_of(floradl(sim, "restore", "--json", dest, tmp_path / "new").stdout)
+    assert restored["outputs"]["restored"] == report["outputs"]["fetched"]
+
+
+def test_reports_of_failure(sim: Simulator, tmp_path: Path) -> None:
+    """Outputs and a list that failed, files that are gone, runs that nobody knows: each is named."""
+    dest = tmp_path / "out"
+    run, output = next((run, out) for run in completed(sim.account) for out in run.outputs if out.path)
+    sim.faults.append(Fault(output.path, status=404))
+    sim.faults.append(Fault("/api/v1/generations", query="running", status=500))
+    done = floradl(sim, "--json", "--retries", "0", dest)
+    report = report_of(done.stdout)
+    assert (done.returncode, report["exit_code"], report["complete"]) == (3, 3, False)
+    assert [(one["run_id"], one["code"]) for one in report["failures"]] == [(run.run_id, "http_404")]
+    assert report["problems"]
+    sim.faults.clear()
+    unknown = report_of(floradl(sim, "-n", "--json", "--run-id", "run_x", dest).stdout)
+    assert (unknown["exit_code"], unknown["not_found"]) == (3, ["run_x"])
+    entry = next(entry for entry in manifest(dest)["runs"].values() if entry["path"].endswith(run.run_id))
+    (dest / entry["path"] / "run.json").unlink()
+    (dest / entry["path"] / "stray.txt").write_text("nobody's")
+    checked = report_of(floradl(sim, "verify", "--json", dest).stdout)
+    assert {"no_record", "stray", "failed"} <= {finding["kind"] for finding in checked["findings"]}
+    lacking = floradl(sim, "restore", "--json", dest, tmp_path / "new", FLORA_API_KEY="")
+    assert {one["code"] for one in report_of(lacking.stdout)["failures"]} == {"not_in_source"}
+    repaired = report_of(floradl(sim, "verify", "--repair", "--json", dest).stdout)
+    assert {one["repaired"] for one in repaired["findings"] if one["kind"] != "stray"} == {True}
+
+
+@pytest.mark.parametrize("arguments", [["-n"], []])
+def test_reports_of_interruption(sim: Simulator, tmp_path: Path, arguments: list[str]) -> None:
+    """SIGINT in mid-run, or while a dry run lists: the report says so, and what was done by then."""
+    sim.faults.append(Fault("/node-inputs/*", delay_s=1.0))
+    sim.faults.append(Fault("/api/v1/generations", query="completed", delay_s=1.0))
+    process = start(sim, *arguments, "--json", tmp_path / "out")
+    seen = sim.api_requests if arguments else sim.media_requests
+    wait_for(lambda: len(seen()) > 2)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    report = report_of(stdout)
+    assert (process.returncode, report["exit_code"], report["interrupted"]) == (130, 130, True), stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "code"),
+    [
+        (["archive"], "sk_live_wrong", 4),
+        (["archive", "-n"], "sk_live_wrong", 4),
+        (["archive"], "", 2),
+        (["verify"], "", 1),
+        (["restore", "nowhere"], "", 1),
+    ],
+)
+def test_reports_of_errors(sim: Simulator, tmp_path: Path, command: list[str], key: str, code: int) -> None:
+    """A job that an error ended: message and hint, as on stderr."""
+    done = floradl(sim, *command, "--json", tmp_path / "none", FLORA_API_KEY=key)
+    report = report_of(done.stdout)
+    assert (done.returncode, report["exit_code"], report["format"]) == (code, code, "floradl-error")
+    assert report["message"] in done.stderr
+    assert report["hint"] in done.stderr
