@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import jsonschema
 import pytest
 from PIL import Image
 
@@ -22,6 +23,8 @@ from tests.test_lock import other_process
 from tests.zygote import floradl
 
 pytestmark = pytest.mark.anyio
+
+SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
 
 
 @pytest.fixture
@@ -182,6 +185,7 @@ def test_the_report_as_json(sim: Simulator, dest: Path) -> None:
     """One object, with what was done."""
     done = floradl(sim, "gallery", "--json", dest)
     report = json.loads(done.stdout)
+    jsonschema.validate(report, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert (report["format"], report["version"], report["exit_code"]) == ("floradl-gallery", 1, 0)
     assert report["files"] == {"written": 0, "removed": 0}
     assert report["runs"] == len(manifest(dest)["runs"])
@@ -210,3 +214,16 @@ def test_no_link_is_written_through(sim: Simulator, dest: Path, tmp_path: Path) 
     assert done.returncode == 1
     assert "symbolic link" in done.stderr
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_an_archive_job_tells_what_it_did_though_its_gallery_fails(sim: Simulator, dest: Path) -> None:
+    """The new outputs are archived and reported; the exit code says that something is left to do."""
+    shutil.rmtree(dest / "gallery")
+    (dest / "gallery").write_text("a file")
+    sim.account.insert_new(2)
+    done = floradl(sim, "--gallery", "--json", dest)
+    assert done.returncode == 1
+    assert "The gallery could not be made: " in done.stderr
+    report = json.loads(done.stdout)
+    assert (report["format"], report["exit_code"], report["runs"]["new"]) == ("floradl-report", 1, 2)
+    assert_sound(dest)
