@@ -18,6 +18,7 @@ Everything in them comes from outside. JSON is written so that it is also a scri
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,10 +37,12 @@ EXCERPT_CHARACTERS = 280
 TEXT_CHARACTERS = 8000
 """How much of a text the page holds to search in and to show; all of it is in its file."""
 
-_FORM = b"2"
+_FORM = b"3"
 """Part of every name: another form of the files gives other names."""
 
 _UNDATED = "undated"
+_COUNTED = 200
+_DIGITS = re.compile(r"([0-9]{1,18})")
 _ESCAPES = (
     (b"<", b"\\u003c"),
     (b">", b"\\u003e"),
@@ -170,6 +173,20 @@ def digest(maker: str, entries: Iterable[tuple[str, bytes | msgspec.Raw]]) -> st
         state.update(run_id.encode("utf-8", "surrogatepass"))
         state.update(entry)
     return state.hexdigest()
+
+
+def in_order(run: RunEntry) -> RunEntry:
+    """A run with its outputs by key, as people count: `output_2` before `output_10`.
+
+    The manifest has them in the order in which they came.
+    """
+    outputs = dict(sorted(run.outputs.items(), key=lambda item: _counting(item[0])))
+    return msgspec.structs.replace(run, outputs=outputs)
+
+
+def _counting(key: str) -> list[tuple[int, str]]:
+    """What a key is sorted by: its texts, and its numbers by their values."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in _DIGITS.split(key[:_COUNTED])]
 
 
 def thumbnail_name(sha256: str) -> str:

@@ -31,6 +31,7 @@ from floradl.catalogue import (
     Looks,
     Shelf,
     digest,
+    in_order,
     index_script,
     list_script,
     more_script,
@@ -241,7 +242,7 @@ class _Building:
         return is_lost
 
     async def _make_shelf(self, shelf: Shelf, manifest: Manifest) -> None:
-        runs = [(run_id, manifest.entry(run_id)) for run_id in shelf.run_ids]
+        runs = [(run_id, in_order(manifest.entry(run_id))) for run_id in shelf.run_ids]
         looks: dict[tuple[str, str], Looks] = {}
         batches = _batches(runs)
 

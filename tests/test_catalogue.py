@@ -16,6 +16,7 @@ from floradl.catalogue import (
     Looks,
     Shelf,
     digest,
+    in_order,
     index_script,
     list_script,
     more_script,
@@ -130,6 +131,13 @@ def test_scripts_are_data_in_any_page(text: str, long: str) -> None:
     assert parsed(scripts[1])[0][2][0][1:3] == [text, text]
     assert parsed(texts) == [[0, 0, long]]
     assert parsed(scripts[3])[2:] == [[[text, text]], [[text, text]]]
+
+
+def test_outputs_stand_as_people_count() -> None:
+    """Whatever the order in which they came."""
+    keys = ["output_10", "output_2", "output_1#2", "output_1", "ä", "", "³", "7"]
+    run = RunEntry("", "", "", None, None, None, None, "", outputs={key: an_output() for key in keys})
+    assert [*in_order(run).outputs] == ["", "7", "output_1", "output_1#2", "output_2", "output_10", "³", "ä"]
 
 
 def test_what_a_list_says_of_an_output() -> None:

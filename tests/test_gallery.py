@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 from PIL import Image
 
+import floradl as floradl_package
 from floradl.gallery import GalleryOptions, build_gallery
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.simulator.media import Drawing, Kind
@@ -131,6 +132,16 @@ def test_small_pictures_are_named_after_their_bytes(dest: Path) -> None:
     assert hashes <= found.keys()
     with Image.open(found[hashes.pop()]) as picture:
         assert picture.size == (720, 420)
+
+
+async def test_the_job_in_python(dest: Path) -> None:
+    """The public job, with progress of what was due."""
+    shutil.rmtree(dest / "gallery")
+    told: list[floradl_package.Progress] = []
+    options = floradl_package.GalleryOptions(dest)
+    report = await floradl_package.build_gallery(options, progress=told.append)
+    assert report.outputs == told[-1].outputs == told[-1].done
+    assert (report.exit_code, report.files_written > 0) == (0, True)
 
 
 async def test_without_pillow_the_page_shows_the_files(dest: Path) -> None:

@@ -13,7 +13,6 @@ from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
 from floradl.errors import UsageError
 from floradl.files import Disk
-from floradl.gallery import GalleryOptions, build_gallery
 from floradl.manifest import load_manifest
 from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
@@ -43,7 +42,7 @@ async def _demo(dest: Path, console: Console) -> int:
                 if interruption.number is not None:
                     return 128 + interruption.number
     console.say("And its gallery:")
-    for line in gallery_lines(await build_gallery(GalleryOptions(dest)), str(dest)):
+    for line in gallery_lines(await floradl.build_gallery(floradl.GalleryOptions(dest)), str(dest)):
         console.say(f"  {line}")
     console.say(f"\nLook at {dest}: a folder per workspace, project and run.")
     console.say(f"What it holds, by project, model, type and month: floradl status {dest}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import floradl
+from floradl import GalleryOptions, GalleryTally
 from floradl.commands.context import Interruption, expanded
 from floradl.commands.reporting import Job, Outcome, code_of, conduct, error_object
 from floradl.config import Settings
 from floradl.errors import FloradlError
-from floradl.gallery import GalleryOptions, GalleryTally, build_gallery, gallery_object
+from floradl.gallery import gallery_object
 from floradl.progress import Console, gallery_lines
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ async def make_afterwards(options: ArchiveOptions, console: Console, interruptio
 async def _make(options: GalleryOptions, console: Console, interruption: Interruption) -> Outcome:
     tally = GalleryTally()
     async with console.watch(tally):
-        report = await build_gallery(options, stop=interruption.stop, tally=tally)
+        report = await floradl.build_gallery(options, stop=interruption.stop, tally=tally)
     exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
     lines = gallery_lines(report, str(options.dest))
     return Outcome(exit_code, gallery_object(report, exit_code), lines, is_good=not report.is_interrupted)
