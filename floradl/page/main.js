@@ -39,6 +39,7 @@
     ];
     if (all.dollars >= 0.0005) parts.push(text.dollars(all.dollars));
     if (!store.isComplete) parts.push("still loading…");
+    else if (state.run !== null && !store.runs.has(state.run)) parts.push("the run in this address is not here");
     const line = parts.join(" · ");
     if (byId("found").textContent !== line) byId("found").textContent = line;
     const nothing = byId("nothing");

@@ -216,6 +216,7 @@
   byId("viewer-next").addEventListener("click", () => step(1));
   zoom.whenSwiped(step);
   grid.whenOpened(() => {
+    route.settle(); // what the link leads away from is what back comes to
     wasOpenedHere = true;
   });
   dialog.addEventListener("cancel", (event) => {
@@ -252,7 +253,7 @@
     /** Show the output that a state names, if it is there; or close. */
     show(state) {
       if (state.run === null) {
-        if (dialog.open) close();
+        if (item) close();
         return;
       }
       const run = store.runs.get(state.run);

@@ -125,6 +125,7 @@ def test_an_address_with_filters_opens_as_it_was(watched: Watched, index: str) -
     page.goto(f"{index}#model=%3Cimg%20src=x%20onerror=alert(1)%3E&sort=nonsense&run=run_nobody")
     expect(page.locator("#nothing")).to_be_visible()
     expect(page.locator("#chips")).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(page.locator("#found")).to_contain_text("the run in this address is not here")
 
 
 def test_search_finds_ids_models_projects_and_whole_texts(watched: Watched, index: str) -> None:
@@ -213,6 +214,8 @@ def test_deep_links_and_the_back_button(watched: Watched, index: str) -> None:
     expect(page.locator("#viewer-warning")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
+    expect(page.locator(tile("run_svg"))).to_be_focused()
+    expect(page.locator("body")).not_to_have_class("has-viewer")
     page.locator(tile("run_wav")).click(position={"x": 5, "y": 5})
     expect(page.locator("#viewer")).to_be_visible()
     page.keyboard.press("ArrowRight")
