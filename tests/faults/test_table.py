@@ -101,7 +101,7 @@ def test_every_code_of_an_error_is_in_the_table() -> None:
 
 
 def _assert_said(row: Row, stderr: str) -> None:
-    named = re.findall(r"^failed: (\S+ \S+): (\w+): \S", stderr, re.MULTILINE)
+    named = re.findall(r"^(?:\S+ \S+ )?failed: (\S+ \S+): (\w+): \S", stderr, re.MULTILINE)
     assert named == ([(f"{VICTIM} output_1", row.error)] if row.error else []), stderr
     assert row.said in stderr
     if row.exit in (0, 3):
