@@ -41,6 +41,7 @@ from floradl.catalogue import (
 )
 from floradl.clock import Clock
 from floradl.dimensions import Size, picture_size
+from floradl.durable import Digest
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import DestinationError, Exit
 from floradl.files import Disk
@@ -93,6 +94,13 @@ class GalleryTally:
     files_written: int = 0
     files_removed: int = 0
     thumbnails: int = 0
+
+    def note(self, seen: _Seen) -> None:
+        """Count what a thread saw and did."""
+        self.done += seen.outputs
+        self.thumbnails += seen.thumbnails
+        self.failed += seen.refused
+        self.moved_bytes += seen.written_bytes
 
     @property
     def moved(self) -> int:
@@ -194,6 +202,22 @@ def gallery_object(report: GalleryReport, exit_code: int) -> dict[str, object]:
     }
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What one thread saw of some outputs, and did for them."""
+
+    looks: dict[tuple[str, str], Looks] = field(default_factory=dict)
+    outputs: int = 0
+    thumbnails: int = 0
+    refused: int = 0
+    written_bytes: int = 0
+
+    def note(self, thumbnail: Digest) -> None:
+        """Count a small picture that was written."""
+        self.thumbnails += 1
+        self.written_bytes += thumbnail.size_bytes
+
+
 class _Building:
     """One making of a gallery. Needs the archive's lock."""
 
@@ -248,59 +272,54 @@ class _Building:
 
         async def worker() -> None:
             for batch in batches:
-                looks.update(await self._disk.call(self._look_at, batch))
+                seen = await self._disk.call(self._look_at, batch)
+                looks.update(seen.looks)
+                self._tally.note(seen)
 
         await all_of(worker() for _ in range(self._threads))
         await self._disk.call(self._write_shelf, shelf, runs, looks)
 
-    def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> dict[tuple[str, str], Looks]:
-        reader, looks = Reader(self._disk), {}
+    def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> _Seen:
+        reader, seen = Reader(self._disk), _Seen()
         for run_id, run in runs:
             folder = layout.run_place(run.workspace_id, run.project_id, run_id)
             for key, output in run.outputs.items():
-                self._tally.done += 1
+                seen.outputs += 1
                 if output.state == State.ARCHIVED and output.file is not None:
-                    found = self._look(reader, f"{folder}/{output.file}", output)
+                    found = self._look(reader, f"{folder}/{output.file}", output, seen)
                     if found is not NOTHING:
-                        looks[run_id, key] = found
-        return looks
+                        seen.looks[run_id, key] = found
+        return seen
 
-    def _look(self, reader: Reader, path: str, output: OutputEntry) -> Looks:
+    def _look(self, reader: Reader, path: str, output: OutputEntry, seen: _Seen) -> Looks:
         extension = PurePosixPath(path).suffix
         is_text = output.type == OutputType.TEXT or extension == ".txt"
         if not (is_text or extension in _SEEN or self.thumbnails.makes(extension)):
             return NOTHING
+        place, small = None, None
         try:
             with reader.opened(path) as file:
                 if is_text:
                     return _text(file)
-                size_bytes = os.fstat(file.fileno()).st_size
-                size = picture_size(size_bytes, lambda at, length: _read_at(file, at, length))
-                return Looks(size, has_thumbnail=self._has_thumbnail(file, path, output, size))
+                size = _size(file)
+                if self._wants_thumbnail(output, size, extension):
+                    place = _thumbnail_place(output.sha256 or "")
+                if place is not None and not self._disk.exists(place):
+                    file.seek(0)
+                    small = self.thumbnails.make(file, self._disk.root / path, extension)
+                    seen.refused += small is None
+                    place = place if small else None
         except OSError:
             return NOTHING  # it is missing: the page says so, and `verify` brings it back
+        if place is not None and small is not None:
+            seen.note(self._disk.write_atomic(place, [small]))
+        return Looks(size, has_thumbnail=place is not None)
 
-    def _has_thumbnail(self, file: FileIO, path: str, output: OutputEntry, size: Size | None) -> bool:
-        extension = PurePosixPath(path).suffix
-        if (
-            not self.thumbnails.makes(extension)
-            or output.sha256 is None
-            or _is_small(output, size, extension)
-        ):
-            return False
-        name = thumbnail_name(output.sha256)
-        place = layout.THUMBNAILS / name[:2] / f"{name}.webp"
-        if self._disk.exists(place):
-            return True
-        file.seek(0)
-        data = self.thumbnails.make(file, self._disk.root / path, extension)
-        if data is None:
-            self._tally.failed += 1
-            return False
-        self._disk.write_atomic(place, [data])
-        self._tally.thumbnails += 1
-        self._tally.moved_bytes += len(data)
-        return True
+    def _wants_thumbnail(self, output: OutputEntry, size: Size | None, extension: str) -> bool:
+        """Whether an output is to have a small picture: not where it is small enough to be shown itself."""
+        fits = size is not None and size.width <= BOX[0] and size.height <= BOX[1]
+        is_small = fits and extension in _BROWSERS_SHOW and (output.size_bytes or 0) <= SMALL_BYTES
+        return output.sha256 is not None and not is_small and self.thumbnails.makes(extension)
 
     def _write_shelf(
         self, shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
@@ -357,10 +376,14 @@ def _require_archive(disk: Disk) -> None:
         )
 
 
-def _is_small(output: OutputEntry, size: Size | None, extension: str) -> bool:
-    """Whether a picture is small enough to be shown itself."""
-    fits = size is not None and size.width <= BOX[0] and size.height <= BOX[1]
-    return fits and extension in _BROWSERS_SHOW and (output.size_bytes or 0) <= SMALL_BYTES
+def _thumbnail_place(sha256: str) -> PurePosixPath:
+    """Where the small picture of an output with this hash stands."""
+    name = thumbnail_name(sha256)
+    return layout.THUMBNAILS / name[:2] / f"{name}.webp"
+
+
+def _size(file: FileIO) -> Size | None:
+    return picture_size(os.fstat(file.fileno()).st_size, lambda at, length: _read_at(file, at, length))
 
 
 def _read_at(file: FileIO, at: int, length: int) -> bytes:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import jsonschema
 import pytest
 from PIL import Image
 
 import floradl as floradl_package
+from floradl.durable import Digest
+from floradl.errors import DestinationError
+from floradl.files import Disk
 from floradl.gallery import GalleryOptions, build_gallery
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.simulator.media import Drawing, Kind
@@ -190,6 +194,21 @@ def test_a_missing_file_does_not_stop_it(sim: Simulator, dest: Path) -> None:
     (dest / run["path"] / "output_1.png").unlink()
     done = floradl(sim, "gallery", dest)
     assert done.returncode == 0
+
+
+async def test_a_disk_that_does_not_take_it_is_an_error(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small picture that cannot be written is no picture that could not be made."""
+    shutil.rmtree(dest / "gallery")
+    write = Disk.write_atomic
+
+    def full(disk: Disk, relative: PurePosixPath, parts: Iterable[bytes], **more: Any) -> Digest:
+        if relative.suffix == ".webp":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(disk, relative, parts, **more)
+
+    monkeypatch.setattr(Disk, "write_atomic", full)
+    with pytest.raises(DestinationError, match="No space left"):
+        await build_gallery(GalleryOptions(dest))
 
 
 def test_the_report_as_json(sim: Simulator, dest: Path) -> None:

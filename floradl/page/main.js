@@ -57,6 +57,8 @@
   store.onIndex = () => {
     isStarted = true;
     filters.findNamesakes();
+    byId("scanned").hidden = !store.scannedAt;
+    byId("scanned").textContent = `As FLORA was on ${text.moment(store.scannedAt)}`;
   };
 
   store.onChange = () => {

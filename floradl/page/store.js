@@ -41,7 +41,6 @@ const floradl = {};
   let next = 0;
 
   const store = (floradl.store = {
-    archive: "",
     scannedAt: "",
     items: [], // all outputs so far, the newest run first
     runs: new Map(),
@@ -57,12 +56,11 @@ const floradl = {};
 
   /** What every script of data calls. */
   floradl.data = (kind, name, data) => {
-    if (kind === "index") begin(name, data);
+    if (kind === "index") begin(data);
     else waiting.get(`${kind}-${name}`)?.(data);
   };
 
-  function begin(archive, [scannedAt, rows, workspaces, projects]) {
-    store.archive = archive;
+  function begin([scannedAt, rows, workspaces, projects]) {
     store.scannedAt = scannedAt;
     store.workspaces = new Map(workspaces);
     store.projects = new Map(projects);

@@ -62,6 +62,7 @@ def test_the_grid_shows_the_newest_first_by_day(watched: Watched, index: str) ->
     """Days head their outputs, and every picture is loaded and as large as its place."""
     page = opened(watched, index)
     expect(page.locator("#found")).to_contain_text("53 outputs")
+    expect(page.locator("#scanned")).to_contain_text(re.compile(r"As FLORA was on \d+ \w+ 20\d\d, \d\d:\d\d"))
     days = page.locator(".day h2 span").all_inner_texts()
     assert days[:2] == ["Monday, 23 November 2026", "Sunday, 22 November 2026"]
     first = page.locator(".tile-link").first
