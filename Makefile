@@ -11,7 +11,7 @@ GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 .DEFAULT_GOAL := help
 PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
 
-.PHONY: help demo test nightly coverage bench bench-tiny docs lint format clean
+.PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
@@ -20,6 +20,8 @@ help:
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"
 	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
+	@echo "make screenshots  pictures of the gallery for docs/gallery"
+	@echo "make bench-gallery  an archive of 100,000 outputs in Chromium, for docs/performance.md"
 	@echo "make docs      write docs/cli.md anew, and what the README shows of a terminal"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
@@ -55,8 +57,16 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks run
 	$(BIN)/python -m benchmarks report
 
-bench-tiny: $(VENV)/installed
+bench-tiny: $(VENV)/installed-tests
 	$(BIN)/python -m benchmarks run --tiny
+	$(BIN)/python -m benchmarks.gallery --outputs 400 --print
+
+# Both need Chromium.
+screenshots: $(VENV)/installed-tests
+	$(BIN)/python -m benchmarks.screenshots
+
+bench-gallery: $(VENV)/installed-tests
+	$(BIN)/python -m benchmarks.gallery
 
 docs: $(VENV)/installed-tests
 	$(BIN)/python -m tests.cli_page docs/cli.md

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from floradl.findings import AuditReport, AuditTally, Finding, Trouble
+    from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
     from floradl.job import ArchiveOptions, Report, Tally
-    from floradl.jobs import Progress, archive, iter_generations, repair, restore, verify
+    from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
     from floradl.model import Failure, Filters, Generation, Output, Scope
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
@@ -49,6 +50,9 @@ __all__ = [
     "Finding",
     "FloraApi",
     "FloradlError",
+    "GalleryOptions",
+    "GalleryReport",
+    "GalleryTally",
     "Generation",
     "KeyRefusedError",
     "LockedError",
@@ -69,6 +73,7 @@ __all__ = [
     "Way",
     "__version__",
     "archive",
+    "build_gallery",
     "iter_generations",
     "repair",
     "restore",
@@ -88,6 +93,9 @@ _HOMES = {
     "Finding": "findings",
     "FloraApi": "api",
     "FloradlError": "errors",
+    "GalleryOptions": "gallery",
+    "GalleryReport": "gallery",
+    "GalleryTally": "gallery",
     "Generation": "model",
     "KeyRefusedError": "errors",
     "LockedError": "errors",
@@ -107,6 +115,7 @@ _HOMES = {
     "VerifyOptions": "verifier",
     "Way": "copying",
     "archive": "jobs",
+    "build_gallery": "jobs",
     "iter_generations": "jobs",
     "repair": "jobs",
     "restore": "jobs",

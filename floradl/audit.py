@@ -45,7 +45,10 @@ _RUNS_PER_JOB = 50
 _FILES_PER_JOB = 64
 _BYTES_PER_JOB = 32 * 1024 * 1024
 
-_OUR_NAMES = {str(layout.MANIFEST), str(layout.CHECKSUMS), str(layout.PRIVATE), "index.html", "gallery"}
+_OUR_NAMES = {
+    str(name)
+    for name in (layout.MANIFEST, layout.CHECKSUMS, layout.PRIVATE, layout.INDEX_PAGE, layout.GALLERY)
+}
 """What the archive has, or may have, beside the folders of workspaces."""
 
 T = TypeVar("T")

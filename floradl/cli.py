@@ -144,6 +144,10 @@ def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:
         from floradl.commands import status
 
         return status.run(settings, dest)
+    if command == "gallery":
+        from floradl.commands import gallery
+
+        return gallery.run(settings, dest)
     if command == "list":
         from floradl.commands import generations
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from floradl.api import FloraApi
     from floradl.errors import ApiError
     from floradl.findings import AuditReport, AuditTally
+    from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
     from floradl.job import ArchiveOptions, Report, Tally
     from floradl.model import Generation, Scope
     from floradl.repairer import RepairOptions
@@ -160,6 +161,31 @@ async def restore(
     tally = tally or Tally()
     async with _told(progress, tally):
         return await work(options, api, stop=stop, tally=tally)
+
+
+async def build_gallery(
+    options: GalleryOptions,
+    *,
+    progress: OnProgress | None = None,
+    stop: asyncio.Event | None = None,
+    tally: GalleryTally | None = None,
+) -> GalleryReport:
+    """Bring an archive's gallery up to date: `floradl gallery`. Needs neither network nor key.
+
+    Args:
+        options: of which archive, and how.
+        progress, stop, tally: as for `archive`; `progress` hears of the outputs that are due.
+
+    Raises:
+        DestinationError: there is no archive, or it cannot be written to; `LockedError`: it is in use.
+        ManifestError: what it holds cannot be read.
+    """
+    from floradl.gallery import GalleryTally
+    from floradl.gallery import build_gallery as work
+
+    tally = tally or GalleryTally()
+    async with _told(progress, tally):
+        return await work(options, stop=stop, tally=tally)
 
 
 async def iter_generations(

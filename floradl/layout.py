@@ -40,6 +40,11 @@ TEMPORARIES = tuple(TEMPORARY / str(number) for number in range(4))
 """Where temporary files begin: in a single folder all threads would wait for each other at every name."""
 ASIDE = PRIVATE / "aside"
 VERIFIED = PRIVATE / "verified.json"
+INDEX_PAGE = PurePosixPath("index.html")
+GALLERY = PurePosixPath("gallery")
+GALLERY_PAGE = GALLERY / "page"
+GALLERY_DATA = GALLERY / "data"
+THUMBNAILS = GALLERY / "thumbnails"
 RUN_RECORD = SafeName("run.json")
 PROJECT_RECORD = SafeName("project.json")
 WORKSPACE_RECORD = SafeName("workspace.json")

@@ -141,6 +141,10 @@ class Manifest:
         """The entry of a run that is there."""
         return parse_run(run_id, self._stored_run(run_id))
 
+    def stored(self, run_id: str) -> msgspec.Raw:
+        """The entry of a run that is there, as it is stored: the same bytes while nothing of it changes."""
+        return self._stored_run(run_id)
+
     def sizes(self, run_id: str) -> dict[str, int | None]:
         """The files that a run has by its entry, with their sizes; sooner had than the entry."""
         return parse_sizes(run_id, self._stored_run(run_id))

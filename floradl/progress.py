@@ -27,6 +27,7 @@ from floradl.findings import AuditReport, Trouble
 from floradl.quantities import count, format_bytes, format_cost, format_duration
 
 if TYPE_CHECKING:  # each command loads its own job
+    from floradl.gallery import GalleryReport
     from floradl.job import Report
     from floradl.logfile import LogFile
     from floradl.model import Failure
@@ -336,6 +337,28 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
         lines.append(
             f"The manifest was made anew. What nothing here told of comes with: floradl {shlex.quote(dest)}"
         )
+    return lines
+
+
+def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
+    """The making of a gallery in a few lines, what to do next last."""
+    lines = []
+    if report.set_aside:
+        lines.append(f"Another index.html stood there; it is in {report.set_aside} now.")
+    if report.is_interrupted:
+        return [
+            *lines,
+            "Stopped before the end; the gallery is as it was. The same command goes on from here.",
+        ]
+    made = f", {count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
+    what = f"{count(report.outputs, 'output')} of {count(report.runs, 'run')}"
+    took = format_duration(report.elapsed_s)
+    written = f"{count(report.files_written, 'file')} written"
+    lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")
+    if report.outputs and not report.has_thumbnails:
+        lines.append("It shows the files themselves. With the extra `gallery` it has small pictures of them.")
+    if report.refused:
+        lines.append(f"{count(report.refused, 'output')} got no small picture and are shown as they are.")
     return lines
 
 

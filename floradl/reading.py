@@ -7,8 +7,8 @@ work in one thread, looks at each folder once and reads everything into one buff
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from io import FileIO
 
 from floradl.durable import BLOCK_BYTES, Digest, Meter, open_regular, require_real_dir
 from floradl.files import Disk, Item, items_of
@@ -47,13 +47,21 @@ class Reader:
         Raises:
             OSError: there is no regular file, a link leads there, or the disk does not give it.
         """
-        self._require_real_dirs(path.rpartition("/")[0])
         buffer = self._buffer = self._buffer or memoryview(bytearray(BLOCK_BYTES))
         meter = Meter()
-        with os.fdopen(open_regular(f"{self._root}/{path}"), "rb", buffering=0) as file:
+        with self.opened(path) as file:
             while length := file.readinto(buffer):
                 meter.take(buffer[:length])
         return meter.digest()
+
+    def opened(self, path: str) -> FileIO:
+        """Open a file to read, for whoever wants only some of it.
+
+        Raises:
+            OSError: as `digest`.
+        """
+        self._require_real_dirs(path.rpartition("/")[0])
+        return FileIO(open_regular(f"{self._root}/{path}"), "rb")
 
     def _require_real_dirs(self, folder: str) -> None:
         if folder not in self._folders:

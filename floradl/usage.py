@@ -16,6 +16,7 @@ _SUMMARIES = {
     "verify": "check an archive: everything recorded is there, byte for byte; --repair mends it",
     "restore": "copy verified files out of an archive into another, or into one flat folder",
     "status": "what an archive holds, what is missing, what it cost to generate, and how old it is",
+    "gallery": "make index.html, which shows the archive in any browser, or bring it up to date",
     "list": "print the generation history, as the API gives it",
     "schedule": "print, install, list or remove a nightly job that archives; takes archive's options too",
     "login": "keep an API key, once it is checked: typed in unseen, or from standard input",
@@ -31,6 +32,7 @@ _DEST_HELP = {
     "restore": "where files go; made when missing",
     "schedule": "the archive's folder; not needed with --list",
     "status": "the archive's folder",
+    "gallery": "the archive's folder",
     "demo": "a folder for the demo's archive; made when missing",
 }
 _CONFIG_HELP = """\

@@ -406,3 +406,5 @@ def test_the_demo_ends_well_and_twice(tmp_path: Path) -> None:
         assert "Nothing new." in done.stderr
         assert ", 0 to the media host" in done.stderr
         assert f"Look at {tmp_path / 'demo'}" in done.stderr
+        assert f"Open {(tmp_path / 'demo' / 'index.html').as_uri()} in a browser." in done.stderr
+        assert (tmp_path / "demo" / "index.html").is_file()

@@ -116,6 +116,17 @@ def test_what_numbers_need() -> None:
     assert second.outputs["output_1"].error == FAILED.error
 
 
+def test_an_entry_as_it_is_stored() -> None:
+    """The same bytes for as long as nothing of the run changes, just recorded or read again; others after."""
+    manifest = fed(*recorded("run_1"), *recorded("run_2"))
+    before = bytes(manifest.stored("run_1"))
+    assert bytes(Manifest.parse(encoded(manifest)).stored("run_1")) == before
+    manifest.apply(VanishedOp("run_2", "then"))
+    assert bytes(manifest.stored("run_1")) == before
+    manifest.apply(VanishedOp("run_1", "then"))
+    assert bytes(manifest.stored("run_1")) != before
+
+
 def test_all_scans() -> None:
     """The scans of all scopes are told, each with its last."""
     manifest = fed(scan_op(), scan_op(7), scan_op(9, None))

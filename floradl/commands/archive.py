@@ -31,7 +31,7 @@ def run(settings: Settings, dest: str) -> int:
         api = open_api(settings, Clock(), console.warn)
         if settings.dry_run:
             return partial(_preview, options, api, settings.json)
-        return partial(_archive, options, api, console)
+        return partial(_archive, options, api, console, settings.gallery)
 
     return conduct(settings, "archive", [expanded(dest)], prepare, is_rehearsal=settings.dry_run)
 
@@ -61,14 +61,20 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
 
 
 async def _archive(
-    options: ArchiveOptions, api: FloraApi, console: Console, interruption: Interruption
+    options: ArchiveOptions, api: FloraApi, console: Console, has_gallery: bool, interruption: Interruption
 ) -> Outcome:
     tally = Tally()
     async with api, console.watch(tally, tally.failures):
         report = await floradl.archive(options, api, stop=interruption.stop, tally=tally)
     exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
-    lines = summary_lines(report, str(options.dest))
-    return Outcome(exit_code, report_object(report, exit_code), lines, is_good=report.is_complete)
+    lines, is_good = summary_lines(report, str(options.dest)), report.is_complete
+    if has_gallery and not report.is_interrupted:
+        from floradl.commands.gallery import make_afterwards
+
+        made = await make_afterwards(options, console, interruption)
+        exit_code, is_good = exit_code or made.exit_code, is_good and made.is_good
+        lines += made.lines
+    return Outcome(exit_code, report_object(report, exit_code), lines, is_good=is_good)
 
 
 async def _preview(

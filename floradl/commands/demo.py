@@ -14,7 +14,7 @@ from floradl.config import Settings
 from floradl.errors import UsageError
 from floradl.files import Disk
 from floradl.manifest import load_manifest
-from floradl.progress import Console, summary_lines
+from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
 
 
@@ -41,9 +41,13 @@ async def _demo(dest: Path, console: Console) -> int:
                 exit_code = max(exit_code, int(report.exit_code))
                 if interruption.number is not None:
                     return 128 + interruption.number
-    console.say(f"Look at {dest}: a folder per workspace, project and run.")
+    console.say("And its gallery:")
+    for line in gallery_lines(await floradl.build_gallery(floradl.GalleryOptions(dest)), str(dest)):
+        console.say(f"  {line}")
+    console.say(f"\nLook at {dest}: a folder per workspace, project and run.")
     console.say(f"What it holds, by project, model, type and month: floradl status {dest}")
     console.say(f"Check it without floradl: (cd {dest} && sha256sum -c SHA256SUMS)")
+    console.say(f"Open {(dest / 'index.html').absolute().as_uri()} in a browser.")
     return exit_code
 
 

@@ -198,7 +198,7 @@ def _make_output(
 
 # --- the demo -------------------------------------------------------------------------------------------
 
-_DEMO_SIZES = ((360, 270), (320, 320), (256, 384), (420, 236), (240, 360))
+_DEMO_SIZES = ((640, 480), (560, 560), (448, 672), (720, 405), (420, 630), (720, 306))
 _DEMO_PLACES = (
     ("Studio North", ("Autumn campaign", "Packaging")),
     ("Playground", ("Moving colours",)),
@@ -218,6 +218,30 @@ _DEMO_RECIPES: tuple[tuple[str, ...], ...] = (
     ("png", "text"),
 )
 
+# What makes each kind of output, as far as there is a choice.
+_DEMO_MODELS = {
+    "mp4": ("i2v-kling-3", "t2v-veo-4"),
+    "wav": ("t2a-sonic-2",),
+    "text": ("llm-haiku",),
+    "pdf": ("llm-haiku",),
+}
+_DEMO_PICTURES = ("t2i-flux-2-pro", "t2i-flux-2-pro", "t2i-nano-banana")
+_DEMO_TEXTS = (
+    "A paper boat crossing a flooded library, seen from above, early light through high windows.",
+    "Three hills at dusk, a low sun, colours of ripe plums. No people, no text.",
+    "# Mood\n\n- warm light\n- long shadows\n- *no* people\n",
+    "Slow drift over folded cloth. The stripes stay parallel; the camera never stops.",
+    "Autumn, but not orange: moss, slate and one red thread that leads the eye to the box.",
+)
+
+
+def _demo_age_ms(place: int, rng: random.Random) -> int:
+    """How long ago a run of the demo was: three busy days, and before that sittings of six, weeks apart."""
+    if place < 36:
+        return place * 5_000_000 + rng.randrange(4_000_000)
+    sitting, number = divmod(place - 36, 6)
+    return (16 + 29 * sitting) * 86_400_000 + number * 2_400_000 + rng.randrange(2_000_000)
+
 
 def fill_demo(account: Account) -> None:
     """Sixty runs in three projects: pictures of several shapes, films, sounds, documents and texts."""
@@ -231,12 +255,15 @@ def fill_demo(account: Account) -> None:
     statuses |= {17: RunStatus.FAILED, 41: RunStatus.FAILED}
     for place in range(60):
         recipe = _DEMO_RECIPES[place % len(_DEMO_RECIPES)]
-        created_at = NEWEST_AT_MS - place * 4_000_000 - rng.randrange(3_000_000)
+        created_at = NEWEST_AT_MS - _demo_age_ms(place, rng)
         run = make_run(account, created_at, status=RunStatus.PENDING, recipe=(), place=place)
         run.charged_cost = round(rng.uniform(0.004, 0.12), 3)
+        run.model_id, run.with_model = rng.choice(_DEMO_MODELS.get(recipe[-1], _DEMO_PICTURES)), True
         run.outputs = [
             _make_output(rng, what, f"output_{number}", created_at, rng.choice(_DEMO_SIZES))
             for number, what in enumerate(recipe, start=1)
         ]
+        for output in run.outputs:
+            output.text = rng.choice(_DEMO_TEXTS) if output.text is not None else None
         settle(run, statuses.get(place, RunStatus.COMPLETED))
         account.insert(run)

@@ -1,0 +1,50 @@
+"""`floradl gallery`: a page that shows the archive in any browser, at the command line."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import floradl
+from floradl import GalleryOptions, GalleryTally
+from floradl.commands.context import Interruption, expanded
+from floradl.commands.reporting import Job, Outcome, code_of, conduct, error_object
+from floradl.config import Settings
+from floradl.errors import FloradlError
+from floradl.gallery import gallery_object
+from floradl.progress import Console, gallery_lines
+
+if TYPE_CHECKING:
+    from floradl.job import ArchiveOptions
+
+
+def run(settings: Settings, dest: str) -> int:
+    """Make the gallery of the archive in `dest`, or bring it up to date."""
+    folder = expanded(dest)
+    options = GalleryOptions(folder, fsync=not settings.no_fsync, lock_timeout_s=settings.lock_timeout)
+
+    def prepare(console: Console) -> Job:
+        return partial(_make, options, console)
+
+    meanwhile = "the gallery stays as it was"
+    return conduct(settings, "gallery", [folder], prepare, meanwhile=meanwhile)
+
+
+async def make_afterwards(options: ArchiveOptions, console: Console, interruption: Interruption) -> Outcome:
+    """Make the gallery after an archive job; what goes wrong with it does not take the job's report away."""
+    of_gallery = GalleryOptions(options.dest, fsync=options.fsync, lock_timeout_s=options.lock_timeout_s)
+    try:
+        return await _make(of_gallery, console, interruption)
+    except FloradlError as exc:
+        code = code_of(exc.exit_code, interruption, is_interrupted=True)
+        lines = [f"The gallery could not be made: {exc.message}", *([f"  {exc.hint}"] if exc.hint else [])]
+        return Outcome(code, error_object("gallery", exc, code), lines, is_good=False)
+
+
+async def _make(options: GalleryOptions, console: Console, interruption: Interruption) -> Outcome:
+    tally = GalleryTally()
+    async with console.watch(tally):
+        report = await floradl.build_gallery(options, stop=interruption.stop, tally=tally)
+    exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
+    lines = gallery_lines(report, str(options.dest))
+    return Outcome(exit_code, gallery_object(report, exit_code), lines, is_good=not report.is_interrupted)

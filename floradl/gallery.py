@@ -1,0 +1,405 @@
+"""The offline gallery: `index.html` and everything under `gallery/`, from what the archive holds.
+
+All of it can be removed and made again. The order of one making, each step safe to be cut off:
+
+1. lock; the manifest as any job reads it; the runs on their shelves (`catalogue`).
+2. For each shelf whose files are not there: a look at each output for its size, its text and its small
+   picture, then `text-…`, `more-…` and, last, `list-…`, whose name says that the shelf is done.
+3. The page's own files and `index.js`, where they say something else than before: the new gallery.
+4. Files of shelves that are no more are removed.
+
+Cut before 3, the old gallery is still whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from io import FileIO
+from pathlib import Path, PurePosixPath
+from typing import Never, TypeVar
+
+from floradl import layout
+from floradl.catalogue import (
+    NOTHING,
+    TEXT_CHARACTERS,
+    Counted,
+    Looks,
+    Shelf,
+    digest,
+    in_order,
+    index_script,
+    list_script,
+    more_script,
+    shelves_of,
+    text_script,
+    thumbnail_name,
+)
+from floradl.clock import Clock
+from floradl.dimensions import Size, picture_size
+from floradl.durable import Digest
+from floradl.entries import OutputEntry, RunEntry, State
+from floradl.errors import DestinationError, Exit
+from floradl.files import Disk
+from floradl.lock import ArchiveLock
+from floradl.manifest import Manifest, load_manifest
+from floradl.names import Place, read_names
+from floradl.reading import Reader
+from floradl.stopping import all_of, ends_by_itself
+from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
+from floradl.words import OutputType
+
+_RUNS_PER_JOB = 8
+_MARK = b'<meta name="generator" content="floradl">'
+_MARK_WITHIN = 4096
+_BROWSERS_SHOW = {".png", ".jpg", ".gif", ".webp", ".avif", ".svg"}
+_SEEN = {".mp4", ".mov", ".webm", *_BROWSERS_SHOW}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GalleryOptions:
+    """Which archive gets a gallery, and how.
+
+    Args:
+        dest: the archive's folder.
+        fsync: whether files are flushed before they count.
+        threads: how many outputs are looked at the same time.
+        lock_timeout_s: how long to wait for another floradl to end.
+    """
+
+    dest: Path
+    fsync: bool = True
+    threads: int = field(default_factory=lambda: 2 + (os.cpu_count() or 1))
+    lock_timeout_s: float = 0.0
+
+
+@dataclass(slots=True)
+class GalleryTally:
+    """What was done so far, for a display. `total` outputs are due, of `listed_runs` runs in the archive."""
+
+    total: int = 0
+    done: int = 0
+    moved_bytes: int = 0
+    failed: int = 0
+    failed_word: str = "without a small picture"
+    listed_runs: int = 0
+    is_listed: bool = False
+    is_stopping: bool = False
+    files_written: int = 0
+    files_removed: int = 0
+    thumbnails: int = 0
+
+    def note(self, seen: _Seen) -> None:
+        """Count what a thread saw and did."""
+        self.done += seen.outputs
+        self.thumbnails += seen.thumbnails
+        self.failed += seen.refused
+        self.moved_bytes += seen.written_bytes
+
+    @property
+    def moved(self) -> int:
+        """Outputs to which the bytes belong."""
+        return self.done
+
+    @property
+    def flows(self) -> Collection[Never]:
+        """Outputs that are on their way: here there are none."""
+        return ()
+
+
+@dataclass(frozen=True)
+class GalleryReport:
+    """What became of it.
+
+    `thumbnails` are those that were made now, `refused` the outputs that got none; `set_aside` is where an
+    `index.html` went that was not floradl's.
+    """
+
+    runs: int
+    outputs: int
+    files_written: int
+    files_removed: int
+    thumbnails: int
+    refused: int
+    has_thumbnails: bool
+    set_aside: str
+    elapsed_s: float
+    is_interrupted: bool
+
+    @property
+    def exit_code(self) -> Exit:
+        """0, or that it was interrupted."""
+        return Exit.INCOMPLETE if self.is_interrupted else Exit.OK
+
+
+async def build_gallery(
+    options: GalleryOptions,
+    *,
+    clock: Clock | None = None,
+    stop: asyncio.Event | None = None,
+    tally: GalleryTally | None = None,
+    thumbnails: Thumbnails | None = None,
+) -> GalleryReport:
+    """Bring an archive's gallery up to date.
+
+    Args:
+        options: where and how.
+        clock: time, for tests.
+        stop: set it to end early; what is there then is the old gallery.
+        tally: kept up to date, for a display.
+        thumbnails: what makes small pictures, for tests.
+
+    Raises:
+        DestinationError: there is no archive, or it cannot be written to.
+        LockedError: another floradl is at work there.
+        ManifestError: what it holds cannot be read.
+    """
+    clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or GalleryTally()
+    began_s = clock.monotonic()
+    disk = Disk(options.dest, fsync=options.fsync, threads=options.threads)
+    try:
+        await disk.call(_require_archive, disk)
+        await disk.call(disk.prepare)
+        async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
+            building = _Building(disk, clock, tally, thumbnails or Thumbnails(), options.threads)
+            is_finished = await ends_by_itself(building.run(), stop)
+    finally:
+        disk.close()
+    return GalleryReport(
+        runs=building.runs,
+        outputs=building.outputs,
+        files_written=tally.files_written,
+        files_removed=tally.files_removed,
+        thumbnails=tally.thumbnails,
+        refused=tally.failed,
+        has_thumbnails=building.thumbnails.is_on,
+        set_aside=str(building.set_aside or ""),
+        elapsed_s=clock.monotonic() - began_s,
+        is_interrupted=not is_finished,
+    )
+
+
+def gallery_object(report: GalleryReport, exit_code: int) -> dict[str, object]:
+    """The report that `--json` prints; docs/format.md describes it."""
+    return {
+        "format": "floradl-gallery",
+        "version": 1,
+        "command": "gallery",
+        "exit_code": exit_code,
+        "interrupted": report.is_interrupted,
+        "elapsed_s": round(report.elapsed_s, 3),
+        "runs": report.runs,
+        "outputs": report.outputs,
+        "files": {"written": report.files_written, "removed": report.files_removed},
+        "thumbnails": {"made": report.thumbnails, "refused": report.refused},
+        "set_aside": report.set_aside,
+    }
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one thread saw of some outputs, and did for them."""
+
+    looks: dict[tuple[str, str], Looks] = field(default_factory=dict)
+    outputs: int = 0
+    thumbnails: int = 0
+    refused: int = 0
+    written_bytes: int = 0
+
+    def note(self, thumbnail: Digest) -> None:
+        """Count a small picture that was written."""
+        self.thumbnails += 1
+        self.written_bytes += thumbnail.size_bytes
+
+
+class _Building:
+    """One making of a gallery. Needs the archive's lock."""
+
+    def __init__(
+        self, disk: Disk, clock: Clock, tally: GalleryTally, thumbnails: Thumbnails, threads: int
+    ) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._tally = tally
+        self._threads = threads
+        self.thumbnails = thumbnails
+        self.runs = self.outputs = 0
+        self.set_aside: PurePosixPath | None = None
+
+    async def run(self) -> None:
+        call = self._disk.call
+        manifest, shelves, places = await call(self._read)
+        is_anew = await call(self._has_lost_thumbnails)
+        there = await call(self._disk.listing, layout.GALLERY_DATA)
+        due = [shelf for shelf in shelves if is_anew or f"list-{shelf.name}.js" not in there]
+        self._tally.total = sum(shelf.outputs for shelf in due)
+        self._tally.listed_runs, self._tally.is_listed = self.runs, True
+        for shelf in due:
+            await self._make_shelf(shelf, manifest)
+        await call(self._write_page, manifest, shelves, places)
+        await call(self._remove_old, shelves)
+
+    def _read(self) -> tuple[Manifest, list[Shelf], set[Place]]:
+        manifest = load_manifest(self._disk, self._clock)
+        places, counted = set(), []
+        for run_id, run in manifest.iter_counted():
+            places.add(Place(run.workspace_id, run.project_id))
+            counted.append(Counted(run_id, run.created_at, len(run.outputs)))
+        self.runs, self.outputs = len(counted), sum(run.outputs for run in counted)
+
+        def digest_of(run_ids: Iterable[str]) -> str:
+            return digest(self.thumbnails.maker, ((run_id, manifest.stored(run_id)) for run_id in run_ids))
+
+        return manifest, shelves_of(counted, digest_of), places
+
+    def _has_lost_thumbnails(self) -> bool:
+        """Whether the folder of small pictures was removed, of which the files of shelves still tell."""
+        is_lost = self.thumbnails.is_on and not self._disk.exists(layout.THUMBNAILS)
+        if self.thumbnails.is_on:
+            self._disk.ensure_dir(layout.THUMBNAILS)
+        return is_lost
+
+    async def _make_shelf(self, shelf: Shelf, manifest: Manifest) -> None:
+        runs = [(run_id, in_order(manifest.entry(run_id))) for run_id in shelf.run_ids]
+        looks: dict[tuple[str, str], Looks] = {}
+        batches = _batches(runs)
+
+        async def worker() -> None:
+            for batch in batches:
+                seen = await self._disk.call(self._look_at, batch)
+                looks.update(seen.looks)
+                self._tally.note(seen)
+
+        await all_of(worker() for _ in range(self._threads))
+        await self._disk.call(self._write_shelf, shelf, runs, looks)
+
+    def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> _Seen:
+        reader, seen = Reader(self._disk), _Seen()
+        for run_id, run in runs:
+            folder = layout.run_place(run.workspace_id, run.project_id, run_id)
+            for key, output in run.outputs.items():
+                seen.outputs += 1
+                if output.state == State.ARCHIVED and output.file is not None:
+                    found = self._look(reader, f"{folder}/{output.file}", output, seen)
+                    if found is not NOTHING:
+                        seen.looks[run_id, key] = found
+        return seen
+
+    def _look(self, reader: Reader, path: str, output: OutputEntry, seen: _Seen) -> Looks:
+        extension = PurePosixPath(path).suffix
+        is_text = output.type == OutputType.TEXT or extension == ".txt"
+        if not (is_text or extension in _SEEN or self.thumbnails.makes(extension)):
+            return NOTHING
+        place, small = None, None
+        try:
+            with reader.opened(path) as file:
+                if is_text:
+                    return _text(file)
+                size = _size(file)
+                if self._wants_thumbnail(output, size, extension):
+                    place = _thumbnail_place(output.sha256 or "")
+                if place is not None and not self._disk.exists(place):
+                    file.seek(0)
+                    small = self.thumbnails.make(file, self._disk.root / path, extension)
+                    seen.refused += small is None
+                    place = place if small else None
+        except OSError:
+            return NOTHING  # it is missing: the page says so, and `verify` brings it back
+        if place is not None and small is not None:
+            seen.note(self._disk.write_atomic(place, [small]))
+        return Looks(size, has_thumbnail=place is not None)
+
+    def _wants_thumbnail(self, output: OutputEntry, size: Size | None, extension: str) -> bool:
+        """Whether an output is to have a small picture: not where it is small enough to be shown itself."""
+        fits = size is not None and size.width <= BOX[0] and size.height <= BOX[1]
+        is_small = fits and extension in _BROWSERS_SHOW and (output.size_bytes or 0) <= SMALL_BYTES
+        return output.sha256 is not None and not is_small and self.thumbnails.makes(extension)
+
+    def _write_shelf(
+        self, shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
+    ) -> None:
+        texts = text_script(shelf, runs, looks)
+        if texts is not None:
+            self._write(layout.GALLERY_DATA / f"text-{shelf.name}.js", texts)
+        self._write(layout.GALLERY_DATA / f"more-{shelf.name}.js", more_script(shelf, runs, looks))
+        self._write(layout.GALLERY_DATA / f"list-{shelf.name}.js", list_script(shelf, runs, looks))
+
+    def _write_page(self, manifest: Manifest, shelves: Sequence[Shelf], places: Iterable[Place]) -> None:
+        names = read_names(self._disk, sorted(places))
+        workspaces = {place.workspace_id: name.workspace for place, name in names.items() if name.workspace}
+        projects = {place.project_id: name.project for place, name in names.items() if name.project}
+        for file in resources.files("floradl").joinpath("page").iterdir():
+            if file.name != layout.INDEX_PAGE.name:
+                self._write(layout.GALLERY_PAGE / file.name, file.read_bytes())
+        scanned_at = max((scan.last_scan_at for scan in manifest.scans()), default="")
+        index = index_script(manifest.archive_id, scanned_at, shelves, workspaces, projects)
+        self._write(layout.GALLERY_DATA / "index.js", index)
+        self._keep_foreign_page()
+        self._write(layout.INDEX_PAGE, resources.files("floradl").joinpath("page/index.html").read_bytes())
+
+    def _keep_foreign_page(self) -> None:
+        """Set aside what stands in the place of `index.html` and is not one that floradl wrote."""
+        is_ours = self._disk.is_file(layout.INDEX_PAGE) and _MARK in self._head(layout.INDEX_PAGE)
+        if not is_ours and self._disk.exists(layout.INDEX_PAGE):
+            self.set_aside = self._disk.set_aside(layout.INDEX_PAGE)
+
+    def _head(self, path: PurePosixPath) -> bytes:
+        with Reader(self._disk).opened(str(path)) as file:
+            return file.read(_MARK_WITHIN)
+
+    def _write(self, path: PurePosixPath, data: bytes) -> None:
+        """Write a file of the gallery, unless it is there with just these bytes."""
+        if self._disk.is_file(path) and self._disk.read(path) == data:
+            return
+        self._disk.write_atomic(path, [data])
+        self._tally.files_written += 1
+        self._tally.moved_bytes += len(data)
+
+    def _remove_old(self, shelves: Sequence[Shelf]) -> None:
+        kept = {f"{kind}-{shelf.name}.js" for shelf in shelves for kind in ("list", "more", "text")}
+        for name in self._disk.listing(layout.GALLERY_DATA):
+            if name not in kept and name != "index.js":
+                self._disk.remove(layout.GALLERY_DATA / name)
+                self._tally.files_removed += 1
+
+
+def _require_archive(disk: Disk) -> None:
+    if not (disk.exists(layout.MANIFEST) or disk.exists(layout.JOURNAL)):
+        raise DestinationError(
+            f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
+        )
+
+
+def _thumbnail_place(sha256: str) -> PurePosixPath:
+    """Where the small picture of an output with this hash stands."""
+    name = thumbnail_name(sha256)
+    return layout.THUMBNAILS / name[:2] / f"{name}.webp"
+
+
+def _size(file: FileIO) -> Size | None:
+    return picture_size(os.fstat(file.fileno()).st_size, lambda at, length: _read_at(file, at, length))
+
+
+def _read_at(file: FileIO, at: int, length: int) -> bytes:
+    file.seek(at)
+    return file.read(length) or b""
+
+
+def _text(file: FileIO) -> Looks:
+    """The beginning of a text."""
+    data = file.read(4 * TEXT_CHARACTERS + 4) or b""
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(
+        data
+    )  # what is cut off in mid-letter waits
+    return Looks(text=text[:TEXT_CHARACTERS], is_cut=len(text) > TEXT_CHARACTERS)
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _RUNS_PER_JOB):
+        yield items[start : start + _RUNS_PER_JOB]

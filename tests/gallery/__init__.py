@@ -1,0 +1,1 @@
+"""The offline gallery, in a real browser."""
