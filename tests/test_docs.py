@@ -16,6 +16,7 @@ from floradl import usage
 from floradl.options import COMMANDS
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests import record
+from tests.monitors import monitor
 from tests.schedulers import Home
 from tests.support import COMMAND, manifest, png
 
@@ -83,6 +84,7 @@ def sim() -> Iterator[Simulator]:
     for number in range(6):
         output = SimOutput(f"output_{number}", body=png(bytes([number]) * 5000), path=f"/{number}.png")
         account.insert(SimRun(f"run_{number}", "ws_abc", "prj_def", outputs=[output]))
+    account.insert(SimRun("run_x", "ws_abc", "prj_x", outputs=[SimOutput("output_1", body=png(b"x" * 5000))]))
     with serve_in_thread(account) as simulator:
         yield simulator
 
@@ -114,7 +116,7 @@ def test_the_guide_from_its_first_line_to_its_last(tmp_path: Path, sim: Simulato
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         assert "sk_live_docs" not in done.stdout + done.stderr, line
     first, second = manifest(home.path / "flora-archive"), manifest(home.path / "new-archive")
-    assert len(first["runs"]) == 6
+    assert len(first["runs"]) == 7
     assert first["runs"].keys() == second["runs"].keys()
     assert [path.suffix for path in sorted(home.units.iterdir())] == [".service", ".timer"]
 
@@ -134,6 +136,34 @@ def test_the_recipes_commands_end_well_in_a_home_that_has_what_they_name(
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert (home.path / "handover/SHA256SUMS").exists()
     assert len(list((home.path / "handover-files").glob("*.png"))) == 6
+
+
+def test_the_other_commands_end_well_too(tmp_path: Path, sim: Simulator) -> None:
+    """Those of the other pages, one after another, where what they name is there."""
+    home = Home(tmp_path)
+    for name in ("rclone", "mail"):
+        home.fakes.joinpath(name).write_text("#!/bin/sh\n")
+        home.fakes.joinpath(name).chmod(0o700)
+    for folder in ("backup", "node_exporter"):
+        (home.path / folder).mkdir()
+    (home.path / "file").write_text(sim.account.api_key)
+    assert in_a_shell(home, sim, "floradl login && floradl ./out && floradl ./backup/flora").returncode == 0
+    with monitor() as told:
+        there = {
+            "https://hc-ping.com/your-uuid": told.url,
+            "/mnt/backup": f"{home.path}/backup",
+            "/var/lib/node_exporter": f"{home.path}/node_exporter",
+            "bash|zsh|fish": "bash",
+            "floradl list --status running --watch": "! timeout 3 floradl list --status running --watch",
+        }
+        for path in DOCUMENTS:
+            for line in commands(path) if path.name not in ("guide.md", "recipes.md") else ():
+                for shown, own in there.items():
+                    line = line.replace(shown, own)
+                done = in_a_shell(home, sim, line)
+                assert done.returncode == 0, f"{path.name}: {line}\n{done.stdout}{done.stderr}"
+        assert len(told.paths) == 2
+    assert (home.path / "node_exporter/floradl.prom").read_text().startswith("# HELP floradl_")
 
 
 def strings_of(source: str) -> str:
