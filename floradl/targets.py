@@ -194,7 +194,7 @@ class FlatTarget(Target):
     """One folder of files, without records and manifest."""
 
     @asynccontextmanager
-    async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:  # noqa: ARG002
+    async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:  # noqa: ARG002 - as the other targets'
         """The folder, with a place for temporary files that is gone in the end."""
         if self._disk.exists(layout.MANIFEST) or self._disk.exists(layout.JOURNAL):
             raise UsageError("DEST holds an archive; files of another must not lie among its own")

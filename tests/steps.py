@@ -263,7 +263,7 @@ class _Steps:
         if code is None or (code == errno.ENOSPC and kind not in NEEDS_ROOM):
             return
         self._last_block = None
-        raise OSError(code, os.strerror(code), *([] if path is None else [os.fspath(path)]))  # type: ignore[call-overload]
+        raise OSError(code, os.strerror(code), *([] if path is None else [os.fspath(path)]))  # type: ignore[call-overload]  # as the system raises it
 
     @contextmanager
     def _looked_at(self) -> Iterator[None]:

@@ -315,7 +315,7 @@ async def test_a_place_is_given_to_an_output_that_waits(bench: Bench) -> None:
 async def test_a_shared_line_is_not_divided_further(bench: Bench) -> None:
     """Where twice as many bring no more, half of them end."""
     host = RangeHost(bench.time, pace_s=0.05)
-    host.pace = lambda: _shared(bench.time)  # type: ignore[method-assign]  # all connections share a line
+    host.pace = lambda: _shared(bench.time)  # type: ignore[method-assign]  # looked at  # all connections share a line
     data = DATA * 4
     host.data = data
     assert_whole(bench, await fetch(bench, host), data)

@@ -121,7 +121,7 @@ def test_no_time_left_is_made_up() -> None:
 def console(*, is_terminal: bool, verbose: bool = False) -> tuple[Console, io.StringIO, FakeTime]:
     """A console on a stream that keeps what was written, with time that stands still."""
     stream, time = io.StringIO(), FakeTime(1_795_500_000.0)
-    stream.isatty = lambda: is_terminal  # type: ignore[method-assign]
+    stream.isatty = lambda: is_terminal  # type: ignore[method-assign]  # a terminal or none
     return Console(stream=stream, clock=time.clock, verbose=verbose), stream, time
 
 
@@ -201,7 +201,7 @@ class Terminal:
 def test_bars_are_drawn_in_place_and_leave_no_trace() -> None:
     """Each frame takes the place of the one before; erased, the cursor is where it began."""
     terminal = Terminal(40)
-    screen = Screen(terminal)  # type: ignore[arg-type]
+    screen = Screen(terminal)  # type: ignore[arg-type]  # what is used of one
     terminal.write("$ floradl out\n")
     for lines in (["a", "b", "c"], ["d"], ["e", "f"]):
         screen.draw(lines, 40)
@@ -213,7 +213,7 @@ def test_bars_are_drawn_in_place_and_leave_no_trace() -> None:
 def test_a_terminal_that_got_narrower() -> None:
     """Lines that wrapped since they were drawn are gone over as the rows that they take now."""
     written: list[str] = []
-    screen = Screen(SimpleNamespace(write=written.append, flush=lambda: None))  # type: ignore[arg-type]
+    screen = Screen(SimpleNamespace(write=written.append, flush=lambda: None))  # type: ignore[arg-type]  # so
     screen.draw(["x" * 79, "y"], 80)
     screen.erase(40)
     assert written[-1] == "\r\x1b[3A\x1b[J"

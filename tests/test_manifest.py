@@ -737,7 +737,7 @@ async def test_cancelled_while_recording(tmp_path: Path) -> None:
 async def test_a_change_that_could_not_be_recorded(tmp_path: Path) -> None:
     """What the disk refused is not in the manifest, neither now nor later."""
     async with opened(tmp_path, *recorded()) as store:
-        store._disk.flusher.file = _refuse  # type: ignore[method-assign]
+        store._disk.flusher.file = _refuse  # type: ignore[method-assign]  # a broken disk
         with pytest.raises(DestinationError):
             await store.append(recorded("run_2"))
         assert "run_2" not in store.manifest

@@ -160,7 +160,7 @@ def test_names_that_cannot_be_had_cost_nothing(
 ) -> None:
     """Whatever the API says to requests for names, the job is complete, exits 0 and with -q is silent."""
     for path in ("/api/v1/workspaces", "/api/v1/projects", "/api/v1/projects/*"):
-        sim.faults.append(Fault(path, **fault))  # type: ignore[arg-type]
+        sim.faults.append(Fault(path, **fault))  # type: ignore[arg-type]  # one of its fields
     done = floradl(sim, "-q", "--retries", "0", tmp_path / "out")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list((tmp_path / "out").rglob("project.json"))

@@ -121,7 +121,7 @@ def test_a_unit_writes_to_the_archive_alone() -> None:
     service = systemd_service(replace(job("/srv/a b"), writable=("/srv/a b", "/var/log/flora")))
     assert 'ReadWritePaths="-/srv/a b" -/var/log/flora\n' in service
     assert {"ProtectSystem=strict", "PrivateUsers=yes", "PrivateTmp=yes"} <= set(service.splitlines())
-    assert "PrivateTmp" not in systemd_service(job("/tmp/out"))  # noqa: S108
+    assert "PrivateTmp" not in systemd_service(job("/tmp/out"))  # noqa: S108 - it is the case at hand
     assert "PrivateTmp" not in systemd_service(job("/srv/out", "--api-key-file=/var/tmp/key"))
     bare = systemd_service(replace(job("/srv/a"), is_sandboxed=False))
     assert not re.search("ProtectSystem|PrivateUsers|ReadWritePaths|PrivateTmp", bare)

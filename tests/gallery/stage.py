@@ -80,7 +80,7 @@ def chromium() -> Iterator[Browser]:
 def new_context(browser: Browser, **more: object) -> BrowserContext:
     """A window of a person somewhere, on a quick machine: what waits longer has failed."""
     options: dict[str, object] = {"viewport": {"width": 1280, "height": 800}, "timezone_id": "UTC"}
-    context = browser.new_context(**(options | more))  # type: ignore[arg-type]
+    context = browser.new_context(**(options | more))  # type: ignore[arg-type]  # each is one of its own
     context.set_default_timeout(8000)
     return context
 

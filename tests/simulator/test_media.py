@@ -81,7 +81,7 @@ def test_jpeg_scan_is_stuffed() -> None:
     """A 255 that happens to be in the picture's own bits is followed by a zero, or it would be a marker."""
     stuffed = 0
     for brightness in range(-128, 128):
-        data = encoders.jpeg(16, 16, lambda _x, y, level=brightness: (level * y, -level, level))  # type: ignore[misc]
+        data = encoders.jpeg(16, 16, lambda _x, y, level=brightness: (level * y, -level, level))  # type: ignore[misc]  # a default binds the loop's value
         scan = data[data.index(b"\xff\xda") + 2 : -2]
         assert not re.search(rb"\xff[^\0]", scan)
         stuffed += b"\xff" in scan
