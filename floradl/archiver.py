@@ -227,7 +227,8 @@ class _Session:
         if not self.options.filters.run_ids:
             look = archived if self._has_walked_all else unnamed
             due = await disk.call(look, disk, self._met if self._has_walked_all else self._news)
-            await keep_names(self.api, disk, due)
+            account = self.api.account(self.manifest.archive_id)
+            await keep_names(self.api, disk, due, clock=self.tools.clock, account=account)
         self._names = await disk.call(read_names, disk, self._news)
 
     async def _compare_with_disk(self) -> list[Mend]:
