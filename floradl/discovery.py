@@ -11,7 +11,7 @@ Sources: FLORA's API reference for `GET /workspaces`, `GET /projects` and `GET /
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -95,9 +95,9 @@ class Discovery:
     has_asked_workspaces: bool
     has_all_workspaces: bool
     projects: Mapping[str, Project]
-    asked: frozenset[str]
-    complete: frozenset[str]
-    named: frozenset[str]
+    asked: Set[str]
+    complete: Set[str]
+    named: Set[str]
     problems: tuple[ApiError, ...]
 
     def has_asked(self, workspace_id: str, project_id: str) -> bool:
@@ -150,9 +150,9 @@ class _Discovering:
             has_asked_workspaces=bool(to_list),
             has_all_workspaces=workspaces is not None and workspaces.is_whole,
             projects=self._projects,
-            asked=frozenset(self._asked),
-            complete=frozenset(self._complete),
-            named=frozenset(self._named),
+            asked=self._asked,
+            complete=self._complete,
+            named=self._named,
             problems=tuple(self._problems),
         )
 
