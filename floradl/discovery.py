@@ -19,7 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from floradl.chronicle import Chronicle, fields_of
-from floradl.errors import ApiAnswerError, ApiError, printable
+from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, printable
 from floradl.model import Scope, items_verbatim, replace_half_pairs
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
@@ -264,10 +264,11 @@ async def ask_project(api: FloraApi, project_id: str) -> Record:
     """One project.
 
     Raises:
-        ApiError: as `FloraApi.ask`; ApiAnswerError also for an id that no project can have.
+        ApiNotFoundError: there is no such project, or none can have this id.
+        ApiError: as `FloraApi.ask`.
     """
     if project_id in ("", ".", ".."):
-        raise ApiAnswerError("no project can have this id")
+        raise ApiNotFoundError("no project can have this id")
 
     def parse(body: bytes) -> Record:
         record = parse_record(body, "project", "project_id")
