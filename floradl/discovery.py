@@ -62,6 +62,15 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a list: its items to the byte. An end is not known where the cursor is no text."""
+
+    items: tuple[bytes, ...]
+    next_cursor: str | None
+    is_end_known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A project that the key sees.
 
@@ -300,6 +309,23 @@ def parse_records(body: bytes, name: str, key: str) -> Records:
     Raises:
         ApiAnswerError: there is no such list.
     """
+    listed = parse_list(body, name)
+    records = []
+    for raw in listed.items:
+        try:
+            records.append(_record(raw, key))
+        except ApiAnswerError as exc:
+            log.info("%s", exc.message)
+    is_whole = listed.is_end_known and len(records) == len(listed.items)
+    return Records(tuple(records), listed.next_cursor, is_whole)
+
+
+def parse_list(body: bytes, name: str) -> Listed:
+    """A page of any list: the field `name`, and `meta.next_cursor`.
+
+    Raises:
+        ApiAnswerError: there is no such list, or it has more than `MAX_RECORDS`.
+    """
     fields = _fields(body)
     raw = fields.get(name, b"null")
     readable = replace_half_pairs(raw)
@@ -310,18 +336,12 @@ def parse_records(body: bytes, name: str, key: str) -> Records:
         raise ApiAnswerError(f"the API's answer has no {name}") from exc
     if len(items) > MAX_RECORDS:
         raise ApiAnswerError(f"the API's answer has {len(items)} {name}, more than {MAX_RECORDS}")
-    records = []
-    for item in items_verbatim(raw, readable, items):
-        try:
-            records.append(_record(item, key))
-        except ApiAnswerError as exc:
-            log.info("%s", exc.message)
     cursor = meta.get("next_cursor") if isinstance(meta, dict) else None
     is_text = isinstance(cursor, str)
-    return Records(
-        tuple(records),
+    return Listed(
+        tuple(items_verbatim(raw, readable, items)),
         cursor if is_text and cursor else None,
-        is_whole=len(records) == len(items) and (is_text or cursor is None),
+        is_end_known=is_text or cursor is None,
     )
 
 

@@ -57,7 +57,7 @@ LAYERS = (
         "verified",
         "catalogue",
     },
-    {"listing", "plan", "job", "rebuild", "ahead", "names"},
+    {"listing", "plan", "job", "rebuild", "ahead", "names", "canvas"},
     {"prepare", "mend", "audit", "copying", "transfer", "status", "gallery"},
     {"pool"},
     {"recall", "verifier"},
