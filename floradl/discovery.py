@@ -11,9 +11,10 @@ Sources: FLORA's API reference for `GET /workspaces`, `GET /projects` and `GET /
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Set
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -40,7 +41,16 @@ _MAX_MODIFIED = 100
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Page")
 log = logging.getLogger(__name__)
+
+
+class Page(Protocol):
+    """A page of any list."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next one begins; None at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,26 +257,54 @@ async def ask_projects(
         ApiError: as `FloraApi.ask`; a cursor that comes twice is an answer that makes no sense.
     """
     items: list[Record] = []
-    cursors: list[str] = []
-    is_whole = True
-    params = {"workspace_id": workspace_id, "limit": _PAGE_LIMIT}
+    is_whole, next_cursor, pages = True, None, 0
+    listing = iter_pages(
+        api,
+        "projects",
+        {"workspace_id": workspace_id},
+        lambda body: parse_records(body, "projects", "project_id"),
+        max_pages=max_pages,
+    )
+    async with aclosing(listing):
+        async for page in listing:
+            items.extend(page.items)
+            is_whole, next_cursor, pages = is_whole and page.is_whole, page.next_cursor, pages + 1
+            if wanted is not None and set(wanted) <= {record.identifier for record in items}:
+                break
+    return Records(tuple(items), next_cursor, is_whole, pages)
 
-    def parse(body: bytes) -> Records:
-        page = parse_records(body, "projects", "project_id")
+
+async def iter_pages(
+    api: FloraApi, path: str, params: Mapping[str, str], parse: Callable[[bytes], P], *, max_pages: int
+) -> AsyncGenerator[P]:
+    """The pages of a list, to its end or `max_pages`, when the last one still has a `next_cursor`.
+
+    Args:
+        api: an open session.
+        path: the endpoint, such as `projects`.
+        params: its query, without cursor and limit.
+        parse: makes a page of an answer.
+        max_pages: the most that are asked for.
+
+    Raises:
+        ApiError: as `FloraApi.ask`; a cursor that comes twice is an answer that makes no sense.
+    """
+    cursors: list[str] = []
+    query = {**params, "limit": _PAGE_LIMIT}
+
+    def parse_next(body: bytes) -> P:
+        page = parse(body)
         if page.next_cursor in cursors:
             raise ApiAnswerError("the API gave a page cursor a second time")
         return page
 
-    while True:
-        page = await api.ask("projects", params, parse)
-        items.extend(page.items)
-        is_whole = is_whole and page.is_whole
-        has_wanted = wanted is not None and set(wanted) <= {record.identifier for record in items}
-        pages = len(cursors) + 1
-        if page.next_cursor is None or has_wanted or pages >= max_pages:
-            return Records(tuple(items), page.next_cursor, is_whole, pages)
+    for _ in range(max_pages):
+        page = await api.ask(path, query, parse_next)
+        yield page
+        if page.next_cursor is None:
+            return
         cursors.append(page.next_cursor)
-        params["cursor"] = page.next_cursor
+        query["cursor"] = page.next_cursor
 
 
 async def ask_project(api: FloraApi, project_id: str) -> Record:
@@ -276,8 +314,6 @@ async def ask_project(api: FloraApi, project_id: str) -> Record:
         ApiNotFoundError: there is no such project, or none can have this id.
         ApiError: as `FloraApi.ask`.
     """
-    if project_id in ("", ".", ".."):
-        raise ApiNotFoundError("no project can have this id")
 
     def parse(body: bytes) -> Record:
         record = parse_record(body, "project", "project_id")
@@ -285,7 +321,18 @@ async def ask_project(api: FloraApi, project_id: str) -> Record:
             raise ApiAnswerError("the API gave another project")
         return record
 
-    return await api.ask(f"projects/{quote(project_id, safe='', errors='surrogatepass')}", {}, parse)
+    return await api.ask(project_path(project_id), {}, parse)
+
+
+def project_path(project_id: str) -> str:
+    """The endpoint of a project, whatever its id holds.
+
+    Raises:
+        ApiNotFoundError: no project can have this id, which would lead to another endpoint.
+    """
+    if project_id in ("", ".", ".."):
+        raise ApiNotFoundError("no project can have this id")
+    return f"projects/{quote(project_id, safe='', errors='surrogatepass')}"
 
 
 def parse_record(body: bytes, wrap: str, key: str) -> Record:

@@ -12,8 +12,15 @@ import respx
 
 from floradl import discovery
 from floradl.api import FloraApi
-from floradl.discovery import Discovery, discover
-from floradl.errors import ApiUnavailableError, KeyRefusedError
+from floradl.discovery import (
+    Discovery,
+    ask_projects,
+    discover,
+    iter_pages,
+    parse_list,
+    project_path,
+)
+from floradl.errors import ApiAnswerError, ApiUnavailableError, KeyRefusedError
 from floradl.model import EVERYTHING, Scope
 from floradl.retry import Backoff
 from floradl.simulator import Account, Fault, SimProject, Simulator, SimWorkspace, serve_in_thread
@@ -288,3 +295,22 @@ async def test_ids_that_no_project_can_have(api: FloraApi, project_id: str) -> N
     """An id that would lead to another endpoint is asked for nowhere."""
     found = await discover(api, [Scope(project_id=project_id)])
     assert (found.projects, len(found.problems), api.calls) == ({}, 1, 0)
+
+
+async def test_a_list_is_left_when_all_that_is_wanted_was_met(sim: Simulator) -> None:
+    """Who wants some projects gets the pages up to the last of them."""
+    sim.account.projects = [SimProject(f"prj_{number}", "ws_a", "") for number in range(350)]
+    async with FloraApi(sim.base_url, KEY, clock=FakeTime().clock) as api:
+        found = await ask_projects(api, "ws_a", max_pages=9, wanted={"prj_3", "prj_120"})
+    assert (len(found.items), found.pages, asked(sim)) == (200, 2, ["projects?a"] * 2)
+    assert found.next_cursor
+
+
+async def test_pages_of_another_list(api: FloraApi, answer: Answer) -> None:
+    """Any list is walked page by page, each asked for with its cursor, and a circle is an error."""
+    answer("projects/prj_a/nodes", b'{"nodes": [1, 2], "meta": {"next_cursor": "c&1"}}')
+    path = f"{project_path('prj_a')}/nodes"
+    listing = iter_pages(api, path, {}, lambda body: parse_list(body, "nodes"), max_pages=9)
+    assert (await anext(listing)).items == (b"1", b"2")
+    with pytest.raises(ApiAnswerError, match="a second time"):
+        await anext(listing)
