@@ -438,7 +438,7 @@ NOW_MS = int(FakeTime().now_s * 1000)
         (seal(5, full_at=format_ms(NOW_MS - FULL_EVERY_MS - 1000)), False, True),
         (seal(5, full_at=format_ms(NOW_MS + 1000)), False, True),
     ],
-    ids=[
+    ids=["first", "lately", "asked for", "nothing", "no date", "a week ago", "over a week", "in the future"],
         "first",
         "lately",
         "asked for",
