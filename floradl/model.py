@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -38,6 +38,9 @@ _ESCAPE = re.compile(
 )
 
 
+MAX_SIZE_BYTES = 2**63
+"""No file is larger, whatever an API says."""
+
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
 """Types whose bytes are never a page of HTML, XML or JSON."""
 
@@ -47,12 +50,14 @@ class Output:
     """One output of a run, as listed.
 
     `key` is the output's id made unique within its run (`<id>`, then `<id>#2`…); `value` is the API's
-    `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable.
+    `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable;
+    `size_bytes` how many bytes the API announces, None where it does not.
     """
 
     key: str
     type: str
     value: str | None
+    size_bytes: int | None = None
 
     @property
     def is_text(self) -> bool:
@@ -302,6 +307,12 @@ def parse_outputs(value: object) -> tuple[Output, ...] | None:
         Output(key, _text(item, "type") or "", _text(item, "url"))
         for item, key in zip(items, _unique_keys(ids), strict=True)
     )
+
+
+def announced_size(value: object) -> int | None:
+    """What the API announces as a file's size, in bytes; None for what can be none, nothing included."""
+    is_size = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_SIZE_BYTES
+    return cast("int", value) if is_size else None
 
 
 def is_http(value: str) -> bool:

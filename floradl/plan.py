@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from floradl import layout
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import safe_url
-from floradl.model import Failure, Filters, Generation, Output
+from floradl.model import Failure, Filters, Generation, Output, announced_size
 
 TEXT_EXTENSION = ".txt"
 
@@ -62,7 +62,12 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
         return Decision(output, Action.WRITE, layout.output_name(output.key, TEXT_EXTENSION))
     # With an entry its file is gone, and others with the same stem are not known to be the same.
     if entry is None or entry.state == State.FAILED:
-        left = sorted(n for n, size in disk.files.items() if size and layout.is_output_of(n, output.key))
+        announced = announced_size(output.size_bytes)
+        left = sorted(
+            name
+            for name, size_bytes in disk.files.items()
+            if size_bytes and announced in (None, size_bytes) and layout.is_output_of(name, output.key)
+        )
         if left:
             return Decision(output, Action.RECORD, left[0])
     if output.value is None:

@@ -205,6 +205,7 @@ class Pool:
             mtime_ms=run.done_at_ms,
             has_partial=action == Action.RESUME,
             replaces=job.replaces,
+            size_bytes=output.size_bytes,
         )
         result = await fetch_output(wanted, client, self._tools, self._fresh_url)
         return as_failed(result, job) if isinstance(result, Failure) else result

@@ -272,6 +272,7 @@ class FlatTarget(Target):
             mtime_ms=mtime_ms,
             has_partial=True,
             prefix=prefix,
+            size_bytes=output.size_bytes,
         )
         return await fetch_output(wanted, client, self._tools, _no_other_url)
 

@@ -27,11 +27,11 @@ import httpx
 
 from floradl import layout, media, net, parts
 from floradl.ahead import Ahead
-from floradl.answer import Answer, Have, read_answer
+from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
 from floradl.durable import HEAD_BYTES, Digest
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
-from floradl.model import MEDIA_TYPES, Failure, Receipt
+from floradl.model import MEDIA_TYPES, Failure, Receipt, announced_size
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S
 from floradl.transport import MediaClient
@@ -49,7 +49,8 @@ class Wanted:
     """One output to fetch.
 
     `folder` is its run's, relative to the archive; `replaces` names a damaged file there that is set aside
-    once the new one is whole; `prefix` stands before its name.
+    once the new one is whole; `prefix` stands before its name; `size_bytes` is what the API announces, and a
+    body of another size gets no name.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Wanted:
     has_partial: bool
     replaces: str | None = None
     prefix: str = ""
+    size_bytes: int | None = None
 
 
 FreshUrl = Callable[[str, str], Awaitable[str | None]]
@@ -122,6 +124,7 @@ class _Transfer:
         self._tools = tools
         self._furthest_bytes = 0
         self._endless_sha256 = ""
+        self._announced_bytes = announced_size(wanted.size_bytes)
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
         self.flow = Flow(self._name, tools.clock.monotonic())
@@ -134,7 +137,7 @@ class _Transfer:
         urls, was_refreshed = self._candidates(self._wanted.url), False
         while True:
             try:
-                return await self._fetch(urls[0])
+                return await self._fetch(urls)
             except TransferError as exc:
                 if len(urls) > 1 and exc.code.startswith("http_4") and not exc.is_retryable:
                     urls.popleft()
@@ -168,13 +171,12 @@ class _Transfer:
             log.info("%s: no fresh URL: %s", self._name, exc.message, extra=self._about)
             return None
 
-    async def _fetch(self, url: str) -> Receipt:
-        """Try one URL until it works, or its error lasts."""
+    async def _fetch(self, urls: deque[str]) -> Receipt:
+        """Try the first URL until it works, or its error lasts."""
         failures = 0
         for _ in range(MAX_TRIES):
-            self.tries += 1
             try:
-                return await self._try(url)
+                return await self._try_each(urls)
             except TransferError as exc:
                 error = exc
             if error.voids_partial:
@@ -214,9 +216,28 @@ class _Transfer:
         """
         return self._tools.pressure.refusals(self._asker.asked_host) if error.code == "http_429" else 0
 
+    async def _try_each(self, urls: deque[str]) -> Receipt:
+        """Try the first URL; where its file has not the announced size, the next, which is first from then.
+
+        So it is found out which of ImageKit's files is the original.
+        """
+        for _ in range(len(urls) - 1):
+            try:
+                return await self._try(urls[0])
+            except TransferError as exc:
+                if exc.code != WRONG_SIZE:
+                    raise
+            await self._restart()
+            urls.rotate(-1)
+        return await self._try(urls[0])
+
     async def _try(self, url: str) -> Receipt:
-        partial = self.partial
-        if partial.size_bytes and not partial.validator:
+        self.tries += 1
+        partial, announced_bytes = self.partial, self._announced_bytes
+        is_of_announced = fits(partial.size_bytes, announced_bytes, is_whole=False) and fits(
+            partial.total_bytes, announced_bytes
+        )
+        if partial.size_bytes and not (partial.validator and is_of_announced):
             await self._restart()  # nothing says that the rest would belong to it
         if partial.ahead:
             await self._tools.disk.call(partial.absorb)
@@ -230,7 +251,10 @@ class _Transfer:
             async with AsyncExitStack() as stack:
                 async with self._asker.response(url, have.request_headers()) as response:
                     head = dict(response.headers.items())
-                    answer = read_answer(response.status_code, head, have, now_s=self._tools.clock.now())
+                    now_s = self._tools.clock.now()
+                    answer = read_answer(
+                        response.status_code, head, have, now_s=now_s, announced_bytes=announced_bytes
+                    )
                     await self._begin(answer)
                     content_type = printable(head.get("content-type", ""), limit=100)
                     ahead = self._ahead(answer, url, flushing)
@@ -243,11 +267,9 @@ class _Transfer:
         finally:
             await flushing.ended()
         received = partial.size_bytes + sum(map(len, chunks))
-        if answer.total_bytes not in (None, received):
-            raise _bad_body("truncated", f"{received} bytes came, {answer.total_bytes} were announced")
-        if not received:
-            raise _bad_body("empty", "the body is empty")
-        is_bounded = answer.total_bytes is not None or "transfer-encoding" in head
+        _require_whole(received, answer, announced_bytes)
+        says_size = answer.total_bytes is not None or announced_bytes is not None
+        is_bounded = says_size or "transfer-encoding" in head
         return await self._commit(chunks, url, content_type, is_bounded=is_bounded)
 
     async def _begin(self, answer: Answer) -> None:
@@ -255,10 +277,11 @@ class _Transfer:
         if not answer.is_rest:
             await self._restart()
         disk = self._tools.disk
-        if disk.min_free_bytes and answer.total_bytes is not None:
-            await disk.call(disk.require_room, answer.total_bytes - self.partial.size_bytes)
+        total_bytes = self._announced_bytes if answer.total_bytes is None else answer.total_bytes
+        if disk.min_free_bytes and total_bytes is not None:
+            await disk.call(disk.require_room, total_bytes - self.partial.size_bytes)
         self.partial.expect(answer.validator, answer.total_bytes)
-        self.flow.total_bytes = answer.total_bytes
+        self.flow.total_bytes = total_bytes
         self.flow.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
     def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Ahead | None:
@@ -300,6 +323,7 @@ class _Transfer:
                     if excess_bytes is not None:
                         writing.trim(excess_bytes)
                         break
+                require_fit(position, self._announced_bytes, is_whole=False)  # else it might never end
                 await writing.advance()
             if not is_checked:
                 await writing.settle()
@@ -412,6 +436,15 @@ def _reader(chunks: Sequence[bytes]) -> media.ReadAt:
         return b"".join(found)
 
     return read_at
+
+
+def _require_whole(received_bytes: int, answer: Answer, announced_bytes: int | None) -> None:
+    """Refuse a body that is not as long as host and API say, or empty."""
+    if answer.total_bytes not in (None, received_bytes):
+        raise _bad_body("truncated", f"{received_bytes} bytes came, {answer.total_bytes} were announced")
+    if not received_bytes:
+        raise _bad_body("empty", "the body is empty")
+    require_fit(received_bytes, announced_bytes)
 
 
 def _bad_body(code: str, message: str) -> TransferError:

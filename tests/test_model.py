@@ -18,6 +18,7 @@ from floradl.model import (
     Generation,
     Output,
     Scope,
+    announced_size,
     is_http,
     merge_records,
     parse_generation,
@@ -445,3 +446,22 @@ def test_type_filter(types: tuple[str, ...], output_type: str, is_wanted: bool) 
     assert filters.wants_type(output_type) is is_wanted
     assert filters.is_empty is not bool(types)
     assert not Filters(max_runs=1).is_empty
+
+
+@pytest.mark.parametrize(
+    ("value", "size_bytes"),
+    [
+        (1, 1),
+        (2**63, 2**63),
+        (2**63 + 1, None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        (7.0, None),
+        ("7", None),
+        (None, None),
+    ],
+)
+def test_announced_sizes(value: object, size_bytes: int | None) -> None:
+    """A whole number of bytes that a file can have; anything else announces nothing."""
+    assert announced_size(value) == size_bytes

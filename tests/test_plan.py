@@ -23,6 +23,7 @@ from floradl.plan import (
 
 URL = "https://media.flora.ai/a/output_1.png"
 IMAGE = Output("output_1", "imageUrl", URL)
+SEVEN = replace(IMAGE, size_bytes=7)
 TEXT = Output("output_1", "text", "https://looks.like/a-url")
 NOTE = Output("output_1", "noteCard", "a note")
 ARCHIVED = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png", 7)
@@ -55,6 +56,13 @@ TABLE: list[tuple[str, Output, OutputEntry | None, Files, frozenset[str], Expect
     ("new, files are of others", IMAGE, None, {"output_10.png": 7, "run.json": 9}, frozenset(), FETCH),
     ("killed before the record", IMAGE, None, {"output_1.png": 7}, frozenset(), RECORD),
     ("killed before the record, partial left", IMAGE, None, {"output_1.png": 7}, PARTIAL, RECORD),
+    ("of the announced size", SEVEN, None, {"output_1.png": 7}, frozenset(), RECORD),
+    ("of another size than announced", SEVEN, None, {"output_1.png": 8}, PARTIAL, RESUME),
+    ("one of the announced size", SEVEN, None, {"output_1.gif": 8, "output_1.png": 7}, frozenset(), RECORD),
+    ("announced with nonsense", replace(IMAGE, size_bytes=-1), None, {"output_1.png": 8}, frozenset(),
+     RECORD),
+    ("archived, and announced with another size", replace(IMAGE, size_bytes=8), ARCHIVED,
+     {"output_1.png": 7}, frozenset(), SKIP),
     ("another extension", IMAGE, None, {"output_1.webp": 7}, frozenset(), RECORD_WEBP),
     ("two of them", IMAGE, None, {"output_1.webp": 7, "output_1.png": 7}, frozenset(), RECORD),
     ("an empty file is no output", IMAGE, None, {"output_1.png": 0}, frozenset(), FETCH),
