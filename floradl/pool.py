@@ -21,6 +21,7 @@ from pathlib import PurePosixPath
 
 from floradl import media
 from floradl.api import FloraApi
+from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
@@ -32,7 +33,7 @@ from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.outcome import Result, op_of, receipt_of
 from floradl.plan import Action, at_recorded_place, is_known_whole, run_folder
 from floradl.prepare import Job, Preparer, as_failed
-from floradl.transfer import Wanted, fetch_output
+from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 
 _PREPARERS = 8

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from floradl import layout
 from floradl.api import FloraApi
+from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.copying import Copied
 from floradl.durable import Digest
@@ -29,7 +30,7 @@ from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import visit_by_id, visit_listed
 from floradl.stopping import ends_by_itself
-from floradl.transfer import Wanted, fetch_output
+from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 
 

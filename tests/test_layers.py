@@ -50,6 +50,7 @@ LAYERS = (
         "lock",
         "walk",
         "fetching",
+        "arrival",
         "inspection",
         "reading",
         "names",

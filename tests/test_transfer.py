@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from floradl import fetching, layout, pace
+from floradl.arrival import Wanted
 from floradl.bandwidth import BURST_BYTES, Bandwidth
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
@@ -25,7 +26,7 @@ from floradl.files import Disk
 from floradl.model import Failure, Receipt
 from floradl.partial import MIN_RESUME_BYTES, Partial
 from floradl.retry import Backoff, HostGate
-from floradl.transfer import MAX_TRIES, Wanted, fetch_output, urls_to_try
+from floradl.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.transport import MediaClient
 from tests.support import FakeTime
 
