@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from floradl import layout, media
-from floradl.durable import HEAD_BYTES, Digest
+from floradl.durable import HEAD_BYTES, Digest, Meter
 from floradl.errors import TransferError, printable, safe_url
 from floradl.files import Disk
 from floradl.model import MEDIA_TYPES, Receipt
 from floradl.partial import Partial
+from floradl.sharing import Shelf
+from floradl.words import SharedBy
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ class Wanted:
 
     `folder` is its run's, relative to the archive; `replaces` names a damaged file there that is set aside
     once the new one is whole; `prefix` stands before its name; `size_bytes` is what the API announces, and a
-    body of another size gets no name.
+    body of another size gets no name; `shares` says that it need not be a copy of its own where the archive
+    has the same bytes.
     """
 
     run_id: str
@@ -40,6 +43,7 @@ class Wanted:
     replaces: str | None = None
     prefix: str = ""
     size_bytes: int | None = None
+    shares: bool = False
 
     @property
     def name(self) -> str:
@@ -52,6 +56,21 @@ class Wanted:
         return {"run": self.run_id, "output": self.key}
 
 
+@dataclass(slots=True)
+class _Placed:
+    """A file at its place; see `model.Receipt` for what the fields mean."""
+
+    digest: Digest
+    aside: PurePosixPath | None = None
+    in_the_way: PurePosixPath | None = None
+    same_as: PurePosixPath | None = None
+    shared_by: SharedBy | None = None
+
+
+class _OtherBytesError(Exception):
+    """A file has not the bytes that it was archived with."""
+
+
 class Arrival:
     """The bytes of one output: what they are, and how they get their name.
 
@@ -59,12 +78,14 @@ class Arrival:
         wanted: the output.
         disk: the archive.
         partial: where they are, but for the last ones.
+        shelf: the files that an equal one may be made from.
     """
 
-    def __init__(self, wanted: Wanted, disk: Disk, partial: Partial) -> None:
+    def __init__(self, wanted: Wanted, disk: Disk, partial: Partial, shelf: Shelf) -> None:
         self._wanted = wanted
         self._disk = disk
         self._partial = partial
+        self._shelf = shelf
         self._endless_sha256 = ""
 
     def refuse_page(self, chunks: list[bytes], content_type: str) -> None:
@@ -98,44 +119,125 @@ class Arrival:
         wanted = self._wanted
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
-
-        disk, aside, in_the_way = self._disk, None, None
-
-        def make_room(digest: Digest) -> None:
-            nonlocal aside, in_the_way
-            if wanted.replaces is not None:
-                aside = disk.set_aside(wanted.folder / wanted.replaces)
-            # A file of somebody's, or a folder, which no rename could replace.
-            in_the_way = disk.make_way(wanted.folder / name, digest.sha256)
-
-        def commit() -> Digest:
-            if not self._partial.size_bytes:
-                # Small, and all of it in memory: no use to write a partial first.
-                self._require_end(chunks, is_bounded=is_bounded)
-                digest = disk.write_atomic(
-                    wanted.folder / name, chunks, mtime_ms=wanted.mtime_ms, make_room=make_room
-                )
-                self._partial.discard()
-                return digest
-            self._partial.append(chunks)
-            self._require_end([], is_bounded=is_bounded)
-            folder = disk.ensure_dir(wanted.folder)
-            return self._partial.commit([], folder / name, wanted.mtime_ms, make_room=make_room)
-
-        digest = await disk.call(commit)
+        placed = await self._disk.call(self._place, chunks, wanted.folder / name, is_bounded=is_bounded)
         return Receipt(
             run_id=wanted.run_id,
             key=wanted.key,
             type=wanted.type,
             file=name,
-            size_bytes=digest.size_bytes,
-            sha256=digest.sha256,
+            size_bytes=placed.digest.size_bytes,
+            sha256=placed.digest.sha256,
             content_type=content_type,
             url=safe_url(url, limit=2000),
             is_fetched=True,
-            aside=aside,
-            in_the_way=in_the_way,
+            aside=placed.aside,
+            in_the_way=placed.in_the_way,
+            same_as=None if placed.same_as is None else str(placed.same_as),
+            shared_by=placed.shared_by,
         )
+
+    def _place(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed:
+        """Bring the file to its place, as bytes of its own or as those of an equal one."""
+        if self._partial.size_bytes:
+            self._partial.append(chunks)
+            chunks = []
+        # Else it is small, and all of it in memory: no use to write a partial first.
+        self._require_end(chunks, is_bounded=is_bounded)
+        digest = self._digest(chunks)
+        placed = _Placed(digest)
+
+        def make_room(_: Digest = digest) -> None:
+            replaces = self._wanted.replaces
+            if replaces is not None:
+                placed.aside = self._disk.set_aside(path.with_name(replaces))
+            # A file of somebody's, or a folder, which no rename could replace.
+            placed.in_the_way = self._disk.make_way(path, digest.sha256)
+
+        if not self._wanted.shares:
+            self._keep(chunks, path, make_room)
+            return placed
+        with self._shelf.turn(digest.sha256):
+            if not self._share(path, placed, make_room):
+                self._keep(chunks, path, make_room)
+                self._shelf.put(digest.sha256, path)
+        return placed
+
+    def _digest(self, chunks: list[bytes]) -> Digest:
+        if not chunks:
+            return self._partial.digest
+        meter = Meter()
+        for chunk in chunks:
+            meter.take(chunk)
+        return meter.digest()
+
+    def _keep(self, chunks: list[bytes], path: PurePosixPath, make_room: Callable[[Digest], None]) -> None:
+        """Give the bytes that came their name."""
+        mtime_ms = self._wanted.mtime_ms
+        if chunks:
+            self._disk.write_atomic(path, chunks, mtime_ms=mtime_ms, make_room=make_room)
+            self._partial.discard()
+        else:
+            folder = self._disk.ensure_dir(path.parent)
+            self._partial.commit([], folder / path.name, mtime_ms, make_room=make_room)
+
+    def _share(self, path: PurePosixPath, placed: _Placed, make_room: Callable[[], None]) -> bool:
+        """Make the file from another of the archive that has the same bytes, if there is one.
+
+        Whether it has them is read from what is about to get the name, so that a file which was damaged since
+        it was recorded spreads nothing, however it is swapped meanwhile.
+        """
+        other = self._shelf.get(placed.digest.sha256)
+        if other is None or other in (path, path.with_name(self._wanted.replaces or path.name)):
+            return False
+        is_same = False
+
+        def check(found: Digest) -> None:
+            nonlocal is_same
+            is_same = found == placed.digest
+            if not is_same:
+                raise _OtherBytesError
+
+        def settle() -> None:
+            # Before the name is there: killed after it, nobody would look for the partial any more.
+            self._partial.unmark()
+            make_room()
+
+        for shared_by in SharedBy:
+            try:
+                self._bring(shared_by, other, path, check, settle)
+            except _OtherBytesError:
+                log.warning("%s is damaged, and nothing is made from it", other, extra=self._wanted.about)
+                return False
+            except OSError as exc:
+                if is_same:
+                    raise  # the disk failed what any file needs
+                log.info(
+                    "%s: cannot share %s: %s",
+                    self._wanted.name,
+                    other,
+                    exc.strerror,
+                    extra=self._wanted.about,
+                )
+                continue
+            self._partial.discard()
+            placed.same_as, placed.shared_by = other, shared_by
+            return True
+        return False
+
+    def _bring(
+        self,
+        shared_by: SharedBy,
+        other: PurePosixPath,
+        path: PurePosixPath,
+        check: Callable[[Digest], None],
+        settle: Callable[[], None],
+    ) -> None:
+        source = self._disk.real_path(other)
+        if shared_by == SharedBy.HARD_LINK:
+            self._disk.link(source, path, check=check, make_room=settle)
+        else:
+            mtime_ms = self._wanted.mtime_ms
+            self._disk.clone(source, path, mtime_ms=mtime_ms, check=check, make_room=settle)
 
     def _require_end(self, chunks: list[bytes], *, is_bounded: bool) -> None:
         """Refuse a file that its format says is cut off. Blocks.
@@ -154,7 +256,7 @@ class Arrival:
         lacking = media.missing_end(self._head(chunks), size_bytes, read_at)
         if not lacking:
             return
-        sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self._partial.sha256
+        sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self._partial.digest.sha256
         if is_bounded and sha256 == self._endless_sha256:
             log.warning(
                 "%s: %s, each time; archived as it is", self._wanted.name, lacking, extra=self._wanted.about

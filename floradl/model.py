@@ -23,7 +23,7 @@ import msgspec
 
 from floradl.clock import MAX_MS
 from floradl.errors import ApiAnswerError, printable
-from floradl.words import TYPE_WORDS, OutputType
+from floradl.words import TYPE_WORDS, OutputType, SharedBy
 
 # The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
@@ -164,7 +164,8 @@ class Receipt:
     """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
 
     `aside` is where the damaged file went whose place they took, `in_the_way` where something else went
-    that stood under their name.
+    that stood under their name. `same_as` is the file, relative to the archive, of which they were made
+    because it has the same, and `shared_by` how.
     """
 
     run_id: str
@@ -178,6 +179,8 @@ class Receipt:
     is_fetched: bool
     aside: PurePosixPath | None = None
     in_the_way: PurePosixPath | None = None
+    same_as: str | None = None
+    shared_by: SharedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -125,6 +125,24 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
         for key, output in entry.outputs.items()
         if filters.wants_type(output.type) and not is_there(output, files)
     ]
+
+
+def shares_content(listed: Generation | RunEntry) -> bool:  # noqa: ARG001 - it will depend on what was listed
+    """Whether files of this need not be copies of their own where the archive has the same bytes already.
+
+    Not those of runs: each made its own.
+    """
+    return False
+
+
+def iter_shareable(entries: Iterable[RunEntry]) -> Iterator[tuple[str, PurePosixPath]]:
+    """SHA-256 and path of each archived file that an equal one may be made from."""
+    for entry in entries:
+        if not shares_content(entry):
+            continue
+        for output in entry.outputs.values():
+            if output.state == State.ARCHIVED and output.file and output.sha256:
+                yield output.sha256, PurePosixPath(entry.path, output.file)
 
 
 def run_folder(run: Generation) -> PurePosixPath:

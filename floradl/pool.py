@@ -31,7 +31,14 @@ from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.outcome import Result, op_of, receipt_of
-from floradl.plan import Action, at_recorded_place, is_known_whole, run_folder
+from floradl.plan import (
+    Action,
+    at_recorded_place,
+    is_known_whole,
+    iter_shareable,
+    run_folder,
+    shares_content,
+)
 from floradl.prepare import Job, Preparer, as_failed
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
@@ -194,9 +201,15 @@ class Pool:
         action = job.decision.action
         if self._tools.disk.min_free_bytes:
             await self._tools.disk.call(self._tools.disk.require_room)
-        if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
-            return receipt
         run, output = job.run, job.decision.output
+        shares = shares_content(run)
+        if shares:
+            entries = (entry for _, entry in self._store.manifest.iter_runs())
+            self._tools.shelf.fill(lambda: iter_shareable(entries))
+        if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
+            if shares:
+                self._tools.shelf.put(receipt.sha256, job.folder / receipt.file)
+            return receipt
         wanted = Wanted(
             run_id=run.run_id,
             key=output.key,
@@ -207,6 +220,7 @@ class Pool:
             has_partial=action == Action.RESUME,
             replaces=job.replaces,
             size_bytes=output.size_bytes,
+            shares=shares,
         )
         result = await fetch_output(wanted, client, self._tools, self._fresh_url)
         return as_failed(result, job) if isinstance(result, Failure) else result

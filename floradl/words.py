@@ -24,6 +24,13 @@ class OutputType(StrEnum):
     TEXT = "text"
 
 
+class SharedBy(StrEnum):
+    """How a file came to share its bytes with another of the same content."""
+
+    REFLINK = "reflink"  # shared blocks, as some file systems can: two files
+    HARD_LINK = "hard_link"  # one file with two names
+
+
 # What `--type` takes, and the API's word for it.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 
