@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import msgspec
 import pytest
 
+from floradl import plan
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.layout import partial_path
 from floradl.model import Filters, Generation, Output
@@ -17,8 +19,10 @@ from floradl.plan import (
     decide,
     decide_run,
     is_known_whole,
+    iter_shareable,
     keys_to_mend,
     run_folder,
+    shares_content,
 )
 
 URL = "https://media.flora.ai/a/output_1.png"
@@ -262,3 +266,19 @@ def test_a_run_that_was_moved_stays_where_it_is() -> None:
     moved = replace(RUN, workspace_id="ws_z", project_id="prj_z")
     assert at_recorded_place(moved, run_entry()) == RUN
     assert at_recorded_place(moved, None) == moved
+
+
+def test_files_of_runs_are_copies_of_their_own() -> None:
+    """Each run made its own bytes; nothing is looked for that could be shared with them."""
+    entry = run_entry(output_1=msgspec.structs.replace(ARCHIVED, sha256="0" * 64))
+    assert not shares_content(RUN)
+    assert list(iter_shareable([entry])) == []
+
+
+def test_what_equal_files_may_be_made_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archived files with a hash, where they were archived; not what failed or says too little."""
+    monkeypatch.setattr(plan, "shares_content", lambda _: True)
+    whole = msgspec.structs.replace(ARCHIVED, sha256="0" * 64)
+    nameless = msgspec.structs.replace(whole, file=None)
+    entry = run_entry(a=whole, b=FAILED, c=nameless, d=ARCHIVED)
+    assert list(iter_shareable([entry])) == [("0" * 64, PurePosixPath(entry.path, "output_1.png"))]

@@ -40,7 +40,6 @@ from tests.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-ONE_WORKER = ("-j", "1")
 REMOVED = "ws_a/prj_a/run_picture/output_1.png"
 SPREAD = 12
 """By how many steps two runs of the same job may differ: results that share one flush, or do not."""
@@ -92,13 +91,13 @@ TWINS = {"run_twin": "run_picture", "run_large_twin": "run_large"}
 """Runs whose outputs are, byte for byte, those of others."""
 
 
-def add_twins(account: Account) -> None:
-    """Something that is there already, small and large."""
+def add_twins(account: Account, at_ms: int) -> None:
+    """Something that is there already, small and large, from this moment."""
     for number, (twin, run_id) in enumerate(TWINS.items()):
         (output,) = account.get(run_id).outputs
         assert output.body is not None
         outputs = [SimOutput("output_1", content_type="image/png", body=output.body)]
-        account.insert(SimRun(twin, "ws_a", "prj_a", created_at=9_000_000 + number, outputs=outputs))
+        account.insert(SimRun(twin, "ws_a", "prj_a", created_at=at_ms + number, outputs=outputs))
 
 
 @dataclass
@@ -124,7 +123,7 @@ class Lane:
     def run(self, dest: Path, stop: Stop | None = None) -> Stepped:
         """One run with one worker, the log of requests emptied before."""
         self.sim.forget()
-        return stepped(self.zygote, self.sim, dest, *ONE_WORKER, stop=stop, shares=self.shares)
+        return stepped(self.zygote, self.sim, dest, "-j", "1", stop=stop, shares=self.shares)
 
 
 class Lanes:
@@ -187,7 +186,8 @@ def lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanes]:
                 if "there" in request.param:
                     lane.before = lane.folder / "before"
                     assert lane.run(lane.before).returncode == 0
-                add_twins(account)
+                # The others come first: in the run before, or in the list.
+                add_twins(account, at_ms=9_000_000 if lane.before else 100_000)
             if request.param == "second run":
                 before = lane.folder / "before"
                 assert lane.run(before).returncode == 0
@@ -204,12 +204,7 @@ def assert_complete(lane: Lane, dest: Path) -> None:
     assert_tidy(dest)
 
 
-SHARING = {
-    "hard links": "hard_link",
-    "hard links to what is there": "hard_link",
-    "reflinks": "reflink",
-    "reflinks of what is there": "reflink",
-}
+SHARING = {"hard links to what is there": "hard_link", "reflinks": "reflink"}
 
 
 def assert_shared(dest: Path, way: str) -> None:
@@ -268,27 +263,28 @@ def test_killed_at_every_step(lanes: Lanes) -> None:
         beyond = Stop(beyond.number + 1, "kill")
 
 
+def steps_of_sharing(steps: tuple[str, ...]) -> range:
+    """The numbers of those by which the twins get their files, and of some before and after."""
+    named = [n for n, step in enumerate(steps, 1) if step.startswith("replace") and "_twin/output_1" in step]
+    assert len(named) == len(TWINS)
+    return range(min(named) - 9, max(named) + 5)
+
+
 @pytest.mark.parametrize("lanes", SHARING, indirect=True)
 def test_killed_at_every_step_of_sharing(lanes: Lanes) -> None:
-    """The same where an output is made from an equal one: no lie, no leftover, nothing fetched twice.
-
-    But for the one whose partial was given up for the file that was about to have its name.
-    """
+    """The same where an output is made from an equal one, in memory or from a partial."""
     steps = lanes.learn()
-    around = [n for n, step in enumerate(steps, 1) if any(twin in step for twin in TWINS)]
-    near = range(min(around) - 20, max(around) + 12)
-    assert any("twin" in step and step.startswith("replace") for step in steps)
+    near = steps_of_sharing(steps)
     lanes.each((Stop(n, "kill") for n in near if not steps[n - 1].startswith("flush")), killed)
     writes = [n for n in numbers_of(steps, "write") if n in near]
     lanes.each((Stop(number, "tear") for number in writes), killed)
 
 
-@pytest.mark.parametrize("lanes", SHARING, indirect=True)
+@pytest.mark.parametrize("lanes", ["hard links to what is there"], indirect=True)
 def test_sharing_fails_as_the_disk_does(lanes: Lanes) -> None:
     """A disk that is full, or broken, from a step of it on: exit 1, and the next run completes it."""
     steps = lanes.learn()
-    twins = [n for n, step in enumerate(steps, 1) if "twin" in step]
-    near = range(min(twins), len(steps))
+    near = steps_of_sharing(steps)
     stops = [Stop(n, "ENOSPC") for n in near if steps[n - 1].split()[0] in NEEDS_ROOM - {"flush"}]
     stops += [Stop(n, "EIO") for n in near]
     assert_all_failed(steps, stops, lanes.each(stops, failed))
