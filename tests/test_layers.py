@@ -28,6 +28,7 @@ LAYERS = (
         "nightly",
         "keys",
         "tables",
+        "sharing",
     },
     {
         "files",
