@@ -27,7 +27,15 @@ from floradl.values import (
     parse_timeout_s,
     parse_when,
 )
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, TYPE_WORDS, Status
+from floradl.words import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_SOURCES,
+    EVERY_SOURCE,
+    TYPE_WORDS,
+    Source,
+    Status,
+)
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,9 @@ FILTERS = (
     Option("until", "only runs created before this date, time or age", parse_when, metavar="WHEN"),
     Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
+SOURCE = Option("source", f"what to archive: {', '.join(Source)} or {EVERY_SOURCE}; repeatable (default: "
+                f"{' and '.join(DEFAULT_SOURCES)})", parse_choice(*Source, EVERY_SOURCE), (),
+                is_list=True)  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
@@ -257,7 +268,7 @@ ONE_SCOPE = (
 TO_FILE = Option("to-file", "keep the key in a file that only you can read, not in the system keyring",
                  default=False)  # fmt: skip
 
-_ARCHIVE_JOB = (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
+_ARCHIVE_JOB = (*SCOPE, SOURCE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
 
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": _ARCHIVE_JOB,
