@@ -40,6 +40,7 @@ from floradl.model import (
     items_verbatim,
     parse_asset,
     parse_generation,
+    parse_node,
     replace_half_pairs,
 )
 from floradl.pace import TOO_SLOW, SpeedFloor
@@ -63,25 +64,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The query of the list that the scope's source names. `limit` None leaves the API's own default."""
+    """The query of the list that the scope's source names. `limit` None leaves the API's own default.
+
+    The list of a canvas is that of the scope's project, which there must be; `technique_id` is for technique
+    runs alone.
+    """
 
     scope: Scope = EVERYTHING
     status: str | None = None
     cursor: str | None = None
     limit: int | None = PAGE_LIMIT
+    technique_id: str | None = None
 
     @property
     def words(self) -> str:
         """What the list holds, for people."""
         source = Source(self.scope.source)
-        words = "runs" if source is Source.GENERATIONS else SOURCE_WORDS[source]
+        words = _LISTED_WORDS.get(source, SOURCE_WORDS[source])
         return words if self.status is None else f"{self.status} {words}"
 
     def params(self) -> dict[str, str]:
         """The query parameters, without those that are not set."""
+        is_placed = self.scope.source != Source.CANVAS  # whose project stands in the path
         given = {
-            "workspace_id": self.scope.workspace_id,
-            "project_id": self.scope.project_id,
+            "workspace_id": self.scope.workspace_id if is_placed else None,
+            "project_id": self.scope.project_id if is_placed else None,
+            "technique_id": self.technique_id,
             "status": self.status,
             "cursor": self.cursor,
             "limit": None if self.limit is None else str(self.limit),
@@ -119,9 +127,9 @@ class _Endpoint:
     """How what a source lists is asked for.
 
     Args:
-        path: of the list.
+        path: of the list; `{}` stands for a project's id.
         field: the list's name in an answer.
-        each: the path that one thing's id is put behind.
+        each: the path that one thing's id is put behind; "" where there is none.
         parse: reads a record.
     """
 
@@ -135,7 +143,9 @@ _ENDPOINTS = {
     Source.GENERATIONS: _Endpoint("generations", "generations", "runs", parse_generation),
     Source.TECHNIQUE_RUNS: _Endpoint("technique-runs", "technique_runs", "runs", parse_generation),
     Source.ASSETS: _Endpoint("assets", "assets", "assets", parse_asset),
+    Source.CANVAS: _Endpoint("projects/{}/nodes", "nodes", "", parse_node),
 }
+_LISTED_WORDS = {Source.GENERATIONS: "runs", Source.CANVAS: "nodes"}
 
 
 class _WorkspacesWire(msgspec.Struct):
@@ -228,7 +238,8 @@ class FloraApi:
                 raise ApiAnswerError("the API gave a page cursor a second time")
             return page
 
-        return await self._get(f"{self._base_url}/{_ENDPOINTS[source].path}", query.params(), parse)
+        path = _ENDPOINTS[source].path.format(_in_path(query.scope.project_id or ""))
+        return await self._get(f"{self._base_url}/{path}", query.params(), parse)
 
     async def item(self, kind: Kind, identifier: str, *, known: Generation | None = None) -> Generation:
         """The current record of one run or asset.
@@ -271,11 +282,8 @@ class FloraApi:
         return await self._by_id(endpoint, run_id, known)
 
     async def _by_id(self, endpoint: _Endpoint, identifier: str, known: Generation | None) -> Generation:
-        if identifier in (".", ".."):
-            raise ApiNotFoundError("nothing can have this id")
-        name = quote(identifier, safe="", errors="surrogatepass")
         parse = _exactly(identifier, endpoint.parse, known)
-        return await self._get(f"{self._base_url}/{endpoint.each}/{name}", {}, parse)
+        return await self._get(f"{self._base_url}/{endpoint.each}/{_in_path(identifier)}", {}, parse)
 
     async def workspaces(self) -> tuple[Workspace, ...]:
         """The workspaces that the key may see.
@@ -363,6 +371,17 @@ class FloraApi:
         if in_ms.isascii() and in_ms.isdigit():
             return float(in_ms[:12]) / 1000
         return parse_retry_after(headers.get("retry-after"), self._clock.now())
+
+
+def _in_path(identifier: str) -> str:
+    """An id as one part of a path.
+
+    Raises:
+        ApiNotFoundError: it would lead elsewhere, so nothing can have it.
+    """
+    if identifier in (".", ".."):
+        raise ApiNotFoundError("nothing can have this id")
+    return quote(identifier, safe="", errors="surrogatepass")
 
 
 def _exactly(identifier: str, parser: Parser, known: Generation | None) -> Callable[[bytes], Generation]:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from floradl import layout
 from floradl.clock import Clock
 from floradl.durable import Digest
-from floradl.entries import Op, OutputOp, RunEntry, VanishedOp
+from floradl.entries import ADDITIONS, Op, RunEntry
 from floradl.files import Disk, Kind
 from floradl.findings import AuditTally, Finding, Trouble
 from floradl.inspection import (
@@ -234,7 +234,7 @@ class Audit:
 
         await self._each(folders, work, note)
         for op in recovered.waiting:
-            if isinstance(op, (OutputOp, VanishedOp)) and op.run_id in recovered.manifest:
+            if isinstance(op, ADDITIONS) and op.run_id in recovered.manifest:
                 recovered.manifest.apply(op)
 
     def _note_unaccounted(self, manifest: Manifest) -> None:

@@ -71,11 +71,16 @@ class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunEntry(RunFacts, frozen=True, omit_defaults=True):
-    """One run, asset or canvas with its outputs by key. `sources` are the endpoints that told of it."""
+    """One run, asset or canvas with its outputs by key.
+
+    `sources` are the endpoints that told of it; `labels_sha256` is the hash of what its project's canvas says
+    of its outputs (`canvas.json` in its folder), None where there is no such file.
+    """
 
     outputs: dict[str, OutputEntry] = {}
     vanished_at: str | None = None
     sources: tuple[str, ...] = (Source.GENERATIONS,)
+    labels_sha256: str | None = None
 
 
 class ScopeEntry(msgspec.Struct, frozen=True):
@@ -146,5 +151,15 @@ class SourcesOp(msgspec.Struct, frozen=True, tag_field="op", tag="sources"):
     sources: tuple[str, ...]
 
 
-Op = RunOp | OutputOp | ScanOp | VanishedOp | SourcesOp
+class LabelsOp(msgspec.Struct, frozen=True, tag_field="op", tag="labels"):
+    """A run's `canvas.json` is on disk, with this hash."""
+
+    run_id: str
+    sha256: str
+
+
+Op = RunOp | OutputOp | ScanOp | VanishedOp | SourcesOp | LabelsOp
 """One change of the manifest. Applying one twice is the same as once."""
+
+ADDITIONS = (OutputOp, VanishedOp, SourcesOp, LabelsOp)
+"""Changes of an entry that is there: one alone makes no entry that anybody could read."""

@@ -28,6 +28,7 @@ from floradl.entries import (
     FORMAT,
     VERSION,
     JournalHeader,
+    LabelsOp,
     Op,
     OutputEntry,
     OutputOp,
@@ -235,6 +236,8 @@ class Manifest:
                     self._open(run_id)["vanished_at"] = at
             case SourcesOp(run_id, sources):
                 self._open(run_id)["sources"] = list(sources)
+            case LabelsOp(run_id, sha256):
+                self._open(run_id)["labels_sha256"] = sha256
             case _:
                 assert_never(op)
         self._settle()

@@ -43,7 +43,7 @@ _ESCAPE = re.compile(
 
 
 _TYPES = {"image": OutputType.IMAGE, "video": OutputType.VIDEO, "audio": OutputType.AUDIO}
-_ASSET_STATUS = {"ready": Status.COMPLETED, "pending_upload": Status.PENDING, "failed": Status.FAILED}
+ASSET_STATUS = {"ready": Status.COMPLETED, "pending_upload": Status.PENDING, "failed": Status.FAILED}
 """An asset's status as that of a run."""
 
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
@@ -305,7 +305,7 @@ def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
         run_id=asset_id,
         workspace_id=_text(record, "workspace_id") or "",
         project_id=_text(record, "project_id") or "",
-        status=_ASSET_STATUS.get(status, status),
+        status=ASSET_STATUS.get(status, status),
         created_at_ms=_moment_or_date(record, "created_at"),
         completed_at_ms=None,
         charged_cost=None,
@@ -315,6 +315,41 @@ def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
         raw=raw,
         kind=Kind.ASSET,
         name=_text(record, "name"),
+    )
+
+
+def parse_node(raw: bytes, *, known: Generation | None = None) -> Generation:
+    """Read one record of `GET /projects/{project_id}/nodes`: what the node shows is its one output.
+
+    `name` is the node's label.
+
+    Args:
+        raw: the record's JSON.
+        known: an earlier record of the same node, whose fields stay where `raw` lacks them.
+
+    Raises:
+        ApiAnswerError: the record is no JSON object, or has no id.
+    """
+    if known is not None:
+        raw = merge_records(known.raw, raw)
+    record = _decode(raw)
+    node_id = _text(record, "node_id") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not node_id:
+        raise ApiAnswerError("the record of a canvas node lacks its node_id")
+    return Generation(
+        run_id=node_id,
+        workspace_id="",
+        project_id="",
+        status="",
+        created_at_ms=None,
+        completed_at_ms=None,
+        charged_cost=None,
+        model_id=None,
+        outputs=(Output(node_id, _text(record, "type") or "", _text(record, "url")),),
+        poll_url=None,
+        raw=raw,
+        kind=Kind.CANVAS,
+        name=_text(record, "label"),
     )
 
 

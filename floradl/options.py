@@ -189,6 +189,9 @@ FILTERS = (
 SOURCE = Option("source", f"what to archive: {', '.join(Source)} or {EVERY_SOURCE}; repeatable (default: "
                 f"{' and '.join(DEFAULT_SOURCES)})", parse_choice(*Source, EVERY_SOURCE), (),
                 is_list=True)  # fmt: skip
+LIST_SOURCE = Option("source", f"which list: {', '.join(Source)} (the nodes of the --project-id's canvas); "
+                     f"default: {Source.GENERATIONS}", parse_choice(*Source, EVERY_SOURCE), (),
+                     is_list=True)  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
@@ -253,10 +256,11 @@ STATUS = (
 )  # fmt: skip
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
-    Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
+    Option("limit", "how many on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
     Option("status", f"only runs that are {', '.join(Status)}", parse_choice(*Status)),
+    Option("technique-id", "only runs of this technique", parse_id("tech_")),
     Option("all", "every page, not only one", default=False),
-    Option("format", "json (the API's own page), jsonl (a generation a line) or table (for people)",
+    Option("format", "json (the API's own page), jsonl (a record a line) or table (for people)",
            parse_choice("json", "jsonl", "table")),
     Option("watch", "print it again every SECONDS (5 where none are given) until Ctrl-C", parse_timeout_s,
            implied="5", metavar="SECONDS"),
@@ -275,7 +279,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
-    "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
+    "list": (*ONE_SCOPE, LIST_SOURCE, *PAGE, *ACCOUNT, *OUTPUT),
     "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),
     "schedule": (*SCHEDULE, *_ARCHIVE_JOB),
     "login": (TO_FILE, *PLACE, *PATIENCE, *OUTPUT),

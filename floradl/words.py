@@ -58,6 +58,12 @@ EVERY_SOURCE = "all"
 # What `--type` takes, and the API's word for it.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 
+
+def type_word(kind: str) -> str:
+    """The word of an output's type that `--type` takes; the API's own where there is none."""
+    return next((word for word, api_word in TYPE_WORDS.items() if api_word == kind), kind)
+
+
 DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
 """FLORA's API."""
 

@@ -15,6 +15,7 @@ from floradl.entries import (
     VERSION,
     ErrorEntry,
     JournalHeader,
+    LabelsOp,
     Op,
     OutputEntry,
     OutputOp,
@@ -83,6 +84,7 @@ OPS: st.SearchStrategy[Op] = st.one_of(
     st.builds(ScanOp, SCANS),
     st.builds(VanishedOp, RUN_IDS, st.none() | TEXT),
     st.builds(SourcesOp, RUN_IDS, st.lists(TEXT, max_size=2).map(tuple)),
+    st.builds(LabelsOp, RUN_IDS, TEXT),
 )
 SOME_OPS: list[Op] = [
     RunOp("run_1", RunFacts("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, 0.5, "00")),
@@ -94,6 +96,7 @@ SOME_OPS: list[Op] = [
     ),
     VanishedOp("run_1", "2026-11-23T02:30:00Z"),
     SourcesOp("run_1", ("generations", "technique-runs")),
+    LabelsOp("run_1", "cd" * 32),
 ]
 
 

@@ -22,6 +22,7 @@ from floradl.durable import Flusher
 from floradl.entries import (
     ErrorEntry,
     JournalHeader,
+    LabelsOp,
     Op,
     OutputEntry,
     OutputOp,
@@ -193,6 +194,21 @@ def test_which_lists_have_a_run() -> None:
     manifest.apply(SourcesOp("run_1", ("generations", "technique-runs")))
     manifest.apply(RunOp("run_1", facts("run_1")))
     assert Manifest.parse(encoded(manifest)).entry("run_1").sources == ("generations", "technique-runs")
+
+
+def test_what_a_canvas_says_of_a_run_is_told_by_its_hash() -> None:
+    """New labels change the stored entry, by which the gallery knows; new facts leave them; the sums stay."""
+    manifest = Manifest.parse(encoded(fed(*recorded("run_1"))))
+    before = bytes(manifest.stored("run_1"))
+    assert manifest.entry("run_1").labels_sha256 is None
+    manifest.apply(LabelsOp("run_1", "cd" * 32))
+    assert bytes(manifest.stored("run_1")) != before
+    manifest.apply(RunOp("run_1", facts("run_1")))
+    again = Manifest.parse(encoded(manifest))
+    assert again.entry("run_1").labels_sha256 == "cd" * 32
+    assert again.entry("run_1").outputs == {"output_1": ARCHIVED}
+    assert not manifest.has_changed_files
+    assert manifest.changed_runs == {"run_1"}
 
 
 def test_new_facts_take_the_place_of_all_old_ones() -> None:

@@ -22,6 +22,7 @@ from floradl.model import (
     merge_records,
     parse_asset,
     parse_generation,
+    parse_node,
     parse_outputs,
     parse_record,
 )
@@ -602,3 +603,21 @@ def test_scope_of_a_source(source: Source, kind: Kind, words: str) -> None:
     scope = Scope("ws_a", "prj_b").of(source)
     assert (scope.kind, str(scope)) == (kind, words)
     assert Scope().of(source).of(Source.GENERATIONS) == Scope()
+
+
+def test_a_node_is_read_like_a_thing_with_one_file() -> None:
+    """What it shows is its output, its label its name; an earlier record fills what a newer one lacks."""
+    node = parse_node(b'{"node_id": "n1", "type": "text", "url": "words", "label": "Prompt", "width": 3}')
+    assert (node.run_id, node.kind, node.name) == ("n1", Kind.CANVAS, "Prompt")
+    assert [(output.key, output.type, output.value) for output in node.outputs or ()] == [
+        ("n1", "text", "words")
+    ]
+    again = parse_node(b'{"node_id": "n1", "label": "Later"}', known=node)
+    assert (again.name, again.outputs) == ("Later", node.outputs)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"7", b"{}", b'{"node_id": ""}', b'{"node_id": 5}', b"nonsense"])
+def test_what_is_no_node(raw: bytes) -> None:
+    """Without an id there is nothing to tell it by."""
+    with pytest.raises(ApiAnswerError):
+        parse_node(raw)
