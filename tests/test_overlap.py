@@ -56,16 +56,17 @@ class Nights:
         self.dest = dest
         self.time = FakeTime()
 
-    async def run(self) -> Report:
+    async def run(self, sources: tuple[Source, ...] = SOURCES) -> Report:
         """One night's job, and a day passes; what was there is not asked for."""
         before = output_files(self.dest)
         self.sim.forget()
-        options = ArchiveOptions(self.dest, self.sim.base_url, sources=SOURCES, fsync=False)
+        options = ArchiveOptions(self.dest, self.sim.base_url, sources=sources, fsync=False)
         key, backoff = self.sim.account.api_key, Backoff(base_s=0.0)
         async with FloraApi(self.sim.base_url, key, clock=self.time.clock, backoff=backoff) as api:
             report = await archive(options, api, clock=self.time.clock)
         self.time.now_s += 86_400.0
-        assert_not_fetched_again(self.sim, self.dest, before)
+        if sources == SOURCES:
+            assert_not_fetched_again(self.sim, self.dest, before)
         assert_sound(self.dest)
         return report
 
@@ -97,6 +98,17 @@ async def test_every_run_once_and_every_upload(nights: Nights) -> None:
         assert set(entries[run.run_id].get("sources", ["generations"])) == sources, run.run_id
         if run.technique is not None:
             assert entries[run.run_id]["technique_id"] == run.technique.technique_id
+
+
+async def test_a_source_that_is_added_later(nights: Nights) -> None:
+    """Runs that were archived from one history are met in the other; nothing is fetched, both are told."""
+    await nights.run((Source.GENERATIONS,))
+    assert (await nights.run()).exit_code == 0
+    nights.assert_complete()
+    entries = manifest(nights.dest)["runs"]
+    for run in completed(nights.sim.account):
+        sources = {source for source in SOURCES if run.is_listed_by(source)}
+        assert set(entries[run.run_id].get("sources", ["generations"])) == sources, run.run_id
 
 
 async def test_three_nights_of_changes(nights: Nights) -> None:
