@@ -29,6 +29,7 @@ from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
 from floradl.entries import OutputEntry, OutputOp, RunFacts, RunOp, ScanEntry, ScanOp, ScopeEntry, State
 from floradl.manifest import Manifest
+from floradl.words import Kind
 
 FIRST, LATER = "the first night", "later nights"
 PER_RUN = 4
@@ -79,7 +80,7 @@ def _content(number: int, index: int) -> bytes:
 
 
 def _folder(run: Run) -> Path:
-    return Path(layout.run_path(WORKSPACE_ID, run.project_id, run.run_id))
+    return Path(layout.item_path(Kind.RUN, WORKSPACE_ID, run.project_id, run.run_id))
 
 
 def _make_tree(dest: Path, runs: int) -> None:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -38,12 +38,14 @@ from floradl.model import (
     Scope,
     Workspace,
     items_verbatim,
+    parse_asset,
     parse_generation,
+    parse_node,
     replace_half_pairs,
 )
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
-from floradl.words import Status
+from floradl.words import SOURCE_WORDS, Kind, Source, Status
 
 PAGE_LIMIT = 100
 """The most a page may hold; without a limit the API gives fewer."""
@@ -62,18 +64,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The query of `GET /generations`. `limit` None leaves the API's own default."""
+    """The query of the list that the scope's source names. `limit` None leaves the API's own default.
+
+    The list of a canvas is that of the scope's project, which there must be; `technique_id` is for technique
+    runs alone.
+    """
 
     scope: Scope = EVERYTHING
     status: str | None = None
     cursor: str | None = None
     limit: int | None = PAGE_LIMIT
+    technique_id: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What the list holds, for people."""
+        source = Source(self.scope.source)
+        words = _LISTED_WORDS.get(source, SOURCE_WORDS[source])
+        return words if self.status is None else f"{self.status} {words}"
 
     def params(self) -> dict[str, str]:
         """The query parameters, without those that are not set."""
+        is_placed = self.scope.source != Source.CANVAS  # whose project stands in the path
         given = {
-            "workspace_id": self.scope.workspace_id,
-            "project_id": self.scope.project_id,
+            "workspace_id": self.scope.workspace_id if is_placed else None,
+            "project_id": self.scope.project_id if is_placed else None,
+            "technique_id": self.technique_id,
             "status": self.status,
             "cursor": self.cursor,
             "limit": None if self.limit is None else str(self.limit),
@@ -83,7 +99,7 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of `GET /generations`.
+    """One page of `GET /generations`, or of another list that is read like it.
 
     `bad_records` says what was wrong with each record that could not be read; `body` is the answer as it
     came. `next_cursor` is None at the end, which the API writes as null, "" or nothing.
@@ -99,9 +115,37 @@ class _Meta(msgspec.Struct):
     next_cursor: str | None = None
 
 
-class _PageWire(msgspec.Struct):
-    generations: list[msgspec.Raw]
-    meta: _Meta | None = None
+class Parser(Protocol):
+    """`parse_generation`, or its like of another list."""
+
+    def __call__(self, raw: bytes, *, known: Generation | None = None) -> Generation:
+        """Read one record; what it lacks is taken from `known`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """How what a source lists is asked for.
+
+    Args:
+        path: of the list; `{}` stands for a project's id.
+        field: the list's name in an answer.
+        each: the path that one thing's id is put behind; "" where there is none.
+        parse: reads a record.
+    """
+
+    path: str
+    field: str
+    each: str
+    parse: Parser
+
+
+_ENDPOINTS = {
+    Source.GENERATIONS: _Endpoint("generations", "generations", "runs", parse_generation),
+    Source.TECHNIQUE_RUNS: _Endpoint("technique-runs", "technique_runs", "runs", parse_generation),
+    Source.ASSETS: _Endpoint("assets", "assets", "assets", parse_asset),
+    Source.CANVAS: _Endpoint("projects/{}/nodes", "nodes", "", parse_node),
+}
+_LISTED_WORDS = {Source.GENERATIONS: "runs", Source.CANVAS: "nodes"}
 
 
 class _WorkspacesWire(msgspec.Struct):
@@ -175,7 +219,7 @@ class FloraApi:
         return hashlib.sha256(f"{archive_id}\n{place}\n{self._key}".encode()).hexdigest()[:16]
 
     async def page(self, query: PageQuery, *, given_cursors: Container[str] = ()) -> Page:
-        """One page of the generation history.
+        """One page of the generation history, or of another list.
 
         Args:
             query: what to list.
@@ -186,13 +230,34 @@ class FloraApi:
             ApiError: as the class says.
         """
 
+        source = Source(query.scope.source)
+
         def parse(body: bytes) -> Page:
-            page = parse_page(body)
+            page = parse_page(body, source)
             if page.next_cursor is not None and page.next_cursor in given_cursors:
                 raise ApiAnswerError("the API gave a page cursor a second time")
             return page
 
-        return await self._get(f"{self._base_url}/generations", query.params(), parse)
+        path = _ENDPOINTS[source].path.format(_in_path(query.scope.project_id or ""))
+        return await self._get(f"{self._base_url}/{path}", query.params(), parse)
+
+    async def item(self, kind: Kind, identifier: str, *, known: Generation | None = None) -> Generation:
+        """The current record of one run or asset.
+
+        Args:
+            kind: which of the two.
+            identifier: its id.
+            known: as for `run`.
+
+        Raises:
+            ApiNotFoundError: there is none any more; no canvas of some day can be asked for.
+            ApiError: as the class says.
+        """
+        if kind is Kind.RUN:
+            return await self.run(identifier, known=known)
+        if kind is Kind.CANVAS:
+            raise ApiNotFoundError("FLORA has the canvas of today alone")
+        return await self._by_id(_ENDPOINTS[Source.ASSETS], identifier, known)
 
     async def run(self, run_id: str, *, known: Generation | None = None) -> Generation:
         """The current record of one run.
@@ -207,23 +272,18 @@ class FloraApi:
             ApiError: as the class says.
         """
 
-        def parse(body: bytes) -> Generation:
-            run = parse_generation(body, known=known)
-            if run.run_id != run_id:
-                raise ApiAnswerError(f"the API gave another run than {printable(run_id, limit=80)}")
-            return run
-
+        endpoint = _ENDPOINTS[Source.GENERATIONS]
         poll_url = known.poll_url if known else None
         if poll_url is not None and _origin(poll_url) == self._origin:
             try:
-                return await self._get(poll_url, {}, parse)
+                return await self._get(poll_url, {}, _exactly(run_id, endpoint.parse, known))
             except (ApiNotFoundError, ApiAnswerError) as exc:
                 log.info("%s; asking for the run by its id", exc.message)
-        if run_id in (".", ".."):
-            raise ApiNotFoundError("no run can have this id")
-        return await self._get(
-            f"{self._base_url}/runs/{quote(run_id, safe='', errors='surrogatepass')}", {}, parse
-        )
+        return await self._by_id(endpoint, run_id, known)
+
+    async def _by_id(self, endpoint: _Endpoint, identifier: str, known: Generation | None) -> Generation:
+        parse = _exactly(identifier, endpoint.parse, known)
+        return await self._get(f"{self._base_url}/{endpoint.each}/{_in_path(identifier)}", {}, parse)
 
     async def workspaces(self) -> tuple[Workspace, ...]:
         """The workspaces that the key may see.
@@ -313,29 +373,57 @@ class FloraApi:
         return parse_retry_after(headers.get("retry-after"), self._clock.now())
 
 
-def parse_page(body: bytes) -> Page:
-    """Read an answer of `GET /generations`.
+def _in_path(identifier: str) -> str:
+    """An id as one part of a path.
+
+    Raises:
+        ApiNotFoundError: it would lead elsewhere, so nothing can have it.
+    """
+    if identifier in (".", ".."):
+        raise ApiNotFoundError("nothing can have this id")
+    return quote(identifier, safe="", errors="surrogatepass")
+
+
+def _exactly(identifier: str, parser: Parser, known: Generation | None) -> Callable[[bytes], Generation]:
+    """Reads the answer for one id, which must be about just that."""
+
+    def parse(body: bytes) -> Generation:
+        item = parser(body, known=known)
+        if item.run_id != identifier:
+            raise ApiAnswerError(f"the API gave another {item.kind} than {printable(identifier, limit=80)}")
+        return item
+
+    return parse
+
+
+def parse_page(body: bytes, source: Source = Source.GENERATIONS) -> Page:
+    """Read an answer of `GET /generations`, or of what else `source` names.
 
     A record that cannot be read does not cost the others: it is told in `bad_records`.
 
     Raises:
         ApiAnswerError: the answer is no page: HTML, broken JSON, a list that is missing.
     """
+    endpoint, words = _ENDPOINTS[source], SOURCE_WORDS[source]
     try:
         readable = replace_half_pairs(body)
-        wire = msgspec.json.decode(readable, type=_PageWire)
+        fields = msgspec.json.decode(readable, type=dict[str, msgspec.Raw])
+        records = msgspec.json.decode(fields[endpoint.field], type=list[msgspec.Raw])
+        meta = msgspec.json.decode(fields.get("meta", b"null"), type=_Meta | None)
+    except KeyError as exc:
+        raise ApiAnswerError(f"the API's answer is not a page of {words}: it has none") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        kind = "HTML" if body.lstrip()[:1] == b"<" else "not a page of generations"
+        kind = "HTML" if body.lstrip()[:1] == b"<" else f"not a page of {words}"
         raise ApiAnswerError(f"the API's answer is {kind}: {printable(str(exc))}") from exc
-    if len(wire.generations) > MAX_RECORDS:
-        raise ApiAnswerError(f"the API's page has {len(wire.generations)} records, more than {MAX_RECORDS}")
+    if len(records) > MAX_RECORDS:
+        raise ApiAnswerError(f"the API's page has {len(records)} records, more than {MAX_RECORDS}")
     generations, bad_records = [], []
-    for raw in items_verbatim(body, readable, wire.generations):
+    for raw in items_verbatim(body, readable, records):
         try:
-            generations.append(parse_generation(raw))
+            generations.append(endpoint.parse(raw))
         except ApiAnswerError as exc:
             bad_records.append(exc)
-    next_cursor = (wire.meta.next_cursor if wire.meta else None) or None
+    next_cursor = (meta.next_cursor if meta else None) or None
     return Page(tuple(generations), tuple(bad_records), next_cursor, body)
 
 

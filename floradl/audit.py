@@ -20,7 +20,7 @@ from typing import TypeVar
 from floradl import layout
 from floradl.clock import Clock
 from floradl.durable import Digest
-from floradl.entries import Op, OutputOp, RunEntry, VanishedOp
+from floradl.entries import ADDITIONS, Op, RunEntry
 from floradl.files import Disk, Kind
 from floradl.findings import AuditTally, Finding, Trouble
 from floradl.inspection import (
@@ -37,6 +37,7 @@ from floradl.inspection import (
 from floradl.manifest import Manifest
 from floradl.reading import Reader
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
+from floradl.snapshot import entry_place
 from floradl.stopping import all_of
 
 _DAY_S = 86_400
@@ -128,7 +129,7 @@ class Audit:
         if not recovered.is_whole:
             await self._disk.call(self._note_unaccounted, manifest)
         self.runs = len(manifest)
-        await self.check(manifest.iter_runs())
+        await self.check(manifest.iter_entries())
         await self._find_misplaced()
         if recovered.is_whole and recovered.is_folded:
             await self._disk.call(self._check_checksums, manifest)
@@ -233,7 +234,7 @@ class Audit:
 
         await self._each(folders, work, note)
         for op in recovered.waiting:
-            if isinstance(op, (OutputOp, VanishedOp)) and op.run_id in recovered.manifest:
+            if isinstance(op, ADDITIONS) and op.run_id in recovered.manifest:
                 recovered.manifest.apply(op)
 
     def _note_unaccounted(self, manifest: Manifest) -> None:
@@ -246,7 +247,7 @@ class Audit:
     def _check_runs(self, runs: Sequence[tuple[str, RunEntry]]) -> list[RunCheck]:
         checks, reader = [], Reader(self._disk)
         for run_id, entry in runs:
-            folder = str(layout.run_path(entry.workspace_id, entry.project_id, run_id))
+            folder = entry_place(run_id, entry)
             try:
                 check = check_run(run_id, entry, _listing(reader, folder))
             except OSError as exc:  # one folder that the disk does not give must not hide the others
@@ -342,8 +343,8 @@ def _survey(manifest: Manifest) -> tuple[set[str], int]:
     """The folders of all runs, and how many outputs they have."""
     folders: set[str] = set()
     outputs = 0
-    for run_id, entry in manifest.iter_runs():
-        folders.add(str(layout.run_path(entry.workspace_id, entry.project_id, run_id)))
+    for run_id, entry in manifest.iter_entries():
+        folders.add(entry_place(run_id, entry))
         outputs += len(entry.outputs)
     return folders, outputs
 

@@ -218,7 +218,7 @@ def list_script(
             ]
         )
     folders = [
-        [workspace_id, project_id, layout.run_place(workspace_id, project_id, "_").rpartition("/")[0]]
+        [workspace_id, project_id, str(layout.project_record(workspace_id, project_id).parent)]
         for workspace_id, project_id in places
     ]
     has_texts = any(_is_long(look.text) for look in looks.values())

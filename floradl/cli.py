@@ -86,7 +86,7 @@ def _run(argv: list[str]) -> int:
     from floradl.config import default_config_path, resolve
     from floradl.options import COMMANDS, EVERY_OPTION
 
-    source, dest = flags.pop("source", ""), flags.pop("dest", "")
+    src, dest = flags.pop("src", ""), flags.pop("dest", "")
     path = default_config_path()
     may_be_new = command in (
         "login",
@@ -99,7 +99,7 @@ def _run(argv: list[str]) -> int:
         from floradl.commands import schedule
 
         return schedule.run(settings, dest, flags)
-    return _dispatch(command, settings, source, dest)
+    return _dispatch(command, settings, src, dest)
 
 
 def _run_on_itself(command: str, flags: dict[str, Any]) -> int:
@@ -127,7 +127,7 @@ def _run_on_key(command: str, settings: Settings) -> int:
     return whoami.run(settings)
 
 
-def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:
+def _dispatch(command: str, settings: Settings, src: str, dest: str) -> int:
     if command == "archive":
         from floradl.commands import archive
 
@@ -139,7 +139,7 @@ def _dispatch(command: str, settings: Settings, source: str, dest: str) -> int:
     if command == "restore":
         from floradl.commands import restore
 
-        return restore.run(settings, source, dest)
+        return restore.run(settings, src, dest)
     if command == "status":
         from floradl.commands import status
 

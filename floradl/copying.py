@@ -18,6 +18,7 @@ from floradl.durable import Digest
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State, VanishedOp
 from floradl.files import Disk
 from floradl.model import Failure
+from floradl.snapshot import entry_path
 
 _IMPOSSIBLE = {
     errno.EXDEV,
@@ -96,9 +97,9 @@ class Copier:
             known: as the target has it recorded.
         """
         copied = Copied(run_id, entry)
-        folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+        folder = entry_path(run_id, entry)
         # A run that the target has under another project stays there: its entries speak of those files.
-        place = layout.run_path(known.workspace_id, known.project_id, run_id) if known else folder
+        place = entry_path(run_id, known) if known else folder
         if not self.is_flat:
             self._copy_record(copied, folder, place, known)
         for key, output in keys.items():

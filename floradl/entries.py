@@ -10,8 +10,11 @@ from enum import StrEnum
 
 import msgspec
 
+from floradl.words import Kind, Source
+
 FORMAT = "floradl-manifest"
-VERSION = 1
+VERSION = 2
+"""Of `manifest.json` and the journal; all older ones are read."""
 
 
 class State(StrEnum):
@@ -44,11 +47,12 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ErrorEntry | None = None
 
 
-class RunFacts(msgspec.Struct, frozen=True):
-    """What is known of a run apart from its outputs.
+class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a run apart from its outputs; of an asset or a canvas the same.
 
-    `path` is its folder, relative to the archive; `output_count` how many outputs its record had, None
-    when that is not known.
+    `path` is its folder, relative to the archive; `record_sha256` the hash of its record there, "" for a
+    canvas, which has none; `output_count` how many outputs its record had, None when that is not known.
+    `name` is what an asset is called.
     """
 
     workspace_id: str
@@ -60,13 +64,23 @@ class RunFacts(msgspec.Struct, frozen=True):
     charged_cost: float | None
     record_sha256: str
     output_count: int | None = None
+    kind: Kind = Kind.RUN
+    technique_id: str | None = None
+    technique_name: str | None = None
+    name: str | None = None
 
 
 class RunEntry(RunFacts, frozen=True, omit_defaults=True):
-    """One run with its outputs by key."""
+    """One run, asset or canvas with its outputs by key.
+
+    `sources` are the endpoints that told of it; `labels_sha256` is the hash of what its project's canvas says
+    of its outputs (`canvas.json` in its folder), None where there is no such file.
+    """
 
     outputs: dict[str, OutputEntry] = {}
     vanished_at: str | None = None
+    sources: tuple[str, ...] = (Source.GENERATIONS,)
+    labels_sha256: str | None = None
 
 
 class ScopeEntry(msgspec.Struct, frozen=True):
@@ -130,5 +144,22 @@ class VanishedOp(msgspec.Struct, frozen=True, tag_field="op", tag="vanished"):
     at: str | None
 
 
-Op = RunOp | OutputOp | ScanOp | VanishedOp
+class SourcesOp(msgspec.Struct, frozen=True, tag_field="op", tag="sources"):
+    """Which endpoints of the API have told of a run so far."""
+
+    run_id: str
+    sources: tuple[str, ...]
+
+
+class LabelsOp(msgspec.Struct, frozen=True, tag_field="op", tag="labels"):
+    """A run's `canvas.json` is on disk, with this hash."""
+
+    run_id: str
+    sha256: str
+
+
+Op = RunOp | OutputOp | ScanOp | VanishedOp | SourcesOp | LabelsOp
 """One change of the manifest. Applying one twice is the same as once."""
+
+ADDITIONS = (OutputOp, VanishedOp, SourcesOp, LabelsOp)
+"""Changes of an entry that is there: one alone makes no entry that anybody could read."""

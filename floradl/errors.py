@@ -117,6 +117,11 @@ class ApiError(FloradlError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the API keeps this one thing from the key (403, 404), which may see others all the same."""
+        return self.status in (403, 404)
+
 
 class KeyRefusedError(ApiError):
     """401 or 403: the API does not accept this key, or not for this."""

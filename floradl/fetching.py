@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -84,6 +85,43 @@ class Tools:
     traffic: Traffic = field(default_factory=Traffic)
     pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
+
+
+class Wire(Protocol):
+    """What options of a job say about the network."""
+
+    @property
+    def base_url(self) -> str:
+        """The API's, which decides where media may come from."""
+
+    @property
+    def concurrency(self) -> int:
+        """Outputs on their way at the same time, at most."""
+
+    @property
+    def retries(self) -> int:
+        """Tries after the first, for an output while nothing arrives."""
+
+    @property
+    def limit_rate_bytes(self) -> int:
+        """How much media may come a second, all together; 0: whatever comes."""
+
+
+def new_tools(
+    wire: Wire, disk: Disk, clock: Clock, backoff: Backoff | None, traffic: Traffic | None = None
+) -> Tools:
+    """What the transfers of a session share, as the options of its job say."""
+    return Tools(
+        disk=disk,
+        clock=clock,
+        gate=HostGate(clock),
+        retries=wire.retries,
+        allow_loopback=net.is_loopback_host(httpx.URL(wire.base_url).host),
+        backoff=backoff or Backoff(),
+        traffic=traffic or Traffic(),
+        pressure=Pressure(wire.concurrency),
+        bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
+    )
 
 
 class Asker:

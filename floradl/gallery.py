@@ -49,6 +49,7 @@ from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.names import Place, read_names
 from floradl.reading import Reader
+from floradl.snapshot import entry_place
 from floradl.stopping import all_of, ends_by_itself
 from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
 from floradl.words import OutputType
@@ -282,7 +283,7 @@ class _Building:
     def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> _Seen:
         reader, seen = Reader(self._disk), _Seen()
         for run_id, run in runs:
-            folder = layout.run_place(run.workspace_id, run.project_id, run_id)
+            folder = entry_place(run_id, run)
             for key, output in run.outputs.items():
                 seen.outputs += 1
                 if output.state == State.ARCHIVED and output.file is not None:

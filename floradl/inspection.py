@@ -11,6 +11,7 @@ from floradl.durable import Digest
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.files import Item, Kind
 from floradl.findings import Finding, Trouble
+from floradl.snapshot import entry_path, entry_place
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """What systems leave in any folder that somebody looks at."""
@@ -72,7 +73,7 @@ def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck
         entry: what is recorded of it.
         listing: what stands in its folder; None when no folder of the archive stands there.
     """
-    folder = layout.run_path(entry.workspace_id, entry.project_id, run_id)
+    folder = entry_path(run_id, entry)
     check = RunCheck(len(entry.outputs))
     if listing is None:
         message = "something else stands where the run's folder should be"
@@ -98,7 +99,7 @@ def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck
 
 def unreadable_run(run_id: str, entry: RunEntry, reason: str) -> RunCheck:
     """A run whose folder cannot be listed: of none of its outputs is anything known."""
-    folder = str(layout.run_path(entry.workspace_id, entry.project_id, run_id))
+    folder = entry_place(run_id, entry)
     findings = [Finding(Trouble.UNREADABLE, folder, reason, run_id, key) for key in entry.outputs]
     return RunCheck(
         len(entry.outputs),

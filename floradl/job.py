@@ -22,7 +22,7 @@ from floradl.model import (
     Scope,
     failure_objects,
 )
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Source
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
@@ -45,7 +45,9 @@ class ArchiveOptions:
     Args:
         dest: the archive's folder; made when missing.
         base_url: the API's, as `net.check_base_url` returned it.
-        scopes: what to list.
+        scopes: which workspaces and projects to list.
+        sources: what of them.
+        required_sources: those of them that it is a failure to be refused.
         filters: what is wanted of it.
         concurrency: outputs on their way at the same time, at most; hosts may want fewer.
         retries: tries after the first, for an output while nothing arrives.
@@ -62,6 +64,8 @@ class ArchiveOptions:
     dest: Path
     base_url: str = DEFAULT_BASE_URL
     scopes: tuple[Scope, ...] = (EVERYTHING,)
+    sources: tuple[Source, ...] = DEFAULT_SOURCES
+    required_sources: frozenset[Source] = frozenset()
     filters: Filters = field(default_factory=Filters)
     concurrency: int = DEFAULT_CONCURRENCY
     retries: int = 5
@@ -75,8 +79,20 @@ class ArchiveOptions:
     limit_rate_bytes: int = 0
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
-        """Whether a recorded run is one that this job speaks of."""
-        return wants_entry(self.scopes, self.filters, run_id, entry)
+        """Whether a recorded run, asset or canvas is one that this job speaks of."""
+        is_of_sources = any(source in self.sources for source in entry.sources)
+        return is_of_sources and wants_entry(self.scopes, self.filters, run_id, entry)
+
+    def phases(self) -> list[list[Scope]]:
+        """The scopes to scan, one source after another: of technique runs, of generations, of assets.
+
+        A run that the first two both tell of is archived from the first, which says more. Where there is a
+        largest number of runs, generations come first, which are most of them.
+        """
+        order = [Source.TECHNIQUE_RUNS, Source.GENERATIONS, Source.ASSETS]
+        if self.filters.max_runs is not None:
+            order = [Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS]
+        return [[scope.of(source) for scope in self.scopes] for source in order if source in self.sources]
 
 
 @dataclass(slots=True)
@@ -153,6 +169,7 @@ class Visit:
             whole, and is then set aside.
         is_current: whether the API gave the record just now, so that the run has not vanished.
         only: keys of the outputs that it is about; None: all.
+        source: the list that brought it, if one did.
     """
 
     run: Generation
@@ -160,6 +177,20 @@ class Visit:
     replaces: frozenset[str] = frozenset()
     is_current: bool = True
     only: frozenset[str] | None = None
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNews:
+    """What one source gave: how much is listed there, and how much of it is new.
+
+    `refused` is what the API said where this key may not see it.
+    """
+
+    source: Source
+    listed: int
+    new: int
+    refused: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +220,7 @@ class Report:
     news: tuple[News, ...]
     new_bytes: int
     new_cost: float
+    sources: tuple[SourceNews, ...]
     archive_runs: int
     archive_outputs: int
     archive_bytes: int
@@ -236,6 +268,10 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
             "vanished": list(report.vanished_runs),
             "not_found": list(report.missing_runs),
         },
+        "sources": [
+            {"source": its.source, "listed": its.listed, "new": its.new, "refused": its.refused}
+            for its in report.sources
+        ],
         "outputs": {
             "fetched": report.fetched,
             "adopted": report.adopted,

@@ -24,6 +24,8 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NewType
 
+from floradl.words import Kind
+
 SafeName = NewType("SafeName", str)
 """One path component that is safe on every system. Only this module makes them."""
 
@@ -46,9 +48,17 @@ GALLERY_PAGE = GALLERY / "page"
 GALLERY_DATA = GALLERY / "data"
 THUMBNAILS = GALLERY / "thumbnails"
 RUN_RECORD = SafeName("run.json")
+ASSET_RECORD = SafeName("asset.json")
+LABELS = SafeName("canvas.json")
+"""What a project's canvas says of a run's outputs, beside the run's record."""
+ASSETS = SafeName("assets")
+CANVAS = SafeName("canvas")
+NO_PROJECT = SafeName("_workspace")
+"""The folder of what belongs to a workspace and to none of its projects: its `assets` alone."""
 PROJECT_RECORD = SafeName("project.json")
 WORKSPACE_RECORD = SafeName("workspace.json")
 
+_RECORDS = {Kind.RUN: RUN_RECORD, Kind.ASSET: ASSET_RECORD}
 _MAX_LENGTH = 80
 _ORDINARY = re.compile(r"[a-z0-9_][a-z0-9_.-]*(?<!\.)", re.ASCII)
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
@@ -76,14 +86,29 @@ def identifier_of(name: str) -> str | None:
     return identifier if safe_name(identifier) == name else None
 
 
-def run_path(workspace_id: str, project_id: str, run_id: str) -> PurePosixPath:
-    """The folder of a run, relative to the archive: `ws_abc/prj_def/run_ghi`."""
-    return PurePosixPath(run_place(workspace_id, project_id, run_id))
+def item_path(kind: Kind, workspace_id: str, project_id: str, identifier: str) -> PurePosixPath:
+    """The folder of a run, an asset or a canvas, relative to the archive: `ws_abc/prj_def/run_ghi`.
+
+    A canvas has its project's id, and one folder in it; an asset of no project has its workspace's
+    `_workspace`.
+    """
+    return PurePosixPath(item_place(kind, workspace_id, project_id, identifier))
 
 
-def run_place(workspace_id: str, project_id: str, run_id: str) -> str:
-    """`run_path` as text, for where there are hundreds of thousands of them."""
-    return f"{_project_place(workspace_id, project_id)}/{safe_name(run_id)}"
+def item_place(kind: Kind, workspace_id: str, project_id: str, identifier: str) -> str:
+    """`item_path` as text, for where there are hundreds of thousands of them."""
+    if kind is Kind.RUN:
+        return f"{_project_place(workspace_id, project_id)}/{safe_name(identifier)}"
+    if kind is Kind.CANVAS:
+        return f"{_project_place(workspace_id, project_id)}/{CANVAS}"
+    if not project_id:
+        return f"{safe_name(workspace_id)}/{NO_PROJECT}/{ASSETS}/{safe_name(identifier)}"
+    return f"{_project_place(workspace_id, project_id)}/{ASSETS}/{safe_name(identifier)}"
+
+
+def record_name(kind: Kind) -> SafeName | None:
+    """The file of the API's record in the folder of such an entry; None: it has none."""
+    return _RECORDS.get(kind)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 """Scans: seeing every run of a scope, and stopping early where that is proven to be enough.
 
-`GET /generations` is newest first over an offset: what is inserted while paging shows as repeats, which
-are dropped here; what is removed shifts later items across a page's edge, where they would be skipped.
+A list is newest first over an offset: what is inserted while paging shows as repeats, which are
+dropped here; what is removed shifts later items across a page's edge, where they would be skipped.
 Three things keep a run from being missed:
 
 - Lists are read in the order in which a run moves: pending, running, completed. A run that exists when
@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 
 import msgspec
 
@@ -27,9 +28,9 @@ from floradl.api import FloraApi, PageQuery, is_open
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.model import Generation, Scope, parse_generation, replace_half_pairs
+from floradl.model import Generation, Scope, parse_record, replace_half_pairs
 from floradl.walk import Walk
-from floradl.words import Status
+from floradl.words import Kind, Status
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""
@@ -100,18 +101,19 @@ class Scan:
             ApiError: a page could not be had; nothing is known of what lies below it.
         """
         began_s = self._clock.monotonic()
-        for status in (Status.PENDING, Status.RUNNING):
+        is_by_status = self.scope.kind is Kind.RUN  # the list of assets knows no such filter: all are in it
+        for status in (Status.PENDING, Status.RUNNING) if is_by_status else ():
             try:
                 async for run in self._walk(status):
                     yield run  # completed since the list was asked for
             except ApiError as exc:
-                if exc.status is None or isinstance(exc, KeyRefusedError):
+                if exc.status is None or exc.is_refusal or isinstance(exc, KeyRefusedError):
                     raise  # nobody answers, or not this key: the other lists would say the same
                 # What is completed can be archived all the same. The past stays unsealed.
                 self.problems.append(exc.concerning(f"the list of {status} runs"))
         self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
         async for run in self._walk(
-            Status.COMPLETED, floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()
+            _last_status(self.scope), floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()
         ):
             yield run
         async for run in self._iter_formerly_open():
@@ -124,7 +126,7 @@ class Scan:
             down_to_ms: when the oldest of them was created; None walks everything.
         """
         floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
-        async for run in self._walk(Status.COMPLETED, floor_ms=floor_ms):
+        async for run in self._walk(_last_status(self.scope), floor_ms=floor_ms):
             yield run
 
     def sealed(self) -> ScanEntry:
@@ -161,7 +163,8 @@ class Scan:
             if run_id in self.seen:
                 continue
             try:
-                run = await self._api.run(run_id, known=parse_generation(bytes(record)))
+                known = parse_record(self.scope.kind, bytes(record))
+                run = await self._api.item(self.scope.kind, run_id, known=known)
             except ApiNotFoundError:
                 log.info("run %s was deleted before it completed", run_id)
                 continue
@@ -176,7 +179,7 @@ class Scan:
                 yield run
 
     async def _walk(
-        self, status: Status, *, floor_ms: int | None = None, seal_ms: int | None = None
+        self, status: Status | None, *, floor_ms: int | None = None, seal_ms: int | None = None
     ) -> AsyncGenerator[Generation, None]:
         """The completed runs of one list that were not seen before; see `Walk` for how far."""
         walk = Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
@@ -186,7 +189,7 @@ class Scan:
             self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
             for run in page.generations:
                 if self._note(run):
-                    yield run
+                    yield _placed(run, self.scope)
 
     def _note(self, run: Generation) -> bool:
         """Keep what a record tells; whether the run is completed and new to this scan."""
@@ -205,6 +208,22 @@ class Scan:
         self.open_runs.pop(run.run_id, None)
         self.seen.add(run.run_id)
         return is_new and run.status == Status.COMPLETED
+
+
+def _placed(run: Generation, scope: Scope) -> Generation:
+    """An asset where it was asked for, when its record does not say where it is."""
+    if run.kind is Kind.RUN:
+        return run
+    return replace(
+        run,
+        workspace_id=run.workspace_id or scope.workspace_id or "",
+        project_id=run.project_id or scope.project_id or "",
+    )
+
+
+def _last_status(scope: Scope) -> Status | None:
+    """The status of the list in which everything ends up; None where there is a single list for all."""
+    return Status.COMPLETED if scope.kind is Kind.RUN else None
 
 
 def full_walk_is_due(previous: ScanEntry | None, now_ms: int) -> bool:
@@ -232,7 +251,7 @@ async def iter_listed(
     """
     wanted = set(run_ids)
     floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
-    walk = Walk(api, PageQuery(scope, Status.COMPLETED), floor_ms, None, lambda _: False)
+    walk = Walk(api, PageQuery(scope, _last_status(scope)), floor_ms, None, lambda _: False)
     async with aclosing(walk.iter_pages()) as pages:
         async for page in pages:
             for run in page.generations:

@@ -16,6 +16,7 @@ bytes, not a million objects. Keys that this version does not know survive.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
@@ -27,14 +28,17 @@ from floradl.entries import (
     FORMAT,
     VERSION,
     JournalHeader,
+    LabelsOp,
     Op,
     OutputEntry,
     OutputOp,
     RunEntry,
+    RunFacts,
     RunOp,
     ScanEntry,
     ScanOp,
     ScopeEntry,
+    SourcesOp,
     State,
     VanishedOp,
 )
@@ -47,12 +51,14 @@ from floradl.snapshot import (
     CountedRun,
     encode_checksums,
     encode_snapshot,
+    kind_of,
     parse_counted,
     parse_run,
     parse_sizes,
     parse_snapshot,
     unreadable,
 )
+from floradl.words import Kind
 
 LARGE_BYTES = 16 * 1024 * 1024
 """How large a `manifest.json` is not written for the dates of a scan alone; below, that takes a blink."""
@@ -61,6 +67,7 @@ LONG_BYTES = 1024 * 1024
 """How long a journal gets that holds such dates alone; to replay it takes a blink, too."""
 
 _MAX_LIVE_RUNS = 512
+_FACT_KEYS = frozenset(RunFacts.__struct_fields__)
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
 
 
@@ -83,6 +90,7 @@ class Manifest:
         self._scans: dict[tuple[Scope, str], dict[str, Any]] = {}
         self._stored: dict[str, msgspec.Raw] = {}
         self._live: dict[str, dict[str, Any]] = {}
+        self._kinds: dict[str, Kind] = {}  # of entries that are no runs
         self.origin = ""
         self.has_changed_files = False
         self.changed_runs: set[str] = set()
@@ -105,7 +113,7 @@ class Manifest:
             raise unreadable(str(exc)) from exc
         manifest.origin = f"{snapshot.head.get('updated_at')} {len(data)}"
         manifest._head.update(snapshot.head)
-        manifest._stored = snapshot.runs
+        manifest._stored, manifest._kinds = snapshot.runs, snapshot.kinds
         return manifest
 
     @property
@@ -126,8 +134,17 @@ class Manifest:
     def __len__(self) -> int:
         return len(self._stored) + sum(run_id not in self._stored for run_id in self._live)
 
-    def run_ids(self) -> Iterable[str]:
-        """The ids of all runs, oldest entry first."""
+    def count(self, kind: Kind) -> int:
+        """How many entries of a kind there are."""
+        others = Counter(self._kinds.values())
+        return len(self) - others.total() if kind is Kind.RUN else others[kind]
+
+    def kind(self, identifier: str) -> Kind:
+        """What the entry of this id is; a run where there is none."""
+        return self._kinds.get(identifier, Kind.RUN)
+
+    def ids(self) -> Iterable[str]:
+        """The ids of all entries, oldest entry first."""
         return [*self._stored, *(run_id for run_id in self._live if run_id not in self._stored)]
 
     def __contains__(self, run_id: str) -> bool:
@@ -149,14 +166,14 @@ class Manifest:
         """The files that a run has by its entry, with their sizes; sooner had than the entry."""
         return parse_sizes(run_id, self._stored_run(run_id))
 
-    def iter_runs(self) -> Iterator[tuple[str, RunEntry]]:
-        """Every run with its entry, oldest entry first."""
-        for run_id in self.run_ids():
+    def iter_entries(self) -> Iterator[tuple[str, RunEntry]]:
+        """Every run, asset and canvas with its entry, oldest entry first."""
+        for run_id in self.ids():
             yield run_id, self.entry(run_id)
 
     def iter_counted(self) -> Iterator[tuple[str, CountedRun]]:
-        """Every run with what numbers about the archive need of it; sooner had than the entries."""
-        for run_id in self.run_ids():
+        """Every entry with what numbers about the archive need of it; sooner had than the entries."""
+        for run_id in self.ids():
             yield run_id, parse_counted(run_id, self._stored_run(run_id))
 
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
@@ -169,8 +186,9 @@ class Manifest:
         return [_scan_entry(scan) for scan in self._scans.values()]
 
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
-        """Take over a run's entry as it stands in another manifest."""
+        """Take over an entry as it stands in another manifest."""
         self._stored[run_id] = entry
+        self._note_kind(run_id, kind_of(entry))
         self.changed_runs.add(run_id)
         self.has_changed_files = True
 
@@ -182,6 +200,7 @@ class Manifest:
                 self.entry(run_id)
             except ManifestError:
                 del self._stored[run_id]
+                self._kinds.pop(run_id, None)
                 self._scans.clear()  # what is below a seal would not be looked for again
                 dropped.append(run_id)
         return dropped
@@ -198,9 +217,9 @@ class Manifest:
         """Make one change."""
         match op:
             case RunOp(run_id, facts):
-                run = self._open(run_id)
-                run.update(msgspec.to_builtins(facts))
-                run.setdefault("outputs", {})
+                rest = {name: value for name, value in self._open(run_id).items() if name not in _FACT_KEYS}
+                self._live[run_id] = {**msgspec.to_builtins(facts), "outputs": {}, **rest}
+                self._note_kind(run_id, facts.kind)
             case OutputOp(run_id, key, entry):
                 outputs = self._open(run_id).setdefault("outputs", {})
                 before = outputs.get(key, {})
@@ -215,20 +234,35 @@ class Manifest:
                 self._open(run_id).pop("vanished_at", None)
                 if at is not None:
                     self._open(run_id)["vanished_at"] = at
+            case SourcesOp(run_id, sources):
+                self._open(run_id)["sources"] = list(sources)
+            case LabelsOp(run_id, sha256):
+                self._open(run_id)["labels_sha256"] = sha256
             case _:
                 assert_never(op)
         self._settle()
 
     def encode(self, *, updated_at: str, base_url: str) -> Iterator[bytes]:
-        """`manifest.json`, in pieces: a line a run, so that people can read and compare it."""
+        """`manifest.json`, in pieces: a line an entry, so that people can read and compare it."""
         self._settle(everything=True)
-        self._head |= {"updated_at": updated_at, "generator": f"floradl {__version__}", "base_url": base_url}
-        yield from encode_snapshot(self._head, self._scans.values(), self._stored)
+        self._head |= {
+            "version": VERSION,
+            "updated_at": updated_at,
+            "generator": f"floradl {__version__}",
+            "base_url": base_url,
+        }
+        yield from encode_snapshot(self._head, self._scans.values(), self._stored, self._kinds)
 
     def encode_checksums(self) -> Iterator[bytes]:
         """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them."""
         self._settle(everything=True)
         yield from encode_checksums(self._stored.items())
+
+    def _note_kind(self, identifier: str, kind: Kind) -> None:
+        if kind is Kind.RUN:
+            self._kinds.pop(identifier, None)
+        else:
+            self._kinds[identifier] = kind
 
     def _stored_run(self, run_id: str) -> msgspec.Raw:
         live = self._live.get(run_id)
@@ -289,7 +323,8 @@ class Store:
         self._file = await self._disk.call(
             self._disk.open_append, layout.JOURNAL, keep_bytes=journal.size_bytes
         )
-        if journal.header is None:
+        if journal.header is None or journal.header.version < VERSION:
+            # Onto an older journal too: that floradl would not understand what comes, and must not begin to.
             header = JournalHeader(VERSION, self.manifest.archive_id, self.manifest.created_at)
             await self._disk.call(self._file.append, encode_lines([header]))
         return self.manifest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -20,10 +20,11 @@ from floradl.files import Disk
 from floradl.glance import Glance
 from floradl.job import RecordRule, Visit
 from floradl.manifest import Manifest, Store
-from floradl.model import Failure, Filters, Generation, parse_generation
+from floradl.model import Failure, Filters, Generation, parse_generation, parse_record
 from floradl.plan import is_there, keys_to_mend
+from floradl.snapshot import entry_path, entry_place
 from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
-from floradl.words import Status
+from floradl.words import Kind, Status
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +80,14 @@ def compare_with_disk(
     moment_ns = None if stamps is None else disk.moment_ns()
     believed = _believed(stamps or {}, manifest, glance, filters) if moment_ns is not None else {}
     fresh: Stamps = {}
-    for run_id in manifest.run_ids():
+    for run_id in manifest.ids():
         stamp = believed.get(run_id)
         if stamp is not None:
             found.outputs += stamp.outputs
             found.size_bytes += stamp.size_bytes
             continue
         run = manifest.entry(run_id)
-        place = layout.run_place(run.workspace_id, run.project_id, run_id)
+        place = entry_place(run_id, run)
         look = glance.look(place)
         there = [output.size_bytes or 0 for output in run.outputs.values() if is_there(output, look.sizes)]
         found.outputs += len(there)
@@ -95,7 +96,8 @@ def compare_with_disk(
             keys = keys_to_mend(run, filters, look.sizes)
             if keys or run_id in filters.run_ids:
                 found.mends.append(Mend(run_id, run, tuple(keys)))
-        is_whole = len(there) == len(run.outputs) and layout.RUN_RECORD in look.sizes
+        record = layout.record_name(run.kind)
+        is_whole = len(there) == len(run.outputs) and (record is None or record in look.sizes)
         if is_whole and moment_ns is not None and look.date and is_settled(look.date, moment_ns):
             fresh[run_id] = Stamp(place, *look.date, len(there), sum(there))
     found.stamps = believed | fresh
@@ -114,9 +116,14 @@ def _believed(stamps: Stamps, manifest: Manifest, glance: Glance, filters: Filte
             continue
         if number >= due:
             resting[run_id] = stamp
-        elif glance.has(stamp.place, manifest.sizes(run_id) | {layout.RUN_RECORD: None}):
+        elif glance.has(stamp.place, manifest.sizes(run_id) | _records(manifest.kind(run_id))):
             looked_into[run_id] = stamp
     return resting | looked_into
+
+
+def _records(kind: Kind) -> dict[str, int | None]:
+    record = layout.record_name(kind)
+    return {} if record is None else {record: None}
 
 
 def compare_store(
@@ -165,18 +172,18 @@ def keep_stamps(store: Store, disk: Disk, stamps: Stamps) -> None:
 def known_record(disk: Disk, mend: Mend) -> Generation:
     """What is known of a run, for the fields that `GET /runs/{run_id}` lacks. Blocks.
 
-    It is the run's `run.json`, or what the manifest says where that is lost.
+    It is the record in its folder, or what the manifest says where that is lost.
     """
     entry = mend.entry
-    folder = layout.run_path(entry.workspace_id, entry.project_id, mend.run_id)
-    raw = disk.read(folder / layout.RUN_RECORD) if mend.has_record else None
+    record = layout.record_name(entry.kind)
+    raw = disk.read(entry_path(mend.run_id, entry) / record) if mend.has_record and record else None
     if raw is not None:
         try:
-            known = parse_generation(raw)
+            known = parse_record(entry.kind, raw)
             if known.run_id == mend.run_id:
                 return known
         except ApiError as exc:
-            log.info("the run.json of %s is not readable: %s", mend.run_id, exc.message)
+            log.info("the record of %s is not readable: %s", mend.run_id, exc.message)
     facts = {
         "run_id": mend.run_id,
         "status": Status.COMPLETED,
@@ -184,7 +191,7 @@ def known_record(disk: Disk, mend: Mend) -> Generation:
         "project_id": entry.project_id,
         "model": {"model_id": entry.model_id},
     }
-    return parse_generation(msgspec.json.encode(facts))
+    return replace(parse_generation(msgspec.json.encode(facts)), kind=entry.kind)
 
 
 def lost_outputs(mend: Mend, why: str) -> list[Failure]:

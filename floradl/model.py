@@ -4,7 +4,10 @@ Records come from outside and are read with tolerance: a run needs an id and a s
 else may be missing, new or of a type nobody expected, without costing the run. The record's own bytes
 stay beside the fields (`Generation.raw`), so that `run.json` is what the API said, to the byte.
 
-Source of the fields: FLORA's API reference for `GET /generations` and `GET /runs/{run_id}`.
+An asset, which is what somebody uploaded, is read as a run with one output: its file.
+
+Source of the fields: FLORA's API reference for `GET /generations`, `GET /technique-runs`, `GET /assets` and
+what they list by id.
 """
 
 from __future__ import annotations
@@ -14,21 +17,22 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 
-from floradl.clock import MAX_MS
+from floradl.clock import MAX_MS, parse_ms
 from floradl.errors import ApiAnswerError, printable
-from floradl.words import TYPE_WORDS, OutputType
+from floradl.words import TYPE_WORDS, Kind, OutputType, Source, Status
 
 # The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
 _SECONDS_BELOW = 100_000_000_000
 
+_MAX_SIZE = 2**63 - 1
 _MAX_NUMBER = sys.float_info.max
 
 # A JSON escape: a surrogate pair, half of one (the group), or any other.
@@ -37,6 +41,10 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}|(u[dD][89a-fA-F]%b{2})|.)" % (_HEX, _HEX, _HEX), re.DOTALL
 )
 
+
+_TYPES = {"image": OutputType.IMAGE, "video": OutputType.VIDEO, "audio": OutputType.AUDIO}
+ASSET_STATUS = {"ready": Status.COMPLETED, "pending_upload": Status.PENDING, "failed": Status.FAILED}
+"""An asset's status as that of a run."""
 
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
 """Types whose bytes are never a page of HTML, XML or JSON."""
@@ -47,12 +55,14 @@ class Output:
     """One output of a run, as listed.
 
     `key` is the output's id made unique within its run (`<id>`, then `<id>#2`…); `value` is the API's
-    `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable.
+    `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable;
+    `size_bytes` what the API says its file has, which it does of assets.
     """
 
     key: str
     type: str
     value: str | None
+    size_bytes: int | None = None
 
     @property
     def is_text(self) -> bool:
@@ -64,7 +74,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One run, as the API lists it. `outputs` is None when the record had no such field."""
+    """One run or asset, as the API lists it. `outputs` is None when the record had no such field.
+
+    `run_id` is its id, an asset's too; `name` what an asset is called.
+    """
 
     run_id: str
     workspace_id: str
@@ -78,6 +91,10 @@ class Generation:
     poll_url: str | None
     progress: float | None = None
     raw: bytes = field(default=b"", repr=False)
+    kind: Kind = Kind.RUN
+    technique_id: str | None = None
+    technique_name: str | None = None
+    name: str | None = None
 
     @property
     def done_at_ms(self) -> int | None:
@@ -99,17 +116,28 @@ class Scope:
 
     workspace_id: str | None = None
     project_id: str | None = None
-    source: str = "generations"
+    source: str = Source.GENERATIONS
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind what it lists is."""
+        return _KINDS.get(self.source, Kind.RUN)
 
     def holds(self, workspace_id: str, project_id: str) -> bool:
         """Whether a run of this workspace and project lies in the scope."""
         return self.workspace_id in (None, workspace_id) and self.project_id in (None, project_id)
 
+    def of(self, source: Source) -> Scope:
+        """The same place, as another endpoint lists it."""
+        return replace(self, source=source)
+
     def __str__(self) -> str:
         named = [name for name in (self.workspace_id, self.project_id) if name]
-        return "/".join(named) or "the whole account"
+        place = "/".join(named) or "the whole account"
+        return place if self.source == Source.GENERATIONS else f"{self.source} of {place}"
 
 
+_KINDS: dict[str, Kind] = {Source.ASSETS: Kind.ASSET, Source.CANVAS: Kind.CANVAS}
 EVERYTHING = Scope()
 
 
@@ -230,7 +258,7 @@ def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generati
     if not run_id or not status:
         shown = printable(run_id or "without an id", limit=80)
         raise ApiAnswerError(f"the record of a run ({shown}) lacks its run_id or status")
-    model = record.get("model")
+    model, technique = record.get("model"), record.get("technique")
     return Generation(
         run_id=run_id,
         workspace_id=_text(record, "workspace_id") or "",
@@ -244,7 +272,94 @@ def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generati
         poll_url=_text(record, "poll_url"),
         progress=_number(record, "progress"),
         raw=raw,
+        technique_id=_text(technique, "technique_id") if isinstance(technique, dict) else None,
+        technique_name=_text(technique, "name") if isinstance(technique, dict) else None,
     )
+
+
+def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
+    """Read one record of `GET /assets` or `GET /assets/{asset_id}`: a run whose one output is the file.
+
+    What is on a canvas without being an asset of its own is listed with the id of its node alone.
+
+    Args:
+        raw: the record's JSON.
+        known: an earlier record of the same asset; the second endpoint does not name its project.
+
+    Raises:
+        ApiAnswerError: the record is no JSON object, or has no id or status.
+    """
+    if known is not None:
+        raw = merge_records(known.raw, raw)
+    record = _decode(raw)
+    if not isinstance(record, dict):
+        raise ApiAnswerError("an asset's record is not a JSON object")
+    asset_id = _text(record, "asset_id") or _text(record, "node_id")
+    status = _text(record, "status")
+    if not asset_id or not status:
+        shown = printable(asset_id or "without an id", limit=80)
+        raise ApiAnswerError(f"the record of an asset ({shown}) lacks its asset_id or status")
+    content_type = _text(record, "content_type") or _text(record, "upload_content_type") or ""
+    output = Output(asset_id, _type_of(content_type), _text(record, "url"), _size(record, "size_bytes"))
+    return Generation(
+        run_id=asset_id,
+        workspace_id=_text(record, "workspace_id") or "",
+        project_id=_text(record, "project_id") or "",
+        status=ASSET_STATUS.get(status, status),
+        created_at_ms=_moment_or_date(record, "created_at"),
+        completed_at_ms=None,
+        charged_cost=None,
+        model_id=None,
+        outputs=(output,),
+        poll_url=None,
+        raw=raw,
+        kind=Kind.ASSET,
+        name=_text(record, "name"),
+    )
+
+
+def parse_node(raw: bytes, *, known: Generation | None = None) -> Generation:
+    """Read one record of `GET /projects/{project_id}/nodes`: what the node shows is its one output.
+
+    `name` is the node's label.
+
+    Args:
+        raw: the record's JSON.
+        known: an earlier record of the same node, whose fields stay where `raw` lacks them.
+
+    Raises:
+        ApiAnswerError: the record is no JSON object, or has no id.
+    """
+    if known is not None:
+        raw = merge_records(known.raw, raw)
+    record = _decode(raw)
+    node_id = _text(record, "node_id") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not node_id:
+        raise ApiAnswerError("the record of a canvas node lacks its node_id")
+    return Generation(
+        run_id=node_id,
+        workspace_id="",
+        project_id="",
+        status="",
+        created_at_ms=None,
+        completed_at_ms=None,
+        charged_cost=None,
+        model_id=None,
+        outputs=(Output(node_id, _text(record, "type") or "", _text(record, "url")),),
+        poll_url=None,
+        raw=raw,
+        kind=Kind.CANVAS,
+        name=_text(record, "label"),
+    )
+
+
+def parse_record(kind: Kind, raw: bytes) -> Generation:
+    """Read the record of a run or an asset.
+
+    Raises:
+        ApiAnswerError: it is none.
+    """
+    return (parse_asset if kind is Kind.ASSET else parse_generation)(raw)
 
 
 def merge_records(older: bytes, newer: bytes) -> bytes:
@@ -324,6 +439,24 @@ def _unique_keys(ids: list[str]) -> list[str]:
         taken.add(key)
         keys.append(key)
     return keys
+
+
+def _moment_or_date(record: dict[str, Any], name: str) -> int | None:
+    """A moment that one endpoint writes as a number, and another as ISO 8601."""
+    text = _text(record, name)
+    moment_ms = parse_ms(text) if text is not None else _moment(record, name)
+    return moment_ms if moment_ms is not None and 0 < moment_ms <= MAX_MS else None
+
+
+def _type_of(content_type: str) -> OutputType:
+    """The type that an output with such a `Content-Type` has."""
+    return _TYPES.get(content_type.partition("/")[0].strip().lower(), OutputType.DOCUMENT)
+
+
+def _size(record: dict[str, Any], name: str) -> int | None:
+    """A file's size; None where it is none that a file with something in it can have."""
+    value = record.get(name)
+    return value if type(value) is int and 0 < value <= _MAX_SIZE else None
 
 
 def _decode(raw: bytes) -> object:

@@ -27,7 +27,15 @@ from floradl.values import (
     parse_timeout_s,
     parse_when,
 )
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, TYPE_WORDS, Status
+from floradl.words import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_SOURCES,
+    EVERY_SOURCE,
+    TYPE_WORDS,
+    Source,
+    Status,
+)
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,12 @@ FILTERS = (
     Option("until", "only runs created before this date, time or age", parse_when, metavar="WHEN"),
     Option("max-runs", "at most N runs, the newest first", parse_count(1, 10**9), metavar="N"),
 )  # fmt: skip
+SOURCE = Option("source", f"what to archive: {', '.join(Source)} or {EVERY_SOURCE}; repeatable (default: "
+                f"{' and '.join(DEFAULT_SOURCES)})", parse_choice(*Source, EVERY_SOURCE), (),
+                is_list=True)  # fmt: skip
+LIST_SOURCE = Option("source", f"which list: {', '.join(Source)} (the nodes of the --project-id's canvas); "
+                     f"default: {Source.GENERATIONS}", parse_choice(*Source, EVERY_SOURCE), (),
+                     is_list=True)  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
@@ -242,10 +256,11 @@ STATUS = (
 )  # fmt: skip
 PAGE = (
     Option("cursor", "go on at this page, as `meta.next_cursor` named it", str),
-    Option("limit", "generations on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
+    Option("limit", "how many on a page, 1 to 100 (default: 100)", parse_count(1, 100), 100, metavar="N"),
     Option("status", f"only runs that are {', '.join(Status)}", parse_choice(*Status)),
+    Option("technique-id", "only runs of this technique", parse_id("tech_")),
     Option("all", "every page, not only one", default=False),
-    Option("format", "json (the API's own page), jsonl (a generation a line) or table (for people)",
+    Option("format", "json (the API's own page), jsonl (a record a line) or table (for people)",
            parse_choice("json", "jsonl", "table")),
     Option("watch", "print it again every SECONDS (5 where none are given) until Ctrl-C", parse_timeout_s,
            implied="5", metavar="SECONDS"),
@@ -257,14 +272,14 @@ ONE_SCOPE = (
 TO_FILE = Option("to-file", "keep the key in a file that only you can read, not in the system keyring",
                  default=False)  # fmt: skip
 
-_ARCHIVE_JOB = (*SCOPE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
+_ARCHIVE_JOB = (*SCOPE, SOURCE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTING)
 
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
-    "list": (*ONE_SCOPE, *PAGE, *ACCOUNT, *OUTPUT),
+    "list": (*ONE_SCOPE, LIST_SOURCE, *PAGE, *ACCOUNT, *OUTPUT),
     "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),
     "schedule": (*SCHEDULE, *_ARCHIVE_JOB),
     "login": (TO_FILE, *PLACE, *PATIENCE, *OUTPUT),

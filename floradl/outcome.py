@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from floradl.durable import Digest
-from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunFacts, RunOp, State, VanishedOp
+from floradl.entries import (
+    ErrorEntry,
+    Op,
+    OutputEntry,
+    OutputOp,
+    RunFacts,
+    RunOp,
+    SourcesOp,
+    State,
+    VanishedOp,
+)
 from floradl.errors import safe_url
 from floradl.model import Failure, Generation, Output, Receipt
 
-Result = RunOp | VanishedOp | Receipt | Failure
+Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
 """What workers hand to the recorder."""
 
 
@@ -29,7 +39,7 @@ def receipt_of(run_id: str, output: Output, file: str, digest: Digest, *, is_fet
 
 
 def facts_of(run: Generation, path: PurePosixPath, record_sha256: str) -> RunFacts:
-    """What the manifest keeps of a run whose `run.json`, with this hash, lies in the folder `path`."""
+    """What the manifest keeps of a run or an asset whose record, of this hash, lies in the folder `path`."""
     return RunFacts(
         workspace_id=run.workspace_id,
         project_id=run.project_id,
@@ -40,6 +50,10 @@ def facts_of(run: Generation, path: PurePosixPath, record_sha256: str) -> RunFac
         charged_cost=run.charged_cost,
         record_sha256=record_sha256,
         output_count=None if run.outputs is None else len(run.outputs),
+        kind=run.kind,
+        technique_id=run.technique_id,
+        technique_name=run.technique_name,
+        name=run.name,
     )
 
 

@@ -15,7 +15,7 @@ from floradl.quantities import format_bytes
 from floradl.status import FailedOutput, ScopeAge, Status, Sums
 from floradl.tables import Column, cut, format_age, table_lines
 from floradl.verified import Verdict
-from floradl.words import TYPE_WORDS
+from floradl.words import type_word
 
 _ROWS_SHOWN = 20
 _REASONS_SHOWN = 8
@@ -128,8 +128,7 @@ def _row(name: str, sums: Sums) -> Row:
 
 def _type_name(kind: str | None) -> str:
     """A type in the word that `--type` takes, where there is one."""
-    words = (word for word, api_word in TYPE_WORDS.items() if api_word == kind)
-    return next(words, printable(kind or "(no output)", limit=40))
+    return printable(type_word(kind or "(no output)"), limit=40)
 
 
 def _dollars(sums: Sums) -> str:

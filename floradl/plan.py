@@ -123,8 +123,8 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
 
 
 def run_folder(run: Generation) -> PurePosixPath:
-    """Where a run's files go."""
-    return layout.run_path(run.workspace_id, run.project_id, run.run_id)
+    """Where the files of a run or an asset go."""
+    return layout.item_path(run.kind, run.workspace_id, run.project_id, run.run_id)
 
 
 def is_there(entry: OutputEntry, files: Mapping[str, int]) -> bool:

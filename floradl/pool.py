@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import PurePosixPath
 
 from floradl import media
@@ -34,6 +35,7 @@ from floradl.plan import Action, at_recorded_place, is_known_whole, run_folder
 from floradl.prepare import Job, Preparer, as_failed
 from floradl.transfer import Wanted, fetch_output
 from floradl.transport import MediaClient
+from floradl.words import Kind
 
 _PREPARERS = 8
 _RESULTS = 512
@@ -206,7 +208,7 @@ class Pool:
             has_partial=action == Action.RESUME,
             replaces=job.replaces,
         )
-        result = await fetch_output(wanted, client, self._tools, self._fresh_url)
+        result = await fetch_output(wanted, client, self._tools, partial(self._fresh_url, run.kind))
         return as_failed(result, job) if isinstance(result, Failure) else result
 
     async def _adopt(self, job: Job) -> Receipt | None:
@@ -217,7 +219,7 @@ class Pool:
             return None
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)
 
-    async def _fresh_url(self, run_id: str, key: str) -> str | None:
+    async def _fresh_url(self, kind: Kind, run_id: str, key: str) -> str | None:
         """The API's current URL of an output; one request a run, however many of its outputs ask."""
         if self._api is None:
             return None
@@ -228,7 +230,7 @@ class Pool:
                 if len(self._fresh) >= _MAX_FRESH_RUNS:
                     self._fresh.pop(next(iter(self._fresh)))
                 try:
-                    self._fresh[run_id] = await self._api.run(run_id)
+                    self._fresh[run_id] = await self._api.item(kind, run_id)
                 except (ApiUnavailableError, KeyRefusedError) as exc:
                     # Every dead URL would wait for the same answer; the next run asks again.
                     self._no_fresh = exc

@@ -8,17 +8,22 @@ returns: the run's facts stand before its outputs in `results`, and are to be re
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from floradl import layout
-from floradl.entries import RunEntry, RunOp, State, VanishedOp
+from floradl.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
+from floradl.errors import ApiError, printable
 from floradl.files import Disk
 from floradl.job import RecordRule, Visit
-from floradl.model import Failure, Filters, Generation, Receipt
+from floradl.model import Failure, Filters, Generation, Receipt, merge_records, parse_generation
 from floradl.outcome import Result, facts_of, receipt_of
 from floradl.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
+from floradl.words import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Preparer:
         """
         run = at_recorded_place(run, entry)
         folder = run_folder(run)
+        run = self._with_what_is_known(visit, run, entry, folder)
         prepared = Prepared(run, folder)
         (files,) = self.disk.sizes([folder])
         damaged = _damaged_files(visit, entry)
@@ -93,6 +99,8 @@ class Preparer:
         is_written = self._write_record(prepared, rule, entry, files)
         if visit.is_current and entry is not None and entry.vanished_at is not None:
             prepared.results.append(VanishedOp(run.run_id, None))
+        if sources := _sources(visit, entry):
+            prepared.results.append(SourcesOp(run.run_id, sources))
         prepared.outputs = len(decisions)
         for decision in decisions:
             known = entry.outputs.get(decision.output.key) if entry else None
@@ -111,6 +119,26 @@ class Preparer:
             self.disk.flush_folder(folder)
         return prepared
 
+    def _with_what_is_known(
+        self, visit: Visit, run: Generation, entry: RunEntry | None, folder: PurePosixPath
+    ) -> Generation:
+        """A run that `technique-runs` told of before, and now `generations` alone, which says less of it."""
+        if (
+            entry is None
+            or visit.source != Source.GENERATIONS
+            or Source.TECHNIQUE_RUNS not in entry.sources
+            or not self.disk.is_file(folder / layout.RUN_RECORD)
+        ):
+            return run
+        try:
+            known = parse_generation(self.disk.read(folder / layout.RUN_RECORD) or b"")
+            merged = parse_generation(run.raw, known=known)
+            says_nothing_new = merged.raw == merge_records(known.raw, known.raw)
+        except ApiError as exc:
+            log.info("the record of %s is not readable: %s", printable(run.run_id, limit=80), exc.message)
+            return run
+        return at_recorded_place(known if says_nothing_new else merged, entry)
+
     def _decisions(
         self,
         visit: Visit,
@@ -128,13 +156,15 @@ class Preparer:
     def _write_record(
         self, prepared: Prepared, rule: RecordRule, entry: RunEntry | None, files: Mapping[str, int]
     ) -> bool:
-        """Write `run.json` if it is new or says something new; whether that was so.
+        """Write the record if it is new or says something new; whether that was so.
 
         It is written before any entry speaks of the run, and for a run without outputs too.
         """
         run, folder = prepared.run, prepared.folder
-        path = folder / layout.RUN_RECORD
-        has_record = entry is not None and layout.RUN_RECORD in files
+        name = layout.record_name(run.kind)
+        if name is None:
+            return False
+        path, has_record = folder / name, entry is not None and name in files
         if has_record and rule == RecordRule.KEEP:
             return False
         sha256 = hashlib.sha256(run.raw).hexdigest()
@@ -166,6 +196,13 @@ def as_failed(failure: Failure, job: Job) -> Failure:
     file would be adopted.
     """
     return replace(failure, keeps_entry=True) if job.was_archived else failure
+
+
+def _sources(visit: Visit, entry: RunEntry | None) -> tuple[str, ...]:
+    """Which lists have a run, to be recorded; nothing where that is what its entry says anyway."""
+    if visit.source is None or visit.source in (entry.sources if entry else (Source.GENERATIONS,)):
+        return ()
+    return (*(entry.sources if entry else ()), visit.source)
 
 
 def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:

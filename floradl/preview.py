@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.entries import RunEntry
-from floradl.errors import ApiNotFoundError
+from floradl.errors import ApiError, ApiNotFoundError
 from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.listing import Scan, with_outputs
@@ -17,6 +18,8 @@ from floradl.manifest import Manifest, load_manifest
 from floradl.mend import compare_with_disk, known_record
 from floradl.model import Generation
 from floradl.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ async def _iter_runs(
     filters = options.filters
     account = api.account(manifest.archive_id)
     seen: set[str] = set()
-    for scope in options.scopes:
+    refusal: ApiError | None = None
+    for scope in (scope for scopes in options.phases() for scope in scopes):
         scan = Scan(
             api,
             scope,
@@ -75,10 +79,18 @@ async def _iter_runs(
             full=options.full,
             since_ms=filters.since_ms,
         )
-        async for run in scan.iter_completed():
-            if run.run_id not in seen and filters.wants(run):
-                seen.add(run.run_id)
-                yield run
+        try:
+            async for run in scan.iter_completed():
+                if run.run_id not in seen and filters.wants(run):
+                    seen.add(run.run_id)
+                    yield run
+        except ApiError as exc:
+            if not exc.is_refusal or scope.source in options.required_sources:
+                raise
+            log.info("%s cannot be listed: %s", scope, exc.message)
+            refusal = exc
+    if refusal is not None and not api.successes:
+        raise refusal
 
     def is_wanted(run_id: str, entry: RunEntry) -> bool:
         return run_id not in seen and options.wants_entry(run_id, entry)
@@ -86,6 +98,7 @@ async def _iter_runs(
     found = await disk.call(compare_with_disk, manifest, disk, filters, is_wanted)
     for mend in found.mends:
         try:
-            yield await api.run(mend.run_id, known=await disk.call(known_record, disk, mend))
+            known = await disk.call(known_record, disk, mend)
+            yield await api.item(mend.entry.kind, mend.run_id, known=known)
         except ApiNotFoundError:
             continue

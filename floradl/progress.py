@@ -25,10 +25,11 @@ from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 from floradl.findings import AuditReport, Trouble
 from floradl.quantities import count, format_bytes, format_cost, format_duration
+from floradl.words import SOURCE_WORDS
 
 if TYPE_CHECKING:  # each command loads its own job
     from floradl.gallery import GalleryReport
-    from floradl.job import Report
+    from floradl.job import Report, SourceNews
     from floradl.logfile import LogFile
     from floradl.model import Failure
     from floradl.restorer import RestoreReport
@@ -242,6 +243,7 @@ def summary_lines(report: Report, dest: str) -> list[str]:
     """A session in a few lines, what to do next last."""
     lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
     lines.extend(_news_lines(report))
+    lines.extend(_sources_lines(report.sources))
     if report.new_cost:
         lines.append(f"What is new cost {format_cost(report.new_cost)} to generate.")
     if report.adopted:
@@ -255,6 +257,7 @@ def summary_lines(report: Report, dest: str) -> list[str]:
             f"{count(report.vanished_runs, 'run')} not listed by FLORA any more; what is archived stays."
         )
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
+    lines.extend(_refused_lines(report.sources))
     lines.extend(_trouble_lines(report))
     if report.open_runs:
         runs = count(report.open_runs, "run")
@@ -262,6 +265,21 @@ def summary_lines(report: Report, dest: str) -> list[str]:
     if report.is_complete and report.fetched:
         lines.append(f"Check it any time: floradl verify {shlex.quote(dest)}")
     return lines
+
+
+def _sources_lines(sources: Sequence[SourceNews]) -> list[str]:
+    """What each source gave, where there is more than one to tell of."""
+    told = [f"{its.listed} {SOURCE_WORDS[its.source]}" for its in sources if its.listed]
+    return [f"Listed: {', '.join(told)}."] if len(told) > 1 else []
+
+
+def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
+    """What this key cannot see, which is no failure."""
+    return [
+        f"Left out: {SOURCE_WORDS[its.source]}, which this key cannot see ({its.refused})."
+        for its in sources
+        if its.refused is not None
+    ]
 
 
 def _what_is_new(report: Report) -> str:

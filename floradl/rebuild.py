@@ -23,7 +23,7 @@ import msgspec
 
 from floradl import layout, media
 from floradl.clock import Clock, format_ms
-from floradl.entries import ErrorEntry, Op, OutputEntry, OutputOp, RunOp, ScanOp, State, VanishedOp
+from floradl.entries import ADDITIONS, ErrorEntry, Op, OutputEntry, OutputOp, RunOp, ScanOp, State
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
 from floradl.files import Disk
 from floradl.findings import Finding, Trouble
@@ -83,7 +83,7 @@ def recover(disk: Disk, clock: Clock) -> Recovered:
         trouble = "it belongs to another archive than manifest.json"
     else:
         for op in journal.ops:
-            if isinstance(op, (OutputOp, VanishedOp)) and op.run_id not in manifest:
+            if isinstance(op, ADDITIONS) and op.run_id not in manifest:
                 waiting.append(op)  # it alone would make an entry that nobody can read
             elif manifest.heeds(op) and not (finding and isinstance(op, ScanOp)):
                 manifest.apply(op)  # but no seal: what was lost lies below it and would not be met again

@@ -14,7 +14,7 @@ from floradl.listing import iter_listed
 from floradl.mend import Mend, known_record, lost_outputs
 from floradl.model import Generation, Scope
 from floradl.pool import Pool
-from floradl.words import Status
+from floradl.words import Kind, Source, Status
 
 
 async def visit_by_id(
@@ -43,7 +43,7 @@ async def visit_by_id(
             await _admit_known(pool, tally, mend, known, "there is no API key to ask for it with")
             continue
         try:
-            run = await api.run(mend.run_id, known=known)
+            run = await api.item(mend.entry.kind, mend.run_id, known=known)
         except ApiNotFoundError as exc:
             await _admit_known(pool, tally, mend, known, f"the run is gone: {exc.message}")
         except ApiError as exc:
@@ -67,7 +67,11 @@ async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tupl
     """
     by_scope: defaultdict[Scope, dict[str, Mend]] = defaultdict(dict)
     for mend in mends:
-        scope = Scope(mend.entry.workspace_id or None, mend.entry.project_id or None)
+        entry, sources = mend.entry, mend.entry.sources
+        if entry.kind is Kind.CANVAS:
+            continue  # no list has what it was on some day
+        source = Source.TECHNIQUE_RUNS if Source.TECHNIQUE_RUNS in sources else sources[0]  # it says most
+        scope = Scope(entry.workspace_id or None, entry.project_id or None, source)
         by_scope[scope][mend.run_id] = mend
     found: set[str] = set()
     problems: list[ApiError] = []

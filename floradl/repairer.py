@@ -22,14 +22,13 @@ from pathlib import PurePosixPath
 
 import httpx
 
-from floradl import layout, net
+from floradl import layout
 from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
-from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock, format_ms
 from floradl.entries import Op, OutputOp, RunEntry, RunFacts, RunOp
 from floradl.errors import FloradlError
-from floradl.fetching import Tools
+from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.job import GRACE_S, Tally
@@ -38,10 +37,9 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
 from floradl.model import Filters, Receipt
 from floradl.pool import Pool
-from floradl.pressure import Pressure
 from floradl.rebuild import Recovered
 from floradl.recall import visit_by_id, visit_listed
-from floradl.retry import Backoff, HostGate
+from floradl.retry import Backoff
 from floradl.stopping import ends_by_itself
 from floradl.transport import MediaClient, media_transports
 from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
@@ -105,20 +103,10 @@ async def repair(
         DestinationError: there is no archive, its folder cannot be used, or another floradl uses it.
     """
     clock, stop = clock or Clock(), stop or asyncio.Event()
-    allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
     disk = Disk(options.check.dest, fsync=options.fsync, threads=max(8, options.check.threads))
-    tools = Tools(
-        disk=disk,
-        clock=clock,
-        gate=HostGate(clock),
-        retries=options.retries,
-        allow_loopback=allow_loopback,
-        backoff=backoff or Backoff(),
-        pressure=Pressure(options.concurrency),
-        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
-    )
+    tools = new_tools(options, disk, clock, backoff)
     new_transport = new_transport or media_transports(
-        allow_loopback=allow_loopback, timeout_s=options.timeout_s
+        allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
     )
     session = _Session(options, api, tools, tally or AuditTally(), new_transport)
     try:

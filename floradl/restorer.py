@@ -17,22 +17,20 @@ from pathlib import Path
 
 import httpx
 
-from floradl import layout, net
+from floradl import layout
 from floradl.api import FloraApi
-from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock
 from floradl.copying import Copied, Copier, Way
 from floradl.entries import OutputEntry, RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
-from floradl.fetching import Tools
+from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
 from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.names import Place, copy_names
-from floradl.pressure import Pressure
-from floradl.retry import Backoff, HostGate
+from floradl.retry import Backoff
 from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transport import MediaClient, media_transports
@@ -162,20 +160,9 @@ async def restore(
     disk = Disk(
         options.dest, fsync=options.fsync, threads=options.threads, min_free_bytes=options.min_free_bytes
     )
-    allow_loopback = net.is_loopback_host(httpx.URL(options.base_url).host)
-    tools = Tools(
-        disk=disk,
-        clock=clock,
-        gate=HostGate(clock),
-        retries=options.retries,
-        allow_loopback=allow_loopback,
-        backoff=backoff or Backoff(),
-        pressure=Pressure(options.concurrency),
-        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
-        traffic=tally.traffic,
-    )
+    tools = new_tools(options, disk, clock, backoff, tally.traffic)
     new_transport = new_transport or media_transports(
-        allow_loopback=allow_loopback, timeout_s=options.timeout_s
+        allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
     )
     target = (FlatTarget if options.is_flat else ArchiveTarget)(
         tools,
@@ -266,7 +253,7 @@ class _Session:
         options, filters = self._options, self._options.filters
         chosen: Iterable[tuple[str, RunEntry]] = (
             (run_id, entry)
-            for run_id, entry in manifest.iter_runs()
+            for run_id, entry in manifest.iter_entries()
             if wants_entry(options.scopes, filters, run_id, entry)
         )
         if filters.max_runs is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from floradl import layout
 from floradl.entries import FORMAT, VERSION, ErrorEntry, RunEntry, State
 from floradl.errors import ManifestError, NewerFormatError
+from floradl.words import Kind, Source
 
 _RUNS_PER_CHUNK = 2000
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -39,6 +41,8 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     base_url: Any = msgspec.UNSET
     scans: list[Scan] = []
     runs: Runs = {}
+    assets: Runs = {}
+    canvases: Runs = {}
 
 
 class _SummedOutput(msgspec.Struct, gc=False):
@@ -53,6 +57,7 @@ class _SummedRun(msgspec.Struct):
     workspace_id: str
     project_id: str
     path: str
+    kind: Kind = Kind.RUN
     outputs: dict[str, _SummedOutput] = {}
 
 
@@ -65,6 +70,10 @@ class _SizedRun(msgspec.Struct):
     """What a look at a run's folder wants to know."""
 
     outputs: dict[str, _SizedOutput] = {}
+
+
+class _KindedEntry(msgspec.Struct):
+    kind: Kind = Kind.RUN
 
 
 class CountedOutput(msgspec.Struct, gc=False):
@@ -82,27 +91,39 @@ class CountedRun(msgspec.Struct):
 
     workspace_id: str
     project_id: str
+    kind: Kind = Kind.RUN
     model_id: str | None = None
     created_at: int | None = None
     charged_cost: float | None = None
     outputs: dict[str, CountedOutput] = {}
     vanished_at: str | None = None
+    sources: tuple[str, ...] = (Source.GENERATIONS,)
 
+
+_TABLES = {"runs": Kind.RUN, "assets": Kind.ASSET, "canvases": Kind.CANVAS}
+"""The tables of `manifest.json`, and of which kind the entries in each are."""
+
+_HEAD = [name for name in _Plain.__struct_fields__ if name not in ("scans", *_TABLES)]
 
 _plain = msgspec.json.Decoder(_Plain)
 _entry = msgspec.json.Decoder(RunEntry)
 _summed = msgspec.json.Decoder(_SummedRun)
 _sized = msgspec.json.Decoder(_SizedRun)
+_kinded = msgspec.json.Decoder(_KindedEntry)
 _counted = msgspec.json.Decoder(CountedRun)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a `manifest.json` holds: its other keys, the scans' entries, and each run as it is stored."""
+    """What a `manifest.json` holds: its other keys, the scans' entries, and each entry as it is stored.
+
+    `runs` are the entries of all kinds by their ids; `kinds` tells those that are no runs.
+    """
 
     head: dict[str, Any]
     scans: list[Scan]
     runs: Runs
+    kinds: dict[str, Kind]
 
 
 def parse_snapshot(data: bytes) -> Snapshot:
@@ -132,34 +153,63 @@ def _parse(data: bytes) -> Snapshot:
     except NOT_READABLE:
         pass  # it has keys of others, which are kept, or is none; either takes a second look
     else:
-        head = {
-            name: value
-            for name in _Plain.__struct_fields__[:-2]
-            if (value := getattr(plain, name)) is not msgspec.UNSET
-        }
-        return Snapshot(head, plain.scans, plain.runs)
+        head = {name: value for name in _HEAD if (value := getattr(plain, name)) is not msgspec.UNSET}
+        return _joined(head, plain.scans, {name: getattr(plain, name) for name in _TABLES})
     values = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    runs = msgspec.json.decode(values.pop("runs", b"{}"), type=Runs)
+    tables = {name: msgspec.json.decode(values.pop(name, b"{}"), type=Runs) for name in _TABLES}
     scans = msgspec.json.decode(values.pop("scans", b"[]"), type=list[Scan])
-    return Snapshot({name: msgspec.json.decode(raw) for name, raw in values.items()}, scans, runs)
+    return _joined({name: msgspec.json.decode(raw) for name, raw in values.items()}, scans, tables)
 
 
-def encode_snapshot(head: Mapping[str, Any], scans: Iterable[Scan], runs: Runs) -> Iterator[bytes]:
-    """`manifest.json`, in pieces: a line a run, so that people can read and compare it."""
+def _joined(head: dict[str, Any], scans: list[Scan], tables: Mapping[str, Runs]) -> Snapshot:
+    """The tables of all kinds as one."""
+    runs = tables["runs"]
+    kinds: dict[str, Kind] = {}
+    for name, kind in _TABLES.items():
+        if kind is Kind.RUN:
+            continue
+        for identifier, entry in tables[name].items():
+            if identifier in runs:
+                raise unreadable(f"{identifier!r} stands in it as two things")
+            runs[identifier] = entry
+            kinds[identifier] = kind
+    return Snapshot(head, scans, runs, kinds)
+
+
+def encode_snapshot(
+    head: Mapping[str, Any], scans: Iterable[Scan], runs: Runs, kinds: Mapping[str, Kind]
+) -> Iterator[bytes]:
+    """`manifest.json`, in pieces: a line an entry, so that people can read and compare it.
+
+    Args:
+        head: its first keys.
+        scans: the scans' entries.
+        runs: the entries of all kinds.
+        kinds: of those that are no runs.
+    """
     yield b"{\n"
     for name, value in head.items():
         yield b"%s: %s,\n" % (msgspec.json.encode(name), msgspec.json.encode(value))
-    yield b'"scans": [%s],\n"runs": {' % b",\n".join(msgspec.json.encode(scan) for scan in scans)
+    yield b'"scans": [%s]' % b",\n".join(msgspec.json.encode(scan) for scan in scans)
+    yield from _encode_table("runs", ((run_id, run) for run_id, run in runs.items() if run_id not in kinds))
+    for name, kind in _TABLES.items():
+        if entries := [(identifier, runs[identifier]) for identifier, its in kinds.items() if its is kind]:
+            yield from _encode_table(name, entries)
+    yield b"\n}\n"
+
+
+def _encode_table(name: str, entries: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]:
+    yield b',\n"%s": {' % name.encode()
     separator = b"\n"
     parts: list[bytes | msgspec.Raw] = []
-    for run_id, run in runs.items():
-        parts += (separator, msgspec.json.encode(run_id), b": ", run)
+    for identifier, entry in entries:
+        parts += (separator, msgspec.json.encode(identifier), b": ", entry)
         separator = b",\n"
         if len(parts) == 4 * _RUNS_PER_CHUNK:
             yield b"".join(parts)  # a Raw is a buffer: one copy, not three
             parts.clear()
     yield b"".join(parts)
-    yield b"\n}}\n"
+    yield b"\n}"
 
 
 def encode_checksums(runs: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]:
@@ -176,7 +226,7 @@ def encode_checksums(runs: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]
             raise _unreadable_run(run_id, str(exc)) from exc
         _require(layout.is_place(run.path), run_id)
         # Not the entry's own word for it: who changes that must not change what is checked.
-        place = layout.run_place(run.workspace_id, run.project_id, run_id)
+        place = entry_place(run_id, run)
         for output in run.outputs.values():
             if output.state is State.ARCHIVED and output.file is not None and output.sha256 is not None:
                 _require(_is_file(output.file) and _is_sha256(output.sha256), run_id)
@@ -205,6 +255,24 @@ def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
     )
     _require(is_within, run_id)
     return entry
+
+
+def entry_place(identifier: str, entry: RunEntry | _SummedRun) -> str:
+    """The folder of an entry, by its ids alone: not by the entry's own word for it."""
+    return layout.item_place(entry.kind, entry.workspace_id, entry.project_id, identifier)
+
+
+def entry_path(identifier: str, entry: RunEntry) -> PurePosixPath:
+    """`entry_place` as a path."""
+    return PurePosixPath(entry_place(identifier, entry))
+
+
+def kind_of(stored: msgspec.Raw) -> Kind:
+    """Of which kind an entry is by its own word; a run where it has none that can be read."""
+    try:
+        return _kinded.decode(stored).kind
+    except NOT_READABLE:
+        return Kind.RUN
 
 
 def parse_counted(run_id: str, stored: msgspec.Raw) -> CountedRun:

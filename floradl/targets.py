@@ -28,6 +28,7 @@ from floradl.outcome import op_of, receipt_of
 from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import visit_by_id, visit_listed
+from floradl.snapshot import entry_path
 from floradl.stopping import ends_by_itself
 from floradl.transfer import Wanted, fetch_output
 from floradl.transport import MediaClient
@@ -173,7 +174,7 @@ class ArchiveTarget(Target):
     def _absent(self, copied: Copied) -> list[Failure]:
         """What of a run is not here. An entry that speaks of bytes that were here once is kept."""
         entry = self._store.manifest.run(copied.run_id) or copied.entry
-        folder = layout.run_path(entry.workspace_id, entry.project_id, copied.run_id)
+        folder = entry_path(copied.run_id, entry)
         (files,) = self._disk.sizes([folder])
         failures = []
         for key, why in copied.lacking.items():

@@ -17,7 +17,7 @@ _SUMMARIES = {
     "restore": "copy verified files out of an archive into another, or into one flat folder",
     "status": "what an archive holds, what is missing, what it cost to generate, and how old it is",
     "gallery": "make index.html, which shows the archive in any browser, or bring it up to date",
-    "list": "print the generation history, as the API gives it",
+    "list": "print generations, technique runs, uploads or a canvas, as the API gives them",
     "schedule": "print, install, list or remove a nightly job that archives; takes archive's options too",
     "login": "keep an API key, once it is checked: typed in unseen, or from standard input",
     "logout": "forget the kept key",
@@ -91,7 +91,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         for option in _foreign_options(command):
             option.add_to(parser)
     if command == "restore":
-        parser.add_argument("source", metavar="SRC", help="an archive; nothing in it is changed")
+        parser.add_argument("src", metavar="SRC", help="an archive; nothing in it is changed")
     if command in _DEST_HELP:
         nargs = "?" if command == "schedule" else None
         parser.add_argument("dest", metavar="DEST", help=_DEST_HELP[command], nargs=nargs)

@@ -92,8 +92,8 @@ class Walk:
                 continue
             returns += 1
             if returns > _MAX_RETURNS:
-                raise ApiAnswerError(f"the list of {self._query.status} runs never held still")
-            log.info("the list of %s runs moved while it was read; going back", self._query.status)
+                raise ApiAnswerError(f"the list of {self._query.words} never held still")
+            log.info("the list of %s moved while it was read; going back", self._query.words)
             met = frozenset(_ids(page)).union(*self._met)
             while len(self._trail) > 1 and not met.intersection(_ids(again)[:1]):
                 again = await self._step_back()

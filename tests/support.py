@@ -134,7 +134,7 @@ def entries(dest: Path) -> Manifest:
 
 def assert_entries_true(dest: Path, *, removed: Collection[str] = ()) -> None:
     """Every output that a next start would take for archived is on disk with the hash that was recorded."""
-    for run_id, run in entries(dest).iter_runs():
+    for run_id, run in entries(dest).iter_entries():
         for key, output in run.outputs.items():
             if output.state == State.ARCHIVED and f"{run.path}/{output.file}" not in removed:
                 assert output.file is not None, (run_id, key)

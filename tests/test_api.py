@@ -25,6 +25,7 @@ from floradl.errors import (
 )
 from floradl.model import Generation, Scope, Workspace, parse_generation
 from floradl.retry import Backoff
+from floradl.words import Kind, Source
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +104,66 @@ async def test_page_request_without_filters(api: FloraApi, respx_mock: respx.Moc
     route = respx_mock.get(PAGES).mock(return_value=page_of())
     await api.page(PageQuery(limit=None))
     assert route.calls.last.request.url == PAGES
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "field", "record"),
+    [
+        (Source.TECHNIQUE_RUNS, "technique-runs", "technique_runs", RUN),
+        (Source.ASSETS, "assets", "assets", {"asset_id": "run_a", "status": "ready"}),
+    ],
+)
+async def test_page_of_another_list(
+    api: FloraApi,
+    respx_mock: respx.MockRouter,
+    source: Source,
+    path: str,
+    field: str,
+    record: dict[str, object],
+) -> None:
+    """Lists of other things are read as the history is; one under another name is none."""
+    body = {field: [record], "meta": {"next_cursor": "c2"}}
+    route = respx_mock.get(f"{BASE}/{path}").respond(200, json=body)
+    found = await page(api, PageQuery(Scope("ws_a").of(source), status=None))
+    assert [run.run_id for run in found.generations] == ["run_a"]
+    assert [run.kind for run in found.generations] == [Scope().of(source).kind]
+    assert found.next_cursor == "c2"
+    assert dict(route.calls.last.request.url.params) == {"workspace_id": "ws_a", "limit": "100"}
+    with pytest.raises(ApiAnswerError, match=f"page of {field.replace('_', ' ')}"):
+        parse_page(b'{"generations": []}', source)
+
+
+async def test_an_asset_is_asked_for_by_its_id(api: FloraApi, respx_mock: respx.MockRouter) -> None:
+    """As a run is, at a place of its own."""
+    answer = {"asset_id": "asset/1", "status": "ready", "url": "https://new"}
+    respx_mock.get(f"{BASE}/assets/asset%2F1").respond(200, json=answer)
+    asset = await api.item(Kind.ASSET, "asset/1")
+    assert (asset.kind, asset.status) == (Kind.ASSET, "completed")
+    respx_mock.get(f"{BASE}/runs/run_a").respond(200, json=RUN)
+    assert (await api.item(Kind.RUN, "run_a")).kind is Kind.RUN
+    respx_mock.get(f"{BASE}/assets/asset_2").respond(200, json=answer)
+    with pytest.raises(ApiAnswerError, match="another asset than asset_2"):
+        await api.item(Kind.ASSET, "asset_2")
+
+
+async def test_no_canvas_can_be_asked_for(api: FloraApi) -> None:
+    """FLORA has no canvas of the past, so nothing is asked."""
+    with pytest.raises(ApiNotFoundError):
+        await api.item(Kind.CANVAS, "prj_b")
+    assert api.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (PageQuery(status="running"), "running runs"),
+        (PageQuery(Scope().of(Source.TECHNIQUE_RUNS), status="completed"), "completed technique runs"),
+        (PageQuery(Scope().of(Source.ASSETS)), "assets"),
+    ],
+)
+def test_what_a_list_holds(query: PageQuery, words: str) -> None:
+    """For messages about it."""
+    assert query.words == words
 
 
 async def test_workspaces(api: FloraApi, respx_mock: respx.MockRouter) -> None:

@@ -107,10 +107,10 @@ def expected_states(killed: Killed) -> list[dict[str, RunEntry]]:
     """What is recorded after the journal's first change, its second, and so on; before any of them first."""
     snapshot = killed.dest / "manifest.json"
     manifest = Manifest.parse(snapshot.read_bytes()) if snapshot.exists() else Manifest("", "")
-    states = [dict(manifest.iter_runs())]
+    states = [dict(manifest.iter_entries())]
     for op in parse_journal(killed.journal_path.read_bytes()).ops:
         manifest.apply(op)
-        states.append(dict(manifest.iter_runs()))
+        states.append(dict(manifest.iter_entries()))
     return states
 
 
@@ -132,7 +132,7 @@ def test_a_journal_cut_at_every_byte(killed: Killed) -> None:
     for cut in range(len(data) + 1):
         killed.journal_path.write_bytes(data[:cut])
         whole = data[:cut].count(b"\n")  # the header's line is the first
-        assert dict(entries(killed.dest).iter_runs()) == states[max(0, whole - 1)], cut
+        assert dict(entries(killed.dest).iter_entries()) == states[max(0, whole - 1)], cut
 
 
 def test_a_journal_that_was_cut_is_gone_on_with(killed: Killed) -> None:
@@ -143,7 +143,7 @@ def test_a_journal_that_was_cut_is_gone_on_with(killed: Killed) -> None:
         disk = Disk(killed.dest, fsync=False, threads=1)
         store = Store(disk, Clock())
         try:
-            return dict((await store.open()).iter_runs())
+            return dict((await store.open()).iter_entries())
         finally:
             await store.close()
             disk.close()
@@ -205,7 +205,7 @@ def test_a_half_written_snapshot_is_cleaned_away(killed: Killed) -> None:
     (temporary,) = (path for path in (killed.dest / ".floradl" / "tmp").rglob("*") if path.is_file())
     temporary.write_bytes(temporary.read_bytes()[:-100])
     before = expected_states(killed)[-1]
-    assert dict(entries(killed.dest).iter_runs()) == before
+    assert dict(entries(killed.dest).iter_entries()) == before
     killed.assert_goes_on(killed.dest)
     assert_tidy(killed.dest)
 

@@ -174,14 +174,14 @@ def test_full_with_entries_in_the_journal(disk: SmallDisk, sim: Simulator, tmp_p
     dest = disk.path
     assert floradl(sim, "-j", "2", dest).returncode == 1
     assert not (dest / "manifest.json").exists()
-    recorded = dict(entries(dest).iter_runs())
+    recorded = dict(entries(dest).iter_entries())
     archived = [o for run in recorded.values() for o in run.outputs.values() if o.state == State.ARCHIVED]
     assert len(archived) >= 5, "too few entries for this test to mean anything"
     filler = disk.fill()
     sim.forget()
     for _ in range(2):
         assert_refused(floradl(sim, dest), dest, "No space left on device", "Make room")
-        assert dict(entries(dest).iter_runs()) == recorded
+        assert dict(entries(dest).iter_entries()) == recorded
         assert_nothing_lies(dest, sim.account)
     assert sim.media_requests() == []
     filler.unlink()

@@ -12,12 +12,13 @@ import subprocess
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from floradl.layout import run_path, safe_name
+from floradl.layout import item_path, safe_name
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.words import Kind
 from tests.support import (
     assert_archived,
     assert_entries_true,
@@ -46,6 +47,11 @@ def account() -> Account:
         output = SimOutput("output_1", content_type="image/png", body=png(body))
         account.insert(SimRun(f"run_large_{number}", "ws_a", "prj_a", outputs=[output]))
     return account
+
+
+def folder_of(run: SimRun) -> PurePosixPath:
+    """Where a run is archived."""
+    return item_path(Kind.RUN, run.workspace_id, run.project_id, run.run_id)
 
 
 class Killing:
@@ -97,9 +103,7 @@ class Killing:
             output.path
             for run in completed(self.sim.account)
             for output in run.outputs
-            if output.path
-            and f"{run_path(run.workspace_id, run.project_id, run.run_id)}/{safe_name(output.output_id)}"
-            in names
+            if output.path and str(folder_of(run) / safe_name(output.output_id)) in names
         }
 
     def _count(self) -> None:

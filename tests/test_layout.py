@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from floradl import layout
-from floradl.layout import is_output_of, output_name, partial_path, run_path, safe_name
+from floradl.layout import is_output_of, item_path, output_name, partial_path, safe_name
+from floradl.words import Kind
 
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"} | {
     f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"
@@ -80,7 +81,7 @@ def assert_valid_everywhere(component: str) -> None:
 def test_every_component_is_valid_everywhere(ids: tuple[str, str, str, str]) -> None:
     """Whatever the ids are, the path has four names that every system accepts."""
     workspace, project, run, key = ids
-    path = run_path(workspace, project, run) / output_name(key, ".png")
+    path = item_path(Kind.RUN, workspace, project, run) / output_name(key, ".png")
     assert len(path.parts) == 4
     assert not path.is_absolute()
     for component in path.parts:
@@ -117,7 +118,7 @@ def test_distinct_outputs_have_distinct_paths(
 ) -> None:
     """Outputs that differ in any id differ in their path, also where case and Unicode form are ignored."""
     paths = [
-        run_path(workspace, project, run) / output_name(key, ".png")
+        item_path(Kind.RUN, workspace, project, run) / output_name(key, ".png")
         for workspace, project, run, key in (one, other)
     ]
     shared = seen_by_any_system(str(paths[0])) & seen_by_any_system(str(paths[1]))
@@ -128,7 +129,10 @@ def test_distinct_outputs_have_distinct_paths(
 def test_ids_do_not_flow_into_each_other(ids: list[str], glued: str) -> None:
     """Moving characters from one id to the next gives another path."""
     workspace, project, run = ids
-    assert run_path(workspace, project, run) != run_path(glued, project, run) or glued == workspace
+    assert (
+        item_path(Kind.RUN, workspace, project, run) != item_path(Kind.RUN, glued, project, run)
+        or glued == workspace
+    )
 
 
 @given(IDS, st.sampled_from([".png", ".json", ".txt", ".html", ".bin"]))
@@ -196,7 +200,7 @@ def test_names_of_partials_never_change(run_id: str, key: str, name: str) -> Non
 def test_folders_never_change() -> None:
     """A whole folder, each of its ids of another kind, stays where it was."""
     assert (
-        str(run_path("WS_A", "..", "run_\xe9"))
+        str(item_path(Kind.RUN, "WS_A", "..", "run_\xe9"))
         == "WS_A~ub/_~~l3a7pzya6n6d2czjqhieqvp4gq/run_~~aexqdncmbunuttli6aayicjtpa"
     )
 
@@ -211,7 +215,7 @@ def test_other_ids_are_hashed_and_still_readable(identifier: str) -> None:
 def test_records_of_places_are_where_no_run_is(workspace: str, project: str, run: str) -> None:
     """The records of a project and a workspace lie beside the runs' folders and are told by their places."""
     record, above = layout.project_record(workspace, project), layout.workspace_record(workspace)
-    folder = run_path(workspace, project, run)
+    folder = item_path(Kind.RUN, workspace, project, run)
     assert record.parent == folder.parent
     assert above.parent == folder.parent.parent
     assert record != folder
@@ -225,7 +229,7 @@ def test_records_of_places_are_where_no_run_is(workspace: str, project: str, run
 
 def test_documented_example() -> None:
     """The tree looks as the documentation draws it."""
-    folder = run_path("ws_abc", "prj_def", "run_ghi")
+    folder = item_path(Kind.RUN, "ws_abc", "prj_def", "run_ghi")
     assert folder == PurePosixPath("ws_abc/prj_def/run_ghi")
     assert folder / layout.RUN_RECORD == PurePosixPath("ws_abc/prj_def/run_ghi/run.json")
     assert output_name("output_1", ".png") == "output_1.png"

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 import pytest
 
 from floradl.commands.generations import list_lines
-from floradl.model import Generation, parse_generation
+from floradl.model import Generation, parse_asset, parse_generation, parse_node
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
 from floradl.tables import cells_wide
+from floradl.words import Source
 from tests.support import COMMAND, environment, floradl, start
 
 LIST = "/api/v1/generations"
@@ -63,6 +64,139 @@ def test_what_gives_way_on_a_narrow_terminal() -> None:
     narrow = list_lines([run], 40, NOW_MS)
     assert narrow[1].endswith("run_" + "x" * 20)
     assert max(map(cells_wide, narrow)) <= 40
+
+
+def asset(**fields: object) -> Generation:
+    """An upload as the API lists it."""
+    facts = {"asset_id": "asset_1", "status": "ready", "created_at": NOW_MS - 7_200_000} | fields
+    return parse_asset(json.dumps(facts).encode())
+
+
+def test_uploads_have_columns_of_their_own() -> None:
+    """Name, type, size and the API's word for its state; the name gives way where there is little room."""
+    rows = [
+        asset(name="Mood board.jpg", content_type="image/jpeg", size_bytes=2_500_000),
+        asset(asset_id=None, node_id="node_7", status="pending_upload", created_at=None, name=None),
+    ]
+    assert list_lines(rows, 80, NOW_MS, source=Source.ASSETS) == [
+        "created  status          asset    name            type        size",
+        "2 h ago  ready           asset_1  Mood board.jpg  image     2.5 MB",
+        "         pending_upload  node_7                   document",
+    ]
+    narrow = list_lines([asset(name="n" * 60, size_bytes=9)], 40, NOW_MS, source=Source.ASSETS)
+    assert narrow[1].startswith("2 h ago  ready   asset_1  nnn")
+    assert max(map(cells_wide, narrow)) <= 40
+
+
+def test_technique_runs_name_their_technique_and_nodes_their_label() -> None:
+    """In the place of a model stands the technique's name, or its id; a node has a type and a label."""
+    rows = [
+        generation(technique={"technique_id": "tech_1", "name": "Relight"}, outputs=[{}], charged_cost=0.1),
+        generation(technique={"technique_id": "tech_1"}),
+    ]
+    assert list_lines(rows, 80, NOW_MS, source=Source.TECHNIQUE_RUNS) == [
+        "created  status     run    technique  outputs    cost",
+        "3 h ago  completed  run_1  Relight          1  $0.100",
+        "3 h ago  completed  run_1  tech_1",
+    ]
+    node = parse_node(b'{"node_id": "node_1", "type": "imageUrl", "label": "A paper boat", "url": "x"}')
+    bare = parse_node(b'{"node_id": "node_2", "type": 7, "label": null}')
+    assert list_lines([node, bare], 80, NOW_MS, source=Source.CANVAS) == [
+        "node    type   label",
+        "node_1  image  A paper boat",
+        "node_2",
+    ]
+
+
+@pytest.mark.parametrize("source", [Source.ASSETS, Source.CANVAS, Source.TECHNIQUE_RUNS])
+def test_hostile_fields_of_other_lists_do_not_break_their_tables(source: Source) -> None:
+    """Names, labels and techniques are strangers' texts too."""
+    hostile = "\x1b[2J\r\n\u202e漢字e\u0301" * 30
+    rows = {
+        Source.ASSETS: asset(asset_id=hostile, name=hostile, content_type=hostile, status=hostile),
+        Source.CANVAS: parse_node(
+            json.dumps({"node_id": hostile, "type": hostile, "label": hostile}).encode()
+        ),
+        Source.TECHNIQUE_RUNS: generation(technique={"technique_id": hostile, "name": hostile}),
+    }
+    for width in (20, 40, 80):
+        lines = list_lines([rows[source]], width, NOW_MS, source=source)
+        assert len(lines) == 2
+        assert max(map(cells_wide, lines)) <= width
+        assert all(line.isprintable() for line in lines)
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[Simulator]:
+    """An account with technique runs, uploads and canvases."""
+    account = Account.generate(12, seed=11, techniques=4, assets=14, canvases=True)
+    with serve_in_thread(account) as simulator:
+        yield simulator
+
+
+def test_each_list_as_the_api_gives_it(everything: Simulator) -> None:
+    """--format json is the very page of the endpoint, jsonl its records, --all every page of them."""
+    account = everything.account
+    project = account.projects[0].project_id
+    runs = account.listed(source="technique-runs")
+    for words, path, name, count in (
+        (["technique-runs"], "/technique-runs", "technique_runs", len(runs)),
+        (["assets"], "/assets", "assets", len(account.listed_assets())),
+        (["canvas", "--project-id", project], f"/projects/{project}/nodes", "nodes",
+         len(account.canvas_of(project).nodes)),
+    ):  # fmt: skip
+        everything.requests.clear()
+        page = json.loads(floradl(everything, "list", "--source", *words).stdout)
+        assert len(page[name]) == count > 3
+        lines = floradl(
+            everything, "list", "--source", *words, "--format", "jsonl", "--limit", "3", "--all"
+        ).stdout.splitlines()
+        assert [json.loads(line) for line in lines] == page[name]
+        assert {request.path for request in everything.requests} == {f"/api/v1{path}"}
+        table = floradl(everything, "list", "--source", *words, "--format", "table", COLUMNS="80").stdout
+        assert len(table.splitlines()) == count + 1
+
+
+def test_a_list_of_one_technique(everything: Simulator) -> None:
+    """--technique-id asks the endpoint for that one, and --status works there as for generations."""
+    run = everything.account.listed(source="technique-runs")[0]
+    assert run.technique is not None
+    one = run.technique.technique_id
+    done = floradl(
+        everything, "list", "--source", "technique-runs", "--technique-id", one, "--status", "completed"
+    )
+    found = [item["technique_run_id"] for item in json.loads(done.stdout)["technique_runs"]]
+    listed = everything.account.listed(source="technique-runs", technique_id=one, status="completed")
+    assert found == [run.run_id for run in listed]
+    none = floradl(
+        everything, "list", "--source", "technique-runs", "--technique-id", "tech_0", "--format", "table"
+    )
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", "No such technique runs.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--source", "assets", "--status", "completed"], "does not tell assets by --status"),
+        (["--source", "canvas"], "needs --project-id"),
+        (["--source", "all"], "one list at a time"),
+        (["--source", "assets", "--source", "generations"], "one list at a time"),
+        (["--technique-id", "tech_1"], "for the list of technique runs"),
+        (["--source", "uploads"], "does not fit"),
+    ],
+)
+def test_what_an_endpoint_cannot_be_asked(everything: Simulator, words: list[str], told: str) -> None:
+    """That is wrong usage, said before anything is asked."""
+    everything.requests.clear()
+    done = floradl(everything, "list", *words)
+    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    assert not everything.requests
+
+
+def test_sources_that_are_set_for_the_nightly_job_leave_the_list_alone(everything: Simulator) -> None:
+    """FLORADL_SOURCE of several is about archiving; of one it is that list."""
+    assert "generations" in json.loads(floradl(everything, "list", FLORADL_SOURCE="all").stdout)
+    assert "assets" in json.loads(floradl(everything, "list", FLORADL_SOURCE="assets").stdout)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])

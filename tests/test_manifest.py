@@ -22,6 +22,7 @@ from floradl.durable import Flusher
 from floradl.entries import (
     ErrorEntry,
     JournalHeader,
+    LabelsOp,
     Op,
     OutputEntry,
     OutputOp,
@@ -31,14 +32,16 @@ from floradl.entries import (
     ScanEntry,
     ScanOp,
     ScopeEntry,
+    SourcesOp,
     State,
     VanishedOp,
 )
 from floradl.errors import DestinationError, Exit, ManifestError
 from floradl.files import Disk
-from floradl.journal import encode_lines
+from floradl.journal import encode_lines, parse_journal
 from floradl.manifest import Manifest, Store, load_manifest
 from floradl.model import EVERYTHING, Scope
+from floradl.words import Kind
 
 from .test_journal import OPS
 
@@ -127,6 +130,126 @@ def test_an_entry_as_it_is_stored() -> None:
     assert bytes(manifest.stored("run_1")) != before
 
 
+KINDS = {
+    "asset_1": (Kind.ASSET, "ws_a/_workspace/assets/asset_1"),
+    "prj_b": (Kind.CANVAS, "ws_a/prj_b/canvas"),
+}
+
+
+def of_kinds() -> list[Op]:
+    """A run, an asset of no project and a canvas, each with one output, recorded in this order."""
+    ops = recorded("run_1")
+    for name, (kind, place) in KINDS.items():
+        project_id = "" if kind is Kind.ASSET else "prj_b"
+        its = RunFacts("ws_a", project_id, place, None, 1, None, None, "", kind=kind, name="logo.png")
+        ops += [RunOp(name, its), OutputOp(name, name, msgspec.structs.replace(ARCHIVED, file=f"{name}.png"))]
+        ops.append(SourcesOp(name, ("assets",)))
+    return ops
+
+
+def test_kinds_have_tables_of_their_own() -> None:
+    """Assets and canvases do not stand among the runs, and come back from their tables as what they are."""
+    manifest = fed(*of_kinds())
+    tables = told(manifest)
+    ids = [list(tables[name]) for name in ("runs", "assets", "canvases")]
+    assert ids == [["run_1"], ["asset_1"], ["prj_b"]]
+    again = Manifest.parse(encoded(manifest))
+    assert told(again) == tables
+    for state in (manifest, again):
+        assert [state.kind(name) for name in ("run_1", "asset_1", "prj_b", "x")] == [
+            Kind.RUN, Kind.ASSET, Kind.CANVAS, Kind.RUN,
+        ]  # fmt: skip
+        assert [state.count(kind) for kind in Kind] == [1, 1, 1]
+        assert [entry.kind for _, entry in state.iter_entries()] == list(Kind)
+        assert state.entry("asset_1").name == "logo.png"
+        assert checksums(state).splitlines() == [
+            f"{SUM}  ws_a/prj_b/run_1/output_1.png",
+            f"{SUM}  ws_a/_workspace/assets/asset_1/asset_1.png",
+            f"{SUM}  ws_a/prj_b/canvas/prj_b.png",
+        ]
+
+
+def test_one_id_for_two_things_is_refused() -> None:
+    """A manifest in which a run and an asset have one id is not read: nobody knows which was meant."""
+    tables: dict[str, Any] = {"runs": {"x": {}}, "assets": {"x": {}}}
+    with pytest.raises(ManifestError, match="two things"):
+        Manifest.parse(snapshot(**tables))
+
+
+def test_an_entry_put_from_elsewhere_keeps_its_kind() -> None:
+    """Taken over from another manifest, an asset goes to the table of assets; a broken entry to the runs."""
+    source, manifest = fed(*of_kinds()), fed()
+    manifest.put("asset_1", source.stored("asset_1"))
+    manifest.put("broken", msgspec.Raw(b'{"kind": 5}'))
+    assert (manifest.kind("asset_1"), manifest.kind("broken")) == (Kind.ASSET, Kind.RUN)
+    manifest.put("asset_1", msgspec.Raw(b'{"kind": "asset"}'))
+    assert manifest.drop_unreadable() == ["asset_1", "broken"]
+    assert (manifest.count(Kind.ASSET), manifest.count(Kind.RUN)) == (0, 0)
+
+
+def test_which_lists_have_a_run() -> None:
+    """Without a word about it a run is one of `generations`, as all runs of version 1 are."""
+    manifest = fed(*recorded("run_1"))
+    assert manifest.entry("run_1").sources == ("generations",)
+    manifest.apply(SourcesOp("run_1", ("generations", "technique-runs")))
+    manifest.apply(RunOp("run_1", facts("run_1")))
+    assert Manifest.parse(encoded(manifest)).entry("run_1").sources == ("generations", "technique-runs")
+
+
+def test_what_a_canvas_says_of_a_run_is_told_by_its_hash() -> None:
+    """New labels change the stored entry, by which the gallery knows; new facts leave them; the sums stay."""
+    manifest = Manifest.parse(encoded(fed(*recorded("run_1"))))
+    before = bytes(manifest.stored("run_1"))
+    assert manifest.entry("run_1").labels_sha256 is None
+    manifest.apply(LabelsOp("run_1", "cd" * 32))
+    assert bytes(manifest.stored("run_1")) != before
+    manifest.apply(RunOp("run_1", facts("run_1")))
+    again = Manifest.parse(encoded(manifest))
+    assert again.entry("run_1").labels_sha256 == "cd" * 32
+    assert again.entry("run_1").outputs == {"output_1": ARCHIVED}
+    assert not manifest.has_changed_files
+    assert manifest.changed_runs == {"run_1"}
+
+
+def test_new_facts_take_the_place_of_all_old_ones() -> None:
+    """What a record does not say any more is not kept from the one before; outputs and other keys stay."""
+    manifest = fed(*recorded("run_1"))
+    named = msgspec.structs.replace(
+        facts("run_1"), technique_id="tech_1", technique_name="Relight", output_count=3
+    )
+    manifest.apply(RunOp("run_1", named))
+    assert manifest.entry("run_1").technique_name == "Relight"
+    manifest.apply(RunOp("run_1", facts("run_1")))
+    entry = manifest.entry("run_1")
+    assert (entry.technique_id, entry.technique_name, entry.output_count) == (None, None, None)
+    assert entry.outputs == {"output_1": ARCHIVED}
+
+
+def test_an_older_manifest_is_read_and_written_as_this_version() -> None:
+    """What version 1 had is all there, and says that it is version 2 from then on."""
+    manifest = Manifest.parse(snapshot(runs={"run_1": {"workspace_id": "ws_a"}}, note="x"))
+    assert told(manifest)["version"] == 2
+    assert told(manifest)["note"] == "x"
+    assert told(manifest)["runs"] == {"run_1": {"workspace_id": "ws_a"}}
+
+
+@pytest.mark.anyio
+async def test_an_older_journal_is_gone_on_with_as_one_of_this_version(tmp_path: Path) -> None:
+    """An older floradl understands none of what comes, so the journal says so before anything comes."""
+    async with opened_dirs(tmp_path):
+        lines = encode_lines([JournalHeader(1, "9f0c", "then"), *recorded("run_1")])
+        (tmp_path / ".floradl" / "journal").write_bytes(lines)
+    disk = Disk(tmp_path)
+    store = Store(disk, CLOCK)
+    await store.open()
+    await store.append(recorded("run_2"))
+    await store.close()
+    disk.close()
+    journal = parse_journal((tmp_path / ".floradl" / "journal").read_bytes())
+    assert journal.header == JournalHeader(2, "9f0c", "then")
+    assert [op.run_id for op in journal.ops if isinstance(op, RunOp)] == ["run_1", "run_2"]
+
+
 def test_all_scans() -> None:
     """The scans of all scopes are told, each with its last."""
     manifest = fed(scan_op(), scan_op(7), scan_op(9, None))
@@ -164,7 +287,7 @@ def test_the_documented_example() -> None:
     manifest = fed(*recorded(), OutputOp("run_1", "output_2", FAILED), scan_op(record=b'{"a": 1.0}'))
     assert told(manifest) == {
         "format": "floradl-manifest",
-        "version": 1,
+        "version": 2,
         "archive_id": "9f0c",
         "created_at": "2026-11-23T02:30:00Z",
         "updated_at": "then",
@@ -190,7 +313,6 @@ def test_the_documented_example() -> None:
                 "completed_at": 2000,
                 "charged_cost": None,
                 "record_sha256": "00",
-                "output_count": None,
                 "outputs": {
                     "output_1": {
                         "type": "imageUrl",
@@ -236,7 +358,7 @@ def test_entries_are_found() -> None:
         assert isinstance(entry, RunEntry)
         assert entry.outputs == {"output_1": ARCHIVED}
         assert entry.vanished_at is None
-        assert [run_id for run_id, _ in state.iter_runs()] == ["run_1"]
+        assert [run_id for run_id, _ in state.iter_entries()] == ["run_1"]
 
 
 def test_the_api_it_was_filled_from() -> None:
@@ -296,8 +418,8 @@ def test_more_runs_than_are_kept_at_hand() -> None:
     ops += [OutputOp(run_id, "output_2", FAILED) for run_id in reversed(ids[::2])]
     manifest = fed(*ops)
     assert len(manifest) == 1500
-    assert [run_id for run_id, _ in manifest.iter_runs()] == ids
-    for n, (_, entry) in enumerate(manifest.iter_runs()):
+    assert [run_id for run_id, _ in manifest.iter_entries()] == ids
+    for n, (_, entry) in enumerate(manifest.iter_entries()):
         assert entry.charged_cost == (0.25 if n % 3 == 0 else None)
         assert list(entry.outputs) == (["output_1", "output_2"] if n % 2 == 0 else ["output_1"])
     assert list(told(manifest)["runs"]) == ids
@@ -376,8 +498,8 @@ def test_what_is_no_manifest(data: bytes) -> None:
 
 def test_a_newer_manifest() -> None:
     """A manifest of a later version is left alone, and the user is told to update."""
-    with pytest.raises(ManifestError, match="version 2") as caught:
-        Manifest.parse(snapshot(version=2))
+    with pytest.raises(ManifestError, match="version 3") as caught:
+        Manifest.parse(snapshot(version=3))
     assert "Update floradl" in caught.value.hint
 
 
@@ -623,7 +745,7 @@ async def test_the_journal_of_another_archive(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"\xff", snapshot(version=2), snapshot(format="other")], ids=repr
+    "data", [b"", b"{", b"\xff", snapshot(version=3), snapshot(format="other")], ids=repr
 )
 async def test_an_unreadable_manifest_is_left_alone(tmp_path: Path, data: bytes) -> None:
     """Neither opening nor looking replaces a manifest that cannot be read, and nothing else changes."""
@@ -922,7 +1044,7 @@ def test_a_run_that_is_not_there_has_no_sizes() -> None:
     manifest = fed(*recorded(), OutputOp("run_1", "output_2", FAILED))
     for state in (manifest, Manifest.parse(encoded(manifest))):
         assert state.sizes("run_1") == {"output_1.png": 7}
-        assert list(state.run_ids()) == ["run_1"]
+        assert list(state.ids()) == ["run_1"]
 
 
 # ------------------------------------------------------------------------------- what others make of it
@@ -934,7 +1056,7 @@ def test_entries_that_nobody_can_read_are_dropped() -> None:
     good["runs"] |= {"run_2": {"outputs": []}, "run_3": good["runs"]["run_1"] | {"path": "../../x"}}
     manifest = Manifest.parse(json.dumps(good).encode())
     assert manifest.drop_unreadable() == ["run_2", "run_3"]
-    assert [run_id for run_id, _ in manifest.iter_runs()] == ["run_1"]
+    assert [run_id for run_id, _ in manifest.iter_entries()] == ["run_1"]
     assert told(manifest)["scans"] == []
     assert manifest.drop_unreadable() == []
 

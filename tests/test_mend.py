@@ -20,6 +20,7 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
 from floradl.model import Filters, Output, parse_generation
 from floradl.stamps import Stamp
+from floradl.words import Kind
 
 URL = "https://media.test/a.png"
 RECORD = {
@@ -69,7 +70,7 @@ def compare(
 def write(disk: Disk, run_id: str, **files: bytes) -> None:
     """Put files into a run's folder; `output_1` is `output_1.png`."""
     for name, data in files.items():
-        disk.write_atomic(layout.run_path("ws_a", "prj_b", run_id) / f"{name}.png", [data])
+        disk.write_atomic(layout.item_path(Kind.RUN, "ws_a", "prj_b", run_id) / f"{name}.png", [data])
 
 
 def test_an_archive_as_it_should_be(disk: Disk) -> None:
@@ -399,14 +400,15 @@ async def test_a_large_archive_that_is_not_folded_yet(disk: Disk) -> None:
 
 def mend_of(**outputs: OutputEntry) -> Mend:
     """Run run_1 of ws_a/prj_b, with all these outputs to be mended."""
-    entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", "t2i", 1, 2, None, "00", None, outputs)
+    entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", "t2i", 1, 2, None, "00", outputs=outputs)
     return Mend("run_1", entry, tuple(outputs))
 
 
 def test_a_run_is_known_by_its_record(disk: Disk) -> None:
     """What `run.json` says of a run is what is known, outputs included."""
     disk.write_atomic(
-        layout.run_path("ws_a", "prj_b", "run_1") / layout.RUN_RECORD, [json.dumps(RECORD).encode()]
+        layout.item_path(Kind.RUN, "ws_a", "prj_b", "run_1") / layout.RUN_RECORD,
+        [json.dumps(RECORD).encode()],
     )
     known = known_record(disk, mend_of())
     assert (known.run_id, known.workspace_id) == ("run_1", "ws_new")
@@ -421,7 +423,7 @@ def test_a_run_is_known_by_its_record(disk: Disk) -> None:
 def test_a_run_whose_record_is_of_no_use(disk: Disk, record: bytes | None) -> None:
     """Without a record of its own a run is known by its entry, so that its files stay in their place."""
     if record is not None:
-        disk.write_atomic(layout.run_path("ws_a", "prj_b", "run_1") / layout.RUN_RECORD, [record])
+        disk.write_atomic(layout.item_path(Kind.RUN, "ws_a", "prj_b", "run_1") / layout.RUN_RECORD, [record])
     known = known_record(disk, mend_of())
     assert (known.run_id, known.status, known.outputs) == ("run_1", "completed", None)
     assert (known.workspace_id, known.project_id, known.model_id) == ("ws_a", "prj_b", "t2i")

@@ -20,9 +20,13 @@ from floradl.model import (
     Scope,
     is_http,
     merge_records,
+    parse_asset,
     parse_generation,
+    parse_node,
     parse_outputs,
+    parse_record,
 )
+from floradl.words import Kind, Source
 
 BARE = {"run_id": "run_1", "status": "completed"}
 FULL: dict[str, Any] = BARE | {
@@ -445,3 +449,175 @@ def test_type_filter(types: tuple[str, ...], output_type: str, is_wanted: bool) 
     assert filters.wants_type(output_type) is is_wanted
     assert filters.is_empty is not bool(types)
     assert not Filters(max_runs=1).is_empty
+
+
+# ------------------------------------------------------------------------------------------- technique runs
+
+
+@pytest.mark.parametrize(
+    ("technique", "expected"),
+    [
+        ({"technique_id": "tech_1", "name": "Relight"}, ("tech_1", "Relight")),
+        ({"technique_id": 5, "name": None}, (None, None)),
+        ([], (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_technique(technique: object, expected: tuple[str | None, str | None]) -> None:
+    """Which technique a run was made by, where its record says so in a way that can be read."""
+    run = parsed(FULL | {"technique": technique})
+    assert (run.technique_id, run.technique_name) == expected
+
+
+# --------------------------------------------------------------------------------------------------- assets
+
+ASSET = {
+    "asset_id": "asset_1",
+    "workspace_id": "ws_a",
+    "project_id": "prj_b",
+    "node_id": "node_1",
+    "name": "logo.png",
+    "content_type": "image/png",
+    "size_bytes": 7,
+    "status": "ready",
+    "url": "https://media.test/logo.png",
+    "created_at": 1_700_000_000_000,
+    "weight": 3,
+}
+
+
+def asset_of(**more: object) -> Generation:
+    """An asset's record with some other fields, read."""
+    return parse_asset(json.dumps(ASSET | more).encode())
+
+
+def test_asset() -> None:
+    """An asset is a completed run of no model and no cost, with its file as the one output."""
+    asset = asset_of()
+    assert asset.outputs == (Output("asset_1", "imageUrl", "https://media.test/logo.png", 7),)
+    assert (asset.run_id, asset.kind, asset.status, asset.name) == (
+        "asset_1",
+        "asset",
+        "completed",
+        "logo.png",
+    )
+    assert (asset.workspace_id, asset.project_id, asset.created_at_ms) == ("ws_a", "prj_b", 1_700_000_000_000)
+    assert json.loads(asset.raw) == ASSET
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("ready", "completed"), ("pending_upload", "pending"), ("failed", "failed"), ("frozen", "frozen")],
+)
+def test_status_of_an_asset(status: str, expected: str) -> None:
+    """What is still being uploaded is open; what nobody knows stays what it is called."""
+    assert asset_of(status=status).status == expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("image/avif", "imageUrl"),
+        ("Video/mp4", "videoUrl"),
+        ("audio/mpeg; x=1", "audioUrl"),
+        ("application/pdf", "documentUrl"),
+        ("", "documentUrl"),
+        (None, "documentUrl"),
+        ({}, "documentUrl"),
+    ],
+)
+def test_type_of_an_asset(content_type: object, expected: str) -> None:
+    """An asset is of the type that an output with such a file has."""
+    (output,) = asset_of(content_type=content_type).outputs or ()
+    assert output.type == expected
+
+
+def test_type_that_was_given_at_upload() -> None:
+    """It helps where FLORA does not say what the file is."""
+    (output,) = asset_of(content_type=None, upload_content_type="video/webm").outputs or ()
+    assert output.type == "videoUrl"
+
+
+@pytest.mark.parametrize("size", [None, 0, -1, True, 1.5, "7", 2**63])
+def test_size_that_is_none(size: object) -> None:
+    """What no file can have is not held against a file."""
+    (output,) = asset_of(size_bytes=size).outputs or ()
+    assert output.size_bytes is None
+
+
+def test_an_asset_without_an_id_has_that_of_its_node() -> None:
+    """What lies on a canvas without being an asset of its own is archived too; without any id it is not."""
+    assert asset_of(asset_id=None).run_id == "node_1"
+    with pytest.raises(ApiAnswerError, match="lacks its asset_id"):
+        asset_of(asset_id=None, node_id=None)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"{", b"null", b'{"asset_id": "asset_1"}', b'{"status": "ready"}'])
+def test_what_is_no_asset(raw: bytes) -> None:
+    """A record of another form is refused by itself."""
+    with pytest.raises(ApiAnswerError):
+        parse_asset(raw)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "expected"),
+    [
+        ("2026-11-24T02:30:12Z", 1_795_487_412_000),
+        ("2026-11-24T02:30:12.500+00:00", 1_795_487_412_500),
+        (1_700_000_000, 1_700_000_000_000),
+        ("yesterday", None),
+        ("0001-01-01T00:00:00Z", None),
+        (None, None),
+        (-5, None),
+    ],
+)
+def test_date_of_an_asset(created_at: object, expected: int | None) -> None:
+    """One endpoint writes a number, the other ISO 8601."""
+    assert asset_of(created_at=created_at).created_at_ms == expected
+
+
+def test_asset_by_id_is_laid_over_what_is_known() -> None:
+    """The endpoint for one asset does not name its project."""
+    again = parse_asset(b'{"asset_id": "asset_1", "status": "ready", "url": "https://new"}', known=asset_of())
+    assert (again.project_id, again.name) == ("prj_b", "logo.png")
+    assert again.outputs == (Output("asset_1", "imageUrl", "https://new", 7),)
+
+
+def test_record_of_a_kind() -> None:
+    """A stored record is read as what it is."""
+    assert parse_record(Kind.ASSET, json.dumps(ASSET).encode()).kind is Kind.ASSET
+    assert parse_record(Kind.RUN, json.dumps(FULL).encode()).kind is Kind.RUN
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "words"),
+    [
+        (Source.GENERATIONS, Kind.RUN, "ws_a/prj_b"),
+        (Source.TECHNIQUE_RUNS, Kind.RUN, "technique-runs of ws_a/prj_b"),
+        (Source.ASSETS, Kind.ASSET, "assets of ws_a/prj_b"),
+        (Source.CANVAS, Kind.CANVAS, "canvas of ws_a/prj_b"),
+    ],
+)
+def test_scope_of_a_source(source: Source, kind: Kind, words: str) -> None:
+    """The same place may be listed by each source, and says which it is."""
+    scope = Scope("ws_a", "prj_b").of(source)
+    assert (scope.kind, str(scope)) == (kind, words)
+    assert Scope().of(source).of(Source.GENERATIONS) == Scope()
+
+
+def test_a_node_is_read_like_a_thing_with_one_file() -> None:
+    """What it shows is its output, its label its name; an earlier record fills what a newer one lacks."""
+    node = parse_node(b'{"node_id": "n1", "type": "text", "url": "words", "label": "Prompt", "width": 3}')
+    assert (node.run_id, node.kind, node.name) == ("n1", Kind.CANVAS, "Prompt")
+    assert [(output.key, output.type, output.value) for output in node.outputs or ()] == [
+        ("n1", "text", "words")
+    ]
+    again = parse_node(b'{"node_id": "n1", "label": "Later"}', known=node)
+    assert (again.name, again.outputs) == ("Later", node.outputs)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"7", b"{}", b'{"node_id": ""}', b'{"node_id": 5}', b"nonsense"])
+def test_what_is_no_node(raw: bytes) -> None:
+    """Without an id there is nothing to tell it by."""
+    with pytest.raises(ApiAnswerError):
+        parse_node(raw)

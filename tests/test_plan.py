@@ -144,7 +144,7 @@ def test_a_changed_text_is_not_shown_as_a_url() -> None:
 
 def run_entry(**outputs: OutputEntry) -> RunEntry:
     """The entry of run_1."""
-    return RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00", None, outputs)
+    return RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00", outputs=outputs)
 
 
 def counted(output_count: int | None, **outputs: OutputEntry) -> RunEntry:

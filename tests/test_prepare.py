@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -11,17 +12,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from floradl import layout
 from floradl.durable import Flusher
-from floradl.entries import OutputEntry, RunEntry, RunOp, State, VanishedOp
+from floradl.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import DestinationError
 from floradl.files import Disk
 from floradl.job import RecordRule, Visit
-from floradl.model import Failure, Filters, Generation, Receipt, parse_generation
+from floradl.model import Failure, Filters, Generation, Receipt, parse_asset, parse_generation
 from floradl.outcome import facts_of
 from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed
+from floradl.words import Kind, Source
 
 DONE_AT_MS = 1_700_000_000_000
 FOLDER = PurePosixPath("ws_a/prj_b/run_c")
@@ -351,3 +354,83 @@ def test_room_for_a_text(disk: Disk, kept_bytes: int) -> None:
     else:
         with pytest.raises(DestinationError, match="bytes free"):
             prepare(disk, made(TEXT))
+
+
+# ------------------------------------------------------------------------------------ what several lists have
+
+TECHNIQUE = {"technique": {"technique_id": "tech_1", "name": "Relight"}}
+BOTH = ("technique-runs", "generations")
+
+
+def told(prepared: Prepared) -> list[tuple[str, ...]]:
+    """The lists that are recorded to have the run."""
+    return [result.sources for result in prepared.results if isinstance(result, SourcesOp)]
+
+
+@pytest.mark.parametrize(
+    ("known", "source", "expected"),
+    [
+        (None, Source.GENERATIONS, []),
+        (None, Source.TECHNIQUE_RUNS, [("technique-runs",)]),
+        (("generations",), Source.TECHNIQUE_RUNS, [("generations", "technique-runs")]),
+        (("generations",), None, []),
+        (BOTH, Source.GENERATIONS, []),
+    ],
+)
+def test_which_list_has_a_run(
+    disk: Disk, known: tuple[str, ...] | None, source: Source | None, expected: list[tuple[str, ...]]
+) -> None:
+    """It is recorded where it says something new, and only then."""
+    run = made(TEXT)
+    entry = None if known is None else replace(entry_of(run), sources=known)
+    assert told(prepare(disk, run, entry, visit=Visit(run, source=source))) == expected
+
+
+def test_the_record_that_says_more_stays(disk: Disk) -> None:
+    """Met among generations alone, a technique run keeps its technique; what is new is laid over it."""
+    full = made(TEXT, **TECHNIQUE)
+    prepare(disk, full, visit=Visit(full, source=Source.TECHNIQUE_RUNS))
+    entry, before = replace(entry_of(full), sources=BOTH), files(disk)
+    same = made(TEXT)
+    assert not facts(prepare(disk, same, entry, visit=Visit(same, source=Source.GENERATIONS)))
+    assert files(disk) == before
+    dearer = made(TEXT, charged_cost=0.5)
+    (op,) = facts(prepare(disk, dearer, entry, visit=Visit(dearer, source=Source.GENERATIONS)))
+    assert (op.facts.technique_name, op.facts.charged_cost) == ("Relight", 0.5)
+    assert json.loads(files(disk)["run.json"]) == json.loads(full.raw) | {"charged_cost": 0.5}
+
+
+@pytest.mark.parametrize("record", [None, b"no JSON"])
+def test_without_a_record_that_says_more(disk: Disk, record: bytes | None) -> None:
+    """Where it is lost, what generations tell is better than nothing."""
+    run = made(TEXT)
+    entry = replace(entry_of(run), sources=BOTH)
+    if record is not None:
+        disk.write_atomic(FOLDER / "run.json", [record])
+    prepared = prepare(disk, made(TEXT, charged_cost=1), entry, visit=Visit(run, source=Source.GENERATIONS))
+    assert len(facts(prepared)) == 1
+    assert json.loads(files(disk)["run.json"])["charged_cost"] == 1
+
+
+def facts(prepared: Prepared) -> list[RunOp]:
+    """The facts to be recorded, if there are any."""
+    return [result for result in prepared.results if isinstance(result, RunOp)]
+
+
+def test_an_asset_has_a_record_and_a_folder_of_its_own(disk: Disk) -> None:
+    """It lies below its project's, or its workspace's, assets, with its record beside it."""
+    raw = json.dumps({"asset_id": "asset_1", "status": "ready", "workspace_id": "ws_a", "url": "https://h/a"})
+    asset = parse_asset(raw.encode())
+    prepared = prepare(disk, asset, visit=Visit(asset, source=Source.ASSETS))
+    folder = PurePosixPath("ws_a/_workspace/assets/asset_1")
+    assert (prepared.folder, disk.read(folder / "asset.json")) == (folder, raw.encode())
+    assert [op.facts.kind for op in facts(prepared)] == [Kind.ASSET]
+    assert told(prepared) == [("assets",)]
+    (job,) = prepared.jobs
+    assert (job.decision.output.key, job.decision.action) == ("asset_1", Action.FETCH)
+
+
+def test_a_canvas_has_no_record(disk: Disk) -> None:
+    """Nothing is written for one but its snapshots."""
+    canvas = dataclasses.replace(made(), kind=Kind.CANVAS)
+    assert prepare(disk, canvas).results == []

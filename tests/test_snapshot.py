@@ -30,7 +30,9 @@ def test_keys_come_back_as_they_were(more: dict[str, Any]) -> None:
     data = json.dumps(head | {"scans": [{"a": 1}], "runs": {"run_1": {"b": 2}}}).encode()
     snapshot = parse_snapshot(data)
     assert snapshot.head == head
-    again = json.loads(b"".join(encode_snapshot(snapshot.head, snapshot.scans, snapshot.runs)))
+    again = json.loads(
+        b"".join(encode_snapshot(snapshot.head, snapshot.scans, snapshot.runs, snapshot.kinds))
+    )
     assert again == json.loads(data)
 
 

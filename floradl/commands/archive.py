@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import floradl
 from floradl import ArchiveOptions, FloraApi, Tally, net
 from floradl.clock import Clock
-from floradl.commands.context import Interruption, expanded, filters_of, open_api, scopes_of, write_line
+from floradl.commands.context import (
+    Interruption,
+    expanded,
+    filters_of,
+    open_api,
+    scopes_of,
+    sources_of,
+    write_line,
+)
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
 from floradl.errors import Exit, printable
@@ -17,6 +25,7 @@ from floradl.job import preview_report, report_object
 from floradl.plan import Action, Decision, run_folder
 from floradl.progress import Console, summary_lines
 from floradl.stopping import ends_by_itself
+from floradl.words import DEFAULT_SOURCES, EVERY_SOURCE, Source
 
 if TYPE_CHECKING:
     from floradl.preview import Preview
@@ -46,6 +55,8 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
         dest=expanded(dest),
         base_url=net.check_base_url(settings.base_url),
         scopes=scopes_of(settings.workspace_id, settings.project_id),
+        sources=sources_of(settings.source) or DEFAULT_SOURCES,
+        required_sources=frozenset(Source(word) for word in settings.source if word != EVERY_SOURCE),
         filters=filters_of(settings, clock),
         concurrency=settings.concurrency,
         retries=settings.retries,

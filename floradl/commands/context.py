@@ -16,7 +16,7 @@ from floradl.config import Settings
 from floradl.errors import UsageError, printable
 from floradl.model import EVERYTHING, Filters, Scope
 from floradl.values import parse_moment_ms
-from floradl.words import TYPE_WORDS
+from floradl.words import EVERY_SOURCE, TYPE_WORDS, Source
 
 if TYPE_CHECKING:
     from floradl.api import FloraApi
@@ -77,6 +77,11 @@ def scopes_of(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> t
             for project_id in project_ids or (None,)
         )
     ) or (EVERYTHING,)
+
+
+def sources_of(words: tuple[str, ...]) -> tuple[Source, ...]:
+    """The sources that `--source` names, each once; none where it was not given."""
+    return tuple(source for source in Source if source in words or EVERY_SOURCE in words)
 
 
 def write_line(line: bytes) -> None:

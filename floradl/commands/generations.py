@@ -1,4 +1,4 @@
-"""`floradl list`: the generation history at the command line, as the API gives it."""
+"""`floradl list`: what the API lists, at the command line and as it gives it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ import msgspec
 
 from floradl.api import FloraApi, Page, PageQuery
 from floradl.clock import Clock
-from floradl.commands.context import open_api, write_line
+from floradl.commands.context import open_api, sources_of, write_line
 from floradl.config import Settings
-from floradl.errors import ApiUnavailableError, Exit, printable
-from floradl.model import Generation, Scope
+from floradl.errors import ApiUnavailableError, Exit, UsageError, printable
+from floradl.model import ASSET_STATUS, Generation, Scope
 from floradl.progress import Console
+from floradl.quantities import format_bytes
 from floradl.tables import Column, cut, format_age, table_lines
-from floradl.words import Status
+from floradl.words import SOURCE_WORDS, Source, Status, type_word
 
-_COLUMNS = (
-    Column("created"),
-    Column("status", least=5),
-    Column("", is_number=True),
-    Column("run"),
-    Column("model", least=8, rank=2),
-    Column("outputs", is_number=True, rank=3),
-    Column("cost", is_number=True, rank=1),
-)
+_BEGIN = (Column("created"), Column("status", least=5))
+_PROGRESS = Column("", is_number=True)
+_END = (Column("outputs", is_number=True, rank=3), Column("cost", is_number=True, rank=1))
+_COLUMNS = {
+    Source.GENERATIONS: (*_BEGIN, _PROGRESS, Column("run"), Column("model", least=8, rank=2), *_END),
+    Source.TECHNIQUE_RUNS: (*_BEGIN, _PROGRESS, Column("run"), Column("technique", least=8, rank=2), *_END),
+    Source.ASSETS: (
+        *_BEGIN,
+        Column("asset"),
+        Column("name", least=8, rank=1),
+        Column("type", rank=3),
+        Column("size", is_number=True, rank=2),
+    ),
+    Source.CANVAS: (Column("node"), Column("type", least=5, rank=1), Column("label", least=8)),
+}
+_API_STATUS: dict[str, str] = {ours: word for word, ours in ASSET_STATUS.items()}
 _CLEAR = "\x1b[H\x1b[J"
 """To the first line, and nothing below it: VT100's control sequences, which every terminal has."""
 
@@ -42,18 +50,51 @@ class _Look:
     every: bool
     is_redrawn: bool
 
+    @property
+    def source(self) -> Source:
+        """Which list it is."""
+        return Source(self.query.scope.source)
+
 
 def run(settings: Settings) -> int:
     """Print one page, or all, in the format asked for; with `--watch` again and again."""
     console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    return asyncio.run(_list(settings, open_api(settings, Clock(), console.warn), console))
+    query = _query(settings)
+    return asyncio.run(_list(settings, query, open_api(settings, Clock(), console.warn), console))
 
 
-async def _list(settings: Settings, api: FloraApi, console: Console) -> int:
+def _query(settings: Settings) -> PageQuery:
+    """What the settings ask for.
+
+    Raises:
+        UsageError: that list cannot be asked so.
+    """
+    source = _source(settings)
+    if settings.status is not None and source in (Source.ASSETS, Source.CANVAS):
+        raise UsageError(f"the API does not tell {SOURCE_WORDS[source]} by --status", hint="Leave it out.")
+    if settings.technique_id is not None and source is not Source.TECHNIQUE_RUNS:
+        hint = f"Give --source {Source.TECHNIQUE_RUNS} too."
+        raise UsageError("--technique-id is for the list of technique runs", hint=hint)
+    if source is Source.CANVAS and settings.project_id is None:
+        raise UsageError("--source canvas needs --project-id", hint="There is a canvas for each project.")
+    scope = Scope(settings.workspace_id, settings.project_id, source)
+    return PageQuery(scope, settings.status, settings.cursor, settings.limit, settings.technique_id)
+
+
+def _source(settings: Settings) -> Source:
+    """The one list to show. What the config file says of a nightly job may well be several, which is none."""
+    sources = sources_of(settings.source)
+    if len(sources) > 1 and settings.is_flag("source"):
+        raise UsageError(
+            "floradl list shows one list at a time", hint="Give --source once, with one of them."
+        )
+    return sources[0] if len(sources) == 1 else Source.GENERATIONS
+
+
+async def _list(settings: Settings, query: PageQuery, api: FloraApi, console: Console) -> int:
     is_terminal = sys.stdout.isatty()
-    scope = Scope(settings.workspace_id, settings.project_id)
     look = _Look(
-        query=PageQuery(scope, settings.status, settings.cursor, settings.limit),
+        query=query,
         shape=settings.format or ("table" if is_terminal else "json"),
         every=settings.all,
         is_redrawn=is_terminal and settings.watch is not None,
@@ -83,12 +124,12 @@ async def _show(look: _Look, api: FloraApi, console: Console, clock: Clock) -> i
         if look.is_redrawn:
             pages.append(page)  # until all is there, so that the screen is not empty meanwhile
         else:
-            _print_page(page, look.shape, clock.now_ms(), is_first=is_first)
+            _print_page(page, look, clock.now_ms(), is_first=is_first)
         is_first = False
     if look.is_redrawn:
-        _redraw(pages, look.shape, clock.now_ms())
+        _redraw(pages, look, clock.now_ms())
     elif look.shape == "table" and not shown:
-        console.say("No such runs.")
+        console.say(f"No such {look.query.words}.")
     if page.next_cursor is not None and not look.every and not look.is_redrawn:
         console.say(f"There is more: --all, or --cursor {printable(page.next_cursor)}")
     if bad_records and look.shape != "json":
@@ -97,21 +138,21 @@ async def _show(look: _Look, api: FloraApi, console: Console, clock: Clock) -> i
     return int(Exit.OK)
 
 
-def _redraw(pages: Sequence[Page], shape: str, now_ms: int) -> None:
+def _redraw(pages: Sequence[Page], look: _Look, now_ms: int) -> None:
     """Show an answer in the place of the one before; of a table, as much as there is room for."""
     sys.stdout.write(_CLEAR)
     sys.stdout.flush()
-    if shape != "table":
+    if look.shape != "table":
         for page in pages:
-            _print_page(page, shape, now_ms, is_first=False)
+            _print_page(page, look, now_ms, is_first=False)
         return
     size = shutil.get_terminal_size()
     generations = [generation for page in pages for generation in page.generations]
-    lines = list_lines(generations, size.columns, now_ms)
+    lines = list_lines(generations, size.columns, now_ms, source=look.source)
     room = max(2, size.lines - 1)
     if len(lines) > room:
         lines[room - 1 :] = [cut(f"… {len(lines) - room + 1} more", size.columns)]
-    write_line("\n".join(lines if generations else ["No such runs."]).encode(errors="replace"))
+    write_line("\n".join(lines if generations else [f"No such {look.query.words}."]).encode(errors="replace"))
 
 
 async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncGenerator[Page, None]:
@@ -125,15 +166,15 @@ async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncG
         query = replace(query, cursor=page.next_cursor)
 
 
-def _print_page(page: Page, shape: str, now_ms: int, *, is_first: bool) -> None:
-    if shape == "json":
+def _print_page(page: Page, look: _Look, now_ms: int, *, is_first: bool) -> None:
+    if look.shape == "json":
         write_line(page.body)
-    elif shape == "jsonl":
+    elif look.shape == "jsonl":
         for generation in page.generations:
             write_line(_one_line(generation.raw))
     elif page.generations:
         width = shutil.get_terminal_size().columns
-        for line in list_lines(page.generations, width, now_ms, with_head=is_first):
+        for line in list_lines(page.generations, width, now_ms, source=look.source, with_head=is_first):
             write_line(line.encode(errors="replace"))
 
 
@@ -143,21 +184,49 @@ def _one_line(raw: bytes) -> bytes:
 
 
 def list_lines(
-    generations: Iterable[Generation], width: int, now_ms: int, *, with_head: bool = True
+    items: Iterable[Generation],
+    width: int,
+    now_ms: int,
+    *,
+    source: Source = Source.GENERATIONS,
+    with_head: bool = True,
 ) -> list[str]:
-    """Generations as a table that is at most `width` cells wide, with ages at `now_ms`."""
-    rows = [_row(generation, now_ms) for generation in generations]
-    return table_lines(_COLUMNS, rows, width, with_head=with_head)
+    """What a source lists as a table that is at most `width` cells wide, with ages at `now_ms`."""
+    rows = [_row(item, source, now_ms) for item in items]
+    return table_lines(_COLUMNS[source], rows, width, with_head=with_head)
 
 
-def _row(run: Generation, now_ms: int) -> tuple[str, ...]:
-    is_at_work = run.progress is not None and run.status == Status.RUNNING
+def _row(item: Generation, source: Source, now_ms: int) -> tuple[str, ...]:
+    identifier = printable(item.run_id, limit=40)
+    created = "" if item.created_at_ms is None else format_age((now_ms - item.created_at_ms) / 1000)
+    if source is Source.CANVAS:
+        return identifier, _kind(item), printable(item.name or "", limit=80)
+    if source is Source.ASSETS:
+        return created, *_asset_facts(item)
+    model = item.model_id if source is Source.GENERATIONS else item.technique_name or item.technique_id
+    is_at_work = item.progress is not None and item.status == Status.RUNNING
     return (
-        "" if run.created_at_ms is None else format_age((now_ms - run.created_at_ms) / 1000),
-        printable(run.status, limit=20),
-        f"{run.progress:.0f}%" if is_at_work else "",
-        printable(run.run_id, limit=40),
-        printable(run.model_id or "", limit=80),
-        "" if run.outputs is None else str(len(run.outputs)),
-        "" if run.charged_cost is None else f"${run.charged_cost:.3f}",
+        created,
+        printable(item.status, limit=20),
+        f"{item.progress:.0f}%" if is_at_work else "",
+        identifier,
+        printable(model or "", limit=80),
+        "" if item.outputs is None else str(len(item.outputs)),
+        "" if item.charged_cost is None else f"${item.charged_cost:.3f}",
     )
+
+
+def _asset_facts(asset: Generation) -> tuple[str, ...]:
+    (file,) = asset.outputs or (None,)
+    return (
+        printable(_API_STATUS.get(asset.status, asset.status), limit=20),
+        printable(asset.run_id, limit=40),
+        printable(asset.name or "", limit=80),
+        _kind(asset),
+        "" if file is None or file.size_bytes is None else format_bytes(file.size_bytes),
+    )
+
+
+def _kind(item: Generation) -> str:
+    """The type of its one file, in a word."""
+    return printable(type_word(item.outputs[0].type) if item.outputs else "", limit=20)

@@ -9,25 +9,33 @@ From a shell: `python -m floradl.simulator --port 0 --runs 500`.
 """
 
 from .account import Account, EditError
+from .canvas import SimCanvas, SimNode
 from .faults import Fault, FaultFileError, load_faults, parse_faults
 from .media import Drawing, Kind
-from .runs import Edit, RunStatus, SimOutput, SimProject, SimRun, SimWorkspace
+from .runs import Edit, Listing, RunStatus, SimOutput, SimProject, SimRun, SimTechnique, SimWorkspace
 from .server import Simulator, serve_in_thread
+from .uploads import AssetStatus, SimAsset
 from .wire import SimRequest
 
 __all__ = [
     "Account",
+    "AssetStatus",
     "Drawing",
     "Edit",
     "EditError",
     "Fault",
     "FaultFileError",
     "Kind",
+    "Listing",
     "RunStatus",
+    "SimAsset",
+    "SimCanvas",
+    "SimNode",
     "SimOutput",
     "SimProject",
     "SimRequest",
     "SimRun",
+    "SimTechnique",
     "SimWorkspace",
     "Simulator",
     "load_faults",

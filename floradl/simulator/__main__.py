@@ -28,7 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FaultFileError as exc:
         print(f"simulator: {exc}", file=sys.stderr)
         return 2
-    account = Account.generate(options.runs, seed=options.seed)
+    account = Account.generate(
+        options.runs,
+        seed=options.seed,
+        techniques=options.techniques,
+        assets=options.assets,
+        canvases=options.canvases,
+    )
     try:
         asyncio.run(_serve(account, options.host, options.port, faults))
     except KeyboardInterrupt:
@@ -44,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=0, help="of the API; 0 is any free one (default)")
     parser.add_argument("--runs", type=_count, default=300, help="runs in the history (default: %(default)s)")
+    parser.add_argument("--techniques", type=_count, default=0, help="runs of techniques (default: 0)")
+    parser.add_argument("--assets", type=_count, default=0, help="uploaded files (default: 0)")
+    parser.add_argument("--canvases", action="store_true", help="let each project's canvas show some of it")
     parser.add_argument("--seed", type=int, default=1, help="decides what they are (default: %(default)s)")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON list of faults")
     return parser
@@ -51,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
 
 

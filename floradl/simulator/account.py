@@ -1,11 +1,12 @@
-"""A FLORA account in memory: its runs, their outputs, and everything that can happen to them.
+"""A FLORA account in memory: its runs, uploads and canvases, and everything that can happen to them.
 
 Guarantees:
 
-- `Account.record` gives exactly the JSON object the API gives for a run, field by field.
+- `Account.record` and its like give exactly the JSON object the API gives for a thing, field by field.
 - Runs are listed newest first by (`created_at`, `run_id`), whatever order they were put in.
 - Every media path that was ever given out is either served or known to be dead (`move_url`), also after its
-  run was deleted: deleting a run takes it out of the history, not its files off the media hosts.
+  run or upload was deleted: that takes it out of the lists, not its files off the media hosts.
+- What the key may not see is in no list and no answer, and its media are served all the same.
 
 Changes may come from another thread than the one that serves: every reader works on a copy of the list.
 """
@@ -17,20 +18,23 @@ import random
 import uuid
 from typing import TYPE_CHECKING
 
-from .runs import NEWEST_AT_MS, Edit, RunStatus, SimOutput, SimProject, SimRun, SimWorkspace
+from .library import DEFAULT_SPACING_MS, Library
+from .runs import NEWEST_AT_MS, Edit, Listing, RunStatus, SimRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Self
 
-DEFAULT_SPACING_MS = 600_000
+    from .canvas import SimCanvas
+    from .runs import SimOutput, SimProject, SimWorkspace
+    from .uploads import SimAsset
 
 
 class EditError(LookupError):
-    """An `Edit` names a run, or a place in the list, that is not there; the message fits one line."""
+    """An `Edit` names something, or a place in a list, that is not there; the message fits one line."""
 
 
-class Account:
+class Account(Library):
     """Everything one API key can see.
 
     Args:
@@ -40,6 +44,8 @@ class Account:
         projects: told by `GET /projects`.
         seed: decides the runs that `insert_new` makes up.
         spacing_ms: how much newer than the newest each of them is.
+        assets: uploads, in any order.
+        canvases: project id → what is on its canvas; a project without one has an empty canvas.
 
     `base_url` and `media_url` are set by the simulator that serves the account.
     """
@@ -53,17 +59,21 @@ class Account:
         projects: Iterable[SimProject] = (),
         seed: int = 0,
         spacing_ms: int = DEFAULT_SPACING_MS,
+        assets: Iterable[SimAsset] = (),
+        canvases: Mapping[str, SimCanvas] | None = None,
     ) -> None:
+        super().__init__(
+            workspaces=workspaces,
+            projects=projects,
+            assets=assets,
+            canvases=canvases or {},
+            seed=seed,
+            spacing_ms=spacing_ms,
+        )
         self.api_key = api_key
         self.runs = list(runs)
-        self.workspaces = list(workspaces)
-        self.projects = list(projects)
-        self.spacing_ms = spacing_ms
-        self.base_url = "http://127.0.0.1/api/v1"
-        self.media_url = "http://127.0.0.1"
         self.dead_paths: set[str] = set()
         self.rng = random.Random(f"account-{seed}")  # noqa: S311 - made-up ids need no cryptography
-        self._served: dict[str, tuple[SimRun, SimOutput]] = {}
 
     @classmethod
     def generate(
@@ -76,8 +86,13 @@ class Account:
         spacing_ms: int = DEFAULT_SPACING_MS,
         newest_at_ms: int = NEWEST_AT_MS,
         open_runs: int = 0,
+        techniques: int = 0,
+        assets: int = 0,
+        canvases: bool = False,
     ) -> Self:
         """An account with a rich mix of runs, the same for the same arguments; see `generate.fill`.
+
+        The last three add to the runs and change nothing about them; see `more`.
 
         Args:
             runs: how many runs there are in all.
@@ -87,21 +102,33 @@ class Account:
             spacing_ms: from one run's `created_at` to the next one's.
             newest_at_ms: `created_at` of the newest run.
             open_runs: how many of the newest runs are running or pending, in turn.
+            techniques: how many runs of techniques there are besides, two of three in both histories.
+            assets: how many uploads, one in five without a project; the last two have equal bytes.
+            canvases: whether the projects' canvases show some of the outputs and uploads.
         """
-        from . import generate  # it imports this module
+        from . import generate, more  # they import this module
 
         account = cls(generate.api_key(seed), seed=seed, spacing_ms=spacing_ms)
         generate.add_places(account, workspaces=workspaces, projects=projects)
         generate.fill(account, runs, newest_at_ms=newest_at_ms, open_runs=open_runs)
+        more.add_technique_runs(account, techniques, newest_at_ms=newest_at_ms)
+        more.add_assets(account, assets, newest_at_ms=newest_at_ms)
+        if canvases:
+            more.add_canvases(account)
         return account
 
     @classmethod
     def demo(cls) -> Self:
-        """The account that `floradl demo` archives: sixty runs that are pleasant to look at."""
-        from . import generate  # it imports this module
+        """The account that `floradl demo` archives: sixty runs that are pleasant to look at.
+
+        Some are runs of techniques, which both histories list. There are uploads, one of them twice, and
+        every project has a canvas whose labels are prompts.
+        """
+        from . import generate, more  # they import this module
 
         account = cls(generate.api_key(60), seed=60)
         generate.fill_demo(account)
+        more.furnish_demo(account)
         return account
 
     # --- what happens to runs ---------------------------------------------------------------------------
@@ -120,6 +147,12 @@ class Account:
             self.insert(generate.make_run(self, newest + place * self.spacing_ms, status=status))
             for place in range(1, count + 1)
         ]
+
+    def insert_techniques(self, count: int = 1, *, listed_by: str | None = None) -> list[SimRun]:
+        """Add `count` made-up runs of techniques, each newer than the newest run; oldest first."""
+        from . import more  # it imports this module
+
+        return [more.as_technique_run(self, run, listed_by) for run in self.insert_new(count)]
 
     def delete(self, run_id: str) -> SimRun:
         """Take a run out of the history; its media stay where they are."""
@@ -177,22 +210,46 @@ class Account:
             ):
                 for run_id in run_ids:
                     change(run_id)
+            self._apply_to_the_rest(edit)
         except LookupError as exc:
-            raise EditError(f"an edit names a run that is not there: {exc}") from exc
+            raise EditError(f"an edit names what is not there: {exc}") from exc
+
+    def _apply_to_the_rest(self, edit: Edit) -> None:
+        self.insert_techniques(edit.insert_techniques)
+        self.insert_assets(edit.insert_assets)
+        listed = self.listed_assets()
+        gone = [self.get_asset(asset_id) for asset_id in edit.delete_assets]
+        for asset in (*gone, *[listed[place] for place in edit.delete_listed_assets]):
+            self.delete_asset(asset)
+        for asset_id in edit.finish_assets:
+            self.finish_asset(asset_id)
+        for project_id in edit.edit_canvas:
+            self.edit_canvas(project_id)
+        for project_id in edit.hide:
+            self.hide(self.get_project(project_id).project_id)
 
     # --- what the API tells -----------------------------------------------------------------------------
 
     def listed(
-        self, *, status: str | None = None, workspace_id: str | None = None, project_id: str | None = None
+        self,
+        *,
+        status: str | None = None,
+        workspace_id: str | None = None,
+        project_id: str | None = None,
+        source: str = Listing.GENERATIONS,
+        technique_id: str | None = None,
     ) -> list[SimRun]:
-        """The runs that match, newest first."""
+        """The runs of one history (`source`) that match, newest first."""
         runs = sorted(self.runs, key=lambda run: (run.created_at, run.run_id), reverse=True)
         return [
             run
             for run in runs
-            if (status is None or run.status == status)
+            if run.is_listed_by(source)
+            and run.project_id not in self.hidden
+            and (status is None or run.status == status)
             and (workspace_id is None or run.workspace_id == workspace_id)
             and (project_id is None or run.project_id == project_id)
+            and (technique_id is None or (run.technique and run.technique.technique_id == technique_id))
         ]
 
     def record(self, run: SimRun, *, listed: bool) -> dict[str, object]:
@@ -227,15 +284,18 @@ class Account:
         record["poll_url"] = f"{self.base_url}/runs/{run.run_id}"
         return record | run.extra
 
+    def technique_record(self, run: SimRun) -> dict[str, object]:
+        """The JSON object `GET /technique-runs` gives for `run`: it tells the technique, and no model."""
+        record = self.record(run, listed=True)
+        own: dict[str, object] = {"technique_run_id": run.run_id}
+        own |= {name: value for name, value in record.items() if name not in ("generation_id", "model")}
+        if run.technique is not None:
+            own["technique"] = dict(vars(run.technique))
+        return own
+
     def record_json(self, run: SimRun, *, listed: bool) -> str:
         """`record`, as the very text the API sends."""
         return json.dumps(self.record(run, listed=listed), ensure_ascii=False)
-
-    def url_of(self, output: SimOutput) -> str:
-        """What the API gives as `url`: the text itself for a text output."""
-        if output.url is not None:
-            return output.url
-        return output.text if output.text is not None else self.media_url + output.path
 
     # --- media ------------------------------------------------------------------------------------------
 
@@ -252,16 +312,10 @@ class Account:
         output.path = f"{folder}/{fresh}{dot}{suffix if dot else ''}"
         return self.url_of(output)
 
-    def output_at(self, path: str) -> tuple[SimRun, SimOutput] | None:
-        """The output served at a media path, with its run; None when there is none."""
+    def output_at(self, path: str) -> tuple[SimRun | SimAsset, SimOutput] | None:
+        """The file served at a media path, with its run or upload; None when there is none."""
         found = self._served.get(path)
         if found is None or found[1].path != path:
-            self._index(list(self.runs))
+            self._index([*list(self.runs), *list(self.assets)])
             found = self._served.get(path)
         return found if found and found[1].path == path else None
-
-    def _index(self, runs: Iterable[SimRun]) -> None:
-        for run in runs:
-            for output in run.outputs:
-                if output.path:
-                    self._served[output.path] = (run, output)

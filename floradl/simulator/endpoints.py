@@ -3,7 +3,7 @@
 Guarantees that every API answer carries its own `request-id`, that every API error is the documented
 envelope, and that no endpoint changes the account. Measured oddities are kept: a malformed project id
 answers 500 `unknown_error`. Open questions are settled the gentle way: a well-formed but unknown project or
-workspace has an empty history.
+workspace has an empty history. What is hidden from the key answers as what does not exist: 404.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import base64
 import json
 import re
 import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 from urllib.parse import unquote
 
-from .runs import RunStatus
+from .canvas import SimCanvas
+from .runs import NEWEST_AT_MS, Listing, RunStatus
 from .wire import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from .account import Account
     from .faults import Fault
     from .runs import SimOutput, SimProject, SimRun
+    from .uploads import SimAsset
     from .wire import Request
 
 _Item = TypeVar("_Item")
@@ -113,58 +115,138 @@ def _authenticate(account: Account, request: Request) -> None:
         raise ApiError(401, "This key is not valid.")
 
 
+@dataclass(frozen=True)
+class _Call:
+    """One call of an endpoint: the path's id (or ""), the query and what shall go wrong."""
+
+    account: Account
+    identifier: str
+    query: dict[str, str]
+    fault: Fault
+
+
 def _route(account: Account, request: Request, fault: Fault) -> object:
     parts = request.path.removeprefix(BASE_PATH).strip("/").split("/")
-    if request.method == "GET" and request.path.startswith(BASE_PATH + "/"):
-        match parts:
-            case ["generations"]:
-                return _generations(account, request, fault)
-            case ["runs", run_id]:
-                return _run(account, unquote(run_id))
-            case ["workspaces"]:
-                return {"workspaces": [dict(vars(workspace)) for workspace in account.workspaces]}
-            case ["projects"]:
-                return _projects(account, request, fault)
-            case ["projects", project_id]:
-                return _project(account, unquote(project_id))
-    raise ApiError(404, f"There is no {request.method} {request.path} here.")
+    identifier = unquote(parts[1]) if len(parts) > 1 else ""
+    found = _ENDPOINTS.get((*parts[:1], *["*"] * bool(parts[1:]), *parts[2:]))
+    if found is None or request.method != "GET" or not request.path.startswith(BASE_PATH + "/"):
+        raise ApiError(404, f"There is no {request.method} {request.path} here.")
+    source, answer = found
+    if (status := account.refused.get(source)) is not None:
+        raise ApiError(status, f"This key may not see {source}.")
+    return answer(_Call(account, identifier, request.query, fault))
 
 
-def _generations(account: Account, request: Request, fault: Fault) -> object:
-    query = request.query
-    status = query.get("status")
-    if status is not None and status not in set(RunStatus):
-        raise _invalid("status", f"must be one of {', '.join(RunStatus)}")
-    runs = account.listed(
-        status=status,
-        workspace_id=_id_parameter(query, "workspace_id", "ws_"),
-        project_id=_id_parameter(query, "project_id", "prj_"),
+def _generations(call: _Call) -> object:
+    runs = call.account.listed(status=_status(call), **_places(call))
+    return _page("generations", runs, lambda run: call.account.record(run, listed=True), call)
+
+
+def _technique_runs(call: _Call) -> object:
+    technique_id = _id_parameter(call.query, "technique_id", "tech_")
+    runs = call.account.listed(
+        source=Listing.TECHNIQUE_RUNS, technique_id=technique_id, status=_status(call), **_places(call)
     )
-    return _page("generations", runs, lambda run: account.record(run, listed=True), query, fault)
+    return _page("technique_runs", runs, call.account.technique_record, call)
 
 
-def _run(account: Account, run_id: str) -> object:
+def _run(call: _Call) -> object:
     try:
-        return account.record(account.get(run_id), listed=False)
+        run = call.account.get(call.identifier)
     except KeyError:
         raise ApiError(404, "Run not found.") from None
+    if run.project_id in call.account.hidden:
+        raise ApiError(404, "Run not found.")
+    return call.account.record(run, listed=False)
 
 
-def _projects(account: Account, request: Request, fault: Fault) -> object:
-    workspace_id = _id_parameter(request.query, "workspace_id", "ws_")
+def _assets(call: _Call) -> object:
+    assets = call.account.listed_assets(query=call.query.get("query"), **_places(call))
+    return _page("assets", assets, lambda asset: call.account.asset_record(asset, listed=True), call)
+
+
+def _asset(call: _Call) -> object:
+    for asset in list(call.account.assets):
+        if asset.asset_id == call.identifier and asset.project_id not in call.account.hidden:
+            return call.account.asset_record(asset, listed=False)
+    raise ApiError(404, "Asset not found.")
+
+
+def _workspaces(call: _Call) -> object:
+    return {"workspaces": [dict(vars(workspace)) for workspace in list(call.account.workspaces)]}
+
+
+def _projects(call: _Call) -> object:
+    workspace_id = _id_parameter(call.query, "workspace_id", "ws_")
     if workspace_id is None:
         raise _invalid("workspace_id", "is required")
-    found = [project for project in account.projects if project.workspace_id == workspace_id]
-    return _page("projects", found, _project_record, request.query, fault)
+    found = [
+        project
+        for project in list(call.account.projects)
+        if project.workspace_id == workspace_id and project.project_id not in call.account.hidden
+    ]
+    return _page("projects", found, _project_record, call)
 
 
-def _project(account: Account, project_id: str) -> object:
-    for project in account.projects:
-        if project.project_id == project_id:
-            return _project_record(project)
-    if not re.fullmatch(r"prj_\S+", project_id):
+def _project(call: _Call) -> object:
+    return _project_record(_seen_project(call))
+
+
+def _canvas(call: _Call) -> object:
+    return _canvas_of(call).record(call.identifier)
+
+
+def _nodes(call: _Call) -> object:
+    return _page("nodes", list(_canvas_of(call).nodes), lambda node: node.record(call.account.url_of), call)
+
+
+_ENDPOINTS: dict[tuple[str, ...], tuple[str, Callable[[_Call], object]]] = {
+    ("generations",): ("generations", _generations),
+    ("technique-runs",): ("technique-runs", _technique_runs),
+    ("runs", "*"): ("runs", _run),
+    ("assets",): ("assets", _assets),
+    ("assets", "*"): ("assets", _asset),
+    ("workspaces",): ("workspaces", _workspaces),
+    ("projects",): ("projects", _projects),
+    ("projects", "*"): ("projects", _project),
+    ("projects", "*", "canvas"): ("canvas", _canvas),
+    ("projects", "*", "nodes"): ("canvas", _nodes),
+}
+"""Path → what `Account.refuse` calls it, and what answers."""
+
+
+def _seen_project(call: _Call) -> SimProject:
+    for project in list(call.account.projects):
+        if project.project_id == call.identifier and call.identifier not in call.account.hidden:
+            return project
+    if not re.fullmatch(r"prj_\S+", call.identifier):
         raise ApiError(500, "An unknown error occurred.", code="unknown_error")
     raise ApiError(404, "Project not found.")
+
+
+def _canvas_of(call: _Call) -> SimCanvas:
+    return call.account.canvases.get(_seen_project(call).project_id, SimCanvas())
+
+
+def _status(call: _Call) -> str | None:
+    status = call.query.get("status")
+    if status is not None and status not in set(RunStatus):
+        raise _invalid("status", f"must be one of {', '.join(RunStatus)}")
+    return status
+
+
+class _Places(TypedDict):
+    workspace_id: str | None
+    project_id: str | None
+
+
+def _places(call: _Call) -> _Places:
+    """The workspace and the project that a list is asked for."""
+    workspace_id = _id_parameter(call.query, "workspace_id", "ws_")
+    project_id = _id_parameter(call.query, "project_id", "prj_")
+    if project_id in call.account.hidden:
+        raise ApiError(404, "Project not found.")
+    return {"workspace_id": workspace_id, "project_id": project_id}
 
 
 def _project_record(project: SimProject) -> dict[str, object]:
@@ -203,16 +285,15 @@ def decode_cursor(cursor: str) -> int:
     return offset
 
 
-def _page(
-    name: str, items: Sequence[_Item], record: Callable[[_Item], object], query: dict[str, str], fault: Fault
-) -> object:
+def _page(name: str, items: Sequence[_Item], record: Callable[[_Item], object], call: _Call) -> object:
+    query = call.query
     limit = query.get("limit", str(DEFAULT_LIMIT))
     if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
         raise _invalid("limit", f"must be an integer from 1 to {MAX_LIMIT}")
     offset = decode_cursor(query["cursor"]) if query.get("cursor") else 0
     end = offset + int(limit)
     following = encode_cursor(end) if end < len(items) else None
-    if fault.repeat_cursor:
+    if call.fault.repeat_cursor:
         following = encode_cursor(offset)
     return {
         name: [record(item) for item in items[offset:end]],
@@ -246,7 +327,8 @@ def _error_page(status: int, body: bytes | None = None, content_type: str | None
     return Response(status, body).with_headers((("Content-Type", kind),))
 
 
-def _file(run: SimRun, output: SimOutput, request: Request, fault: Fault) -> Response:
+def _file(owner: SimRun | SimAsset, output: SimOutput, request: Request, fault: Fault) -> Response:
+    moment = (getattr(owner, "completed_at", None) or owner.created_at or NEWEST_AT_MS) / 1000
     body = output.body if fault.body is None else fault.body
     etag = output.etag if fault.etag is None else fault.etag
     kind = output.content_type if fault.content_type is None else fault.content_type
@@ -254,7 +336,7 @@ def _file(run: SimRun, output: SimOutput, request: Request, fault: Fault) -> Res
         (
             ("Content-Type", kind or ""),
             ("ETag", etag),
-            ("Last-Modified", formatdate((run.completed_at or run.created_at) / 1000, usegmt=True)),
+            ("Last-Modified", formatdate(moment, usegmt=True)),
             ("Accept-Ranges", "bytes"),
         )
     )

@@ -252,6 +252,13 @@ _EDIT_FIELDS: dict[str, Callable[[object], object]] = {
     "start": _texts,
     "finish": _texts,
     "fail": _texts,
+    "insert_techniques": _integer,
+    "insert_assets": _integer,
+    "delete_assets": _texts,
+    "delete_listed_assets": _integers,
+    "finish_assets": _texts,
+    "edit_canvas": _texts,
+    "hide": _texts,
 }
 
 _FAULT_FIELDS: dict[str, Callable[[object], object]] = {

@@ -118,12 +118,14 @@ def make_run(
     status: str,
     recipe: tuple[str, ...] | None = None,
     place: int | None = None,
+    rng: random.Random | None = None,
 ) -> SimRun:
     """A run of the account (not added yet) in the given state, with outputs by `recipe` or by chance.
 
-    `place` decides which oddities it has: no model, a model without id, no cost, unknown fields.
+    `place` decides which oddities it has: no model, a model without id, no cost, unknown fields. Chance comes
+    from the account's own `rng` unless another is given.
     """
-    rng = account.rng
+    rng = rng or account.rng
     if not account.projects:
         add_places(account, workspaces=1, projects=1)
     place = rng.randrange(1000) if place is None else place

@@ -91,6 +91,22 @@ class SimOutput:
         return self._etag
 
 
+class Listing(StrEnum):
+    """Which of the two histories list a run; `GET /runs/{run_id}` knows every run."""
+
+    GENERATIONS = "generations"
+    TECHNIQUE_RUNS = "technique-runs"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class SimTechnique:
+    """A technique: a workflow that people run as one."""
+
+    technique_id: str
+    name: str
+
+
 @dataclass(eq=False)
 class SimRun:
     """One run, with the facts the API tells about it; times are unix milliseconds.
@@ -104,6 +120,8 @@ class SimRun:
         outputs: told only once the run is completed, so an open run may hold them already.
         list_outputs: False makes the listing leave `outputs` out; `GET /runs/{id}` has them all the same.
         extra: fields no client knows, told in the listing and by `GET /runs/{id}`.
+        technique: what was run, told by `GET /technique-runs` alone.
+        listed_by: one of `Listing`; None: both for a run of a technique, else generations.
     """
 
     run_id: str
@@ -122,6 +140,13 @@ class SimRun:
     extra: dict[str, object] = field(default_factory=dict)
     error_code: str | None = None
     error_message: str | None = None
+    technique: SimTechnique | None = None
+    listed_by: str | None = None
+
+    def is_listed_by(self, source: str) -> bool:
+        """Whether `GET /generations` or `GET /technique-runs`, without the slash, lists this run."""
+        usual = Listing.BOTH if self.technique else Listing.GENERATIONS
+        return (self.listed_by or usual) in (source, Listing.BOTH)
 
 
 @dataclass(frozen=True)
@@ -158,6 +183,13 @@ class Edit:
         start: ids of pending runs that begin to run.
         finish: ids of open runs that complete.
         fail: ids of open runs that fail.
+        insert_techniques: how many fresh runs of techniques, newer than the newest run.
+        insert_assets: how many fresh uploads, newer than the newest upload.
+        delete_assets: ids of uploads to delete.
+        delete_listed_assets: places in the list of uploads, newest first from 0, as it is at that moment.
+        finish_assets: ids of uploads that get ready.
+        edit_canvas: ids of projects whose canvas gains a note.
+        hide: ids of projects that the key cannot see any more.
     """
 
     insert: int = 0
@@ -167,3 +199,10 @@ class Edit:
     start: tuple[str, ...] = ()
     finish: tuple[str, ...] = ()
     fail: tuple[str, ...] = ()
+    insert_techniques: int = 0
+    insert_assets: int = 0
+    delete_assets: tuple[str, ...] = ()
+    delete_listed_assets: tuple[int, ...] = ()
+    finish_assets: tuple[str, ...] = ()
+    edit_canvas: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()

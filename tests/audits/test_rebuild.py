@@ -29,7 +29,7 @@ def recovered_runs(dest: Path) -> dict[str, Any]:
         whole = recover(disk, Clock()).manifest
         text = b"".join(whole.encode(updated_at="", base_url=""))
         runs: dict[str, Any] = json.loads(text)["runs"]
-        assert [run_id for run_id, _ in whole.iter_runs()] == list(runs)
+        assert [run_id for run_id, _ in whole.iter_entries()] == list(runs)
         return runs
     finally:
         disk.close()
@@ -132,12 +132,12 @@ def test_no_seal_survives_what_it_sealed(dest: Path, damage: str) -> None:
 def test_newer_formats_are_not_recovered(dest: Path) -> None:
     """What a newer floradl wrote is not broken, whichever of the two files it is."""
     disk = Disk(dest)
-    head = {"op": "journal", "version": 2, "archive_id": "a" * 32, "created_at": "2026-01-01T00:00:00Z"}
+    head = {"op": "journal", "version": 3, "archive_id": "a" * 32, "created_at": "2026-01-01T00:00:00Z"}
     write_journal(dest, line(head))
     with pytest.raises(NewerFormatError):
         recover(disk, Clock())
     (dest / ".floradl" / "journal").unlink()
-    (dest / "manifest.json").write_text(json.dumps(manifest(dest) | {"version": 2}))
+    (dest / "manifest.json").write_text(json.dumps(manifest(dest) | {"version": 3}))
     with pytest.raises(NewerFormatError):
         recover(disk, Clock())
     disk.close()

@@ -118,7 +118,7 @@ def test_no_archive(stage: Stage, tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", [[], ["--repair"]])
 def test_a_newer_manifest(stage: Stage, dest: Path, option: list[str]) -> None:
     """What a newer floradl wrote is not touched."""
-    edit_manifest(dest, lambda m: m.update(version=2))
+    edit_manifest(dest, lambda m: m.update(version=3))
     before = tree_of(dest, private=False)
     done = floradl(stage.sim, "verify", *option, dest)
     assert done.returncode == 1

@@ -106,7 +106,11 @@ async def test_malformed_project_is_a_500(ask: Ask, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/runs/run_nowhere", "/projects/prj_nowhere", "/technique-runs", "/", "/runs/a/b", "/../x"]
+    "path",
+    [
+        *("/runs/run_nowhere", "/projects/prj_nowhere", "/assets/asset_nowhere", "/techniques", "/"),
+        *("/runs/a/b", "/projects/a/b/c", "/../x", "/runs", "/*/*"),
+    ],
 )
 async def test_not_found(ask: Ask, path: str) -> None:
     """What is not there is a 404 in the envelope."""

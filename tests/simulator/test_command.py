@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,25 @@ def test_serves_until_told_to_stop(number: signal.Signals) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_serves_the_other_sources() -> None:
+    """Technique runs, uploads and canvases are there in the numbers asked for."""
+    process, base_url, key = start("--runs", "9", "--techniques", "4", "--assets", "3", "--canvases")
+
+    def get(path: str) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - a URL of the simulator
+            base_url + path, headers={"Authorization": f"Bearer {key}"}
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
+            return json.load(answer)
+
+    assert len(get("/technique-runs")["technique_runs"]) == 4
+    assert len(get("/assets")["assets"]) == 3
+    project_id = get("/generations")["generations"][0]["project_id"]
+    assert get(f"/projects/{project_id}/canvas")["summary"]["node_count"] > 0
+    process.terminate()
+    process.communicate(timeout=10)
+
+
 def test_faults_from_a_file(tmp_path: Path) -> None:
     """Faults in a file happen."""
     (tmp_path / "faults.json").write_text('[{"match": "*/workspaces", "status": 503}]')
@@ -68,7 +88,9 @@ def test_bad_fault_file_is_one_line(tmp_path: Path, content: str | None) -> None
     assert str(path) in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--port", "x"), ("--runs", "-1"), ("--port", "70000"), ("extra",)])
+@pytest.mark.parametrize(
+    "arguments", [("--port", "x"), ("--runs", "-1"), ("--assets", "x"), ("--port", "70000"), ("extra",)]
+)
 def test_bad_arguments(arguments: tuple[str, ...]) -> None:
     """Arguments that make no sense are exit code 2."""
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20)

@@ -297,11 +297,14 @@ def test_fault_file(tmp_path: Path) -> None:
             "no_length": true, "chunked": true, "length_delta": -1, "range": "wrong", "etag": "e",
             "redirect": "/b", "delay_s": 1, "drop": true, "repeat_cursor": true,
             "edit": {"insert": 1, "insert_status": "failed", "delete": ["a"], "delete_listed": [0],
-                     "start": ["b"], "finish": ["c"], "fail": ["d"]}},
+                     "start": ["b"], "finish": ["c"], "fail": ["d"],
+                     "insert_techniques": 2, "insert_assets": 3, "delete_assets": ["e"],
+                     "delete_listed_assets": [1], "finish_assets": ["f"], "edit_canvas": ["g"],
+                     "hide": ["h"]}},
            {"match": "*", "headers": [["A", "1"], ["A", "2"]], "on": null}]""",
         encoding="utf-8",
     )
-    edit = Edit(1, "failed", ("a",), (0,), ("b",), ("c",), ("d",))
+    edit = Edit(1, "failed", ("a",), (0,), ("b",), ("c",), ("d",), 2, 3, ("e",), (1,), ("f",), ("g",), ("h",))
     first = Fault(
         "*/a",
         (1, 2),
