@@ -276,7 +276,7 @@ async def ask_projects(
 
 async def iter_pages(
     api: FloraApi, path: str, params: Mapping[str, str], parse: Callable[[bytes], P], *, max_pages: int
-) -> AsyncGenerator[P]:
+) -> AsyncGenerator[P, None]:
     """The pages of a list, to its end or `max_pages`, when the last one still has a `next_cursor`.
 
     Args:

@@ -265,7 +265,8 @@ class Scanning:
             look.error = exc
         if look.is_whole:
             self._seals[scan.scope] = scan.sealed()
-            self.found.has_walked_all |= scan.is_full and not is_filtered
+            # Where nothing is listed there is no seal, and every night's walk is a full one of nothing.
+            self.found.has_walked_all |= scan.is_full and bool(scan.seen) and not is_filtered
 
     def raise_if_mute(self) -> None:
         """Raise the worst problem if the API gave nothing at all to go on."""

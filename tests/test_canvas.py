@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl import canvas
+from floradl.api import FloraApi
 from floradl.canvas import (
     Label,
     Node,
@@ -31,8 +32,19 @@ from floradl.canvas import (
     snapshot_stamp,
     targets_of,
 )
+from floradl.discovery import iter_pages, project_path
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import ApiAnswerError
+from floradl.simulator import (
+    Account,
+    SimCanvas,
+    SimNode,
+    SimOutput,
+    SimProject,
+    SimRun,
+    SimWorkspace,
+    serve_in_thread,
+)
 
 NOW_MS = 1_795_660_200_999
 STAMP = "20261126t023000z"
@@ -454,3 +466,34 @@ def test_targets() -> None:
     targets = targets_of([("run_a", run)])
     assert targets.by_url == {IMAGE: [Target("run_a", "a")]}
     assert targets.by_text == {digest: [Target("run_a", "b")]}
+
+
+@pytest.mark.anyio
+async def test_a_canvas_of_the_simulator() -> None:
+    """What the API serves is read to the last page: the diagram, all nodes, and the output that one shows."""
+    shown = SimOutput("output_1")
+    account = Account(
+        "sk_live_canvas",
+        [SimRun("run_a", "ws_a", "prj_a", outputs=[shown])],
+        workspaces=[SimWorkspace("ws_a", "Studio")],
+        projects=[SimProject("prj_a", "ws_a", "Autumn")],
+    )
+    account.canvases["prj_a"] = SimCanvas(
+        [SimNode(f"n{number:03}", label=f"Node {number}") for number in range(150)]
+        + [SimNode("shows", label="A fox", shows=shown)]
+    )
+    with serve_in_thread(account) as sim:
+        url = account.url_of(shown)
+        async with FloraApi(sim.base_url, account.api_key) as api:
+            path = project_path("prj_a")
+            diagram = await api.ask(f"{path}/canvas", {}, lambda body: parse_canvas(body, "prj_a"))
+            nodes = [
+                node
+                async for page in iter_pages(api, f"{path}/nodes", {}, parse_nodes, max_pages=9)
+                for node in page.nodes
+            ]
+    assert diagram.decode() == f"{account.canvases['prj_a'].diagram()}\n"
+    assert len(json.loads(nodes_bytes(nodes))["nodes"]) == 151
+    targets = targets_of([("run_a", run_of(output_1=output(url=comparable_url(url))))])
+    labels = labels_by_run(nodes, targets, project_id="prj_a", seen_at="now")
+    assert labels == {"run_a": {"output_1": [Label("shows", "A fox", "image", "prj_a", "now")]}}
