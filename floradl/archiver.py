@@ -163,7 +163,8 @@ class _Session:
             await self._visit_known(pool, mends)
             self.tally.is_listed = True
             await pool.drain()
-            await self._scanning.seal(scans, is_whole=not pool.problems)
+            if not pool.problems:
+                await self._scanning.seal(scans)
             wants = self.options.filters.wants
             self._open_runs = sum(wants(run) for scan in scans for run in scan.open_runs.values())
             left_s = waited_until_s - self.tools.clock.monotonic()

@@ -84,14 +84,8 @@ class ArchiveOptions:
         return is_of_sources and wants_entry(self.scopes, self.filters, run_id, entry)
 
     def phases(self) -> list[list[Scope]]:
-        """The scopes to scan, one source after another: of technique runs, of generations, of assets.
-
-        A run that the first two both tell of is archived from the first, which says more. Where there is a
-        largest number of runs, generations come first, which are most of them.
-        """
-        order = [Source.TECHNIQUE_RUNS, Source.GENERATIONS, Source.ASSETS]
-        if self.filters.max_runs is not None:
-            order = [Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS]
+        """The scopes to scan, one source after another: of generations, of technique runs, of assets."""
+        order = [Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS]
         return [[scope.of(source) for scope in self.scopes] for source in order if source in self.sources]
 
 
@@ -168,7 +162,7 @@ class Visit:
         replaces: keys of outputs whose files are damaged. A file stays where it is until the new one is
             whole, and is then set aside.
         is_current: whether the API gave the record just now, so that the run has not vanished.
-        only: keys of the outputs that it is about; None: all.
+        only: keys of the outputs that it is about, perhaps none, but for the record; None: all.
         source: the list that brought it, if one did.
     """
 

@@ -167,7 +167,7 @@ class Manifest:
         return parse_sizes(run_id, self._stored_run(run_id))
 
     def iter_entries(self, kind: Kind | None = None) -> Iterator[tuple[str, RunEntry]]:
-        """Every run, asset and canvas with its entry, oldest entry first; those of one kind, if that is given.
+        """Every run, asset and canvas with its entry, oldest entry first; or those of one kind.
 
         Of assets and canvases these are found without a look at the runs.
         """

@@ -168,8 +168,9 @@ class Pool:
             self._keep(aside)
         if not prepared.is_due:
             return
-        self._tally.runs += 1
-        self._tally.new_runs += entry is None
+        is_run = prepared.run.kind is Kind.RUN
+        self._tally.runs += is_run and visit.only != frozenset()
+        self._tally.new_runs += is_run and entry is None
         self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
         self._tally.outputs += prepared.outputs
         self._tally.already += prepared.already

@@ -122,13 +122,14 @@ class Preparer:
     def _with_what_is_known(
         self, visit: Visit, run: Generation, entry: RunEntry | None, folder: PurePosixPath
     ) -> Generation:
-        """A run that `technique-runs` told of before, and now `generations` alone, which says less of it."""
-        if (
-            entry is None
-            or visit.source != Source.GENERATIONS
-            or Source.TECHNIQUE_RUNS not in entry.sources
-            or not self.disk.is_file(folder / layout.RUN_RECORD)
-        ):
+        """A run of which another list told before, completed by what that one said.
+
+        The record of a technique run names the technique and no model, and the other way round.
+        """
+        others = {Source.GENERATIONS, Source.TECHNIQUE_RUNS} - {visit.source}
+        if entry is None or len(others) != 1 or others.isdisjoint(entry.sources):
+            return run
+        if not self.disk.is_file(folder / layout.RUN_RECORD):
             return run
         try:
             known = parse_generation(self.disk.read(folder / layout.RUN_RECORD) or b"")

@@ -14,7 +14,7 @@ from floradl.listing import iter_listed
 from floradl.mend import Mend, known_record, lost_outputs
 from floradl.model import Generation, Scope
 from floradl.pool import Pool
-from floradl.words import Kind, Source, Status
+from floradl.words import Kind, Status
 
 
 async def visit_by_id(
@@ -67,11 +67,10 @@ async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tupl
     """
     by_scope: defaultdict[Scope, dict[str, Mend]] = defaultdict(dict)
     for mend in mends:
-        entry, sources = mend.entry, mend.entry.sources
+        entry = mend.entry
         if entry.kind is Kind.CANVAS:
             continue  # no list has what it was on some day
-        source = Source.TECHNIQUE_RUNS if Source.TECHNIQUE_RUNS in sources else sources[0]  # it says most
-        scope = Scope(entry.workspace_id or None, entry.project_id or None, source)
+        scope = Scope(entry.workspace_id or None, entry.project_id or None, entry.sources[0])
         by_scope[scope][mend.run_id] = mend
     found: set[str] = set()
     problems: list[ApiError] = []

@@ -1,8 +1,8 @@
 """The scans of one session: every scope and source walked, what is found admitted, the past sealed.
 
-Sources are walked one after another, technique runs before generations: what both tell of is archived once,
-from the record that says more. Within a source several scopes are walked at the same time. A source that
-refuses this key leaves the others alone: see `Scanning.scan_all`.
+Sources are walked one after another, and what one tells of is recorded before the next is asked: a run that
+both lists of runs have is archived once, its record then completed by what the second says more. Within a
+source several scopes are walked at the same time. A source that refuses this key leaves the others alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
-from floradl.entries import ScanEntry, ScanOp, SourcesOp, VanishedOp
+from floradl.entries import ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.job import ArchiveOptions, SourceNews, Tally, Visit
 from floradl.listing import Scan
@@ -26,7 +26,7 @@ from floradl.model import Generation, Scope
 from floradl.names import Place
 from floradl.pool import Pool
 from floradl.stopping import all_of
-from floradl.words import Source
+from floradl.words import Kind, Source
 
 _SCOPES_AT_ONCE = 4
 """How many lists are walked at the same time. FLORA's rate limits are a workspace's, shared with people at
@@ -118,7 +118,6 @@ class Scanning:
         self._admitted: set[str] = set()
         self._wanted_ids = set(options.filters.run_ids)
         self._seals: dict[Scope, ScanEntry] = {}
-        self._told_again: dict[str, set[Source]] = {}
         self.found = Found()
 
     async def scan_all(self, pool: Pool) -> list[Scan]:
@@ -130,6 +129,7 @@ class Scanning:
         looks: list[_Look] = []
         try:
             for scopes in self._options.phases():
+                await pool.drain()
                 await self._walk_scopes(pool, scopes, looks)
                 if any(isinstance(look.error, KeyRefusedError) and not look.is_refused for look in looks):
                     break  # the key itself is not valid
@@ -204,27 +204,28 @@ class Scanning:
     async def _admit(self, pool: Pool, run: Generation, source: Source) -> None:
         if not self._options.filters.wants(run):
             return
-        if run.run_id in self._admitted:
-            self._note_told_again(run, source)
-            return
         is_new = run.run_id not in self._manifest
         if not is_new and self._manifest.kind(run.run_id) is not run.kind:
             message = f"{printable(run.run_id, limit=80)} is a {self._manifest.kind(run.run_id)} here already"
             self.found.problems.append(ApiAnswerError(f"{run.kind} {message}: two things with one id"))
+            return
+        if run.run_id in self._admitted:
+            await self._admit_again(pool, run, source)
             return
         self._admitted.add(run.run_id)
         self._wanted_ids.discard(run.run_id)
         place = Place(run.workspace_id, run.project_id)
         self.found.met.add(place)
         if is_new:
-            self.found.news[place] += 1
+            self.found.news[place] += run.kind is Kind.RUN
             self.found.new[source] += 1
         await pool.admit(Visit(run, source=source))
 
-    def _note_told_again(self, run: Generation, source: Source) -> None:
-        """A run that another list had before: which lists have it is recorded once it is recorded itself."""
-        if run.run_id not in self._manifest or source not in self._manifest.entry(run.run_id).sources:
-            self._told_again.setdefault(run.run_id, set()).add(source)
+    async def _admit_again(self, pool: Pool, run: Generation, source: Source) -> None:
+        """A run that another list had before: its record is completed, and this list noted."""
+        known = self._manifest.run(run.run_id)  # None: it could not be had, which was said
+        if known is not None and source not in known.sources:
+            await pool.admit(Visit(run, source=source, only=frozenset()))
 
     def _without_refusals(self, looks: list[_Look]) -> list[_Look]:
         """The looks that count, once it is clear which sources are not for this key at all.
@@ -265,7 +266,6 @@ class Scanning:
             look.error = exc
         if look.is_whole:
             self._seals[scan.scope] = scan.sealed()
-            # Where nothing is listed there is no seal, and every night's walk is a full one of nothing.
             self.found.has_walked_all |= scan.is_full and bool(scan.seen) and not is_filtered
 
     def raise_if_mute(self) -> None:
@@ -330,20 +330,11 @@ class Scanning:
             return True
         return False
 
-    async def seal(self, scans: Iterable[Scan], *, is_whole: bool) -> None:
-        """Record which lists had each run, and seal what was seen whole. Only when all of it is recorded.
+    async def seal(self, scans: Iterable[Scan]) -> None:
+        """Seal what was seen whole. Only when all of it is recorded: a seal says so of all below it.
 
         Args:
             scans: what `scan_all` returned.
-            is_whole: whether everything that was admitted is recorded: a seal says so of all below it.
         """
-        await self._store.append(self._iter_sources())
-        if is_whole and self._options.filters.is_empty:
+        if self._options.filters.is_empty:
             await self._store.append(ScanOp(self._seals[scan.scope]) for scan in scans)
-
-    def _iter_sources(self) -> Iterator[SourcesOp]:
-        told, self._told_again = self._told_again, {}
-        for run_id, sources in told.items():
-            entry = self._manifest.run(run_id)
-            if entry is not None and (more := sources - set(entry.sources)):
-                yield SourcesOp(run_id, (*entry.sources, *sorted(more)))
