@@ -1,8 +1,9 @@
 """Checking an archive: everything recorded is there as it was recorded, and what else there is.
 
-The way of one check: the manifest as well as it can be read; the folders down to each run's, for what no
-entry knows; each run's folder against its entry; the bytes of every file, or of a sample, hashed again on
-all cores; what is missing looked for among what nobody knows; `SHA256SUMS`. It changes nothing.
+The way of one check: the manifest as well as it can be read; the folders down to each run's, asset's and
+canvas's, for what no entry knows; each such folder against its entry; the bytes of every file, or of a
+sample, hashed again on all cores; what is missing looked for among what nobody knows; `SHA256SUMS`. It
+changes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,7 +23,7 @@ from floradl.clock import Clock
 from floradl.durable import Digest
 from floradl.entries import ADDITIONS, Op, RunEntry
 from floradl.files import Disk, Kind
-from floradl.findings import AuditTally, Finding, Trouble
+from floradl.findings import NO_FAULT, AuditTally, Finding, Trouble
 from floradl.inspection import (
     LITTER,
     Expected,
@@ -39,6 +40,7 @@ from floradl.reading import Reader
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.snapshot import entry_place
 from floradl.stopping import all_of
+from floradl.words import Kind as EntryKind
 
 _DAY_S = 86_400
 _RUNS_AT_ONCE = 1000
@@ -51,6 +53,8 @@ _OUR_NAMES = {
     for name in (layout.MANIFEST, layout.CHECKSUMS, layout.PRIVATE, layout.INDEX_PAGE, layout.GALLERY)
 }
 """What the archive has, or may have, beside the folders of workspaces."""
+
+_RECORDS = {layout.record_name(kind) for kind in EntryKind}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,8 +87,9 @@ class Audit:
 
     Attributes:
         recovered: the manifest, read as well as it can be.
-        adopted: the entries of runs that no entry knew, from their records and bytes.
-        runs, outputs: how many were checked.
+        adopted: the entries of runs, assets and canvases that no entry knew, from records and bytes.
+        counts: how many of each kind were checked.
+        outputs: how many of all of them.
         read: of how many outputs the bytes were read.
     """
 
@@ -100,7 +105,8 @@ class Audit:
         self._wanted_records: dict[str, Expected] = {}
         self.recovered: Recovered | None = None
         self.adopted: list[Op] = []
-        self.runs = self.outputs = self.read = 0
+        self.counts: Counter[EntryKind] = Counter()
+        self.outputs = self.read = 0
 
     @property
     def manifest(self) -> Manifest:
@@ -128,12 +134,12 @@ class Audit:
         await self._adopt(recovered, await self._disk.call(self._walk, folders))
         if not recovered.is_whole:
             await self._disk.call(self._note_unaccounted, manifest)
-        self.runs = len(manifest)
+        self.counts = Counter({kind: manifest.count(kind) for kind in EntryKind})
         await self.check(manifest.iter_entries())
         await self._find_misplaced()
         if recovered.is_whole and recovered.is_folded:
             await self._disk.call(self._check_checksums, manifest)
-        self.findings.sort(key=lambda finding: (finding.kind == Trouble.STRAY, finding.path, finding.key))
+        self.findings.sort(key=lambda finding: (finding.kind in NO_FAULT, finding.path, finding.key))
 
     async def check(self, runs: Iterable[tuple[str, RunEntry]]) -> None:
         """Check these runs: their folders, then the bytes of what should be read."""
@@ -147,7 +153,8 @@ class Audit:
                     expected.extend(check.expected)
 
             await self._each(_jobs_of_runs(some), self._check_runs, note)
-            due = [item for item in expected if self._sample.has(item.path, self._day)]
+            # What was given up is read every day: there is little of it, and it must be told every day.
+            due = [item for item in expected if item.lost or self._sample.has(item.path, self._day)]
             self._tally.done += len(expected) - len(due)
             await self._each(_jobs_of_files(due), self._read, self._note_read)
 
@@ -182,17 +189,24 @@ class Audit:
                 self._wanted[expected.size_bytes].append(expected)
 
     def _walk(self, folders: set[str]) -> list[PurePosixPath]:
-        """Look at the folders above the runs': the strays there, and runs' folders that no entry knows."""
-        projects = {folder.rpartition("/")[0] for folder in folders}
-        ours = folders | projects | {folder.rpartition("/")[0] for folder in projects}
+        """Look at the folders above the entries': the strays there, and the folders that no entry knows."""
+        ours, above = set(folders), folders
+        while above := {folder.rpartition("/")[0] for folder in above} - {""}:
+            ours |= above
         reader = Reader(self._disk)
         return [
-            PurePosixPath(run)
+            PurePosixPath(found)
             for workspace in self._subfolders(reader, "", ours)
             for project in self._subfolders(reader, workspace, ours)
-            for run in self._subfolders(reader, project, ours)
-            if run not in folders
+            for folder in self._subfolders(reader, project, ours)
+            for found in self._entry_folders(reader, folder, ours)
+            if found not in folders
         ]
+
+    def _entry_folders(self, reader: Reader, folder: str, ours: set[str]) -> Iterable[str]:
+        """What may be an entry's own: a folder in a project's, or each in its folder of assets."""
+        is_assets = folder.endswith(f"/{layout.ASSETS}")
+        return self._subfolders(reader, folder, ours) if is_assets else [folder]
 
     def _subfolders(self, reader: Reader, folder: str, ours: set[str]) -> Iterator[str]:
         for name, item in sorted((_listing(reader, folder) or {}).items()):
@@ -207,7 +221,7 @@ class Audit:
                 self._strays.append(stray(PurePosixPath(path), item))
 
     async def _adopt(self, recovered: Recovered, folders: Sequence[PurePosixPath]) -> None:
-        """See which folders that no entry knows are runs'.
+        """See which folders that no entry knows are runs', assets' or canvases'.
 
         Where the manifest had to be pieced together they belong to it.
         """
@@ -224,10 +238,10 @@ class Audit:
                 self._strays.extend(found or [Stray(str(folder), None)])
                 return
             if recovered.is_whole:
-                message = "a run that no entry knows"
+                message = f"no entry knows this {adoption.kind}"
                 self.findings.append(Finding(Trouble.UNRECORDED, str(folder), message, adoption.run_id))
             else:
-                self._tally.total += len(adoption.ops) - 1
+                self._tally.total += sum(isinstance(op, OutputOp) for op in adoption.ops)
                 for op in adoption.ops:
                     recovered.manifest.apply(op)
             self.adopted.extend(adoption.ops)
@@ -241,7 +255,7 @@ class Audit:
         """What `SHA256SUMS` has and the pieces of the manifest, and what stands in the folders, have not."""
         folders, _ = _survey(manifest)
         for folder in read_checksums(self._disk).keys() - folders:
-            message = "SHA256SUMS has files of this run, and nothing else tells of it"
+            message = "SHA256SUMS has files of this folder, and nothing else tells of it"
             self.findings.append(Finding(Trouble.UNRECORDED, folder, message))
 
     def _check_runs(self, runs: Sequence[tuple[str, RunEntry]]) -> list[RunCheck]:
@@ -252,12 +266,8 @@ class Audit:
                 check = check_run(run_id, entry, _listing(reader, folder))
             except OSError as exc:  # one folder that the disk does not give must not hide the others
                 check = unreadable_run(run_id, entry, exc.strerror or type(exc).__name__)
-            record = Expected(run_id, "", f"{folder}/{layout.RUN_RECORD}", 0, entry.record_sha256)
-            if check.has_record and (finding := _check_record(reader, record)) is not None:
-                check.findings.append(finding)
-                check.has_record = False
-            if not check.has_record:
-                check.lost_record = record
+            if (name := layout.record_name(entry.kind)) is not None:
+                _check_record(reader, Expected(run_id, "", f"{folder}/{name}", 0, entry.record_sha256), check)
             checks.append(check)
         return checks
 
@@ -277,7 +287,7 @@ class Audit:
         misplaced: dict[str, Finding] = {}
 
         def hash_it(found: Stray) -> tuple[Stray, str]:
-            is_record = self._wanted_records and PurePosixPath(found.path).name == layout.RUN_RECORD
+            is_record = self._wanted_records and PurePosixPath(found.path).name in _RECORDS
             is_wanted = found.size_bytes and (is_record or found.size_bytes in self._wanted)
             digest = _digest(Reader(self._disk), found.path)[0] if is_wanted else None
             return found, digest.sha256 if digest else ""
@@ -330,17 +340,22 @@ def _digest(reader: Reader, path: str) -> tuple[Digest | None, str]:
         return None, exc.strerror or type(exc).__name__
 
 
-def _check_record(reader: Reader, record: Expected) -> Finding | None:
-    digest, reason = _digest(reader, record.path)
-    if digest is None:
-        return record.finding(Trouble.UNREADABLE, reason)
-    if digest.sha256 != record.sha256:
-        return record.finding(Trouble.BAD_RECORD, "it is not the record that was archived")
-    return None
+def _check_record(reader: Reader, record: Expected, check: RunCheck) -> None:
+    """Read an entry's record, and note what is wrong with it."""
+    if check.has_record:
+        digest, reason = _digest(reader, record.path)
+        if digest is None:
+            check.findings.append(record.finding(Trouble.UNREADABLE, reason))
+        elif digest.sha256 != record.sha256:
+            message = "it is not the record that was archived"
+            check.findings.append(record.finding(Trouble.BAD_RECORD, message))
+        check.has_record = digest is not None and digest.sha256 == record.sha256
+    if not check.has_record:
+        check.lost_record = record
 
 
 def _survey(manifest: Manifest) -> tuple[set[str], int]:
-    """The folders of all runs, and how many outputs they have."""
+    """The folders of all entries, and how many outputs they have."""
     folders: set[str] = set()
     outputs = 0
     for run_id, entry in manifest.iter_entries():

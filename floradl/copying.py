@@ -1,4 +1,4 @@
-"""Bringing one run from an archive into another folder, every byte verified on its way.
+"""Bringing one run, asset or canvas from an archive into another folder, every byte verified on its way.
 
 Blocking; call through the `Disk.call` of where it goes. What the source does not give, or not as it was
 archived, is said with a reason and stops nothing; only the disk that is written to does.
@@ -16,11 +16,24 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout
+from floradl.clock import parse_ms
 from floradl.durable import Digest
-from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State, VanishedOp
+from floradl.entries import (
+    LabelsOp,
+    Op,
+    OutputEntry,
+    OutputOp,
+    RunEntry,
+    RunFacts,
+    RunOp,
+    SourcesOp,
+    State,
+    VanishedOp,
+)
 from floradl.files import Disk
 from floradl.model import Failure
 from floradl.snapshot import entry_path
+from floradl.words import Kind, Source
 
 _IMPOSSIBLE = {
     errno.EXDEV,
@@ -49,10 +62,10 @@ class SourceError(Exception):
 
 @dataclass(slots=True)
 class Copied:
-    """What came of one run.
+    """What came of one run, asset or canvas.
 
     `lacking` says of each wanted output that the source does not give, why; `has_record` whether its
-    `run.json` came; `occupied` are outputs where something else stands, which is left alone.
+    record came, if it has one; `occupied` are outputs where something else stands, which is left alone.
     """
 
     run_id: str
@@ -74,7 +87,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Copier:
-    """Copies runs from one archive.
+    """Copies runs, assets and canvases from one archive.
 
     Args:
         source: where they are.
@@ -91,58 +104,91 @@ class Copier:
     def copy(
         self, run_id: str, entry: RunEntry, keys: Mapping[str, OutputEntry], known: RunEntry | None
     ) -> Copied:
-        """Copy one run.
+        """Copy one of them.
 
         Args:
-            run_id, entry: the run, as the source has it recorded.
+            run_id, entry: it, as the source has it recorded.
             keys: which of its outputs.
             known: as the target has it recorded.
         """
         copied = Copied(run_id, entry)
+        if known is not None and known.kind is not entry.kind:
+            copied.occupied = dict.fromkeys(keys, f"a {known.kind} has this id there; it is left alone")
+            return copied
         folder = entry_path(run_id, entry)
         # A run that the target has under another project stays there: its entries speak of those files.
         place = entry_path(run_id, known) if known else folder
         if not self.is_flat:
             self._copy_record(copied, folder, place, known)
+            self._copy_labels(copied, folder, place)
         for key, output in keys.items():
             there = known.outputs.get(key) if known else None
             if there is not None and self._has(there, place):
                 self._note_there(copied, key, output, there)
+            elif output.state == State.LOST:
+                if there is None:  # a loss goes along, to be told there too
+                    copied.ops.append(OutputOp(run_id, key, output))
             else:
                 self._copy_output(copied, key, output, folder, place)
         return copied
 
-    def place_of(self, run_id: str, folder: PurePosixPath, file: str) -> PurePosixPath:
+    def _place_of(self, copied: Copied, folder: PurePosixPath, file: str) -> PurePosixPath:
         """Where a file goes."""
-        return PurePosixPath(f"{layout.flat_prefix(run_id)}{file}") if self.is_flat else folder / file
+        prefix = layout.flat_prefix(copied.entry.kind, copied.run_id)
+        return PurePosixPath(f"{prefix}{file}") if self.is_flat else folder / file
 
     def _copy_record(
         self, copied: Copied, folder: PurePosixPath, place: PurePosixPath, known: RunEntry | None
     ) -> None:
-        entry, target = copied.entry, place / layout.RUN_RECORD
+        """Bring the record, and note what the source knows of this; a canvas has no record."""
+        entry, name = copied.entry, layout.record_name(copied.entry.kind)
+        if name is None:
+            if known is None:
+                self._note_facts(copied, place, known)
+            return
+        target = place / name
         is_there = self.target.exists(target)
         if known is not None and is_there:
             return  # it may say more than the source's
-        raw = self._record(folder / layout.RUN_RECORD, entry.record_sha256)
+        raw = self._record(folder / name, entry.record_sha256)
         if is_there:
             is_same = self.target.is_file(target) and self.target.adopt(target).sha256 == entry.record_sha256
             if not is_same:
-                copied.occupied[layout.RUN_RECORD] = f"another file stands at {target}; it is left alone"
+                copied.occupied[name] = f"another file stands at {target}; it is left alone"
         elif raw is not None:
             self.target.write_atomic(target, [raw], mtime_ms=_done_at_ms(entry))
         else:
             copied.has_record = False
-        if known is not None and raw is None:
-            return
+        if known is None or raw is not None:
+            self._note_facts(copied, place, known)
+
+    def _note_facts(self, copied: Copied, place: PurePosixPath, known: RunEntry | None) -> None:
+        entry = copied.entry
         facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__} | {"path": str(place)}
         if known is not None:
             facts |= {"workspace_id": known.workspace_id, "project_id": known.project_id}
         copied.ops.append(RunOp(copied.run_id, RunFacts(**facts)))
+        told = known.sources if known is not None else (Source.GENERATIONS,)
+        sources = entry.sources if known is None else tuple(dict.fromkeys((*told, *entry.sources)))
+        if sources != told:
+            copied.ops.append(SourcesOp(copied.run_id, sources))
         if entry.vanished_at is not None and known is None:
             copied.ops.append(VanishedOp(copied.run_id, entry.vanished_at))
 
+    def _copy_labels(self, copied: Copied, folder: PurePosixPath, place: PurePosixPath) -> None:
+        """Bring what a canvas says of a run, where the target knows nothing of that; no job depends on it."""
+        if copied.entry.kind is not Kind.RUN or self.target.exists(place / layout.LABELS):
+            return
+        try:
+            raw = self.source.read(folder / layout.LABELS)
+        except OSError:
+            return
+        if raw is not None:
+            digest = self.target.write_atomic(place / layout.LABELS, [raw])
+            copied.ops.append(LabelsOp(copied.run_id, digest.sha256))
+
     def _record(self, path: PurePosixPath, sha256: str) -> bytes | None:
-        """The source's `run.json`; None when it does not give the one that was archived."""
+        """The source's record; None when it does not give the one that was archived."""
         try:
             raw = self.source.read(path)
         except OSError:
@@ -167,9 +213,9 @@ class Copier:
         if output.state != State.ARCHIVED or not output.file or not layout.is_output_of(output.file, key):
             copied.lacking[key] = "it was never archived"
             return
-        path = self.place_of(copied.run_id, place, output.file)
+        path = self._place_of(copied, place, output.file)
         try:
-            is_new = self._bring(output, folder / output.file, path, _done_at_ms(copied.entry))
+            is_new = self._bring(output, folder / output.file, path, _done_at_ms(copied.entry, key))
         except SourceError as exc:
             copied.lacking[key] = str(exc)
             return
@@ -237,7 +283,11 @@ def _checker(output: OutputEntry) -> Callable[[Digest], None]:
     return check
 
 
-def _done_at_ms(entry: RunEntry) -> int | None:
+def _done_at_ms(entry: RunEntry, key: str = "") -> int | None:
+    """The date of a file: when its run was completed, its asset uploaded, or its snapshot taken."""
+    if entry.kind is Kind.CANVAS:
+        day, _, time = key.partition("-")[0].partition("t")
+        return parse_ms(f"{day[:4]}-{day[4:6]}-{day[6:]}T{time[:2]}:{time[2:4]}:{time[4:6]}Z")
     return entry.completed_at if entry.completed_at is not None else entry.created_at
 
 

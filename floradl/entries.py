@@ -22,6 +22,7 @@ class State(StrEnum):
 
     ARCHIVED = "archived"
     FAILED = "failed"
+    LOST = "lost"  # a canvas snapshot that was archived, is damaged or gone, and cannot be had again
 
 
 class ErrorEntry(msgspec.Struct, frozen=True):

@@ -23,14 +23,19 @@ class Trouble(StrEnum):
     NOT_A_FILE = "not_a_file"  # a link, a folder or the like where a file or folder of the archive should be
     MISPLACED = "misplaced"  # the bytes of a missing or damaged output, elsewhere in the archive
     STRAY = "stray"  # nobody knows it; it is left alone, and no fault of the archive
-    UNRECORDED = "unrecorded"  # a run, or an output of a known run, without an entry
+    UNRECORDED = "unrecorded"  # a run, an asset, a canvas, or an output of a known one, without an entry
     FAILED = "failed"  # an output that could not be archived so far
+    LOST = "lost"  # a canvas snapshot that a repair has given up: its bytes cannot be had again
     BAD_ENTRY = "bad_entry"  # an entry that speaks of no file, or of a place that is not its own
-    NO_RECORD = "no_record"  # a run without run.json
-    BAD_RECORD = "bad_record"  # a run.json that is not as it was recorded
+    NO_RECORD = "no_record"  # a run without run.json, an asset without asset.json
+    BAD_RECORD = "bad_record"  # a record that is not as it was recorded
     BAD_MANIFEST = "bad_manifest"  # manifest.json is lost, or cannot be read
     BAD_JOURNAL = "bad_journal"  # the journal cannot be read, or is another archive's
     BAD_CHECKSUMS = "bad_checksums"  # SHA256SUMS is lost, or does not say what the manifest says
+
+
+NO_FAULT = frozenset({Trouble.STRAY, Trouble.LOST})
+"""Findings that do not make an archive unsound: what is nobody's, and losses that a repair told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +101,23 @@ class AuditTally:
 
     @property
     def failed(self) -> int:
-        """How many findings there are, strays apart."""
-        return sum(finding.kind != Trouble.STRAY for finding in self.findings)
+        """How many findings there are that are faults."""
+        return sum(finding.kind not in NO_FAULT for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class AuditReport:
     """What a check found. Times in seconds, sizes in bytes.
 
+    `runs`, `assets` and `canvases` were checked, with their `outputs`.
     `left` are the findings that stand in the end: all of `findings` unless a repair mended some. `read`
     counts outputs whose bytes were read again; `kept_aside` says where damaged files went whose place was
     taken by other bytes than were archived.
     """
 
     runs: int
+    assets: int
+    canvases: int
     outputs: int
     read: int
     read_bytes: int
@@ -125,8 +133,8 @@ class AuditReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether everything recorded is there, as it was recorded. Strays are nobody's fault."""
-        return not self.is_interrupted and all(finding.kind == Trouble.STRAY for finding in self.left)
+        """Whether everything recorded is there, as it was recorded, but for what was given up earlier."""
+        return not self.is_interrupted and all(finding.kind in NO_FAULT for finding in self.left)
 
     @property
     def exit_code(self) -> Exit:
@@ -159,6 +167,8 @@ def audit_object(report: AuditReport, exit_code: int) -> dict[str, object]:
         "elapsed_s": round(report.elapsed_s, 3),
         "sample": report.sample,
         "runs": report.runs,
+        "assets": report.assets,
+        "canvases": report.canvases,
         "outputs": report.outputs,
         "read": report.read,
         "read_bytes": report.read_bytes,

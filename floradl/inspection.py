@@ -1,4 +1,7 @@
-"""What a run's folder shows when it is held against the run's entry. Pure; `audit` is the whole check."""
+"""What the folder of a run, an asset or a canvas shows when it is held against the entry.
+
+Pure; `audit` is the whole check.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from floradl.entries import OutputEntry, RunEntry, State
 from floradl.files import Item, Kind
 from floradl.findings import Finding, Trouble
 from floradl.snapshot import entry_path, entry_place
+from floradl.words import Kind as EntryKind
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """What systems leave in any folder that somebody looks at."""
@@ -21,13 +25,17 @@ Listing = Mapping[str, Item]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One archived output, and the bytes that its file must hold; without a key a run's `run.json`."""
+    """One archived output, and the bytes that its file must hold; without a key the entry's record.
+
+    `lost` says of one that a repair has given up, why: its bytes need not be there, and may be again.
+    """
 
     run_id: str
     key: str
     path: str
     size_bytes: int
     sha256: str
+    lost: str | None = None
 
     def finding(self, kind: Trouble, message: str) -> Finding:
         """What is wrong with its file."""
@@ -44,15 +52,16 @@ class Stray:
 
 @dataclass(slots=True)
 class RunCheck:
-    """What one run's folder shows.
+    """What one folder shows.
 
     Attributes:
         outputs: how many the entry has.
-        has_record: whether there is a `run.json` to read, and then whether it is the right one.
+        has_record: whether there is a record to read, and then whether it is the right one; as well where
+            there should be none.
         findings: what is wrong.
         expected: the files whose bytes have to be read.
-        lost: what of the findings has bytes that may stand elsewhere, `run.json` apart.
-        lost_record: the run's `run.json`, where it is not as it was.
+        lost: what of the findings has bytes that may stand elsewhere, the record apart.
+        lost_record: the record, where it is not as it was.
         strays: what nobody knows.
     """
 
@@ -66,39 +75,34 @@ class RunCheck:
 
 
 def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck:
-    """Compare a run's entry with its folder, bytes apart. Pure.
+    """Compare an entry with its folder, bytes apart. Pure.
 
     Args:
-        run_id: the run.
+        run_id: the run, asset or canvas.
         entry: what is recorded of it.
         listing: what stands in its folder; None when no folder of the archive stands there.
     """
     folder = entry_path(run_id, entry)
     check = RunCheck(len(entry.outputs))
     if listing is None:
-        message = "something else stands where the run's folder should be"
+        message = f"something else stands where the {entry.kind}'s folder should be"
         check.findings.append(Finding(Trouble.NOT_A_FILE, str(folder), message, run_id))
     items = listing or {}
     if entry.path != str(folder):
         message = f"the entry says {entry.path!r}"
         check.findings.append(Finding(Trouble.BAD_ENTRY, str(folder), message, run_id))
-    record = items.get(layout.RUN_RECORD)
-    if record is None or record.kind != Kind.FILE:
-        check.has_record = False
-        check.findings.append(
-            Finding(Trouble.NO_RECORD, str(folder / layout.RUN_RECORD), "there is none", run_id)
-        )
+    _check_record(check, run_id, entry, folder, items)
     for key, output in entry.outputs.items():
         _check_output(check, run_id, key, output, folder, items)
-    known = {output.file for output in entry.outputs.values()} | {layout.RUN_RECORD}
+    known = {output.file for output in entry.outputs.values()} | {layout.record_name(entry.kind)}
     for name, item in items.items():
-        if name not in known and name not in LITTER:
+        if name not in known and name not in LITTER and not _is_labels(entry, name, item):
             _note_unknown(check, run_id, entry, folder / name, item)
     return check
 
 
 def unreadable_run(run_id: str, entry: RunEntry, reason: str) -> RunCheck:
-    """A run whose folder cannot be listed: of none of its outputs is anything known."""
+    """An entry whose folder cannot be listed: of none of its outputs is anything known."""
     folder = entry_place(run_id, entry)
     findings = [Finding(Trouble.UNREADABLE, folder, reason, run_id, key) for key in entry.outputs]
     return RunCheck(
@@ -108,6 +112,23 @@ def unreadable_run(run_id: str, entry: RunEntry, reason: str) -> RunCheck:
     )
 
 
+def _check_record(
+    check: RunCheck, run_id: str, entry: RunEntry, folder: PurePosixPath, items: Listing
+) -> None:
+    name = layout.record_name(entry.kind)
+    if name is None:
+        return
+    record = items.get(name)
+    if record is None or record.kind != Kind.FILE:
+        check.has_record = False
+        check.findings.append(Finding(Trouble.NO_RECORD, str(folder / name), "there is none", run_id))
+
+
+def _is_labels(entry: RunEntry, name: str, item: Item) -> bool:
+    """Whether this is what a project's canvas says of a run: made from the rest, and no more than that."""
+    return entry.kind is EntryKind.RUN and name == layout.LABELS and item.kind == Kind.FILE
+
+
 def _check_output(
     check: RunCheck, run_id: str, key: str, output: OutputEntry, folder: PurePosixPath, items: Listing
 ) -> None:
@@ -115,11 +136,16 @@ def _check_output(
         why = f"{output.error.code}: {output.error.message}" if output.error else "it has not been archived"
         check.findings.append(Finding(Trouble.FAILED, str(folder), why, run_id, key))
         return
+    lost = _why_lost(output) if output.state == State.LOST else None
+    if lost is not None and not (output.file and output.sha256):
+        check.findings.append(Finding(Trouble.LOST, str(folder), lost, run_id, key))
+        return
     if not output.file or not layout.is_output_of(output.file, key) or not output.sha256:
         message = f"the entry names no file of this output: {output.file!r}"
         check.findings.append(Finding(Trouble.BAD_ENTRY, str(folder), message, run_id, key))
         return
-    expected = Expected(run_id, key, f"{folder}/{output.file}", output.size_bytes or 0, output.sha256)
+    size_bytes = output.size_bytes or 0
+    expected = Expected(run_id, key, f"{folder}/{output.file}", size_bytes, output.sha256, lost)
     finding = _look(expected, items.get(output.file))
     if finding is None:
         check.expected.append(expected)
@@ -128,8 +154,16 @@ def _check_output(
         check.lost.append(expected)
 
 
+def _why_lost(output: OutputEntry) -> str:
+    since = f"given up at {output.error.at}" if output.error else "given up"
+    return f"{since}; nothing but the same bytes from elsewhere brings it back"
+
+
 def _look(expected: Expected, item: Item | None) -> Finding | None:
     """What a file's presence and size tell."""
+    if expected.lost is not None:
+        is_as_long = item is not None and (item.kind, item.size_bytes) == (Kind.FILE, expected.size_bytes)
+        return None if is_as_long else expected.finding(Trouble.LOST, expected.lost)
     if item is None:
         return expected.finding(Trouble.MISSING, "the file is gone")
     if item.kind != Kind.FILE:
@@ -147,6 +181,9 @@ def _look(expected: Expected, item: Item | None) -> Finding | None:
 def _note_unknown(check: RunCheck, run_id: str, entry: RunEntry, path: PurePosixPath, item: Item) -> None:
     lacking = [key for key, output in entry.outputs.items() if output.state != State.ARCHIVED]
     key = next((key for key in lacking if layout.is_output_of(path.name, key)), None)
+    snapshot = layout.snapshot_of(path.name) if entry.kind is EntryKind.CANVAS else None
+    if key is None and snapshot is not None and snapshot[0] not in entry.outputs:
+        key = snapshot[0]
     if key is not None and item.kind == Kind.FILE and item.size_bytes:
         message = "it stands there without being recorded"
         check.findings.append(Finding(Trouble.UNRECORDED, str(path), message, run_id, key))
@@ -156,7 +193,11 @@ def _note_unknown(check: RunCheck, run_id: str, entry: RunEntry, path: PurePosix
 
 def check_bytes(expected: Expected, digest: Digest) -> Finding | None:
     """What the bytes of a file tell."""
-    if digest.size_bytes == expected.size_bytes and digest.sha256 == expected.sha256:
+    is_right = digest.size_bytes == expected.size_bytes and digest.sha256 == expected.sha256
+    if expected.lost is not None:
+        again = expected.finding(Trouble.UNRECORDED, "it was given up, and is there again")
+        return again if is_right else expected.finding(Trouble.LOST, expected.lost)
+    if is_right:
         return None
     return expected.finding(Trouble.CHANGED, "its bytes are not those that were archived")
 

@@ -22,18 +22,27 @@ from floradl.model import (
     Scope,
     failure_objects,
 )
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Source
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""
 
 
 def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: RunEntry) -> bool:
-    """Whether a recorded run is one that scopes and filters speak of."""
+    """Whether a recorded run, asset or canvas is one that scopes and filters speak of.
+
+    Filters are of runs: an asset has a date and a type, and no model; a canvas has none of that.
+    """
+    is_named = run_id in filters.run_ids
+    if not any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes):
+        return False
+    if entry.kind is Kind.CANVAS and not filters.is_empty:
+        return False
+    if entry.kind is Kind.ASSET and not any(filters.wants_type(out.type) for out in entry.outputs.values()):
+        return False  # an asset is its file, and nothing without
     return (
-        any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes)
-        and (not filters.run_ids or run_id in filters.run_ids)
-        and filters.wants_model(entry.model_id)
+        (not filters.run_ids or is_named)
+        and (filters.wants_model(entry.model_id) or (entry.kind is Kind.ASSET and is_named))
         and filters.wants_moment(entry.created_at)
     )
 

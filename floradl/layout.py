@@ -58,10 +58,14 @@ NO_PROJECT = SafeName("_workspace")
 PROJECT_RECORD = SafeName("project.json")
 WORKSPACE_RECORD = SafeName("workspace.json")
 
+SNAPSHOTS = {"canvas": ".mmd", "nodes": ".json"}
+"""What snapshots of a canvas hold, by the types of its outputs, and the extensions of their files."""
+
 _RECORDS = {Kind.RUN: RUN_RECORD, Kind.ASSET: ASSET_RECORD}
 _MAX_LENGTH = 80
 _ORDINARY = re.compile(r"[a-z0-9_][a-z0-9_.-]*(?<!\.)", re.ASCII)
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
+_SNAPSHOT = re.compile(r"([0-9]{8}t[0-9]{6}z-([a-z]+))(\.[a-z]+)")
 _PLACE = re.compile(rf"{_NAME}(?:/{_NAME})*", re.ASCII)
 # Windows refuses these whatever the extension; superscript digits count too, but are not ASCII.
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
@@ -142,12 +146,19 @@ def output_name(key: str, extension: str) -> SafeName:
     return SafeName(f"{safe_name(key)}{extension}")
 
 
-def flat_prefix(run_id: str) -> SafeName:
-    """What the names of a run's files begin with where all runs' files lie in one folder.
+def snapshot_of(name: str) -> tuple[str, str] | None:
+    """Key and type of the canvas snapshot that has a file of this name; None where none has."""
+    match = _SNAPSHOT.fullmatch(name)
+    return (match[1], match[2]) if match and SNAPSHOTS.get(match[2]) == match[3] else None
 
-    No component holds a `+`, so no two outputs share a name there either.
+
+def flat_prefix(kind: Kind, identifier: str) -> str:
+    """What the names of an entry's files begin with where all entries' files lie in one folder.
+
+    No component holds a `+`, so no two outputs share a name there either. An asset's one file bears its id
+    already.
     """
-    return SafeName(f"{safe_name(run_id)}+")
+    return "" if kind is Kind.ASSET else f"{safe_name(identifier)}+"
 
 
 def is_output_of(name: str, key: str) -> bool:

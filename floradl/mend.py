@@ -20,7 +20,7 @@ from floradl.files import Disk
 from floradl.glance import Glance
 from floradl.job import RecordRule, Visit
 from floradl.manifest import Manifest, Store
-from floradl.model import Failure, Filters, Generation, parse_generation, parse_record
+from floradl.model import Failure, Filters, Generation, parse_record
 from floradl.plan import is_there, keys_to_mend
 from floradl.snapshot import entry_path, entry_place
 from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
@@ -184,14 +184,16 @@ def known_record(disk: Disk, mend: Mend) -> Generation:
                 return known
         except ApiError as exc:
             log.info("the record of %s is not readable: %s", mend.run_id, exc.message)
-    facts = {
-        "run_id": mend.run_id,
-        "status": Status.COMPLETED,
-        "workspace_id": entry.workspace_id,
-        "project_id": entry.project_id,
-        "model": {"model_id": entry.model_id},
-    }
-    return replace(parse_generation(msgspec.json.encode(facts)), kind=entry.kind)
+    facts: dict[str, object] = {"workspace_id": entry.workspace_id, "project_id": entry.project_id}
+    if entry.kind is Kind.ASSET:
+        facts |= {"asset_id": mend.run_id, "status": "ready", "name": entry.name}
+    else:
+        facts |= {
+            "run_id": mend.run_id,
+            "status": Status.COMPLETED,
+            "model": {"model_id": entry.model_id},
+        }
+    return replace(parse_record(entry.kind, msgspec.json.encode(facts)), kind=entry.kind, outputs=None)
 
 
 def lost_outputs(mend: Mend, why: str) -> list[Failure]:
@@ -202,7 +204,7 @@ def lost_outputs(mend: Mend, why: str) -> list[Failure]:
             key=key,
             type=mend.entry.outputs[key].type,
             url=mend.entry.outputs[key].url,
-            code="run_not_found",
+            code="lost" if mend.entry.kind is Kind.CANVAS else "run_not_found",
             message=why,
             attempts=0,
             keeps_entry=True,

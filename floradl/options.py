@@ -192,6 +192,15 @@ SOURCE = Option("source", f"what to archive: {', '.join(Source)} or {EVERY_SOURC
 LIST_SOURCE = Option("source", f"which list: {', '.join(Source)} (the nodes of the --project-id's canvas); "
                      f"default: {Source.GENERATIONS}", parse_choice(*Source, EVERY_SOURCE), (),
                      is_list=True)  # fmt: skip
+ARCHIVED_SOURCE = Option(
+    "source",
+    f"only what came from this: {', '.join(Source)}; repeatable (default: {EVERY_SOURCE})",
+    parse_choice(*Source, EVERY_SOURCE),
+    (),
+    is_list=True,
+)
+RUN_OR_ASSET = Option("run-id", "only this run or asset; repeatable", parse_id("run_", "asset_"), (),
+                      is_list=True)  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
@@ -277,7 +286,7 @@ _ARCHIVE_JOB = (*SCOPE, SOURCE, *FILTERS, *ARCHIVE, *ACCOUNT, *OUTPUT, *REPORTIN
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
-    "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
+    "restore": (*SCOPE, ARCHIVED_SOURCE, RUN_OR_ASSET, *FILTERS[1:], *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
     "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, LIST_SOURCE, *PAGE, *ACCOUNT, *OUTPUT),
     "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),

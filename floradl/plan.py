@@ -120,11 +120,14 @@ def is_known_whole(entry: RunEntry | None, filters: Filters, files: Mapping[str,
 
 
 def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:
-    """Which recorded outputs of a run failed, or are not on disk as they were recorded."""
+    """Which recorded outputs of a run failed, or are not on disk as they were recorded.
+
+    Not those that were given up: what cannot be had again is said once.
+    """
     return [
         key
         for key, output in entry.outputs.items()
-        if filters.wants_type(output.type) and not is_there(output, files)
+        if output.state != State.LOST and filters.wants_type(output.type) and not is_there(output, files)
     ]
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TextIO
 from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
 from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
-from floradl.findings import AuditReport, Trouble
+from floradl.findings import NO_FAULT, AuditReport, Trouble
 from floradl.quantities import count, format_bytes, format_cost, format_duration
 from floradl.words import SOURCE_WORDS
 
@@ -313,7 +313,7 @@ def _news_lines(report: Report) -> list[str]:
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
     """A restore in a few lines, what to do next last."""
-    brought = f"{count(report.restored, 'output')} of {count(report.runs, 'run')} restored"
+    brought = f"{count(report.restored, 'output')} of {_entries(report)} restored"
     took = format_duration(report.elapsed_s)
     size = format_bytes(report.new_bytes)
     lines = [f"{dest}: {brought}, {report.already} there already, {size}. Took {took}."]
@@ -336,7 +336,7 @@ def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[st
 def audit_lines(report: AuditReport, dest: str) -> list[str]:
     """A check, and perhaps a repair, in a few lines, what to do next last."""
     lines = [finding.line() for finding in report.left]
-    holds = f"{count(report.outputs, 'output')} of {count(report.runs, 'run')}"
+    holds = f"{count(report.outputs, 'output')} of {_entries(report)}"
     read = f"{count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
     lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
     if report.is_repair and report.repaired:
@@ -345,10 +345,12 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     strays = report.counts()[Trouble.STRAY]
     if strays:
         lines.append(f"{count(strays, 'stray')}, left alone.")
+    if lost := report.counts()[Trouble.LOST]:
+        lines.append(f"{count(lost, 'canvas snapshot')} lost for good, as a repair told before.")
     if report.is_interrupted:
         lines.append("Stopped before the end.")
     elif report.is_sound:
-        lines.append("Everything is as it was archived.")
+        lines.append("All the rest is as it was archived." if lost else "Everything is as it was archived.")
     else:
         lines.extend(_audit_trouble_lines(report, dest))
     if report.is_repair and any(finding.kind == Trouble.BAD_MANIFEST for finding in report.findings):
@@ -356,6 +358,13 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
             f"The manifest was made anew. What nothing here told of comes with: floradl {shlex.quote(dest)}"
         )
     return lines
+
+
+def _entries(report: AuditReport | RestoreReport) -> str:
+    """How many runs, and what else: `3 runs, 2 assets, 1 canvas`."""
+    canvases = f"{report.canvases} canvas{'' if report.canvases == 1 else 'es'}"
+    more = [count(report.assets, "asset")] if report.assets else []
+    return ", ".join([count(report.runs, "run"), *more, *([canvases] if report.canvases else [])])
 
 
 def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
@@ -382,7 +391,7 @@ def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
 
 def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
     lines = ["NOT SOUND:"]
-    kinds = ((kind, number) for kind, number in report.counts().most_common() if kind != Trouble.STRAY)
+    kinds = ((kind, number) for kind, number in report.counts().most_common() if kind not in NO_FAULT)
     lines.extend(f"  {number:>4}  {kind}" for kind, number in kinds)
     for problem in report.problems:
         lines.append(f"  {problem.message}")

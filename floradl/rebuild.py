@@ -2,11 +2,12 @@
 
 Nothing here writes. What a lost or broken `manifest.json` said is put together in this order:
 
-1. Each line of the broken file that still is a whole entry of a run.
+1. Each line of the broken file that still is a whole entry, of whatever kind.
 2. The journal, as far as it is whole and of this archive.
-3. Each run's folder with a `run.json` that no entry knows (`adopt_folder`): an output is recorded with the
-   hash that `SHA256SUMS` has for it, so that damage and loss show; else with the hash of its bytes. Where
-   `SHA256SUMS` is lost too, an output without a file is recorded as failed, so that it is fetched.
+3. Each folder that no entry knows (`adopt_folder`): a run's with its `run.json`, an asset's with its
+   `asset.json`, a canvas's with snapshots. An output is recorded with the hash that `SHA256SUMS` has for it,
+   so that damage and loss show; else with the hash of its bytes. Where `SHA256SUMS` is lost too, an output
+   without a file is recorded as failed, so that it is fetched; of a snapshot nothing is known then.
 """
 
 from __future__ import annotations
@@ -23,15 +24,27 @@ import msgspec
 
 from floradl import layout, media
 from floradl.clock import Clock, format_ms
-from floradl.entries import ADDITIONS, ErrorEntry, Op, OutputEntry, OutputOp, RunOp, ScanOp, State
+from floradl.entries import (
+    ADDITIONS,
+    ErrorEntry,
+    LabelsOp,
+    Op,
+    OutputEntry,
+    OutputOp,
+    RunFacts,
+    RunOp,
+    ScanOp,
+    SourcesOp,
+    State,
+)
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
 from floradl.files import Disk
 from floradl.findings import Finding, Trouble
 from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
-from floradl.model import MEDIA_TYPES, Generation, Output, parse_generation
+from floradl.model import MEDIA_TYPES, Generation, Output, parse_record
 from floradl.outcome import facts_of
-from floradl.words import Status
+from floradl.words import Kind, Source, Status
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
 _HEAD_LINE = re.compile(rb'"(archive_id|created_at)": "([0-9A-Za-z:.+-]{1,64})",?')
@@ -40,6 +53,12 @@ Checksums = Mapping[str, Mapping[str, str]]
 """Folder → file → SHA-256."""
 
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_ASSET_DEPTH = 4
+"""How many folders deep an asset's own is: workspace, project, `assets`, asset."""
+
+_WITHOUT_OUTPUTS = 2
+"""How many changes make a canvas known, its snapshots apart."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +83,10 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Adoption:
-    """A run that no entry knew, and the changes that make it known."""
+    """A run, asset or canvas that no entry knew, and the changes that make it known."""
 
     run_id: str
+    kind: Kind
     ops: tuple[Op, ...]
 
 
@@ -139,7 +159,7 @@ def _read_manifest(disk: Disk, clock: Clock, journal: Journal) -> tuple[Manifest
 
 
 def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
-    """What is whole of a broken `manifest.json`, which has a line a run."""
+    """What is whole of a broken `manifest.json`, which has a line an entry; each says of which kind it is."""
     head = {b"archive_id": archive_id, b"created_at": created_at}
     runs: dict[str, msgspec.Raw] = {}
     for line in data.split(b"\n"):
@@ -167,29 +187,100 @@ def read_checksums(disk: Disk) -> Checksums:
 
 
 def adopt_folder(disk: Disk, folder: PurePosixPath, checksums: Checksums, clock: Clock) -> Adoption | None:
-    """The entries of a run that no entry knows, from its `run.json` and its files. Blocks.
+    """The entries of a run, asset or canvas that no entry knows, from its record and its files. Blocks.
 
     Returns:
-        None when the folder is no completed run's, or not where that run's would be.
+        None when the folder is no completed run's, no asset's and no canvas's, or not where that would be.
     """
-    raw = read_file(disk, folder / layout.RUN_RECORD)
+    kind, summed = _kind_of(folder), checksums.get(str(folder), {})
+    (files,) = disk.sizes([folder])
+    at = format_ms(clock.now_ms())
+    if kind is Kind.CANVAS:
+        return _adopt_canvas(disk, folder, files, summed, at)
+    raw = read_file(disk, folder / (layout.record_name(kind) or ""))
     try:
-        run = parse_generation(raw or b"")
+        run = parse_record(kind, raw or b"")
     except ApiError:
         return None
-    placed = _placed(run, folder)
+    placed = _placed(disk, run, folder)
     if placed is None or run.status != Status.COMPLETED:
         return None
-    (files,) = disk.sizes([folder])
     ops: list[Op] = [RunOp(run.run_id, facts_of(placed, folder, hashlib.sha256(raw or b"").hexdigest()))]
-    at = format_ms(clock.now_ms())
+    if (source := _source_of(run)) is not Source.GENERATIONS:
+        ops.append(SourcesOp(run.run_id, (source,)))
+    if kind is Kind.RUN and files.get(layout.LABELS):
+        ops.append(LabelsOp(run.run_id, disk.digest(folder / layout.LABELS).sha256))
     for output in run.outputs or ():
-        entry = _entry(disk, folder, output, files, checksums.get(str(folder), {}), at)
+        entry = _entry(disk, folder, output, files, summed, at)
         if entry is None and not checksums:
             entry = _lost(output, at)
         if entry is not None:
             ops.append(OutputOp(run.run_id, output.key, entry))
-    return Adoption(run.run_id, tuple(ops))
+    return Adoption(run.run_id, kind, tuple(ops))
+
+
+def _kind_of(folder: PurePosixPath) -> Kind:
+    """What has its folder in such a place; a run has where nothing else does."""
+    if folder.parent.name == layout.ASSETS and len(folder.parts) == _ASSET_DEPTH:
+        return Kind.ASSET
+    return Kind.CANVAS if folder.name == layout.CANVAS else Kind.RUN
+
+
+def _source_of(run: Generation) -> Source:
+    """Which list had a record, by what is in it."""
+    if run.kind is Kind.ASSET:
+        return Source.ASSETS
+    is_technique = run.technique_id is not None or run.technique_name is not None
+    return Source.TECHNIQUE_RUNS if is_technique else Source.GENERATIONS
+
+
+def _adopt_canvas(
+    disk: Disk, folder: PurePosixPath, files: Mapping[str, int], summed: Mapping[str, str], at: str
+) -> Adoption | None:
+    """The entry of a canvas, from the names of its snapshots: those that are there, and those that were."""
+    workspace_id, project_id = _ids_of(disk, folder, "", "")
+    names = sorted(name for name in {*files, *summed} if layout.snapshot_of(name))
+    if not (workspace_id and project_id and names):
+        return None
+    facts = RunFacts(workspace_id, project_id, str(folder), None, None, None, None, "", kind=Kind.CANVAS)
+    ops: list[Op] = [RunOp(project_id, facts), SourcesOp(project_id, (Source.CANVAS,))]
+    for name in names:
+        op = snapshot_op(disk, project_id, folder / name, at, sha256=summed.get(name))
+        ops.extend([op] if op else [])
+    return Adoption(project_id, Kind.CANVAS, tuple(ops)) if len(ops) > _WITHOUT_OUTPUTS else None
+
+
+def snapshot_op(
+    disk: Disk, project_id: str, path: PurePosixPath, at: str, *, sha256: str | None = None
+) -> OutputOp | None:
+    """The entry of a canvas snapshot that none knows, from its name and its bytes. Blocks.
+
+    Args:
+        disk: the archive.
+        project_id: whose canvas it is.
+        path: where it stands, or stood.
+        at: now.
+        sha256: what its bytes should be; None: whatever they are.
+
+    Returns:
+        None when it has no snapshot's name, or no bytes and no hash tells of any.
+    """
+    snapshot = layout.snapshot_of(path.name)
+    if snapshot is None:
+        return None
+    (files,) = disk.sizes([path.parent])
+    size_bytes = files.get(path.name, 0)
+    if sha256 is None and not size_bytes:
+        return None
+    entry = OutputEntry(
+        type=snapshot[1],
+        state=State.ARCHIVED,
+        file=path.name,
+        size_bytes=size_bytes,
+        sha256=sha256 or disk.digest(path).sha256,
+        archived_at=at,
+    )
+    return OutputOp(project_id, snapshot[0], entry)
 
 
 def _entry(
@@ -224,6 +315,8 @@ def _entry(
     if name in summed:
         return msgspec.structs.replace(entry, size_bytes=files.get(name, 0), sha256=summed[name])
     digest = disk.digest(folder / name)
+    if output.size_bytes not in (None, digest.size_bytes):
+        return None  # it is not the file that FLORA told of
     if not digest.size_bytes or (output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, "")):
         return None
     return msgspec.structs.replace(entry, size_bytes=digest.size_bytes, sha256=digest.sha256)
@@ -236,14 +329,43 @@ def _lost(output: Output, at: str) -> OutputEntry:
     return OutputEntry(type=output.type, state=State.FAILED, attempts=0, error=error)
 
 
-def _placed(run: Generation, folder: PurePosixPath) -> Generation | None:
+def _placed(disk: Disk, run: Generation, folder: PurePosixPath) -> Generation | None:
     """The run in the workspace and project of its folder: a run that was moved since stays where it was."""
     if folder.name != layout.safe_name(run.run_id):
         return None
-    places = []
-    for name, recorded in zip(folder.parts[:2], (run.workspace_id, run.project_id), strict=True):
-        place = recorded if layout.safe_name(recorded) == name else layout.identifier_of(name)
-        if place is None:
-            return None
-        places.append(place)
-    return replace(run, workspace_id=places[0], project_id=places[1])
+    workspace_id, project_id = _ids_of(disk, folder, run.workspace_id, run.project_id)
+    if workspace_id is None or project_id is None:
+        return None
+    return replace(run, workspace_id=workspace_id, project_id=project_id)
+
+
+def _ids_of(
+    disk: Disk, folder: PurePosixPath, workspace_id: str, project_id: str
+) -> tuple[str | None, str | None]:
+    """The ids of the workspace and the project that a folder lies in; None where nothing tells one.
+
+    Args:
+        disk: the archive.
+        folder: a run's, an asset's or a canvas's.
+        workspace_id, project_id: what its record says.
+    """
+    first, second = folder.parts[:2]
+    workspace = _id_of(disk, first, workspace_id, PurePosixPath(first, layout.WORKSPACE_RECORD))
+    if second == layout.NO_PROJECT and layout.safe_name(project_id) != second:
+        return workspace, ""
+    return workspace, _id_of(disk, second, project_id, PurePosixPath(first, second, layout.PROJECT_RECORD))
+
+
+def _id_of(disk: Disk, name: str, recorded: str, path: PurePosixPath) -> str | None:
+    """The id that has a folder of this name: the recorded one, the name's own, or that of a record in it."""
+    if layout.safe_name(recorded) == name:
+        return recorded
+    told = layout.identifier_of(name)
+    if told is not None:
+        return told
+    try:
+        record = msgspec.json.decode(read_file(disk, path) or b"", type=dict[str, object])
+    except _NOT_READABLE:
+        return None
+    identifier = record.get(f"{path.stem}_id")
+    return identifier if isinstance(identifier, str) and layout.safe_name(identifier) == name else None

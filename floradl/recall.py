@@ -16,6 +16,8 @@ from floradl.model import Generation, Scope
 from floradl.pool import Pool
 from floradl.words import Kind, Status
 
+_PAST_CANVAS = "FLORA has the canvas of today alone; `floradl verify --repair` records the loss"
+
 
 async def visit_by_id(
     mends: Iterable[Mend], pool: Pool, api: FloraApi | None, disk: Disk, tally: Tally
@@ -38,6 +40,9 @@ async def visit_by_id(
     """
     problems: list[ApiError] = []
     for mend in mends:
+        if mend.entry.kind is Kind.CANVAS:
+            _give_up(tally, mend, _PAST_CANVAS)
+            continue
         known = await disk.call(known_record, disk, mend)
         if api is None:
             await _admit_known(pool, tally, mend, known, "there is no API key to ask for it with")
@@ -45,9 +50,9 @@ async def visit_by_id(
         try:
             run = await api.item(mend.entry.kind, mend.run_id, known=known)
         except ApiNotFoundError as exc:
-            await _admit_known(pool, tally, mend, known, f"the run is gone: {exc.message}")
+            await _admit_known(pool, tally, mend, known, f"the {known.kind} is gone: {exc.message}")
         except ApiError as exc:
-            problems.append(exc.concerning(f"run {printable(mend.run_id, limit=80)}"))
+            problems.append(exc.concerning(f"{known.kind} {printable(mend.run_id, limit=80)}"))
             if exc.is_retryable or isinstance(exc, KeyRefusedError):
                 break  # it does not answer; no need to ask it as often as there are runs
         else:
@@ -55,8 +60,17 @@ async def visit_by_id(
                 rule = RecordRule.KEEP if mend.has_record else RecordRule.REPLACE
                 await pool.admit(mend.visit(run, rule))
             else:
-                _give_up(tally, mend, f"the run is {printable(run.status, limit=40)} now")
+                _give_up(tally, mend, f"the {run.kind} is {printable(run.status, limit=40)} now")
     return problems
+
+
+def is_best_listed(mend: Mend) -> bool:
+    """Whether a list tells more than the record that can be asked for by id.
+
+    It has the fields that the other lacks; and of what stands on a canvas without being an asset of its own,
+    the list alone tells.
+    """
+    return not mend.has_record or mend.entry.kind is Kind.ASSET
 
 
 async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tuple[set[str], list[ApiError]]:
@@ -80,8 +94,12 @@ async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tupl
         try:
             async with aclosing(iter_listed(api, scope, wanted, down_to_ms=oldest_ms)) as runs:
                 async for run in runs:
+                    if run.status != Status.COMPLETED:
+                        continue
                     found.add(run.run_id)
-                    await pool.admit(wanted[run.run_id].visit(run, RecordRule.REPLACE))
+                    mend = wanted[run.run_id]
+                    rule = RecordRule.UPDATE if mend.has_record else RecordRule.REPLACE
+                    await pool.admit(mend.visit(run, rule))
         except ApiError as exc:
             problems.append(exc.concerning(f"the list of {scope}"))
     return found, problems

@@ -2,8 +2,10 @@
 
 In this order, each step as safe to be cut off as the archive job's own (docs/architecture.md):
 
-1. A lost or broken `manifest.json` is made anew from its own lines, the journal, `run.json` files and bytes.
-2. Runs that no entry knew are recorded; files that stand elsewhere are moved to their places.
+1. A lost or broken `manifest.json` is made anew from its own lines, the journal, records and bytes.
+2. Runs, assets and canvases that no entry knew are recorded; files that stand elsewhere are moved to their
+   places. A canvas snapshot whose bytes are nowhere is given up: no list has what a canvas was on some day.
+   This repair says so as of any damage; from then on it is told, and no fault any more.
 3. Each damaged or missing output is fetched again, with the URL that FLORA gives today. A damaged file stays
    where it is until the new one is whole and hashed; then it is set aside in `.floradl/aside/`, and removed
    from there only if the new bytes are the ones that were archived once.
@@ -21,12 +23,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import httpx
+import msgspec
 
 from floradl import layout
 from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
-from floradl.entries import Op, OutputOp, RunEntry, RunFacts, RunOp
+from floradl.entries import ErrorEntry, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.errors import FloradlError
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
@@ -37,13 +40,13 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
 from floradl.model import Filters, Receipt
 from floradl.pool import Pool
-from floradl.rebuild import Recovered
-from floradl.recall import visit_by_id, visit_listed
+from floradl.rebuild import Recovered, snapshot_op
+from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.retry import Backoff
 from floradl.stopping import ends_by_itself
 from floradl.transport import MediaClient, media_transports
 from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""
@@ -51,8 +54,11 @@ _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADAB
 _TO_FETCH = {*_STANDING, Trouble.MISSING, Trouble.UNRECORDED, Trouble.FAILED, Trouble.BAD_ENTRY}
 """Findings of outputs that fetching them again mends."""
 
+_TO_GIVE_UP = _TO_FETCH - {Trouble.UNREADABLE, Trouble.UNRECORDED}
+"""Findings of canvas snapshots that nothing mends. A disk that gives no bytes today may do so tomorrow."""
+
 _TO_RENEW = {Trouble.NO_RECORD, Trouble.BAD_RECORD, Trouble.UNREADABLE}
-"""Findings of runs, not of their outputs, that a new `run.json` mends."""
+"""Findings of runs and assets, not of their outputs, that a new record mends."""
 
 _NOTHING_READ = Sample(0, 1)
 
@@ -144,6 +150,7 @@ class _Session:
         self._transfers = Tally(traffic=tools.traffic)
         self._problems: list[FloradlError] = []
         self._kept_aside: list[str] = []
+        self._given_up: list[Finding] = []
         self._is_interrupted = False
 
     async def run(self, stop: asyncio.Event) -> AuditReport:
@@ -161,7 +168,9 @@ class _Session:
                 await self._store.close()
             left = await self._left(found, stop)
         return AuditReport(
-            runs=audit.runs,
+            runs=audit.counts[Kind.RUN],
+            assets=audit.counts[Kind.ASSET],
+            canvases=audit.counts[Kind.CANVAS],
             outputs=audit.outputs,
             read=audit.read,
             read_bytes=self._tally.moved_bytes,
@@ -216,6 +225,7 @@ class _Session:
                 await self._move_back(finding)
             elif finding.kind == Trouble.NOT_A_FILE and not finding.key:
                 await self._clear_way(PurePosixPath(finding.path))
+        await self._settle_snapshots(found, manifest)
         mends = list(_mends(found, manifest))
         pool = await self._new_pool()
         async with pool.at_work():
@@ -229,6 +239,20 @@ class _Session:
             await self._let_go(receipt, formerly[receipt.run_id])
         is_wrong = any(finding.kind in (Trouble.BAD_CHECKSUMS, Trouble.BAD_ENTRY) for finding in found)
         await self._store.fold(manifest.base_url or self._options.base_url, anew=is_wrong)
+
+    async def _settle_snapshots(self, found: Iterable[Finding], manifest: Manifest) -> None:
+        """Record canvas snapshots that stand there, and give up those whose bytes nobody has."""
+        at = format_ms(self._tools.clock.now_ms())
+        for finding in found:
+            entry = manifest.run(finding.run_id) if finding.key else None
+            if entry is None or entry.kind is not Kind.CANVAS:
+                continue
+            if finding.kind in _TO_GIVE_UP:
+                self._given_up.append(finding)
+                await self._store.append([_lost_op(finding, entry, at)])
+            elif finding.kind in (Trouble.UNRECORDED, Trouble.MISPLACED):
+                op = await self._disk.call(_found_op, self._disk, finding, entry, at)
+                await self._store.append([op] if op else [])
 
     async def _move_back(self, finding: Finding) -> None:
         """Move a file that stands elsewhere to its place; what stands there is set aside."""
@@ -261,7 +285,8 @@ class _Session:
     async def _fetch(self, pool: Pool, mends: Sequence[Mend]) -> None:
         found: set[str] = set()
         if self._api is not None:
-            found, problems = await visit_listed((m for m in mends if not m.has_record), pool, self._api)
+            listed = (mend for mend in mends if is_best_listed(mend))
+            found, problems = await visit_listed(listed, pool, self._api)
             self._problems.extend(problems)
         rest = [mend for mend in mends if mend.run_id not in found]
         self._problems.extend(await visit_by_id(rest, pool, self._api, self._disk, self._transfers))
@@ -298,7 +323,10 @@ class _Session:
             self._is_interrupted = True
             return tuple(found)
         unaccounted = [finding for finding in found if finding.is_unaccounted]
-        return tuple(dict.fromkeys([*after.findings, *again.findings, *unaccounted]))
+        # This once, what was given up is the damage that it was: nothing is lost without an exit code.
+        given_up = {finding.place: finding for finding in self._given_up}
+        seen = [given_up.get(finding.place, finding) for finding in (*after.findings, *again.findings)]
+        return tuple(dict.fromkeys([*seen, *unaccounted]))
 
 
 def _right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
@@ -313,15 +341,17 @@ def _right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
 
 
 def _mends(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
-    """What has to be asked for, run by run."""
+    """What has to be asked for, run by run, asset by asset."""
     findings: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in found:
         findings[finding.run_id].append(finding)
     for run_id, of_run in findings.items():
         entry = manifest.run(run_id)
+        if entry is None or entry.kind is Kind.CANVAS:
+            continue
         keys = tuple(item.key for item in of_run if item.key and item.kind in _TO_FETCH)
         has_record = not any(item.kind in _TO_RENEW and not item.key for item in of_run)
-        if entry is not None and (keys or not has_record):
+        if keys or not has_record:
             damaged = frozenset(item.key for item in of_run if item.key and _is_standing(item, entry))
             yield Mend(run_id, entry, keys, damaged, has_record)
 
@@ -334,10 +364,36 @@ def _is_standing(finding: Finding, entry: RunEntry) -> bool:
     return file is not None and layout.is_output_of(file, finding.key)
 
 
+def _lost_op(finding: Finding, entry: RunEntry, at: str) -> Op:
+    """The change that gives a canvas snapshot up. Its entry still says what the right bytes are."""
+    output = entry.outputs[finding.key]
+    if output.file is None or not layout.is_output_of(output.file, finding.key):
+        output = msgspec.structs.replace(output, file=None, size_bytes=None, sha256=None)
+    error = ErrorEntry("lost", f"{finding.kind}: {finding.message}", at)
+    return OutputOp(
+        finding.run_id, finding.key, msgspec.structs.replace(output, state=State.LOST, error=error)
+    )
+
+
+def _found_op(disk: Disk, finding: Finding, entry: RunEntry, at: str) -> Op | None:
+    """The change for a canvas snapshot that stands there: a new entry, or the old one again. Blocks."""
+    known = entry.outputs.get(finding.key)
+    if known is None or known.state == State.FAILED:
+        path = PurePosixPath(finding.path)
+        disk.flush_found(path)
+        return snapshot_op(disk, finding.run_id, path, at)
+    if known.state == State.ARCHIVED:
+        return None
+    again = msgspec.structs.replace(known, state=State.ARCHIVED, error=None)
+    return OutputOp(finding.run_id, finding.key, again)
+
+
 def _flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
     """Flush the files that are about to be recorded and that this process did not write. Blocks."""
-    folders = {op.run_id: PurePosixPath(op.facts.path) for op in ops if isinstance(op, RunOp)}
-    paths = [folder / layout.RUN_RECORD for folder in folders.values()]
+    facts = {op.run_id: op.facts for op in ops if isinstance(op, RunOp)}
+    folders = {run_id: PurePosixPath(its.path) for run_id, its in facts.items()}
+    records = {run_id: layout.record_name(its.kind) for run_id, its in facts.items()}
+    paths = [folders[run_id] / record for run_id, record in records.items() if record]
     paths += [folders[op.run_id] / op.entry.file for op in ops if isinstance(op, OutputOp) and op.entry.file]
     for path in paths:
         if disk.is_file(path):  # one that is missing is known by its checksum, and will be fetched

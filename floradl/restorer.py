@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.copying import Copied, Copier, Way
-from floradl.entries import OutputEntry, RunEntry
+from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
@@ -35,10 +36,10 @@ from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transport import MediaClient, media_transports
 from floradl.verifier import require_any_archive
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind, Source
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
-"""A run, its entry, and those of its outputs that are wanted."""
+"""The id of a run, an asset or a canvas, its entry, and those of its outputs that are wanted."""
 
 _RUNS_PER_JOB = 32
 _BYTES_PER_JOB = 32 * 1024 * 1024
@@ -52,7 +53,7 @@ class RestoreOptions:
         source: an archive; nothing in it is changed.
         dest: where files go; made when missing.
         base_url: the API's, as `net.check_base_url` returned it.
-        scopes, filters: what is wanted of the archive.
+        scopes, filters, sources: what is wanted of the archive.
         way: how bytes get there.
         is_flat: all files into one folder.
         threads: how many files are copied at the same time.
@@ -67,6 +68,7 @@ class RestoreOptions:
     base_url: str = DEFAULT_BASE_URL
     scopes: tuple[Scope, ...] = (EVERYTHING,)
     filters: Filters = field(default_factory=Filters)
+    sources: tuple[Source, ...] = tuple(Source)
     way: Way = Way.COPY
     is_flat: bool = False
     threads: int = field(default_factory=lambda: min(32, 2 * (os.cpu_count() or 1)))
@@ -78,12 +80,22 @@ class RestoreOptions:
     min_free_bytes: int = 0
     limit_rate_bytes: int = 0
 
+    def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
+        """Whether a recorded run, asset or canvas is one to restore."""
+        is_of_sources = any(source in self.sources for source in entry.sources)
+        return is_of_sources and wants_entry(self.scopes, self.filters, run_id, entry)
+
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """What came of it. Times in seconds, sizes in bytes; `fetched` came from FLORA."""
+    """What came of it. Times in seconds, sizes in bytes; `fetched` came from FLORA.
+
+    `runs`, `assets` and `canvases` were wanted, with their outputs.
+    """
 
     runs: int
+    assets: int
+    canvases: int
     restored: int
     already: int
     fetched: int
@@ -118,6 +130,8 @@ def restore_object(report: RestoreReport, exit_code: int) -> dict[str, object]:
         "interrupted": report.is_interrupted,
         "elapsed_s": round(report.elapsed_s, 3),
         "runs": report.runs,
+        "assets": report.assets,
+        "canvases": report.canvases,
         "outputs": {
             "restored": report.restored,
             "already": report.already,
@@ -202,7 +216,7 @@ class _Session:
         self._lacking: list[Copied] = []
         self._places: set[Place] = set()
         self._restored = 0
-        self._runs = 0
+        self._counts: Counter[Kind] = Counter()
         self._missing: set[str] = set(options.filters.run_ids)
 
     async def run(self, manifest: Manifest, stop: asyncio.Event) -> RestoreReport:
@@ -215,7 +229,9 @@ class _Session:
         await self._target.finish(manifest.base_url or self._options.base_url)
         tally = self._tally
         return RestoreReport(
-            runs=self._runs,
+            runs=self._counts[Kind.RUN],
+            assets=self._counts[Kind.ASSET],
+            canvases=self._counts[Kind.CANVAS],
             restored=self._restored,
             already=tally.already,
             fetched=tally.fetched - self._restored,
@@ -249,22 +265,20 @@ class _Session:
         ]
 
     def _wanted_runs(self, manifest: Manifest) -> Iterator[Job]:
-        """The runs that the options name, newest first where only some of them are wanted."""
+        """What the options name, newest first where only some of it is wanted."""
         options, filters = self._options, self._options.filters
         chosen: Iterable[tuple[str, RunEntry]] = (
-            (run_id, entry)
-            for run_id, entry in manifest.iter_entries()
-            if wants_entry(options.scopes, filters, run_id, entry)
+            (run_id, entry) for run_id, entry in manifest.iter_entries() if options.wants_entry(run_id, entry)
         )
         if filters.max_runs is not None:
             chosen = heapq.nlargest(filters.max_runs, chosen, key=lambda run: run[1].created_at or 0)
         for run_id, entry in chosen:
             self._missing.discard(run_id)
             outputs = {key: out for key, out in entry.outputs.items() if filters.wants_type(out.type)}
-            self._runs += 1
+            self._counts[entry.kind] += 1
             self._tally.listed_runs += 1
             self._places.add(Place(entry.workspace_id, entry.project_id))
-            self._tally.outputs += len(outputs)
+            self._tally.outputs += sum(output.state != State.LOST for output in outputs.values())
             yield run_id, entry, outputs
         self._tally.is_listed = True
 

@@ -160,7 +160,7 @@ def _count(status: Status, run_id: str, run: CountedRun, month: str | None) -> N
         if output.state is State.ARCHIVED:
             sums.outputs += 1
             sums.size_bytes += output.size_bytes or 0
-        else:
+        elif output.state is State.FAILED:  # and no more of what is lost for good, which was told
             sums.failed += 1
             status.failed.append(_failed(run_id, key, output, run))
     for kind, sums in by_type.items():

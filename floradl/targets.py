@@ -17,22 +17,23 @@ from floradl.clock import format_ms
 from floradl.copying import Copied
 from floradl.durable import Digest
 from floradl.entries import RunEntry, State
-from floradl.errors import ApiError, FloradlError, KeyRefusedError, UsageError, printable
+from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, UsageError, printable
 from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
 from floradl.manifest import Store
 from floradl.mend import Mend, known_record
-from floradl.model import Failure, Filters, Output, Receipt
+from floradl.model import Failure, Filters, Generation, Output, Receipt
 from floradl.outcome import op_of, receipt_of
 from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
-from floradl.recall import visit_by_id, visit_listed
+from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.snapshot import entry_path
 from floradl.stopping import ends_by_itself
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
+from floradl.words import Kind
 
 
 class Target(ABC):
@@ -128,6 +129,7 @@ class ArchiveTarget(Target):
         mends = [
             Mend(copied.run_id, copied.entry, tuple(copied.lacking), frozenset(), copied.has_record, True)
             for copied in lacking
+            if copied.entry.kind is not Kind.CANVAS  # what one was on some day nobody else has
         ]
         (partials,) = await self._disk.call(self._disk.sizes, [layout.PARTIALS])
         pool = Pool(
@@ -152,7 +154,7 @@ class ArchiveTarget(Target):
         await self._store.fold(base_url)
 
     async def _fetch(self, pool: Pool, mends: Sequence[Mend], api: FloraApi) -> None:
-        found, problems = await visit_listed((mend for mend in mends if not mend.has_record), pool, api)
+        found, problems = await visit_listed((mend for mend in mends if is_best_listed(mend)), pool, api)
         rest = [mend for mend in mends if mend.run_id not in found]
         problems += await visit_by_id(rest, pool, api, self._disk, self._tally)
         self.problems.extend(problems)
@@ -184,11 +186,10 @@ class ArchiveTarget(Target):
             if known is None or not was_archived or files.get(known.file or "") != known.size_bytes:
                 failure = copied.failure(key, "not_in_source", why)
                 failures.append(replace(failure, keeps_entry=was_archived))
-        if not copied.has_record and layout.RUN_RECORD not in files:
-            why = "it is lost"
-            failures.append(
-                replace(copied.failure(layout.RUN_RECORD, "not_in_source", why), keeps_entry=True)
-            )
+        record = layout.record_name(entry.kind)
+        if record is not None and not copied.has_record and record not in files:
+            failure = copied.failure(record, "not_in_source", "it is lost")
+            failures.append(replace(failure, keeps_entry=True))
         return failures
 
 
@@ -232,17 +233,16 @@ class FlatTarget(Target):
 
     async def _fetch_run(self, copied: Copied, client: MediaClient) -> None:
         outputs: dict[str, Output] = {}
-        if self._api is not None and copied.lacking:
+        kind = copied.entry.kind
+        if self._api is not None and copied.lacking and kind is not Kind.CANVAS:
             try:
-                mend = Mend(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
-                known = await self._source.call(known_record, self._source, mend)
-                run = await self._api.run(copied.run_id, known=known)
+                run = await self._current(copied, self._api)
                 outputs = {output.key: output for output in run.outputs or ()}
             except KeyRefusedError as exc:
                 self.problems.append(exc)
                 self._api = None
             except ApiError as exc:
-                self.problems.append(exc.concerning(f"run {printable(copied.run_id, limit=80)}"))
+                self.problems.append(exc.concerning(f"{kind} {printable(copied.run_id, limit=80)}"))
         for key, why in copied.lacking.items():
             result = await self._fetch_output(copied, outputs.get(key), client)
             if isinstance(result, Failure):
@@ -253,13 +253,24 @@ class FlatTarget(Target):
                 self._tally.fetched += 1
                 self._tally.new_bytes += result.size_bytes
 
+    async def _current(self, copied: Copied, api: FloraApi) -> Generation:
+        """The record of today; of an asset that FLORA does not know by its id, the one that is archived."""
+        mend = Mend(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
+        known = await self._source.call(known_record, self._source, mend)
+        try:
+            return await api.item(copied.entry.kind, copied.run_id, known=known)
+        except ApiNotFoundError:
+            if copied.entry.kind is Kind.ASSET and known.outputs is not None:
+                return known
+            raise
+
     async def _fetch_output(
         self, copied: Copied, output: Output | None, client: MediaClient
     ) -> Receipt | Failure | None:
         """Bring one output here; None when FLORA knows nothing of it."""
         if output is None or output.value is None:
             return None
-        entry, prefix = copied.entry, layout.flat_prefix(copied.run_id)
+        entry, prefix = copied.entry, layout.flat_prefix(copied.entry.kind, copied.run_id)
         mtime_ms = entry.completed_at if entry.completed_at is not None else entry.created_at
         if output.is_text:
             name = f"{prefix}{layout.output_name(output.key, TEXT_EXTENSION)}"

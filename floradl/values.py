@@ -61,12 +61,13 @@ def parse_timeout_s(text: str) -> float:
     return seconds
 
 
-def parse_id(prefix: str) -> Callable[[str], str]:
-    """A reader of ids that begin with `prefix`, as FLORA documents them."""
+def parse_id(*prefixes: str) -> Callable[[str], str]:
+    """A reader of ids that begin with one of the prefixes, as FLORA documents them."""
 
     def parse(text: str) -> str:
-        if not re.fullmatch(rf"{prefix}\S+", text):
-            raise ValueError(f"FLORA's ids of this kind look like {prefix}abc123")
+        if not re.fullmatch(rf"(?:{'|'.join(prefixes)})\S+", text):
+            shapes = " or ".join(f"{prefix}abc123" for prefix in prefixes)
+            raise ValueError(f"FLORA's ids of this kind look like {shapes}")
         return text
 
     return parse

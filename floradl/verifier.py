@@ -12,12 +12,20 @@ from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.errors import DestinationError
 from floradl.files import Disk
-from floradl.findings import AuditReport, AuditTally, Trouble
+from floradl.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.lock import ReadLock
 from floradl.stopping import ends_by_itself
 from floradl.verified import Verdict, note_verified
+from floradl.words import Kind
 
 MAX_THREADS = 32
+
+_OUR_FOLDERS = (
+    f"*/*/*/{layout.RUN_RECORD}",
+    f"*/*/{layout.ASSETS}/*/{layout.ASSET_RECORD}",
+    *(f"*/*/{layout.CANVAS}/*-{what}{extension}" for what, extension in layout.SNAPSHOTS.items()),
+)
+"""What tells a folder of a run, an asset or a canvas."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,9 @@ async def verify(
             audit = Audit(disk, clock, options.sample, tally, threads=options.threads)
             is_finished = await ends_by_itself(audit.run(), stop)
             report = AuditReport(
-                runs=audit.runs,
+                runs=audit.counts[Kind.RUN],
+                assets=audit.counts[Kind.ASSET],
+                canvases=audit.counts[Kind.CANVAS],
                 outputs=audit.outputs,
                 read=audit.read,
                 read_bytes=tally.moved_bytes,
@@ -84,7 +94,7 @@ async def verify(
 async def keep_verdict(disk: Disk, report: AuditReport, began_ms: int) -> None:
     """Note what a check found, for `status`. One that was stopped found nothing."""
     if not report.is_interrupted:
-        findings = sum(finding.kind != Trouble.STRAY for finding in report.left)
+        findings = sum(finding.kind not in NO_FAULT for finding in report.left)
         verdict = Verdict(
             at=format_ms(began_ms),
             sample=report.sample,
@@ -98,9 +108,9 @@ async def keep_verdict(disk: Disk, report: AuditReport, began_ms: int) -> None:
 
 
 def require_any_archive(disk: Disk) -> None:
-    """Raise `DestinationError` unless there is an archive, or what is left of one: runs' folders. Blocks."""
+    """Raise `DestinationError` unless there is an archive, or what is left of one: its folders. Blocks."""
     has_files = any(disk.exists(path) for path in (layout.MANIFEST, layout.JOURNAL, layout.CHECKSUMS))
-    if not has_files and not any(disk.root.glob(f"*/*/*/{layout.RUN_RECORD}")):
+    if not has_files and not any(any(disk.root.glob(glob)) for glob in _OUR_FOLDERS):
         raise DestinationError(
             f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
         )

@@ -295,6 +295,6 @@ def test_a_name_that_no_id_has(name: str) -> None:
 @given(st.text(max_size=90), st.text(max_size=90), st.text(max_size=90), st.text(max_size=90))
 def test_flat_names_are_apart(run_id: str, key: str, other_run: str, other_key: str) -> None:
     """In one folder of files no two outputs share a name."""
-    one = f"{layout.flat_prefix(run_id)}{output_name(key, '.png')}"
-    other = f"{layout.flat_prefix(other_run)}{output_name(other_key, '.png')}"
+    one = f"{layout.flat_prefix(Kind.RUN, run_id)}{output_name(key, '.png')}"
+    other = f"{layout.flat_prefix(Kind.RUN, other_run)}{output_name(other_key, '.png')}"
     assert (one == other) is ((run_id, key) == (other_run, other_key))

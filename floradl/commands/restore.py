@@ -8,12 +8,20 @@ from functools import partial
 import floradl
 from floradl import FloraApi, RestoreOptions, Tally, Way, net
 from floradl.clock import Clock
-from floradl.commands.context import Interruption, expanded, filters_of, open_api, scopes_of
+from floradl.commands.context import (
+    Interruption,
+    expanded,
+    filters_of,
+    open_api,
+    scopes_of,
+    sources_of,
+)
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
 from floradl.errors import UsageError
 from floradl.progress import Console, restore_lines
 from floradl.restorer import restore_object
+from floradl.words import Source
 
 
 def run(settings: Settings, source: str, dest: str) -> int:
@@ -42,6 +50,7 @@ def restore_options(settings: Settings, source: str, dest: str, clock: Clock) ->
         base_url=net.check_base_url(settings.base_url),
         scopes=scopes_of(settings.workspace_id, settings.project_id),
         filters=filters_of(settings, clock),
+        sources=sources_of(settings.source) or tuple(Source),
         way=way,
         is_flat=settings.flat,
         concurrency=settings.concurrency,
