@@ -21,7 +21,7 @@ from typing import TypeVar
 from floradl import layout
 from floradl.clock import Clock
 from floradl.durable import Digest
-from floradl.entries import ADDITIONS, Op, RunEntry
+from floradl.entries import ADDITIONS, Op, OutputOp, RunEntry
 from floradl.files import Disk, Kind
 from floradl.findings import NO_FAULT, AuditTally, Finding, Trouble
 from floradl.inspection import (

@@ -322,6 +322,11 @@ def merged_labels(raw: bytes | None, run_id: str, labels: Mapping[str, Collectio
     return written if len(written) <= MAX_LABELS_FILE_BYTES else None
 
 
+def is_labels_of(raw: bytes, run_id: str) -> bool:
+    """Whether these bytes are the `canvas.json` of a run, as this version writes it."""
+    return _read_labels(raw, run_id) is not None
+
+
 def _add(known: list[dict[str, Any]], label: Label) -> bool:
     """Add a label to those of an output, unless it is the last of its node; whether it was added."""
     same_node = [

@@ -426,6 +426,15 @@ def parse_outputs(value: object) -> tuple[Output, ...] | None:
     )
 
 
+def moment_ms(raw: bytes) -> int | None:
+    """A moment that an endpoint writes as a number or as ISO 8601; None where it is neither."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return _moment_or_date({"at": value}, "at")
+
+
 def announced_size(value: object) -> int | None:
     """What the API announces as a file's size, in bytes; None for what can be none, nothing included."""
     is_size = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_SIZE_BYTES

@@ -1,0 +1,272 @@
+"""The canvases of a session: each looked at, a snapshot kept where it changed, its labels beside the runs.
+
+A canvas costs a night one request. Its nodes, which may be many pages, are asked for only where something
+says that they may have changed: the diagram did, the project's date did, the project has new runs, or
+everything is walked anew. What one project's canvas refuses leaves the others alone.
+
+The order of writing is that of outputs: a snapshot is flushed under its name before its entry is journaled.
+One that was killed in between is found by its name the next time, and recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from floradl import layout
+from floradl.api import FloraApi
+from floradl.canvas import (
+    Node,
+    SnapshotType,
+    is_changed,
+    newest_snapshot,
+    nodes_bytes,
+    parse_canvas,
+    parse_nodes,
+    snapshot_key,
+    snapshot_stamp,
+)
+from floradl.chronicle import fields_of
+from floradl.clock import Clock, format_ms
+from floradl.discovery import Project, is_final, iter_pages, project_path
+from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
+from floradl.errors import ApiAnswerError, ApiError, printable
+from floradl.files import Disk
+from floradl.job import Tally
+from floradl.labels import Labels
+from floradl.manifest import Store
+from floradl.model import moment_ms
+from floradl.names import Place
+from floradl.rebuild import snapshot_op
+from floradl.stopping import all_of
+from floradl.words import Kind, Source
+
+_CANVASES_AT_ONCE = 4
+_MAX_PAGES = 1000
+
+
+@dataclass(slots=True)
+class Kept:
+    """What came of the canvases.
+
+    Attributes:
+        listed: how many were looked at.
+        new: how many snapshots were kept.
+        refused: projects whose canvas this key may not see, and the API's answer for each.
+        problems: what else went wrong, each named.
+    """
+
+    listed: int = 0
+    new: int = 0
+    refused: dict[str, ApiError] = field(default_factory=dict)
+    problems: list[ApiError] = field(default_factory=list)
+
+
+async def keep_canvases(
+    projects: Iterable[Project],
+    api: FloraApi,
+    store: Store,
+    disk: Disk,
+    clock: Clock,
+    tally: Tally,
+    *,
+    full: bool,
+    news: Collection[Place],
+) -> Kept:
+    """Look at the canvases of some projects, and keep what changed.
+
+    Args:
+        projects: whose; with their records of today.
+        api: an open session.
+        store: the manifest, open; all runs of this session are recorded.
+        disk: the archive.
+        clock: for the dates of snapshots.
+        tally: what is kept is counted there as fetched.
+        full: ask for all nodes, whatever says that they are as they were.
+        news: projects with runs that are new.
+
+    Raises:
+        DestinationError: the disk does not take it.
+    """
+    keeper = _Keeper(api, store, disk, clock, tally, full=full, news=news)
+    waiting = iter(list(projects))
+
+    async def lane() -> None:
+        for project in waiting:
+            if keeper.is_over:
+                return
+            await keeper.look(project)
+
+    await all_of(lane() for _ in range(_CANVASES_AT_ONCE))
+    return keeper.kept
+
+
+class _Keeper:
+    """The state of one `keep_canvases`."""
+
+    def __init__(
+        self,
+        api: FloraApi,
+        store: Store,
+        disk: Disk,
+        clock: Clock,
+        tally: Tally,
+        *,
+        full: bool,
+        news: Collection[Place],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._disk = disk
+        self._clock = clock
+        self._tally = tally
+        self._full = full
+        self._news = news
+        self._labels = Labels(store, disk, clock)
+        self.is_over = False
+        self.kept = Kept()
+
+    async def look(self, project: Project) -> None:
+        """Look at one canvas; what goes wrong with it is kept with the rest."""
+        name = f"the canvas of {printable(project.project_id, limit=80)}"
+        try:
+            await self._look(project)
+        except ApiError as exc:
+            if exc.is_refusal:
+                self.kept.refused[project.project_id] = exc.concerning(name)
+                return
+            self.kept.problems.append(exc.concerning(name))
+            # No answer, or a key that is none: the others would say the same.
+            self.is_over |= is_final(exc) and not isinstance(exc, ApiAnswerError)
+
+    async def _look(self, project: Project) -> None:
+        manifest = self._store.manifest
+        known = manifest.run(project.project_id)
+        if known is not None and known.kind is not Kind.CANVAS:
+            raise ApiAnswerError(f"its id is that of a {known.kind} here")
+        place = Place(known.workspace_id if known else project.workspace_id, project.project_id)
+        folder = layout.item_path(Kind.CANVAS, *place, project.project_id)
+        facts = _facts(project, place, folder)
+        outputs = dict(known.outputs) if known else {}
+        found = await self._disk.call(self._unrecorded, project.project_id, folder, outputs)
+        outputs |= {op.key: op.entry for op in found}
+        diagram = await self._diagram(project.project_id)
+        self.kept.listed += 1
+        states = {SnapshotType.CANVAS: diagram}
+        nodes: list[Node] = []
+        if self._may_have_other_nodes(known, facts, outputs, diagram, place):
+            nodes = await self._nodes(project.project_id)
+            states[SnapshotType.NODES] = nodes_bytes(nodes)
+        stamp = snapshot_stamp(self._clock.now_ms(), outputs)
+        changed = {
+            snapshot_key(stamp, type_): (type_, data)
+            for type_, data in states.items()
+            if is_changed(outputs, type_, data)
+        }
+        written = await self._disk.call(self._write, project.project_id, folder, changed)
+        await self._record(project.project_id, known, facts, [*found, *written])
+        if nodes:
+            await self._labels.keep(place, nodes)
+
+    def _may_have_other_nodes(
+        self,
+        known: RunEntry | None,
+        facts: RunFacts,
+        outputs: dict[str, OutputEntry],
+        diagram: bytes,
+        place: Place,
+    ) -> bool:
+        return (
+            self._full
+            or known is None
+            or newest_snapshot(outputs, SnapshotType.NODES) is None
+            or known.completed_at != facts.completed_at
+            or place in self._news
+            or is_changed(outputs, SnapshotType.CANVAS, diagram)
+        )
+
+    async def _diagram(self, project_id: str) -> bytes:
+        path = f"{project_path(project_id)}/canvas"
+        return await self._api.ask(path, {}, lambda body: parse_canvas(body, project_id))
+
+    async def _nodes(self, project_id: str) -> list[Node]:
+        nodes: list[Node] = []
+        page = None
+        async for page in iter_pages(
+            self._api, f"{project_path(project_id)}/nodes", {}, parse_nodes, max_pages=_MAX_PAGES
+        ):
+            nodes.extend(page.nodes)
+        if page is None or page.next_cursor is not None or not page.is_end_known:
+            raise ApiAnswerError("the list of its nodes is not whole")
+        return nodes
+
+    def _unrecorded(self, project_id: str, folder: PurePosixPath, outputs: Collection[str]) -> list[OutputOp]:
+        """Snapshots that a killed process wrote and did not record. Blocks."""
+        (files,) = self._disk.sizes([folder])
+        at = format_ms(self._clock.now_ms())
+        found = []
+        for name in sorted(files):
+            snapshot = layout.snapshot_of(name)
+            if snapshot is None or snapshot[0] in outputs:
+                continue
+            if op := snapshot_op(self._disk, project_id, folder / name, at):
+                self._disk.flush_found(folder / name)
+                found.append(op)
+        return found
+
+    def _write(
+        self, project_id: str, folder: PurePosixPath, changed: dict[str, tuple[SnapshotType, bytes]]
+    ) -> list[OutputOp]:
+        """Write snapshots, and make them durable. Blocks."""
+        now_ms = self._clock.now_ms()
+        ops = []
+        for key, (type_, data) in changed.items():
+            if self._disk.min_free_bytes:
+                self._disk.require_room(len(data))
+            name = layout.output_name(key, layout.SNAPSHOTS[type_])
+            self._disk.make_way(folder / name, hashlib.sha256(data).hexdigest())
+            digest = self._disk.write_atomic(folder / name, [data], mtime_ms=now_ms)
+            entry = OutputEntry(
+                type=type_,
+                state=State.ARCHIVED,
+                file=name,
+                size_bytes=digest.size_bytes,
+                sha256=digest.sha256,
+                archived_at=format_ms(now_ms),
+            )
+            ops.append(OutputOp(project_id, key, entry))
+        return ops
+
+    async def _record(
+        self, project_id: str, known: RunEntry | None, facts: RunFacts, outputs: Sequence[OutputOp]
+    ) -> None:
+        ops: list[Op] = []
+        told = facts.__struct_fields__
+        if known is None or any(getattr(known, name) != getattr(facts, name) for name in told):
+            ops.append(RunOp(project_id, facts))
+        if known is None:
+            ops.append(SourcesOp(project_id, (Source.CANVAS,)))
+        await self._store.append([*ops, *outputs])
+        self.kept.new += len(outputs)
+        self._tally.fetched += len(outputs)
+        self._tally.outputs += len(outputs)
+        self._tally.new_bytes += sum(op.entry.size_bytes or 0 for op in outputs)
+
+
+def _facts(project: Project, place: Place, folder: PurePosixPath) -> RunFacts:
+    """What the manifest keeps of a canvas; as when it was completed, the project's last change."""
+    fields = fields_of(project.raw)
+    return RunFacts(
+        workspace_id=place.workspace_id,
+        project_id=place.project_id,
+        path=str(folder),
+        model_id=None,
+        created_at=moment_ms(fields.get("created_at", b"null")),
+        completed_at=moment_ms(fields.get("last_modified", b"null")),
+        charged_cost=None,
+        record_sha256="",
+        kind=Kind.CANVAS,
+        name=project.name or None,
+    )

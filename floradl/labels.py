@@ -1,0 +1,71 @@
+"""Labels of canvas nodes, kept beside the runs whose outputs the nodes show: often the prompts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from floradl import layout
+from floradl.canvas import Label, Node, is_labels_of, labels_by_run, merged_labels, targets_of
+from floradl.clock import Clock, format_ms
+from floradl.entries import LabelsOp
+from floradl.files import Disk
+from floradl.manifest import Store
+from floradl.names import Place
+from floradl.snapshot import entry_path
+from floradl.words import Kind
+
+
+class Labels:
+    """Keeps labels in the `canvas.json` of runs.
+
+    Args:
+        store: the manifest, open; all runs of the session are recorded.
+        disk: the archive.
+        clock: for when a label was seen.
+    """
+
+    def __init__(self, store: Store, disk: Disk, clock: Clock) -> None:
+        self._store = store
+        self._disk = disk
+        self._clock = clock
+        self._runs: dict[Place, list[str]] | None = None
+
+    async def keep(self, place: Place, nodes: Sequence[Node]) -> None:
+        """Keep what the nodes of a project's canvas say of its runs' outputs.
+
+        Raises:
+            DestinationError: the disk does not take it.
+        """
+        manifest = self._store.manifest
+        runs = [(run_id, manifest.entry(run_id)) for run_id in self._runs_of(place)]
+        seen_at = format_ms(self._clock.now_ms())
+        found = labels_by_run(nodes, targets_of(runs), project_id=place.project_id, seen_at=seen_at)
+        for run_id, labels in found.items():
+            entry = manifest.entry(run_id)
+            path = entry_path(run_id, entry) / layout.LABELS
+            sha256 = await self._disk.call(self._write, run_id, path, labels)
+            if sha256 is not None and sha256 != entry.labels_sha256:
+                await self._store.append([LabelsOp(run_id, sha256)])
+
+    def _runs_of(self, place: Place) -> Sequence[str]:
+        """The runs of a project; of all projects they are found in one pass, the first time."""
+        if self._runs is None:
+            runs = defaultdict[Place, list[str]](list)
+            for run_id, run in self._store.manifest.iter_counted():
+                if run.kind is Kind.RUN:
+                    runs[Place(run.workspace_id, run.project_id)].append(run_id)
+            self._runs = runs
+        return self._runs.get(place, ())
+
+    def _write(self, run_id: str, path: PurePosixPath, labels: Mapping[str, Collection[Label]]) -> str | None:
+        """Write what is new; the hash of what is there then, None where that is nothing of ours. Blocks."""
+        if self._disk.exists(path) and not self._disk.is_file(path):
+            return None
+        raw = self._disk.read(path)
+        merged = merged_labels(raw, run_id, labels)
+        if merged is not None:
+            return self._disk.write_atomic(path, [merged]).sha256
+        return hashlib.sha256(raw).hexdigest() if raw is not None and is_labels_of(raw, run_id) else None
