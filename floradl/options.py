@@ -192,6 +192,8 @@ SOURCE = Option("source", f"what to archive: {', '.join(Source)} or {EVERY_SOURC
 LIST_SOURCE = Option("source", f"which list: {', '.join(Source)} (the nodes of the --project-id's canvas); "
                      f"default: {Source.GENERATIONS}", parse_choice(*Source, EVERY_SOURCE), (),
                      is_list=True)  # fmt: skip
+SCANNED_SOURCE = Option("source", f"how old this is: {', '.join(Source)}; repeatable (default: all that was "
+                        "ever scanned)", parse_choice(*Source, EVERY_SOURCE), (), is_list=True)  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
@@ -278,7 +280,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, *FILTERS, *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
-    "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
+    "status": (*SCOPE, SCANNED_SOURCE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, LIST_SOURCE, *PAGE, *ACCOUNT, *OUTPUT),
     "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),
     "schedule": (*SCHEDULE, *_ARCHIVE_JOB),

@@ -148,7 +148,9 @@ class Pool:
             try:
                 await self._prepare(visit)
             except ApiError as exc:
-                self.problems.append(exc.concerning(f"run {printable(visit.run.run_id, limit=80)}"))
+                self.problems.append(
+                    exc.concerning(f"{visit.run.kind} {printable(visit.run.run_id, limit=80)}")
+                )
             finally:
                 self._visits.task_done()
 
@@ -160,8 +162,7 @@ class Pool:
             self._keep(aside)
         if not prepared.is_due:
             return
-        self._tally.runs += 1
-        self._tally.new_runs += entry is None
+        self._tally.note(run.kind, is_new=entry is None)
         self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
         self._tally.outputs += prepared.outputs
         self._tally.already += prepared.already
