@@ -190,7 +190,8 @@ class _Session:
             found = self._found
             look = archived if found.has_walked_all else unnamed
             due = await disk.call(look, disk, found.met if found.has_walked_all else found.news)
-            await keep_names(self.api, disk, due)
+            account = self.api.account(self.manifest.archive_id)
+            await keep_names(self.api, disk, due, clock=self.tools.clock, account=account)
         self._names = await disk.call(read_names, disk, self._found.news)
 
     async def _compare_with_disk(self) -> list[Mend]:

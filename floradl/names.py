@@ -1,34 +1,38 @@
 """Names of projects and workspaces: the API's records of them, kept beside what is archived of them.
 
-They lie in `project.json` in a project's folder and `workspace.json` in a workspace's, byte for byte as the
-API gave them. They are for people: no job depends on them, so one that cannot be had, or cannot be read, is
-a name that is not shown. Names come from outside; whoever shows one makes it printable.
+They lie in `project.json` in a project's folder and `workspace.json` in a workspace's, in the form of
+`chronicle`: the newest record, and what it said before. They are for people: no job depends on them, so one
+that cannot be had, or cannot be read, is a name that is not shown. Names come from outside; whoever shows one
+makes it printable.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
-
-import msgspec
 
 from floradl import layout
-from floradl.errors import ApiAnswerError, ApiError, printable
+from floradl.chronicle import Chronicle, chronicle_bytes, noted, read_chronicle
+from floradl.clock import Clock
+from floradl.discovery import (
+    Discovery,
+    Record,
+    ask_project,
+    ask_projects,
+    ask_workspaces,
+    is_final,
+)
+from floradl.errors import ApiError, printable
 from floradl.files import Disk
-from floradl.model import items_verbatim, replace_half_pairs
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
     from floradl.api import FloraApi
 
 _MAX_PAGES = 50
-_PAGE_LIMIT = "100"
-_UNAUTHORIZED = 401
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +50,6 @@ class PlaceName:
 
     workspace: str = ""
     project: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    identifier: str
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Records:
-    items: tuple[_Record, ...]
-    next_cursor: str | None = None
 
 
 def read_names(disk: Disk, places: Iterable[Place]) -> Mapping[Place, PlaceName]:
@@ -99,126 +91,163 @@ def archived(disk: Disk, places: Iterable[Place]) -> set[Place]:
     }
 
 
-async def keep_names(api: FloraApi, disk: Disk, places: Iterable[Place]) -> None:
-    """Ask for the records of some archived projects and their workspaces, and write those that say more.
+async def keep_names(
+    api: FloraApi,
+    disk: Disk,
+    places: Iterable[Place],
+    *,
+    clock: Clock | None = None,
+    found: Discovery | None = None,
+    account: str = "",
+) -> None:
+    """Have the records of some archived projects and their workspaces, and write those that say more.
 
     One request for all workspaces, and for each workspace one for a single project, or the pages of its
     projects. What the API refuses is left as it is.
 
+    Args:
+        api: an open session.
+        disk: the archive.
+        places: which projects.
+        clock: for the dates of changes; None: the real one.
+        found: what a discovery of this session has; nothing that it asked for is asked again.
+        account: who sees the workspaces (`FloraApi.account`), for `seen_by`; "": that is not noted.
+
     Raises:
         DestinationError: the disk does not take them.
     """
+    keeper = _Keeper(api, disk, clock or Clock(), found, account)
     wanted: defaultdict[str, set[str]] = defaultdict(set)
     for workspace_id, project_id in places:
         wanted[workspace_id].add(project_id)
     try:
-        for record in await _try(_workspaces(api), "the workspaces' names") if wanted else ():
-            if record.identifier in wanted:
-                await disk.call(_keep, disk, layout.workspace_record(record.identifier), record.raw)
+        if wanted:
+            await keeper.keep_workspaces(wanted)
         for workspace_id, project_ids in wanted.items():
-            what = f"the projects' names of {printable(workspace_id, limit=80)}"
-            for record in await _try(_projects(api, workspace_id, project_ids), what):
-                if record.identifier in project_ids:
-                    path = layout.project_record(workspace_id, record.identifier)
-                    await disk.call(_keep, disk, path, record.raw)
+            await keeper.keep_projects(workspace_id, project_ids)
     except ApiError:
         return  # it does not answer, or not this key: said already, and asking on would say the same
 
 
-async def _try(asking: Awaitable[list[_Record]], what: str) -> list[_Record]:
-    """The records, or none where the API refuses just these."""
-    try:
-        return await asking
-    except ApiError as exc:
-        log.info("%s could not be had: %s", what, exc.message)
-        if exc.is_retryable or exc.status == _UNAUTHORIZED:
-            raise
-        return []
+class _Keeper:
+    """The state of one `keep_names`."""
 
+    def __init__(
+        self, api: FloraApi, disk: Disk, clock: Clock, found: Discovery | None, account: str
+    ) -> None:
+        self._api = api
+        self._disk = disk
+        self._clock = clock
+        self._found = found
+        self._account = account
 
-async def _workspaces(api: FloraApi) -> list[_Record]:
-    records = await api.ask("workspaces", {}, lambda body: _parse_list(body, "workspaces", "workspace_id"))
-    return list(records.items)
+    async def keep_workspaces(self, workspace_ids: Collection[str]) -> None:
+        """Keep the records of some workspaces."""
+        for record in await self._workspaces():
+            if record.identifier in workspace_ids:
+                path = layout.workspace_record(record.identifier)
+                await self._keep(path, record, "workspace_id", self._account)
 
+    async def keep_projects(self, workspace_id: str, project_ids: set[str]) -> None:
+        """Keep the records of some projects of a workspace."""
+        for record in await self._projects(workspace_id, project_ids):
+            if record.identifier in project_ids:
+                path = layout.project_record(workspace_id, record.identifier)
+                await self._keep(path, record, "project_id")
 
-async def _projects(api: FloraApi, workspace_id: str, project_ids: set[str]) -> list[_Record]:
-    """The records of these projects, and perhaps of others."""
-    if len(project_ids) == 1:
-        (project_id,) = project_ids
-        return [await _project(api, project_id)]
-    found: list[_Record] = []
-    params = {"workspace_id": workspace_id, "limit": _PAGE_LIMIT}
-    for _ in range(_MAX_PAGES):
-        page = await api.ask("projects", params, lambda body: _parse_list(body, "projects", "project_id"))
-        found.extend(page.items)
-        if page.next_cursor is None or project_ids <= {record.identifier for record in found}:
-            break
-        params["cursor"] = page.next_cursor
-    return found
-
-
-async def _project(api: FloraApi, project_id: str) -> _Record:
-    if project_id in (".", ".."):
-        raise ApiAnswerError("no project can have this id")
-    return await api.ask(f"projects/{quote(project_id, safe='', errors='surrogatepass')}", {}, _parse_project)
-
-
-def _parse_project(body: bytes) -> _Record:
-    """The answer of `GET /projects/{project_id}`: a record, or one below `project`."""
-    readable = replace_half_pairs(body)
-    fields = _fields(body, readable)
-    if "project_id" in fields or "project" not in fields:
-        return _record(body.strip(), "project_id")
-    (raw,) = items_verbatim(body, readable, [fields["project"]])
-    return _record(raw, "project_id")
-
-
-def _parse_list(body: bytes, field: str, key: str) -> _Records:
-    """The records below `field`; those without an id are left out."""
-    readable = replace_half_pairs(body)
-    fields = _fields(body, readable)
-    try:
-        items = msgspec.json.decode(fields[field], type=list[msgspec.Raw])
-        meta = msgspec.json.decode(fields.get("meta", b"null"))
-    except (*_NOT_READABLE, KeyError) as exc:
-        raise ApiAnswerError(f"the API's answer has no {field}") from exc
-    records = []
-    for raw in items_verbatim(body, readable, items):
+    async def _workspaces(self) -> Iterable[Record]:
+        if self._found is not None and self._found.workspaces is not None:
+            return [Record(*item) for item in self._found.workspaces.items()]
+        if self._found is not None and self._found.has_asked_workspaces:
+            return []
         try:
-            records.append(_record(raw, key))
-        except ApiAnswerError as exc:
-            log.info("%s", exc.message)
-    cursor = meta.get("next_cursor") if isinstance(meta, dict) else None
-    return _Records(tuple(records), cursor if isinstance(cursor, str) and cursor else None)
+            return (await ask_workspaces(self._api)).items
+        except ApiError as exc:
+            _pass_over(exc, "the workspaces' names")
+            return []
+
+    async def _projects(self, workspace_id: str, project_ids: set[str]) -> Iterable[Record]:
+        """The records of these projects, and perhaps of others."""
+        known, left = [], set(project_ids)
+        if self._found is not None:
+            projects = self._found.projects
+            known = [Record(key, projects[key].raw) for key in sorted(left & projects.keys())]
+            left = {key for key in left if not self._found.has_asked(workspace_id, key)}
+        try:
+            if len(left) == 1:
+                known.append(await ask_project(self._api, *left))
+            elif left:
+                asking = ask_projects(self._api, workspace_id, max_pages=_MAX_PAGES, wanted=left)
+                known.extend((await asking).items)
+        except ApiError as exc:
+            _pass_over(exc, f"the projects' names of {printable(workspace_id, limit=80)}")
+        return known
+
+    async def _keep(self, path: PurePosixPath, record: Record, key: str, account: str = "") -> None:
+        now_ms = self._clock.now_ms()
+        await self._disk.call(_keep, self._disk, path, record, key, now_ms=now_ms, account=account)
 
 
-def _record(raw: bytes, key: str) -> _Record:
-    identifier = _text(raw, key)
-    if not identifier:
-        raise ApiAnswerError(f"a record has no {key}")
-    return _Record(identifier, raw)
+def seen_by(disk: Disk, workspace_ids: Iterable[str], account: str) -> set[str]:
+    """Those of some workspaces that this account (`FloraApi.account`) is known to have seen. Blocks."""
+    return {
+        workspace_id
+        for workspace_id in workspace_ids
+        if account in _chronicle_in(disk, layout.workspace_record(workspace_id)).seen_by
+    }
 
 
-def _fields(body: bytes, readable: bytes) -> dict[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(readable, type=dict[str, msgspec.Raw])
-    except _NOT_READABLE as exc:
-        kind = "HTML" if body.lstrip()[:1] == b"<" else "no JSON object"
-        raise ApiAnswerError(f"the API's answer is {kind}") from exc
+def unseen(found: Discovery, places: Iterable[Place], known_workspaces: Collection[str] = ()) -> list[Place]:
+    """Archived projects that the key does not see any more.
+
+    Only what a whole list does not have is not seen: that of the project's workspace, or that of all
+    workspaces where it does not have the workspace. The latter counts for `known_workspaces` alone, which the
+    key saw once (`seen_by`), since an archive may hold the workspaces of several keys.
+
+    Args:
+        found: what the key sees.
+        places: what is archived, of the scopes that were asked for.
+        known_workspaces: workspaces that this key has seen.
+    """
+    gone = set(known_workspaces) - (found.workspaces or {}).keys() - found.asked
+    if not found.has_all_workspaces:
+        gone = set()
+    return sorted(
+        place
+        for place in set(places)
+        if all(place)
+        and place.project_id not in found.projects
+        and (place.workspace_id in found.complete or place.workspace_id in gone)
+    )
 
 
-def _text(raw: bytes, key: str) -> str:
-    """A text of a record; "" where there is none."""
-    try:
-        value = msgspec.json.decode(replace_half_pairs(raw), type=dict[str, object]).get(key)
-    except _NOT_READABLE:
-        return ""
-    return value if isinstance(value, str) else ""
+def unseen_lines(places: Iterable[Place], names: Mapping[Place, PlaceName]) -> list[str]:
+    """What to tell people about archived projects that the key does not see any more, a line each."""
+    said = "is not visible to this key any more; what is archived of it stays"
+    shown = (_shown(names.get(place, PlaceName()).project, place.project_id) for place in places)
+    return [f"project {project} {said}" for project in shown]
+
+
+def _shown(name: str, identifier: str) -> str:
+    shown = printable(identifier, limit=80)
+    return f"{printable(name, limit=60)} ({shown})" if name else shown
+
+
+def _pass_over(error: ApiError, what: str) -> None:
+    """Leave it at that, unless whatever else is asked would end the same."""
+    log.info("%s could not be had: %s", what, error.message)
+    if is_final(error):
+        raise error
 
 
 def _name_in(disk: Disk, path: PurePosixPath) -> str:
+    return _chronicle_in(disk, path).text("name")
+
+
+def _chronicle_in(disk: Disk, path: PurePosixPath) -> Chronicle:
+    """What a file says; nothing where it cannot be read."""
     raw = _read(disk, path)
-    return "" if raw is None else _text(raw, "name")
+    return (None if raw is None else read_chronicle(raw)) or Chronicle({})
 
 
 def _read(disk: Disk, path: PurePosixPath) -> bytes | None:
@@ -230,8 +259,15 @@ def _read(disk: Disk, path: PurePosixPath) -> bytes | None:
         return None
 
 
-def _keep(disk: Disk, path: PurePosixPath, raw: bytes) -> None:
+def _keep(disk: Disk, path: PurePosixPath, record: Record, key: str, *, now_ms: int, account: str) -> None:
     """Write a record if it says something new; what else stands in its place is left alone."""
-    is_ours = disk.is_file(path) or not disk.exists(path)
-    if is_ours and _read(disk, path) != raw:
-        disk.write_atomic(path, [raw])
+    known = None
+    if disk.exists(path):
+        raw = _read(disk, path) if disk.is_file(path) else None
+        known = None if raw is None else read_chronicle(raw)
+        if known is None or known.text(key) != record.identifier:
+            log.info("%s is none of ours, or broken, and is left alone", path)
+            return
+    news = noted(known, record.raw, now_ms, account=account)
+    if news is not None:
+        disk.write_atomic(path, [chronicle_bytes(news)])

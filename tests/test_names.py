@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from floradl.api import FloraApi
+from floradl.discovery import Discovery, discover
+from floradl.files import Disk
+from floradl.model import EVERYTHING, Scope
+from floradl.names import Place, keep_names, read_names, seen_by, unseen, unseen_lines
 from floradl.simulator import (
     Account,
     Fault,
@@ -20,6 +26,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
+from tests.support import FakeTime
 from tests.zygote import floradl
 
 NAMES = re.compile(r"/api/v1/(workspaces|projects)")
@@ -34,6 +41,12 @@ def asked(sim: Simulator) -> list[str]:
 def record(dest: Path, *place: str) -> bytes:
     """The record of a workspace, or of a project."""
     return dest.joinpath(*place, "project.json" if len(place) == 2 else "workspace.json").read_bytes()
+
+
+def told(dest: Path, *place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the API said of a workspace or project, and what floradl adds."""
+    fields = json.loads(record(dest, *place))
+    return fields, fields.pop("floradl")
 
 
 def account_of(*projects: SimProject, runs: int = 1) -> Account:
@@ -78,18 +91,17 @@ def dest(sim: Simulator, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_records_are_kept_to_the_byte_and_named_in_the_summary(sim: Simulator, tmp_path: Path) -> None:
+def test_records_are_kept_and_named_in_the_summary(sim: Simulator, tmp_path: Path) -> None:
     """The first job keeps each project's and workspace's record, and its summary and report say the names."""
     dest = tmp_path / "out"
     done = floradl(sim, "--json", dest)
     for project in PROJECTS:
-        kept = record(dest, project.workspace_id, project.project_id)
-        assert kept == json.dumps(vars(project), ensure_ascii=False).encode()
+        kept, ours = told(dest, project.workspace_id, project.project_id)
+        assert (kept, set(ours)) == (vars(project), {"format", "version", "first_seen_at"})
         assert f"1  {project.name} ({project.project_id})" in done.stderr
     for workspace in sim.account.workspaces:
-        assert (
-            record(dest, workspace.workspace_id) == json.dumps(vars(workspace), ensure_ascii=False).encode()
-        )
+        kept, ours = told(dest, workspace.workspace_id)
+        assert (kept, len(ours["seen_by"])) == (vars(workspace), 1)
     news = json.loads(done.stdout)["runs"]["new_by_project"]
     assert {(item["project_id"], item["name"], item["runs"]) for item in news} == {
         (project.project_id, project.name, 1) for project in PROJECTS
@@ -120,14 +132,17 @@ def test_a_new_project_gets_its_name_the_night_it_appears(sim: Simulator, dest: 
 
 
 def test_a_changed_name_is_taken_over_by_a_full_walk(sim: Simulator, dest: Path) -> None:
-    """A full walk refreshes what changed and writes nothing else anew."""
+    """A full walk refreshes what changed, keeps what it was before, and writes nothing else anew."""
     others = [dest / "ws_a/prj_two/project.json", dest / "ws_a/workspace.json"]
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in others]
     sim.account.projects[0] = replace(PROJECTS[0], name="Autumn, final")
     assert floradl(sim, dest).returncode == 0
     assert json.loads(record(dest, "ws_a", "prj_one"))["name"] == "Autumn"
     assert floradl(sim, "--full", dest).returncode == 0
-    assert json.loads(record(dest, "ws_a", "prj_one"))["name"] == "Autumn, final"
+    kept, ours = told(dest, "ws_a", "prj_one")
+    assert kept == vars(sim.account.projects[0])
+    assert [past["was"] for past in ours["history"]] == [{"name": "Autumn"}]
+    assert ours["first_seen_at"] <= ours["history"][0]["until"]
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in others] == before
 
 
@@ -183,7 +198,9 @@ def test_a_record_that_is_wrapped(tmp_path: Path) -> None:
         body = b' {"project": {"project_id": "prj_one",  "name": "Half \\ud83d"}, "meta": {}}'
         sim.faults.append(Fault("/api/v1/projects/*", body=body))
         assert floradl(sim, tmp_path).returncode == 0
-    assert record(tmp_path, "ws_a", "prj_one") == b'{"project_id": "prj_one",  "name": "Half \\ud83d"}'
+    assert record(tmp_path, "ws_a", "prj_one").startswith(
+        b'{\n  "project_id": "prj_one",\n  "name": "Half \\ud83d",\n  "floradl": {'
+    )
 
 
 def test_projects_on_several_pages(tmp_path: Path) -> None:
@@ -249,6 +266,37 @@ def test_something_else_in_the_place_of_a_record(sim: Simulator, dest: Path, tmp
     assert "  prj_one " in done.stdout
 
 
+def test_records_of_an_older_floradl(sim: Simulator, dest: Path) -> None:
+    """A plain record is read, stays as it is while it says all there is, and is the past of what is new."""
+    path, other = dest / "ws_a/prj_one/project.json", dest / "ws_a/prj_two/project.json"
+    plain = json.dumps(vars(PROJECTS[0])).encode()
+    path.write_bytes(plain)
+    other.write_text(json.dumps(vars(PROJECTS[1]) | {"name": "Older"}))
+    assert floradl(sim, "--full", dest).returncode == 0
+    assert path.read_bytes() == plain
+    assert "Autumn (prj_one)" in floradl(sim, "status", dest).stdout
+    assert told(dest, "ws_a", "prj_two")[1]["history"][0]["was"] == {"name": "Older"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"project_id": "prj_o',
+        "",
+        "mine",
+        '{"project_id": "prj_other", "name": "Mine"}',
+        '{"project_id": "prj_one", "floradl": {"format": "floradl-names", "version": 2, "x": 1}}',
+    ],
+)
+def test_files_that_are_broken_or_not_ours(sim: Simulator, dest: Path, content: str) -> None:
+    """A file that is torn, somebody else's, another project's or a newer floradl's is left alone."""
+    path = dest / "ws_a/prj_one/project.json"
+    path.write_text(content)
+    done = floradl(sim, "--full", "-v", dest)
+    assert (done.returncode, path.read_text()) == (0, content)
+    assert "ws_a/prj_one/project.json is none of ours" in done.stderr
+
+
 def test_a_link_in_the_place_of_a_project(sim: Simulator, dest: Path, tmp_path: Path) -> None:
     """Nothing is written through a link that stands where a project's folder was."""
     (dest / "ws_b/prj_lab").rename(tmp_path / "elsewhere")
@@ -287,3 +335,95 @@ def test_restore_takes_names_along(sim: Simulator, dest: Path, tmp_path: Path) -
     flat = tmp_path / "flat"
     assert floradl(sim, "restore", "--flat", dest, flat, **env).returncode == 0
     assert not list(flat.rglob("*project.json"))
+
+
+# --- with a discovery, and what the key does not see any more ---------------------------------------------
+
+ONE, TWO, LAB = (Place(project.workspace_id, project.project_id) for project in PROJECTS)
+
+
+async def keep(
+    sim: Simulator, dest: Path, *scopes: Scope, places: Iterable[Place], account: str = ""
+) -> Discovery:
+    """Keep the names of some places after a discovery of some scopes, whose requests are forgotten."""
+    disk = Disk(dest)
+    try:
+        async with FloraApi(sim.base_url, sim.account.api_key, retries=0) as api:
+            found = await discover(api, scopes)
+            sim.forget()
+            await keep_names(api, disk, places, clock=FakeTime().clock, found=found, account=account)
+            return found
+    finally:
+        disk.close()
+
+
+@pytest.mark.anyio
+async def test_what_was_discovered_is_not_asked_for_again(sim: Simulator, dest: Path) -> None:
+    """After a discovery of everything names cost no request, and are written as ever."""
+    sim.account.projects[0] = replace(PROJECTS[0], name="Winter")
+    await keep(sim, dest, EVERYTHING, places=[ONE, TWO, LAB, Place("ws_a", "prj_gone")])
+    assert asked(sim) == []
+    kept, ours = told(dest, "ws_a", "prj_one")
+    assert (kept["name"], ours["history"]) == (
+        "Winter", [{"until": "2026-11-24T06:00:00Z", "was": {"name": "Autumn"}}],
+    )  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_what_a_discovery_left_out_is_asked_for(sim: Simulator, dest: Path) -> None:
+    """Names of places that no discovery asked for are asked for as without one."""
+    await keep(sim, dest, Scope(project_id="prj_one"), places=[ONE, TWO, LAB])
+    assert asked(sim) == ["/api/v1/workspaces", "/api/v1/projects/prj_two", "/api/v1/projects/prj_lab"]
+    sim.faults.append(Fault("/api/v1/workspaces", status=403))
+    await keep(sim, dest, Scope("ws_b"), places=[ONE, LAB])
+    assert asked(sim) == ["/api/v1/projects/prj_one"]
+
+
+@pytest.mark.anyio
+async def test_who_has_seen_a_workspace(sim: Simulator, dest: Path) -> None:
+    """A workspace's record tells which accounts saw it, each once."""
+    disk = Disk(dest)
+    assert seen_by(disk, ["ws_a", "ws_b"], "other") == set()
+    await keep(sim, dest, EVERYTHING, places=[ONE], account="other")
+    before = record(dest, "ws_a")
+    await keep(sim, dest, EVERYTHING, places=[ONE], account="other")
+    assert record(dest, "ws_a") == before
+    assert seen_by(disk, ["ws_a", "ws_b", "ws_none"], "other") == {"ws_a"}
+    disk.close()
+
+
+@pytest.mark.anyio
+async def test_projects_that_the_key_does_not_see_any_more(sim: Simulator, dest: Path) -> None:
+    """A project that a whole list does not have any more is named, with the name that is kept."""
+    del sim.account.projects[0]
+    found = await keep(sim, dest, EVERYTHING, places=[])
+    gone = unseen(found, [ONE, TWO, LAB, Place("ws_a", ""), Place("", "prj_x"), ONE])
+    assert gone == [ONE]
+    disk = Disk(dest)
+    assert unseen_lines([*gone, Place("ws_a", "\x1b[0m")], read_names(disk, gone)) == [
+        "project Autumn (prj_one) is not visible to this key any more; what is archived of it stays",
+        "project �[0m is not visible to this key any more; what is archived of it stays",
+    ]
+    disk.close()
+
+
+@pytest.mark.anyio
+async def test_what_no_whole_list_says_is_not_unseen(sim: Simulator, dest: Path) -> None:
+    """A project that moved, one of a list that is refused, and one out of scope are not reported."""
+    sim.account.projects[:] = [replace(PROJECTS[0], workspace_id="ws_b")]
+    assert unseen(await keep(sim, dest, EVERYTHING, places=[]), [ONE]) == []
+    assert unseen(await keep(sim, dest, Scope("ws_b"), places=[]), [ONE, TWO, LAB]) == [LAB]
+    assert unseen(await keep(sim, dest, Scope(project_id="prj_one"), places=[]), [TWO, LAB]) == []
+    sim.faults.append(Fault("/api/v1/projects", query="ws_a", status=403))
+    assert unseen(await keep(sim, dest, EVERYTHING, places=[]), [TWO, LAB]) == [LAB]
+
+
+@pytest.mark.anyio
+async def test_a_workspace_that_the_key_does_not_see_any_more(sim: Simulator, dest: Path) -> None:
+    """Its projects are reported if this key saw it once, and only if the workspaces were listed."""
+    del sim.account.workspaces[0]
+    found = await keep(sim, dest, EVERYTHING, places=[])
+    assert unseen(found, [ONE, TWO, LAB], {"ws_a", "ws_b"}) == [ONE, TWO]
+    assert unseen(found, [ONE, TWO, LAB]) == [], "it is another key's"
+    sim.faults.append(Fault("/api/v1/workspaces", status=403))
+    assert unseen(await keep(sim, dest, EVERYTHING, places=[]), [ONE, TWO, LAB], {"ws_a"}) == []

@@ -1,0 +1,358 @@
+"""Canvases: what the API says of one, when a snapshot of it is new, and which nodes show which outputs.
+
+A canvas is kept as snapshots of two types: the diagram, Mermaid as the API wrote it, and the nodes, each
+record to the byte, in an order that depends on nothing but them. A snapshot is written only if its bytes
+differ from the newest of its type. Labels of nodes (often prompts) that show a run's output are kept in
+`canvas.json` beside its `run.json`: labels are added there, and none is ever lost.
+
+Everything here is pure, and everything that a canvas says comes from outside. docs/format.md describes the
+files.
+
+Sources: FLORA's API reference for `GET /projects/{id}/canvas` and `GET /projects/{id}/nodes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from floradl.chronicle import Chronicle, fields_of
+from floradl.discovery import parse_list
+from floradl.entries import OutputEntry, RunEntry, State
+from floradl.errors import ApiAnswerError, safe_url
+from floradl.model import is_http, replace_half_pairs
+from floradl.words import OutputType
+
+NODES_FORMAT = "floradl-canvas-nodes"
+LABELS_FORMAT = "floradl-canvas-labels"
+VERSION = 1
+
+MAX_CANVAS_BYTES = 64 * 1024 * 1024
+"""The most that a snapshot may have; a canvas that is larger is none."""
+
+MAX_LABEL_BYTES = 1024 * 1024
+"""A longer label, which no prompt is, is not kept with outputs; the nodes have it."""
+
+MAX_LABELS = 1000
+"""How many labels one output may have. Beyond them none is added, so that none is lost."""
+
+MAX_LABELS_FILE_BYTES = 16 * 1024 * 1024
+
+_MAX_URL = 2000  # as the manifest cuts them
+_MAX_WORD = 200
+_KEY = re.compile(r"(\d{8}t\d{6}z)-(canvas|nodes)", re.ASCII)
+_STAMP = "%Y%m%dt%H%M%Sz"
+_MERMAID = re.compile(r"(?:(?:graph|flowchart)\b|---|%%|[a-z][A-Za-z0-9]*Diagram\b)", re.ASCII)
+_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotType(StrEnum):
+    """The type of a canvas's output, and the end of its key."""
+
+    CANVAS = "canvas"
+    NODES = "nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a canvas. Texts are "" where the record has none; `raw` is the record to the byte."""
+
+    node_id: str
+    type: str
+    url: str
+    label: str
+    raw: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NodePage:
+    """A page of nodes. `is_end_known` is False where nobody can tell what follows."""
+
+    nodes: tuple[Node, ...]
+    next_cursor: str | None
+    is_end_known: bool
+
+
+class Target(NamedTuple):
+    """An output of a run."""
+
+    run_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Outputs by what a node may show of them: the URL without its query, or the SHA-256 of a text."""
+
+    by_url: Mapping[str, Sequence[Target]]
+    by_text: Mapping[str, Sequence[Target]]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a node that shows an output says of it."""
+
+    node_id: str
+    label: str
+    type: str
+    project_id: str
+    seen_at: str
+
+
+# --- what the API says ------------------------------------------------------------------------------------
+
+
+def parse_canvas(body: bytes, project_id: str) -> bytes:
+    """The diagram of a canvas: UTF-8 that ends with a line feed, and so is never empty.
+
+    Args:
+        body: the answer; JSON with a `diagram`, or Mermaid itself.
+        project_id: whose canvas was asked for.
+
+    Raises:
+        ApiAnswerError: it is neither, another project's, or larger than `MAX_CANVAS_BYTES`.
+    """
+    if len(body) > MAX_CANVAS_BYTES:
+        raise ApiAnswerError(f"a canvas has {len(body)} bytes, more than {MAX_CANVAS_BYTES}")
+    try:
+        answer = Chronicle(fields_of(body))
+    except ApiAnswerError:
+        return _ended(_plain_mermaid(body))
+    if answer.text("project_id") not in ("", project_id):
+        raise ApiAnswerError("the API gave another project's canvas")
+    try:
+        readable = replace_half_pairs(answer.fields.get("diagram", b"null"))
+        return _ended(msgspec.json.decode(readable, type=str).encode())
+    except _NOT_READABLE as exc:
+        raise ApiAnswerError("the API's answer has no diagram") from exc
+
+
+def parse_nodes(body: bytes) -> NodePage:
+    """A page of a canvas's nodes. What is no node is kept with them, without an id.
+
+    Raises:
+        ApiAnswerError: it has no list of nodes, or too many.
+    """
+    if len(body) > MAX_CANVAS_BYTES:
+        raise ApiAnswerError(f"a page of nodes has {len(body)} bytes, more than {MAX_CANVAS_BYTES}")
+    listed = parse_list(body, "nodes")
+    return NodePage(tuple(_node(raw) for raw in listed.items), listed.next_cursor, listed.is_end_known)
+
+
+def _node(raw: bytes) -> Node:
+    try:
+        facts = Chronicle(fields_of(raw))
+    except ApiAnswerError:
+        facts = Chronicle({})
+    return Node(facts.text("node_id"), facts.text("type"), facts.text("url"), facts.text("label"), raw)
+
+
+def _plain_mermaid(body: bytes) -> bytes:
+    try:
+        text = body.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as exc:
+        raise ApiAnswerError("the API's answer is no canvas") from exc
+    if not _MERMAID.match(text.lstrip()):
+        kind = "HTML" if text.lstrip()[:1] == "<" else "no canvas"
+        raise ApiAnswerError(f"the API's answer is {kind}")
+    return text.encode()
+
+
+def _ended(diagram: bytes) -> bytes:
+    return diagram if diagram.endswith(b"\n") else diagram + b"\n"
+
+
+# --- snapshots --------------------------------------------------------------------------------------------
+
+
+def nodes_bytes(nodes: Iterable[Node]) -> bytes:
+    """The file of a canvas's nodes: a record a line, each to the byte and once, sorted by id.
+
+    The API's order says nothing that is kept, so the same nodes in another order are the same bytes.
+
+    Raises:
+        ApiAnswerError: it would be larger than `MAX_CANVAS_BYTES`.
+    """
+    order = sorted({(not node.node_id, node.node_id, node.raw) for node in nodes})
+    head = b'{"format":"%b","version":%d,"nodes":[' % (NODES_FORMAT.encode(), VERSION)
+    lines = b",\n".join(raw for _, _, raw in order)
+    if len(lines) > MAX_CANVAS_BYTES:
+        raise ApiAnswerError(f"the nodes have {len(lines)} bytes, more than {MAX_CANVAS_BYTES}")
+    return head + (b"\n" + lines + b"\n" if order else b"") + b"]}\n"
+
+
+def snapshot_stamp(now_ms: int, taken: Iterable[str]) -> str:
+    """What the keys of a new snapshot begin with: its time to the second, such as `20261126t023000z`.
+
+    Args:
+        now_ms: the time.
+        taken: the keys that the canvas has. The new one sorts after all of them, so where one has this second
+            or, after a clock was set back, a later one, it is the next second after that.
+    """
+    now = datetime.fromtimestamp(now_ms // 1000, UTC)
+    stamps = [match[1] for key in taken if (match := _KEY.fullmatch(key))]
+    stamp = now.strftime(_STAMP)
+    if stamps and max(stamps) >= stamp:
+        stamp = _after(max(stamps)) or stamp
+    return stamp
+
+
+def snapshot_key(stamp: str, type: SnapshotType) -> str:  # noqa: A002 - the manifest's own name for it
+    """The key of an output of a canvas, such as `20261126t023000z-nodes`."""
+    return f"{stamp}-{type}"
+
+
+def newest_snapshot(outputs: Mapping[str, OutputEntry], type: SnapshotType) -> str | None:  # noqa: A002
+    """The key of the newest archived snapshot of a type; None where there is none."""
+    keys = [
+        key
+        for key, output in outputs.items()
+        if (match := _KEY.fullmatch(key)) and match[2] == type and output.state == State.ARCHIVED
+    ]
+    return max(keys, default=None)
+
+
+def is_changed(outputs: Mapping[str, OutputEntry], type: SnapshotType, data: bytes) -> bool:  # noqa: A002
+    """Whether these bytes are another state than that of the newest archived snapshot."""
+    key = newest_snapshot(outputs, type)
+    return key is None or outputs[key].sha256 != hashlib.sha256(data).hexdigest()
+
+
+def _after(stamp: str) -> str | None:
+    """The next second; None where a stamp is no time, or the last there is."""
+    try:
+        moment = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        return None
+    return moment.strftime(_STAMP)
+
+
+# --- labels -----------------------------------------------------------------------------------------------
+
+
+def targets_of(runs: Iterable[tuple[str, RunEntry]]) -> Targets:
+    """What nodes may show of some runs' outputs."""
+    by_url: defaultdict[str, list[Target]] = defaultdict(list)
+    by_text: defaultdict[str, list[Target]] = defaultdict(list)
+    for run_id, run in runs:
+        for key, output in run.outputs.items():
+            if output.url is not None and (url := comparable_url(output.url)):
+                by_url[url].append(Target(run_id, key))
+            elif output.type == OutputType.TEXT and output.sha256 is not None:
+                by_text[output.sha256].append(Target(run_id, key))
+    return Targets(by_url, by_text)
+
+
+def comparable_url(url: str) -> str:
+    """A URL as the manifest keeps it; "" for what is none, and for what could be two URLs cut alike."""
+    if not is_http(url):
+        return ""
+    shown = safe_url(url, limit=_MAX_URL)
+    return shown if shown.startswith("http") and "\ufffd" not in shown and len(shown) <= _MAX_URL else ""
+
+
+def labels_by_run(
+    nodes: Iterable[Node], targets: Targets, *, project_id: str, seen_at: str
+) -> dict[str, dict[str, list[Label]]]:
+    """The labels of nodes that show outputs: run id → output's key → labels, one of each node.
+
+    Args:
+        nodes: of one canvas.
+        targets: the outputs that they may show.
+        project_id: whose canvas it is.
+        seen_at: ISO 8601.
+    """
+    found: dict[str, dict[str, list[Label]]] = {}
+    each_once = {node.node_id: node for node in sorted(nodes, key=lambda node: node.raw)}
+    for node in each_once.values():
+        if not node.node_id or not node.label.strip() or len(node.label.encode()) > MAX_LABEL_BYTES:
+            continue
+        label = Label(node.node_id, node.label, node.type[:_MAX_WORD], project_id, seen_at)
+        for target in _shown_by(node, targets):
+            found.setdefault(target.run_id, {}).setdefault(target.key, []).append(label)
+    return found
+
+
+def _shown_by(node: Node, targets: Targets) -> Sequence[Target]:
+    """The outputs that a node shows: those of its URL, or for a text those that are it, to the byte."""
+    found = targets.by_url.get(comparable_url(node.url), ())
+    if found or node.type != OutputType.TEXT or not node.url.strip():
+        return found
+    return targets.by_text.get(hashlib.sha256(node.url.encode()).hexdigest(), ())
+
+
+def merged_labels(raw: bytes | None, run_id: str, labels: Mapping[str, Collection[Label]]) -> bytes | None:
+    """The content of a run's `canvas.json` with some labels added; None where it stays as it is.
+
+    The last label of a node is the one that it had last; one that it had before and has again moves there.
+    A file that is not understood, another run's or a newer floradl's stays as it is, and so does one that
+    would get too large.
+
+    Args:
+        raw: the file; None: there is none.
+        run_id: whose it is.
+        labels: output's key → labels of nodes that show it.
+    """
+    content = _new_labels(run_id) if raw is None else _read_labels(raw, run_id)
+    if content is None:
+        log.info("canvas.json of a run is none of ours, or broken, and is left alone")
+        return None
+    outputs = content["outputs"]
+    has_news = False
+    for key, news in labels.items():
+        known = outputs.get(key, [])
+        for label in news:
+            has_news = _add(known, label) or has_news
+        if known:
+            outputs[key] = known
+    if not has_news:
+        return None
+    written = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    return written if len(written) <= MAX_LABELS_FILE_BYTES else None
+
+
+def _add(known: list[dict[str, Any]], label: Label) -> bool:
+    """Add a label to those of an output, unless it is the last of its node; whether it was added."""
+    same_node = [
+        place
+        for place, entry in enumerate(known)
+        if (entry.get("node_id"), entry.get("project_id")) == (label.node_id, label.project_id)
+    ]
+    alike = [
+        place
+        for place in same_node
+        if (known[place].get("label"), known[place].get("type")) == (label.label, label.type)
+    ]
+    if alike and alike[-1] == same_node[-1]:
+        return False
+    if not alike and len(known) >= MAX_LABELS:
+        return False
+    entry = known.pop(alike[-1]) if alike else {}
+    known.append(entry | msgspec.to_builtins(label))
+    return True
+
+
+def _new_labels(run_id: str) -> dict[str, Any]:
+    return {"format": LABELS_FORMAT, "version": VERSION, "run_id": run_id, "outputs": {}}
+
+
+def _read_labels(raw: bytes, run_id: str) -> dict[str, Any] | None:
+    try:
+        content = msgspec.json.decode(replace_half_pairs(raw), type=dict[str, Any])
+        told = {key: content.get(key) for key in ("format", "version", "run_id")}
+        is_ours = told == {"format": LABELS_FORMAT, "version": VERSION, "run_id": run_id}
+        msgspec.convert(content.get("outputs"), type=dict[str, list[dict[str, Any]]])
+    except (*_NOT_READABLE, msgspec.ValidationError):
+        return None
+    return content if is_ours else None

@@ -1,0 +1,239 @@
+"""The form of `project.json` and `workspace.json`: what the API says of a thing, and what it said before.
+
+The newest record's fields stand at the top, each value as the API wrote it, so that `jq .name` is the name.
+Beside them stands one key of ours, `floradl`, with what fields had another value before, and until when. A
+field that the newest record lacks stays as it was last; nothing that was known once is lost, but for the
+limits below. A plain record, as older floradls kept it, is a first state without a date.
+
+Everything here is pure. docs/format.md describes the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from floradl.clock import format_ms
+from floradl.errors import ApiAnswerError
+from floradl.model import items_verbatim, replace_half_pairs
+
+FORMAT = "floradl-names"
+VERSION = 1
+OURS = "floradl"
+
+MAX_VALUES = 20
+"""How many former values of one field are kept, the newest; of names all that differ."""
+
+MAX_PAST_BYTES = 1024 * 1024
+"""How much the former values of all fields but names may take; the oldest go first."""
+
+MAX_FORMER_FIELDS = 100
+"""How many fields are kept that the newest record lacks."""
+
+MAX_ACCOUNTS = 50
+
+_NAME = "name"
+_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Past(msgspec.Struct, frozen=True):
+    """Fields that had another value, and when the next one was seen (ISO 8601)."""
+
+    until: str
+    was: dict[str, msgspec.Raw]
+
+
+class _Ours(msgspec.Struct, frozen=True):
+    """Our key. `field` is the API's own field of this name, if it has one."""
+
+    format: str
+    version: int
+    first_seen_at: str = ""
+    seen_by: tuple[str, ...] = ()
+    field: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    history: tuple[Past, ...] = ()
+
+
+_OUR_FIELDS = frozenset(_Ours.__struct_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Chronicle:
+    """What is known of a project or workspace.
+
+    Args:
+        fields: the latest value of each field, JSON as the API wrote it.
+        history: what fields were before, oldest first.
+        first_seen_at: ISO 8601, or "" where an older floradl saw it first.
+        seen_by: the accounts (`api.FloraApi.account`) that are known to have seen it.
+        more: keys of `floradl` that a newer floradl wrote.
+    """
+
+    fields: Mapping[str, bytes]
+    history: tuple[Past, ...] = ()
+    first_seen_at: str = ""
+    seen_by: tuple[str, ...] = ()
+    more: Mapping[str, bytes] | None = None
+
+    def text(self, key: str) -> str:
+        """A field that is a text; "" for any other."""
+        value = _value(self.fields.get(key, b"null"))
+        return value if isinstance(value, str) else ""
+
+
+def fields_of(record: bytes) -> dict[str, bytes]:
+    """The fields of a record, each value as it was written.
+
+    Raises:
+        ApiAnswerError: it is no JSON object in UTF-8.
+    """
+    readable = replace_half_pairs(record)
+    try:
+        record.decode()  # of what it passes over, msgspec does not look at the encoding
+        fields = msgspec.json.decode(readable, type=dict[str, msgspec.Raw])
+    except _NOT_READABLE as exc:
+        raise ApiAnswerError("a record is no JSON object") from exc
+    if readable is not record:
+        try:
+            return dict(zip(fields, items_verbatim(record, readable, fields.values()), strict=True))
+        except ValueError:  # a key that stands there twice: its values are not in the order of the keys
+            pass
+    return {name: bytes(value) for name, value in fields.items()}
+
+
+def read_chronicle(raw: bytes) -> Chronicle | None:
+    """What a file says; None where it is none of ours, or of a version that is not known here."""
+    try:
+        fields = fields_of(raw)
+    except ApiAnswerError:
+        return None
+    inner = _fields_or_nothing(fields.get(OURS, b"null"))
+    if _value(inner.get("format", b"null")) != FORMAT:
+        return Chronicle(fields)  # a plain record, perhaps with a field of that name
+    try:
+        ours = msgspec.json.decode(replace_half_pairs(fields.pop(OURS)), type=_Ours)
+    except _NOT_READABLE:
+        return None
+    if ours.version != VERSION:
+        return None
+    if isinstance(ours.field, msgspec.Raw):
+        fields[OURS] = inner["field"]
+    more = {key: value for key, value in inner.items() if key not in _OUR_FIELDS}
+    return Chronicle(fields, ours.history, ours.first_seen_at, ours.seen_by, more)
+
+
+def noted(known: Chronicle | None, record: bytes, now_ms: int, *, account: str = "") -> Chronicle | None:
+    """What is known after a record was seen; None where it says nothing new.
+
+    Args:
+        known: what was known before; None: nothing.
+        record: the API's.
+        now_ms: when it came.
+        account: who saw it; "": that is not noted.
+
+    Raises:
+        ApiAnswerError: the record is no JSON object in UTF-8.
+    """
+    fields = fields_of(record)
+    if known is None:
+        return Chronicle(fields, first_seen_at=format_ms(now_ms), seen_by=(account,) if account else ())
+    was = {
+        name: msgspec.Raw(known.fields[name])
+        for name in known.fields.keys() & fields.keys()
+        if not _is_same(known.fields[name], fields[name])
+    }
+    is_new_here = account not in ("", *known.seen_by)
+    if not was and not is_new_here and fields.keys() <= known.fields.keys():
+        return None
+    lacking = [item for item in known.fields.items() if item[0] not in fields]
+    history = known.history
+    if was:
+        history = _pruned((*history, Past(format_ms(now_ms), dict(sorted(was.items())))))
+    return replace(
+        known,
+        fields=fields | dict(lacking[:MAX_FORMER_FIELDS]),
+        history=history,
+        seen_by=(*known.seen_by, account)[-MAX_ACCOUNTS:] if is_new_here else known.seen_by,
+    )
+
+
+def chronicle_bytes(chronicle: Chronicle) -> bytes:
+    """The file: a field a line, and a line for each time at which something changed."""
+    fields = dict(chronicle.fields)
+    ours: dict[str, bytes] = {"format": _json(FORMAT), "version": _json(VERSION)}
+    if chronicle.first_seen_at:
+        ours["first_seen_at"] = _json(chronicle.first_seen_at)
+    if chronicle.seen_by:
+        ours["seen_by"] = _json(chronicle.seen_by)
+    if OURS in fields:
+        ours["field"] = fields.pop(OURS)
+    if chronicle.history:
+        ours["history"] = b"[\n%b\n    ]" % b",\n".join(b"      " + _json(past) for past in chronicle.history)
+    fields[OURS] = _lines(ours | dict(chronicle.more or {}), indent=b"  ")
+    return _lines(fields) + b"\n"
+
+
+def _pruned(history: Sequence[Past]) -> tuple[Past, ...]:
+    """The history without what is beyond the limits. A name goes only where a later entry has it too."""
+    kept: list[Past] = []
+    uses: Counter[str] = Counter()
+    names: set[bytes] = set()
+    size_bytes = 0
+    for past in reversed(history):
+        was = {}
+        for field, value in past.was.items():
+            raw = bytes(value)
+            uses[field] += 1
+            is_the_only = field == _NAME and raw not in names
+            size_bytes += 0 if is_the_only else len(field) + len(raw)
+            if is_the_only or (uses[field] <= MAX_VALUES and size_bytes <= MAX_PAST_BYTES):
+                was[field] = value
+                names.update({raw} if field == _NAME else ())
+        if was:
+            kept.append(Past(past.until, was))
+    return tuple(reversed(kept))
+
+
+def _is_same(one: bytes, other: bytes) -> bool:
+    """Whether two values say the same, however they are laid out."""
+    try:
+        return one == other or bool(_parsed(one) == _parsed(other))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parsed(value: bytes) -> object:
+    """A value with numbers as they are written: 1 is not true, and no digit of a long one is lost."""
+    return json.loads(replace_half_pairs(value), parse_int=_number, parse_float=_number)
+
+
+def _number(digits: str) -> tuple[str]:
+    return (digits,)  # no other value of JSON is a tuple
+
+
+def _value(raw: bytes) -> object:
+    """What a value is; None for what cannot be read."""
+    try:
+        return msgspec.json.decode(replace_half_pairs(raw))
+    except _NOT_READABLE:
+        return None
+
+
+def _fields_or_nothing(raw: bytes) -> dict[str, bytes]:
+    try:
+        return fields_of(raw)
+    except ApiAnswerError:
+        return {}
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _lines(fields: Mapping[str, bytes], *, indent: bytes = b"") -> bytes:
+    lines = (b"%b  %b: %b" % (indent, _json(name), value) for name, value in fields.items())
+    return b"{\n%b\n%b}" % (b",\n".join(lines), indent)

@@ -1,0 +1,456 @@
+"""Canvases: snapshots that are new only where something changed, and labels that are never lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floradl import canvas
+from floradl.canvas import (
+    Label,
+    Node,
+    SnapshotType,
+    Target,
+    comparable_url,
+    is_changed,
+    labels_by_run,
+    merged_labels,
+    newest_snapshot,
+    nodes_bytes,
+    parse_canvas,
+    parse_nodes,
+    snapshot_key,
+    snapshot_stamp,
+    targets_of,
+)
+from floradl.entries import OutputEntry, RunEntry, State
+from floradl.errors import ApiAnswerError
+
+NOW_MS = 1_795_660_200_999
+STAMP = "20261126t023000z"
+IMAGE = "https://media.flora.ai/node-inputs/a.png"
+
+
+def output(state: State = State.ARCHIVED, **facts: Any) -> OutputEntry:
+    """An output's entry."""
+    return OutputEntry(**{"type": "imageUrl", "state": state} | facts)
+
+
+def snapshots(*keys: str, **bytes_of: bytes) -> dict[str, OutputEntry]:
+    """The outputs of a canvas, by their keys (with `_` for `-`), with the bytes they have."""
+    named = dict.fromkeys(keys, b"") | {key.replace("_", "-"): data for key, data in bytes_of.items()}
+    return {
+        key: output(type=key.rpartition("-")[2], sha256=hashlib.sha256(data).hexdigest())
+        for key, data in named.items()
+    }
+
+
+def nodes_of(*records: dict[str, object]) -> list[Node]:
+    """Nodes as the API gives them."""
+    return list(parse_nodes(json.dumps({"nodes": records}).encode()).nodes)
+
+
+def run_of(**outputs: OutputEntry) -> RunEntry:
+    """A run with these outputs."""
+    return RunEntry("ws_a", "prj_a", "ws_a/prj_a/run_a", None, None, None, None, "", outputs=outputs)
+
+
+# --- what the API says ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "diagram"),
+    [
+        (b'{"diagram": "graph LR\\n  a --> b"}', b"graph LR\n  a --> b\n"),
+        (b'{"project_id": "prj_a", "diagram": "graph LR\\n", "summary": {}}', b"graph LR\n"),
+        (b'{"project_id": 4, "diagram": ""}', b"\n"),
+        (b'{"diagram": "cut \\ud83d", "diagram_2": 1}', "cut \ufffd\n".encode()),
+        (b"graph LR\n  a --> b", b"graph LR\n  a --> b\n"),
+        ("\ufeff\n flowchart TD\n é\n".encode(), "\n flowchart TD\n é\n".encode()),
+        (b"%% a comment\r\ngraph LR\r\n", b"%% a comment\r\ngraph LR\r\n"),
+        (b"---\ntitle: x\n---\nstateDiagram", b"---\ntitle: x\n---\nstateDiagram\n"),
+        (b"stateDiagram-v2\n", b"stateDiagram-v2\n"),
+    ],
+)
+def test_canvases(body: bytes, diagram: bytes) -> None:
+    """A diagram is kept as it is written, in JSON or bare, with a line's end where it had none."""
+    assert parse_canvas(body, "prj_a") == diagram
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>graph</html>",
+        b"{}",
+        b"[]",
+        b'"graph LR"',
+        b'{"diagram": null}',
+        b'{"diagram": 4}',
+        b'{"diagram": "\\x"}',
+        b'{"diagram": "\xff"}',
+        b"graph \xff",
+        b"graphs are not available",
+        b"Service unavailable",
+        b'{"project_id": "prj_b", "diagram": "graph LR"}',
+    ],
+    ids=lambda body: body[:30].decode(errors="replace"),
+)
+def test_answers_that_are_no_canvas(body: bytes) -> None:
+    """What is no diagram, or another project's, never becomes a snapshot."""
+    with pytest.raises(ApiAnswerError):
+        parse_canvas(body, "prj_a")
+
+
+def test_pages_of_nodes() -> None:
+    """Nodes are kept to the byte, also those that have odd fields or are none."""
+    page = parse_nodes(
+        b'{"nodes": [ {"node_id": "n1",  "type": "image", "url": null, "label": "\\ud83d", "w": 1.50}, 3, {},'
+        b' {"node_id": 5, "type": [], "label": {}}], "meta": {"next_cursor": "c"}}'
+    )
+    assert (page.next_cursor, page.is_end_known) == ("c", True)
+    assert [(node.node_id, node.type, node.url, node.label, node.raw) for node in page.nodes] == [
+        ("n1", "image", "", "\ufffd",
+         b'{"node_id": "n1",  "type": "image", "url": null, "label": "\\ud83d", "w": 1.50}'),
+        ("", "", "", "", b"3"),
+        ("", "", "", "", b"{}"),
+        ("", "", "", "", b'{"node_id": 5, "type": [], "label": {}}'),
+    ]  # fmt: skip
+    assert parse_nodes(b'{"nodes": []}').next_cursor is None
+    assert not parse_nodes(b'{"nodes": [], "meta": {"next_cursor": 3}}').is_end_known
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"nodes": null}', b'{"nodes": {}}'])
+def test_answers_that_are_no_nodes(body: bytes) -> None:
+    """A list that is missing is no empty one."""
+    with pytest.raises(ApiAnswerError):
+        parse_nodes(body)
+
+
+def test_sizes_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canvas, a page of nodes or all nodes that are too large are an error."""
+    node = nodes_of({"node_id": "n" * 30})
+    monkeypatch.setattr(canvas, "MAX_CANVAS_BYTES", 40)
+    assert parse_canvas(b"graph LR", "prj_a")
+    with pytest.raises(ApiAnswerError, match="41 bytes"):
+        parse_canvas(b"graph LR" + b" " * 33, "prj_a")
+    with pytest.raises(ApiAnswerError, match="41 bytes"):
+        parse_nodes(b'{"nodes": []}' + b" " * 28)
+    with pytest.raises(ApiAnswerError, match="nodes have 45 bytes"):
+        nodes_bytes(node)
+
+
+# --- snapshots --------------------------------------------------------------------------------------------
+
+RECORDS = st.lists(
+    st.fixed_dictionaries({}, optional={"node_id": st.sampled_from(["n1", "n2", "é", ""]), "x": st.text()})
+    | st.integers()
+)
+
+
+@given(RECORDS, st.randoms())
+def test_the_order_of_nodes_is_no_change(records: list[object], rng: random.Random) -> None:
+    """The same nodes in any order, and each however often, are the same bytes, with every record in them."""
+    body = json.dumps({"nodes": records}).encode()
+    data = nodes_bytes(parse_nodes(body).nodes)
+    shuffled = [*records, *records[:2]]
+    rng.shuffle(shuffled)
+    assert nodes_bytes(parse_nodes(json.dumps({"nodes": shuffled}).encode()).nodes) == data
+    content = json.loads(data)
+    assert (content["format"], content["version"]) == ("floradl-canvas-nodes", 1)
+    assert {json.dumps(node) for node in content["nodes"]} == {json.dumps(node) for node in records}
+    assert nodes_bytes(parse_nodes(data).nodes) == data
+
+
+def test_the_form_of_the_nodes() -> None:
+    """A record a line, as it came; those without an id are the last."""
+    page = parse_nodes(b'{"nodes": [{"node_id":  "n2"}, {}, {"node_id": "n1", "w": 1.50}]}')
+    assert nodes_bytes(page.nodes) == (
+        b'{"format":"floradl-canvas-nodes","version":1,"nodes":[\n'
+        b'{"node_id": "n1", "w": 1.50},\n{"node_id":  "n2"},\n{}\n]}\n'
+    )
+    assert nodes_bytes([]) == b'{"format":"floradl-canvas-nodes","version":1,"nodes":[]}\n'
+
+
+def test_keys_of_snapshots() -> None:
+    """A key tells second and type; a second that is taken, or lies behind, gives way to the next."""
+    assert snapshot_stamp(NOW_MS, []) == STAMP
+    assert snapshot_key(STAMP, SnapshotType.NODES) == "20261126t023000z-nodes"
+    assert snapshot_stamp(NOW_MS, [f"{STAMP}-canvas"]) == "20261126t023001z"
+    assert snapshot_stamp(NOW_MS, ["20991231t235959z-nodes"]) == "21000101t000000z"
+    assert snapshot_stamp(NOW_MS, ["20251231t235959z-nodes", "99991231t235959z-other", "x"]) == STAMP
+    for no_time in ("99999999t999999z-canvas", "99991231t235959z-canvas"):
+        assert snapshot_stamp(NOW_MS, [no_time]) == STAMP
+
+
+@given(st.lists(st.integers(0, 10**12 * 4), max_size=20))
+def test_a_later_snapshot_has_a_later_key(moments_ms: list[int]) -> None:
+    """Whatever the clock does, keys are unique and sort in the order in which they were given."""
+    keys: list[str] = []
+    for moment_ms in moments_ms:
+        keys.append(snapshot_key(snapshot_stamp(moment_ms, keys), SnapshotType.CANVAS))
+        assert re.fullmatch(r"\d{8}t\d{6}z-canvas", keys[-1])
+    assert keys == sorted(set(keys))
+
+
+def test_the_newest_snapshot() -> None:
+    """The newest is told by type, from what is archived and a snapshot at all."""
+    outputs = snapshots("20261126t023000z-canvas", "20261125t023000z-nodes", "20261124t023000z-canvas", "x")
+    outputs |= {
+        "20261127t023000z-canvas": output(State.FAILED),
+        "20261128t023000z-canvas#2": output(),
+    }
+    assert newest_snapshot(outputs, SnapshotType.CANVAS) == "20261126t023000z-canvas"
+    assert newest_snapshot(outputs, SnapshotType.NODES) == "20261125t023000z-nodes"
+    assert newest_snapshot({}, SnapshotType.NODES) is None
+
+
+def test_what_is_a_change() -> None:
+    """Only what differs from the newest of its type is new, also where it was so before."""
+    outputs = snapshots(
+        **{
+            "20261124t000000z_canvas": b"one",
+            "20261125t000000z_canvas": b"two",
+            "20261126t000000z_nodes": b"x",
+        }
+    )
+    assert not is_changed(outputs, SnapshotType.CANVAS, b"two")
+    assert is_changed(outputs, SnapshotType.CANVAS, b"one")
+    assert not is_changed(outputs, SnapshotType.NODES, b"x")
+    assert is_changed({}, SnapshotType.NODES, b"x")
+
+
+# --- labels -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "comparable"),
+    [
+        (f"{IMAGE}?tr=orig-true#x", IMAGE),
+        ("HTTPS://Media.FLORA.ai/node-inputs/a.png", IMAGE),
+        ("https://h.test/" + "x" * 1985, "https://h.test/" + "x" * 1985),
+        ("https://h.test/" + "x" * 1986, ""),
+        ("https://h.test/\x7f", ""),
+        ("https://[", ""),
+        ("data:image/png;base64,AA", ""),
+        ("words", ""),
+        ("", ""),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_urls_that_can_be_compared(url: str, comparable: str) -> None:
+    """A URL counts without its query; where the manifest cuts one it could be several, and is none."""
+    assert comparable_url(url) == comparable
+
+
+def linked(*records: dict[str, object], **outputs: OutputEntry) -> dict[str, list[str]]:
+    """Which labels the outputs of a run get from nodes; those of a second run with the same must be alike."""
+    targets = targets_of([("run_a", run_of(**outputs)), ("run_b", run_of(**outputs))])
+    found = labels_by_run(nodes_of(*records), targets, project_id="prj_a", seen_at="now")
+    assert found.get("run_a") == found.get("run_b")
+    return {key: [label.label for label in labels] for key, labels in found.get("run_a", {}).items()}
+
+
+def test_nodes_that_show_an_output() -> None:
+    """A node is linked by its URL, whatever the query, or a text by its exact content."""
+    text = "  Seven birds.\n"
+    outputs = {
+        "one": output(url=IMAGE),
+        "two": output(State.FAILED, url="https://h.test/b"),
+        "words": output(type="text", sha256=hashlib.sha256(text.encode()).hexdigest()),
+        "empty": output(type="text", sha256=hashlib.sha256(b" ").hexdigest()),
+        "lost": output(State.FAILED, type="text"),
+    }
+    assert linked(
+        {"node_id": "n1", "type": "image", "url": f"{IMAGE}?v=2", "label": "A fox"},
+        {"node_id": "n2", "type": "image", "url": IMAGE, "label": "The same fox"},
+        {"node_id": "n3", "type": "video", "url": "https://h.test/b", "label": "A film"},
+        {"node_id": "n4", "type": "text", "url": text, "label": "Birds"},
+        **outputs,
+    ) == {"one": ["A fox", "The same fox"], "two": ["A film"], "words": ["Birds"]}
+    assert not linked(
+        {"node_id": "n1", "type": "image", "url": IMAGE + "x", "label": "Another"},
+        {"node_id": "n2", "type": "image", "url": IMAGE, "label": " \n"},
+        {"node_id": "n3", "type": "image", "url": IMAGE},
+        {"type": "image", "url": IMAGE, "label": "Without an id"},
+        {"node_id": "n4", "type": "text", "url": text.strip(), "label": "Not to the byte"},
+        {"node_id": "n5", "type": "image", "url": text, "label": "No text"},
+        {"node_id": "n6", "type": "text", "url": " ", "label": "Nothing"},
+        {"node_id": "n7", "type": "text", "label": text},
+        {"node_id": "n8", "type": "image", "url": IMAGE, "label": "x" * (canvas.MAX_LABEL_BYTES + 1)},
+        **outputs,
+    )
+
+
+def test_a_node_that_is_listed_twice() -> None:
+    """A node has one label at a time, the same one in whatever order it is listed."""
+    records: list[dict[str, object]] = [
+        {"node_id": "n1", "url": IMAGE, "label": label} for label in ("A", "B")
+    ]
+    assert linked(*records, one=output(url=IMAGE)) == linked(*records[::-1], one=output(url=IMAGE))
+    assert len(linked(*records, one=output(url=IMAGE))["one"]) == 1
+
+
+def label(text: str, node_id: str = "n1", seen_at: str = "2026-11-26T02:30:00Z", **facts: str) -> Label:
+    """A label of a node of prj_a."""
+    return Label(
+        **{"node_id": node_id, "label": text, "type": "image", "project_id": "prj_a", "seen_at": seen_at}
+        | facts
+    )
+
+
+def merged(*labels: Mapping[str, list[Label]], raw: bytes | None = None) -> bytes:
+    """`canvas.json` of run_a after some nights."""
+    for night in labels:
+        raw = merged_labels(raw, "run_a", night) or raw
+    assert raw is not None
+    return raw
+
+
+def test_the_form_of_labels() -> None:
+    """`canvas.json` tells its run, and of each output the labels of the nodes that showed it."""
+    raw = merged({"output_1": [label("A fox")]})
+    assert json.loads(raw) == {
+        "format": "floradl-canvas-labels",
+        "version": 1,
+        "run_id": "run_a",
+        "outputs": {
+            "output_1": [
+                {
+                    "node_id": "n1",
+                    "label": "A fox",
+                    "type": "image",
+                    "project_id": "prj_a",
+                    "seen_at": "2026-11-26T02:30:00Z",
+                }
+            ]
+        },
+    }
+    assert raw.startswith(b'{\n  "format"')
+    assert raw.endswith(b"}\n")
+
+
+def test_the_same_labels_again_change_nothing() -> None:
+    """What the last label of each node says already is no news, at whatever time."""
+    raw = merged({"output_1": [label("A"), label("B", "n2"), label("A", project_id="prj_b")]})
+    again = [label("A", seen_at="later"), label("B", "n2", seen_at="later")]
+    assert merged_labels(raw, "run_a", {"output_1": again}) is None
+    assert merged_labels(raw, "run_a", {"output_1": [], "output_2": []}) is None
+    assert merged_labels(raw, "run_a", {}) is None
+    assert merged_labels(None, "run_a", {}) is None
+
+
+def test_a_label_that_changes_is_added_and_one_that_returns_is_the_last() -> None:
+    """All labels that a node had are there; the last of them is the one it has."""
+    nights = [label(text, seen_at=str(night)) for night, text in enumerate("ABA")]
+    raw = merged(*({"o": [each]} for each in nights), {"o": [label("Z", "n2")], "p": [label("A")]})
+    outputs = json.loads(raw)["outputs"]
+    assert [(entry["label"], entry["seen_at"][:1]) for entry in outputs["o"]] == [
+        ("B", "1"),
+        ("A", "2"),
+        ("Z", "2"),
+    ]
+    assert [entry["label"] for entry in outputs["p"]] == ["A"]
+    assert merged_labels(raw, "run_a", {"o": [label("A", type="video")]}), "another type is another label"
+
+
+def test_what_a_newer_floradl_adds_survives() -> None:
+    """Keys that are not known are written again, also those of a label that moves."""
+    content = json.loads(merged({"o": [label("A")]}, {"o": [label("B")]}))
+    content["later"] = {"x": [1]}
+    content["outputs"]["o"][0]["colour"] = "red"
+    told = json.loads(merged({"o": [label("A")]}, raw=json.dumps(content).encode()))
+    assert told["later"] == {"x": [1]}
+    assert [(entry["label"], entry.get("colour")) for entry in told["outputs"]["o"]] == [
+        ("B", None),
+        ("A", "red"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run_id": "run_b"},
+        {"version": 2},
+        {"format": "other"},
+        {"outputs": None},
+        {"outputs": []},
+        {"outputs": {"o": {}}},
+        {"outputs": {"o": [3]}},
+    ],
+    ids=str,
+)
+def test_files_of_labels_that_are_not_ours(change: dict[str, object]) -> None:
+    """Another run's, a newer or a broken file stays as it is."""
+    content = json.loads(merged({"o": [label("A")]})) | change
+    assert merged_labels(json.dumps(content).encode(), "run_a", {"o": [label("B")]}) is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"a": "\xff"}', b"[" * 100_000])
+def test_files_of_labels_that_are_no_json(raw: bytes) -> None:
+    """What cannot be read stays as it is."""
+    assert merged_labels(raw, "run_a", {"o": [label("B")]}) is None
+
+
+def test_labels_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many labels of an output none is added, and none of the old is lost."""
+    monkeypatch.setattr(canvas, "MAX_LABELS", 3)
+    raw = merged({"o": [label(str(number)) for number in range(5)]})
+    assert [entry["label"] for entry in json.loads(raw)["outputs"]["o"]] == ["0", "1", "2"]
+    assert [entry["label"] for entry in json.loads(merged({"o": [label("0")]}, raw=raw))["outputs"]["o"]] == [
+        "1", "2", "0",
+    ]  # fmt: skip
+    assert merged_labels(raw, "run_a", {"p": [label("0")]}) is not None
+    monkeypatch.setattr(canvas, "MAX_LABELS_FILE_BYTES", len(raw))
+    assert merged_labels(raw, "run_a", {"p": [label("0")]}) is None
+
+
+NIGHTS = st.lists(
+    st.dictionaries(
+        st.sampled_from(["o", "p", ""]),
+        st.lists(
+            st.builds(label, st.sampled_from(["A", "B", "é\n", ""]), st.sampled_from(["n1", "n2"])),
+            max_size=4,
+        ),
+    ),
+    max_size=6,
+)
+
+
+@given(NIGHTS)
+def test_no_label_is_lost(nights: list[dict[str, list[Label]]]) -> None:
+    """Each label that ever was is there once, and the last of each node is the one that it had last."""
+    raw = None
+    seen: dict[str, dict[tuple[str, str], None]] = {}
+    for night in nights:
+        raw = merged_labels(raw, "run_a", night) or raw
+        for key, labels in night.items():
+            for each in labels:
+                seen.setdefault(key, {}).pop((each.node_id, each.label), None)
+                seen[key][each.node_id, each.label] = None
+    outputs = {} if raw is None else json.loads(raw)["outputs"]
+    assert outputs.keys() == seen.keys()
+    for key, pairs in seen.items():
+        kept = [(entry["node_id"], entry["label"]) for entry in outputs[key]]
+        assert len(kept) == len(set(kept))
+        for node_id in ("n1", "n2"):
+            assert [pair for pair in kept if pair[0] == node_id] == [
+                pair for pair in pairs if pair[0] == node_id
+            ]
+
+
+def test_targets() -> None:
+    """What nodes may show: each output's URL and each archived text."""
+    digest = hashlib.sha256(b"words").hexdigest()
+    run = run_of(a=output(url=IMAGE), b=output(type="text", sha256=digest), c=output(url="(not a URL)"))
+    targets = targets_of([("run_a", run)])
+    assert targets.by_url == {IMAGE: [Target("run_a", "a")]}
+    assert targets.by_text == {digest: [Target("run_a", "b")]}
