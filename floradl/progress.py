@@ -379,7 +379,8 @@ def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
             "Stopped before the end; the gallery is as it was. The same command goes on from here.",
         ]
     made = f", {count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
-    what = f"{count(report.outputs, 'output')} of {count(report.runs, 'run')}"
+    things = counts((report.runs, "run"), (report.assets, "asset"), (report.canvases, "canvas"))
+    what = f"{count(report.outputs, 'output')} of {things or '0 runs'}"
     took = format_duration(report.elapsed_s)
     written = f"{count(report.files_written, 'file')} written"
     lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")

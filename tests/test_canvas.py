@@ -27,6 +27,7 @@ from floradl.canvas import (
     nodes_bytes,
     parse_canvas,
     parse_nodes,
+    shown_labels,
     snapshot_key,
     snapshot_stamp,
     targets_of,
@@ -454,3 +455,21 @@ def test_targets() -> None:
     targets = targets_of([("run_a", run)])
     assert targets.by_url == {IMAGE: [Target("run_a", "a")]}
     assert targets.by_text == {digest: [Target("run_a", "b")]}
+
+
+def test_what_people_are_shown_of_labels() -> None:
+    """The last label of each node, the newest first, each text once; nothing of what is not understood."""
+    told = [
+        {"node_id": "n1", "project_id": "p", "label": "old"},
+        {"node_id": "n2", "project_id": "p", "label": " boat "},
+        {"node_id": "n1", "project_id": "p", "label": "new\nlines"},
+        {"node_id": ["n3"], "project_id": "p", "label": "boat"},
+        {"node_id": "n4", "project_id": "p", "label": 5},
+        {"node_id": "n5", "project_id": "p", "label": "  "},
+    ]
+    about = {"format": "floradl-canvas-labels", "version": 1, "run_id": "run_1"}
+    raw = json.dumps(about | {"outputs": {"a": told, "b": [], "c": told[5:]}}).encode()
+    assert shown_labels(raw, "run_1") == {"a": "boat\nnew\nlines"}
+    assert shown_labels(raw, "run_2") == {}
+    for broken in (b"", b"{", b"[]", b"\xff", raw.replace(b'"version": 1', b'"version": 2')):
+        assert shown_labels(broken, "run_1") == {}
