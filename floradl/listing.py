@@ -4,8 +4,8 @@ A list is newest first over an offset: what is inserted while paging shows as re
 dropped here; what is removed shifts later items across a page's edge, where they would be skipped.
 Three things keep a run from being missed:
 
-- Lists are read in the order in which a run moves: pending, running, completed. A run that exists when
-  the scan starts is in one of them.
+- Lists of generations are read in the order in which a run moves: pending, running, completed. A run that
+  exists when the scan starts is in one of them. Of technique runs and assets there is one list.
 - After each further page the one before it is read again, and when that changed the walk goes back to where
   nothing can be missing (`walk.Walk`).
 - The past is sealed only by a scan without any error. The next scan walks down to the seal less an
@@ -30,7 +30,7 @@ from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.model import Generation, Scope, parse_record, replace_half_pairs
 from floradl.walk import Walk
-from floradl.words import Kind, Status
+from floradl.words import Kind, Source, Status
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""
@@ -101,8 +101,7 @@ class Scan:
             ApiError: a page could not be had; nothing is known of what lies below it.
         """
         began_s = self._clock.monotonic()
-        is_by_status = self.scope.kind is Kind.RUN  # the list of assets knows no such filter: all are in it
-        for status in (Status.PENDING, Status.RUNNING) if is_by_status else ():
+        for status in () if _last_status(self.scope) is None else (Status.PENDING, Status.RUNNING):
             try:
                 async for run in self._walk(status):
                     yield run  # completed since the list was asked for
@@ -222,14 +221,22 @@ def _placed(run: Generation, scope: Scope) -> Generation:
 
 
 def _last_status(scope: Scope) -> Status | None:
-    """The status of the list in which everything ends up; None where there is a single list for all."""
-    return Status.COMPLETED if scope.kind is Kind.RUN else None
+    """The status of the list in which everything ends up; None: there is one list, of all that there is.
+
+    Most of a long history is completed, and what failed in it need not be read. Technique runs and assets are
+    fewer: one list of all of them, in which nothing moves as it goes on, costs a quiet night one request.
+    """
+    return Status.COMPLETED if scope.source == Source.GENERATIONS else None
 
 
 def full_walk_is_due(previous: ScanEntry | None, now_ms: int) -> bool:
-    """Whether a scan walks the whole history without being told to, after what the last clean one left."""
+    """Whether a scan walks the whole history without being told to, after what the last clean one left.
+
+    One that found nothing left no moment to walk down to. The next walks to the end without being a full
+    one, which is more than a walk: names are asked for anew, and what has vanished is looked for.
+    """
     last_ms = None if previous is None else parse_ms(previous.last_full_scan_at)
-    if previous is None or previous.sealed_before is None or last_ms is None:
+    if previous is None or last_ms is None:
         return True
     # A clock that was once ahead must not put the next walk off for years.
     return not 0 <= now_ms - last_ms <= FULL_EVERY_MS

@@ -432,22 +432,31 @@ NOW_MS = int(FakeTime().now_s * 1000)
         (None, False, True),
         (seal(5), False, False),
         (seal(5), True, True),
-        (seal(None), False, True),
+        (seal(None), False, False),
         (seal(5, full_at="soon"), False, True),
         (seal(5, full_at=format_ms(NOW_MS - FULL_EVERY_MS)), False, False),
         (seal(5, full_at=format_ms(NOW_MS - FULL_EVERY_MS - 1000)), False, True),
         (seal(5, full_at=format_ms(NOW_MS + 1000)), False, True),
     ],
-    ids=["first", "lately", "asked for", "no seal", "no date", "a week ago", "over a week", "in the future"],
+    ids=["first", "lately", "asked for", "nothing", "no date", "a week ago", "over a week", "in the future"],
+        "first",
+        "lately",
+        "asked for",
+        "nothing there",
+        "no date",
+        "a week ago",
+        "over a week",
+        "in the future",
+    ],
 )
 async def test_when_everything_is_walked(previous: ScanEntry | None, full: bool, is_full: bool) -> None:
-    """Without a seal, when asked to and after a week the whole history is walked, and the seal says when."""
+    """At first, when asked to and after a week the whole history is walked, and the seal says when."""
     scan = Flora().scan(previous, full=full)
     await found_by(scan)
     assert scan.is_full is is_full
     sealed = scan.sealed()
     assert sealed.last_scan_at == format_ms(NOW_MS)
-    assert (sealed.last_full_scan_at == format_ms(NOW_MS)) is (is_full or previous == seal(5))
+    assert (sealed.last_full_scan_at == format_ms(NOW_MS)) is (is_full or previous in (seal(5), seal(None)))
 
 
 # --- what it seals -------------------------------------------------------------------------------------

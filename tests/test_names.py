@@ -111,11 +111,11 @@ def test_records_are_kept_and_named_in_the_summary(sim: Simulator, tmp_path: Pat
 
 
 def test_a_quiet_night_asks_for_no_name(sim: Simulator, dest: Path) -> None:
-    """With nothing new, or only new runs of known projects, three calls suffice."""
+    """With nothing new, or only new runs of known projects, the lists alone are asked for."""
     for _ in range(2):
         sim.forget()
         done = floradl(sim, dest)
-        assert (done.returncode, len(sim.api_requests())) == (0, 3), done.stderr
+        assert (done.returncode, len(sim.api_requests())) == (0, 4), done.stderr
         sim.account.insert(SimRun("run_later", "ws_a", "prj_one", created_at=1_795_435_300_000))
     assert "1  Autumn (prj_one)" in done.stderr
 

@@ -34,6 +34,7 @@ from floradl.job import ArchiveOptions, Report
 from floradl.model import Scope
 from floradl.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, serve_in_thread
+from floradl.words import Source
 from tests.support import FakeTime, by_day, manifest
 
 LIST = "/api/v1/generations"
@@ -295,7 +296,13 @@ class ScanMachine(RuleBasedStateMachine):
     async def archive(self, scope: Scope, *, full: bool) -> Report | None:
         """The job itself, in this process, over HTTP; None when it ended in an error of ours."""
         options = ArchiveOptions(
-            self.dest, self.sim.base_url, scopes=(scope,), full=full, fsync=False, concurrency=2
+            self.dest,
+            self.sim.base_url,
+            scopes=(scope,),
+            sources=(Source.GENERATIONS,),
+            full=full,
+            fsync=False,
+            concurrency=2,
         )
         async with FloraApi(
             self.sim.base_url,

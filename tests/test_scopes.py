@@ -27,6 +27,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
+from floradl.words import Source
 from tests.support import FakeTime, assert_archived, completed, manifest
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +107,8 @@ class Job:
         self.api_calls = Watched()
 
     async def run(self, *projects: str, stop: asyncio.Event | None = None, **more: Any) -> Report:
-        """One job."""
+        """One job, over the list of generations alone unless `more` says otherwise."""
+        more = {"sources": (Source.GENERATIONS,)} | more
         self.api_calls = watched = Watched() if self.api_calls.asked else self.api_calls
         scopes = tuple(Scope(project_id=project) for project in projects)
         options = ArchiveOptions(self.dest, self.sim.base_url, scopes=scopes, fsync=False, **more)

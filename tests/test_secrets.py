@@ -111,7 +111,8 @@ def test_an_api_that_repeats_the_key(sim: Simulator, tmp_path: Path, status: int
     said = {"error": {"code": KEY, "message": f"{KEY} is bad", "fields": [{"field": KEY, "message": KEY}]}}
     headers = (("request-id", f"req_{KEY}"), ("Location", f"https://h/?SECRET={KEY}"))
     sim.faults.append(Fault(LIST, status=status, body=json.dumps(said).encode(), headers=headers))
-    for arguments in (("-v", "--retries", "0", tmp_path), ("list", "--retries", "0")):
+    named = ("--source", "generations", "--retries", "0")
+    for arguments in (("-v", *named, tmp_path), ("list", *named)):
         done = floradl(sim, *arguments)
         assert done.returncode in (1, 3, 4), done.stderr
         assert done.stderr
