@@ -439,15 +439,6 @@ NOW_MS = int(FakeTime().now_s * 1000)
         (seal(5, full_at=format_ms(NOW_MS + 1000)), False, True),
     ],
     ids=["first", "lately", "asked for", "nothing", "no date", "a week ago", "over a week", "in the future"],
-        "first",
-        "lately",
-        "asked for",
-        "nothing there",
-        "no date",
-        "a week ago",
-        "over a week",
-        "in the future",
-    ],
 )
 async def test_when_everything_is_walked(previous: ScanEntry | None, full: bool, is_full: bool) -> None:
     """At first, when asked to and after a week the whole history is walked, and the seal says when."""
