@@ -15,6 +15,9 @@ from floradl.retry import is_retry_status, parse_retry_after
 _DEAD_STATUSES = frozenset({401, 403, 404, 410})
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
+WRONG_SIZE = "wrong_size"
+"""The code of the error that a file has another size than the API announced."""
+
 _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 
 
@@ -60,7 +63,34 @@ class Answer:
     total_bytes: int | None
 
 
-def read_answer(status: int, headers: Mapping[str, str], have: Have, *, now_s: float) -> Answer:
+def fits(size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True) -> bool:
+    """Whether a file of this size can be the one that the API announced.
+
+    Args:
+        size_bytes, announced_bytes: None where nobody says.
+        is_whole: False: more of it may come.
+    """
+    if size_bytes is None or announced_bytes is None:
+        return True
+    return size_bytes == announced_bytes or (size_bytes < announced_bytes and not is_whole)
+
+
+def require_fit(size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True) -> None:
+    """Raise `TransferError` unless it `fits`: the bytes are worth nothing, whatever else is right of them."""
+    if not fits(size_bytes, announced_bytes, is_whole=is_whole):
+        found = f"{size_bytes} bytes" if is_whole else f"{size_bytes} bytes or more"
+        raise TransferError(
+            WRONG_SIZE,
+            f"the host has {found}, the API announced {announced_bytes}",
+            is_retryable=True,
+            wants_fresh_url=True,
+            voids_partial=True,
+        )
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], have: Have, *, now_s: float, announced_bytes: int | None = None
+) -> Answer:
     """Accept or refuse the head of an answer.
 
     Args:
@@ -68,10 +98,17 @@ def read_answer(status: int, headers: Mapping[str, str], have: Have, *, now_s: f
         headers: its headers, looked up in lower case.
         have: what is there already; its `request_headers` were sent.
         now_s: the time of day, for `Retry-After`.
+        announced_bytes: what the API says of the file's size, if it does.
 
     Raises:
         TransferError: the answer brings nothing; the error says how to go on.
     """
+    answer = _read_answer(status, headers, have, now_s)
+    require_fit(answer.total_bytes, announced_bytes)
+    return answer
+
+
+def _read_answer(status: int, headers: Mapping[str, str], have: Have, now_s: float) -> Answer:
     if status == _NOT_SATISFIABLE and have.size_bytes:
         raise TransferError(
             "range_refused", "the host refused to resume", is_retryable=True, voids_partial=True

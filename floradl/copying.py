@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+import msgspec
+
 from floradl import layout
 from floradl.durable import Digest
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State, VanishedOp
@@ -177,7 +179,9 @@ class Copier:
         copied.restored += is_new
         copied.already += not is_new
         copied.size_bytes += (output.size_bytes or 0) if is_new else 0
-        copied.ops.append(OutputOp(copied.run_id, key, output))
+        # What it shared its bytes with may not be there; here it is a file of its own.
+        alone = msgspec.structs.replace(output, same_as=None, shared_by=None)
+        copied.ops.append(OutputOp(copied.run_id, key, alone))
 
     def _bring(
         self, output: OutputEntry, source: PurePosixPath, target: PurePosixPath, mtime_ms: int | None
@@ -208,13 +212,14 @@ class Copier:
     ) -> bool:
         """Bring one file without copying it; False when that is not possible here."""
         try:
+            # Read here too: what cannot be read is the source's fault, and stops nothing.
             _checker(output)(self.source.digest(source))
             path = self.source.real_path(source)
         except OSError as exc:
             raise SourceError(_reason(exc)) from exc
         try:
             if self.way == Way.HARD_LINK:
-                self.target.link(path, target)
+                self.target.link(path, target, check=_checker(output))
             else:
                 self.target.clone(path, target, mtime_ms=mtime_ms, check=_checker(output))
         except OSError as exc:

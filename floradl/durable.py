@@ -150,6 +150,11 @@ class Flusher:
 
     def found(self, path: Path) -> None:
         """Flush a file that another process left, and its folder: it may have been killed before it did."""
+        self.content(path)
+        self.folder(path.parent)
+
+    def content(self, path: Path) -> None:
+        """Flush a file that is not open: another process may not have done it."""
         if not self._is_on or os.name == "nt":  # Windows flushes only what is open for writing
             return
         descriptor = open_regular(path)
@@ -157,7 +162,6 @@ class Flusher:
             self.file(descriptor)
         finally:
             os.close(descriptor)
-        self.folder(path.parent)
 
     def seal(self, descriptor: int, path: Path, mtime_ms: int | None) -> None:
         """Date and flush a file that is complete. The date goes first, so that the flush covers it."""

@@ -33,7 +33,11 @@ class ErrorEntry(msgspec.Struct, frozen=True):
 
 
 class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One output. `file` lies in the run's folder; `url` is without its query, and absent for texts."""
+    """One output. `file` lies in the run's folder; `url` is without its query, and absent for texts.
+
+    `same_as` is the path of the file that it was made from, because that had the same bytes, and `shared_by`
+    how (`words.SharedBy`, or what a newer floradl knows); nothing relies on that file afterwards.
+    """
 
     type: str
     state: State
@@ -45,6 +49,8 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     archived_at: str | None = None
     attempts: int | None = None
     error: ErrorEntry | None = None
+    same_as: str | None = None
+    shared_by: str | None = None
 
 
 class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -23,6 +23,7 @@ from floradl.files import Disk
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
+from floradl.sharing import Shelf
 from floradl.transport import MediaClient
 from floradl.words import DEFAULT_CONCURRENCY
 
@@ -74,6 +75,7 @@ class Tools:
         traffic: where received bytes are counted.
         pressure: how many requests each host gets at the same time.
         bandwidth: how much may be received a second.
+        shelf: the files that equal ones are made from.
     """
 
     disk: Disk
@@ -85,6 +87,7 @@ class Tools:
     traffic: Traffic = field(default_factory=Traffic)
     pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 class Wire(Protocol):

@@ -266,25 +266,58 @@ class Disk:
         self.flusher.folder(self.root / folder)
 
     def clone(
-        self, source: Path, relative: PurePosixPath, *, mtime_ms: int | None, check: Callable[[Digest], None]
+        self,
+        source: Path,
+        relative: PurePosixPath,
+        *,
+        mtime_ms: int | None,
+        check: Callable[[Digest], None],
+        make_room: Callable[[], None] = lambda: None,
     ) -> None:
         """As `write_atomic`, sharing the blocks of another file; `OSError` where that is not possible."""
-        with self._arriving(relative, mtime_ms) as (descriptor, temporary):
+        with self._arriving(relative, mtime_ms, make_room) as (descriptor, temporary):
             share_blocks(source, descriptor)
             check(self.digest(temporary))
         self.flush_folder(relative.parent)
 
-    def link(self, source: Path, relative: PurePosixPath) -> None:
-        """Give another file a second name here; `OSError` where that is not possible."""
-        folder = self.ensure_dir(relative.parent)
-        (folder / relative.name).hardlink_to(source)
-        self.flusher.folder(folder)
+    def link(
+        self,
+        source: Path,
+        relative: PurePosixPath,
+        *,
+        check: Callable[[Digest], None],
+        make_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """As `clone`, giving another file a second name. Both are one file: its date stays as it is."""
+        with self._placed(relative, make_room, lambda path: path.hardlink_to(source)) as (_, temporary):
+            check(self.digest(temporary))
+            self.flusher.content(self.root / temporary)
+        (self.root / temporary).unlink(
+            missing_ok=True
+        )  # to rename a file to its own second name does nothing
+        self.flush_folder(relative.parent)
 
     @contextmanager
     def _arriving(
         self, relative: PurePosixPath, mtime_ms: int | None, make_room: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[int, PurePosixPath]]:
-        """A temporary file to fill, open and by name; it gets its place when the body ends well.
+        """A temporary file to fill, open and by name; see `_placed`."""
+
+        def create(path: Path) -> int:
+            return os.open(path, WRITE_FLAGS | os.O_EXCL, 0o666)
+
+        with self._placed(relative, make_room, create) as (descriptor, temporary):
+            try:
+                yield descriptor, temporary
+                self.flusher.seal(descriptor, self.root / temporary, mtime_ms)
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _placed(
+        self, relative: PurePosixPath, make_room: Callable[[], None], make: Callable[[Path], T]
+    ) -> Iterator[tuple[T, PurePosixPath]]:
+        """A temporary file, by `make`, and its name; it gets its place when the body ends well.
 
         The folder of that place is still to be flushed.
         """
@@ -292,13 +325,9 @@ class Disk:
         number = next(self._numbers)
         name = layout.TEMPORARIES[number % len(layout.TEMPORARIES)] / f"{self._token}-{number}"
         temporary = self.root / name
-        descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
+        made = make(temporary)
         try:
-            try:
-                yield descriptor, name
-                self.flusher.seal(descriptor, temporary, mtime_ms)
-            finally:
-                os.close(descriptor)
+            yield made, name
             make_room()
             temporary.replace(folder / relative.name)
         except BaseException:

@@ -167,9 +167,13 @@ class Manifest:
         """The files that a run has by its entry, with their sizes; sooner had than the entry."""
         return parse_sizes(run_id, self._stored_run(run_id))
 
-    def iter_entries(self) -> Iterator[tuple[str, RunEntry]]:
-        """Every run, asset and canvas with its entry, oldest entry first."""
-        for run_id in self.ids():
+    def iter_entries(self, kind: Kind | None = None) -> Iterator[tuple[str, RunEntry]]:
+        """Every run, asset and canvas with its entry, oldest entry first; those of one kind, if that is given.
+
+        Of assets and canvases these are found without a look at the runs.
+        """
+        ids = self.ids() if kind in (None, Kind.RUN) else list(self._kinds)
+        for run_id in (each for each in ids if kind in (None, self.kind(each))):
             yield run_id, self.entry(run_id)
 
     def iter_counted(self) -> Iterator[tuple[str, CountedRun]]:

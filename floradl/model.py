@@ -20,19 +20,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from floradl.clock import MAX_MS, parse_ms
 from floradl.errors import ApiAnswerError, printable
-from floradl.words import TYPE_WORDS, Kind, OutputType, Source, Status
+from floradl.words import TYPE_WORDS, Kind, OutputType, SharedBy, Source, Status
 
 # The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
 _SECONDS_BELOW = 100_000_000_000
 
-_MAX_SIZE = 2**63 - 1
 _MAX_NUMBER = sys.float_info.max
 
 # A JSON escape: a surrogate pair, half of one (the group), or any other.
@@ -46,6 +45,9 @@ _TYPES = {"image": OutputType.IMAGE, "video": OutputType.VIDEO, "audio": OutputT
 ASSET_STATUS = {"ready": Status.COMPLETED, "pending_upload": Status.PENDING, "failed": Status.FAILED}
 """An asset's status as that of a run."""
 
+MAX_SIZE_BYTES = 2**63 - 1
+"""No file is larger, whatever an API says."""
+
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
 """Types whose bytes are never a page of HTML, XML or JSON."""
 
@@ -56,7 +58,7 @@ class Output:
 
     `key` is the output's id made unique within its run (`<id>`, then `<id>#2`…); `value` is the API's
     `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable;
-    `size_bytes` what the API says its file has, which it does of assets.
+    `size_bytes` how many bytes the API announces, None where it does not.
     """
 
     key: str
@@ -187,7 +189,8 @@ class Receipt:
     """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
 
     `aside` is where the damaged file went whose place they took, `in_the_way` where something else went
-    that stood under their name.
+    that stood under their name. `same_as` is the file, relative to the archive, of which they were made
+    because it has the same, and `shared_by` how.
     """
 
     run_id: str
@@ -201,6 +204,8 @@ class Receipt:
     is_fetched: bool
     aside: PurePosixPath | None = None
     in_the_way: PurePosixPath | None = None
+    same_as: str | None = None
+    shared_by: SharedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +305,9 @@ def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
         shown = printable(asset_id or "without an id", limit=80)
         raise ApiAnswerError(f"the record of an asset ({shown}) lacks its asset_id or status")
     content_type = _text(record, "content_type") or _text(record, "upload_content_type") or ""
-    output = Output(asset_id, _type_of(content_type), _text(record, "url"), _size(record, "size_bytes"))
+    output = Output(
+        asset_id, _type_of(content_type), _text(record, "url"), announced_size(record.get("size_bytes"))
+    )
     return Generation(
         run_id=asset_id,
         workspace_id=_text(record, "workspace_id") or "",
@@ -419,6 +426,12 @@ def parse_outputs(value: object) -> tuple[Output, ...] | None:
     )
 
 
+def announced_size(value: object) -> int | None:
+    """What the API announces as a file's size, in bytes; None for what can be none, nothing included."""
+    is_size = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_SIZE_BYTES
+    return cast("int", value) if is_size else None
+
+
 def is_http(value: str) -> bool:
     """Whether this looks like a URL that a web client could fetch."""
     return value[:8].lower().startswith(("https://", "http://"))
@@ -451,12 +464,6 @@ def _moment_or_date(record: dict[str, Any], name: str) -> int | None:
 def _type_of(content_type: str) -> OutputType:
     """The type that an output with such a `Content-Type` has."""
     return _TYPES.get(content_type.partition("/")[0].strip().lower(), OutputType.DOCUMENT)
-
-
-def _size(record: dict[str, Any], name: str) -> int | None:
-    """A file's size; None where it is none that a file with something in it can have."""
-    value = record.get(name)
-    return value if type(value) is int and 0 < value <= _MAX_SIZE else None
 
 
 def _decode(raw: bytes) -> object:

@@ -69,6 +69,8 @@ def op_of(result: Result, at: str) -> Op | None:
             content_type=result.content_type or None,
             url=result.url,
             archived_at=at,
+            same_as=result.same_as,
+            shared_by=result.shared_by,
         )
         return OutputOp(result.run_id, result.key, entry)
     if isinstance(result, Failure):

@@ -229,9 +229,9 @@ class Partial:
             return file.read(length) or b""
 
     @property
-    def sha256(self) -> str:
+    def digest(self) -> Digest:
         """Of the bytes that are written."""
-        return self._meter.digest().sha256
+        return self._meter.digest()
 
     def suspend(self) -> None:
         """Stop here: keep what a later process can resume from, remove the rest."""
@@ -241,6 +241,10 @@ class Partial:
             self._write_sidecar()
         else:
             self.discard()
+
+    def unmark(self) -> None:
+        """Let no later process resume from here; what is there stays for this one."""
+        self._sidecar.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove it, if it was begun at all; most outputs never are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from floradl import layout
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import safe_url
-from floradl.model import Failure, Filters, Generation, Output
+from floradl.model import Failure, Filters, Generation, Output, announced_size
+from floradl.words import Kind
 
 TEXT_EXTENSION = ".txt"
 
@@ -62,7 +63,12 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
         return Decision(output, Action.WRITE, layout.output_name(output.key, TEXT_EXTENSION))
     # With an entry its file is gone, and others with the same stem are not known to be the same.
     if entry is None or entry.state == State.FAILED:
-        left = sorted(n for n, size in disk.files.items() if size and layout.is_output_of(n, output.key))
+        announced = announced_size(output.size_bytes)
+        left = sorted(
+            name
+            for name, size_bytes in disk.files.items()
+            if size_bytes and announced in (None, size_bytes) and layout.is_output_of(name, output.key)
+        )
         if left:
             return Decision(output, Action.RECORD, left[0])
     if output.value is None:
@@ -120,6 +126,24 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
         for key, output in entry.outputs.items()
         if filters.wants_type(output.type) and not is_there(output, files)
     ]
+
+
+def shares_content(listed: Generation | RunEntry) -> bool:
+    """Whether files of this need not be copies of their own where the archive has the same bytes already.
+
+    Uploads are often the same file again, in another project. Runs each made their own.
+    """
+    return listed.kind is Kind.ASSET
+
+
+def iter_shareable(entries: Iterable[RunEntry]) -> Iterator[tuple[str, PurePosixPath]]:
+    """SHA-256 and path of each archived file that an equal one may be made from."""
+    for entry in entries:
+        if not shares_content(entry):
+            continue
+        for output in entry.outputs.values():
+            if output.state == State.ARCHIVED and output.file and output.sha256:
+                yield output.sha256, PurePosixPath(entry.path, output.file)
 
 
 def run_folder(run: Generation) -> PurePosixPath:

@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 
 from floradl import media
 from floradl.api import FloraApi
+from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
@@ -31,9 +32,16 @@ from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.outcome import Result, op_of, receipt_of
-from floradl.plan import Action, at_recorded_place, is_known_whole, run_folder
+from floradl.plan import (
+    Action,
+    at_recorded_place,
+    is_known_whole,
+    iter_shareable,
+    run_folder,
+    shares_content,
+)
 from floradl.prepare import Job, Preparer, as_failed
-from floradl.transfer import Wanted, fetch_output
+from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 from floradl.words import Kind
 
@@ -196,9 +204,15 @@ class Pool:
         action = job.decision.action
         if self._tools.disk.min_free_bytes:
             await self._tools.disk.call(self._tools.disk.require_room)
-        if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
-            return receipt
         run, output = job.run, job.decision.output
+        shares = shares_content(run)
+        if shares:
+            entries = (entry for _, entry in self._store.manifest.iter_entries(Kind.ASSET))
+            self._tools.shelf.fill(lambda: iter_shareable(entries))
+        if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
+            if shares:
+                self._tools.shelf.put(receipt.sha256, job.folder / receipt.file)
+            return receipt
         wanted = Wanted(
             run_id=run.run_id,
             key=output.key,
@@ -208,6 +222,8 @@ class Pool:
             mtime_ms=run.done_at_ms,
             has_partial=action == Action.RESUME,
             replaces=job.replaces,
+            size_bytes=output.size_bytes,
+            shares=shares,
         )
         result = await fetch_output(wanted, client, self._tools, partial(self._fresh_url, run.kind))
         return as_failed(result, job) if isinstance(result, Failure) else result

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from floradl import layout
 from floradl.api import FloraApi
+from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.copying import Copied
 from floradl.durable import Digest
@@ -30,7 +31,7 @@ from floradl.pool import Pool
 from floradl.recall import visit_by_id, visit_listed
 from floradl.snapshot import entry_path
 from floradl.stopping import ends_by_itself
-from floradl.transfer import Wanted, fetch_output
+from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 
 
@@ -273,6 +274,7 @@ class FlatTarget(Target):
             mtime_ms=mtime_ms,
             has_partial=True,
             prefix=prefix,
+            size_bytes=output.size_bytes,
         )
         return await fetch_output(wanted, client, self._tools, _no_other_url)
 

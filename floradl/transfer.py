@@ -1,8 +1,7 @@
-"""One output from its URL to its final name: ask, resume, check, retry, rename.
+"""One output from its URL to the last of its bytes: ask, resume, retry; `arrival` gives them their name.
 
-What never happens here: a partial file under a final name; a page of an error kept as a picture; a resume
-onto other bytes than those it was begun with; a request that carries the key; a connection to an address
-that a media URL must not lead to.
+What never happens here: a resume onto other bytes than those it was begun with; a request that carries the
+key; a connection to an address that a media URL must not lead to.
 
 A try ends in a `TransferError` that says whether the same URL may be asked again and whether a fresh one
 may help. The number of tries starts afresh whenever new bytes arrived. What is left in the end is a
@@ -13,25 +12,23 @@ Sources: RFC 9110 (ranges, validators, redirects); FLORA's documentation for `tr
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
 
-from floradl import layout, media, net, parts
+from floradl import layout, net, parts
 from floradl.ahead import Ahead
-from floradl.answer import Answer, Have, read_answer
-from floradl.durable import HEAD_BYTES, Digest
+from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
+from floradl.arrival import Arrival, Wanted, bad_body
+from floradl.durable import HEAD_BYTES
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
-from floradl.model import MEDIA_TYPES, Failure, Receipt
+from floradl.model import Failure, Receipt, announced_size
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S
 from floradl.transport import MediaClient
@@ -42,25 +39,6 @@ MAX_TRIES = 100
 _IMAGEKIT = "ik.imagekit.io"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One output to fetch.
-
-    `folder` is its run's, relative to the archive; `replaces` names a damaged file there that is set aside
-    once the new one is whole; `prefix` stands before its name.
-    """
-
-    run_id: str
-    key: str
-    type: str
-    url: str
-    folder: PurePosixPath
-    mtime_ms: int | None
-    has_partial: bool
-    replaces: str | None = None
-    prefix: str = ""
 
 
 FreshUrl = Callable[[str, str], Awaitable[str | None]]
@@ -121,10 +99,11 @@ class _Transfer:
         self._has_no_parts = False
         self._tools = tools
         self._furthest_bytes = 0
-        self._endless_sha256 = ""
+        self._announced_bytes = announced_size(wanted.size_bytes)
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
-        self.flow = Flow(self._name, tools.clock.monotonic())
+        self._arrival = Arrival(wanted, tools.disk, self.partial, tools.shelf)
+        self.flow = Flow(wanted.name, tools.clock.monotonic())
         self.tries = 0
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
@@ -134,7 +113,7 @@ class _Transfer:
         urls, was_refreshed = self._candidates(self._wanted.url), False
         while True:
             try:
-                return await self._fetch(urls[0])
+                return await self._fetch(urls)
             except TransferError as exc:
                 if len(urls) > 1 and exc.code.startswith("http_4") and not exc.is_retryable:
                     urls.popleft()
@@ -145,17 +124,10 @@ class _Transfer:
                 fresh = await self._ask_fresh(fresh_url)
                 if fresh is None or fresh == self._wanted.url:
                     raise
-                log.info("%s: the API has another URL; trying that", self._name, extra=self._about)
+                log.info(
+                    "%s: the API has another URL; trying that", self._wanted.name, extra=self._wanted.about
+                )
                 urls = self._candidates(fresh)
-
-    @property
-    def _name(self) -> str:
-        return f"{printable(self._wanted.run_id, limit=80)} {printable(self._wanted.key, limit=80)}"
-
-    @property
-    def _about(self) -> dict[str, str]:
-        """What a line of the log is about."""
-        return {"run": self._wanted.run_id, "output": self._wanted.key}
 
     def _candidates(self, url: str) -> deque[str]:
         net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
@@ -165,16 +137,15 @@ class _Transfer:
         try:
             return await fresh_url(self._wanted.run_id, self._wanted.key)
         except ApiError as exc:
-            log.info("%s: no fresh URL: %s", self._name, exc.message, extra=self._about)
+            log.info("%s: no fresh URL: %s", self._wanted.name, exc.message, extra=self._wanted.about)
             return None
 
-    async def _fetch(self, url: str) -> Receipt:
-        """Try one URL until it works, or its error lasts."""
+    async def _fetch(self, urls: deque[str]) -> Receipt:
+        """Try the first URL until it works, or its error lasts."""
         failures = 0
         for _ in range(MAX_TRIES):
-            self.tries += 1
             try:
-                return await self._try(url)
+                return await self._try_each(urls)
             except TransferError as exc:
                 error = exc
             if error.voids_partial:
@@ -199,10 +170,10 @@ class _Transfer:
             wait_s = max(delay_s, after_s or 0.0)
             log.info(
                 "%s: %s; trying again in %.1f s",
-                self._name,
+                self._wanted.name,
                 error.message,
                 wait_s,
-                extra={"event": "retry", "code": error.code} | self._about,
+                extra={"event": "retry", "code": error.code} | self._wanted.about,
             )
             await self._tools.clock.sleep(delay_s)
         raise error
@@ -214,23 +185,45 @@ class _Transfer:
         """
         return self._tools.pressure.refusals(self._asker.asked_host) if error.code == "http_429" else 0
 
+    async def _try_each(self, urls: deque[str]) -> Receipt:
+        """Try the first URL; where its file has not the announced size, the next, which is first from then.
+
+        So it is found out which of ImageKit's files is the original.
+        """
+        for _ in range(len(urls) - 1):
+            try:
+                return await self._try(urls[0])
+            except TransferError as exc:
+                if exc.code != WRONG_SIZE:
+                    raise
+            await self._restart()
+            urls.rotate(-1)
+        return await self._try(urls[0])
+
     async def _try(self, url: str) -> Receipt:
-        partial = self.partial
-        if partial.size_bytes and not partial.validator:
+        self.tries += 1
+        partial, announced_bytes = self.partial, self._announced_bytes
+        is_of_announced = fits(partial.size_bytes, announced_bytes, is_whole=False) and fits(
+            partial.total_bytes, announced_bytes
+        )
+        if partial.size_bytes and not (partial.validator and is_of_announced):
             await self._restart()  # nothing says that the rest would belong to it
         if partial.ahead:
             await self._tools.disk.call(partial.absorb)
         have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
         if have.size_bytes and have.size_bytes == have.total_bytes:
-            self._refuse_page([], "")
+            self._arrival.refuse_page([], "")
             # Killed after the last byte, before the final name.
-            return await self._commit([], url, "", is_bounded=True)
+            return await self._arrival.commit([], url, "", is_bounded=True)
         flushing = Flushing(self._tools.disk, partial.flush)
         try:
             async with AsyncExitStack() as stack:
                 async with self._asker.response(url, have.request_headers()) as response:
                     head = dict(response.headers.items())
-                    answer = read_answer(response.status_code, head, have, now_s=self._tools.clock.now())
+                    now_s = self._tools.clock.now()
+                    answer = read_answer(
+                        response.status_code, head, have, now_s=now_s, announced_bytes=announced_bytes
+                    )
                     await self._begin(answer)
                     content_type = printable(head.get("content-type", ""), limit=100)
                     ahead = self._ahead(answer, url, flushing)
@@ -243,22 +236,21 @@ class _Transfer:
         finally:
             await flushing.ended()
         received = partial.size_bytes + sum(map(len, chunks))
-        if answer.total_bytes not in (None, received):
-            raise _bad_body("truncated", f"{received} bytes came, {answer.total_bytes} were announced")
-        if not received:
-            raise _bad_body("empty", "the body is empty")
-        is_bounded = answer.total_bytes is not None or "transfer-encoding" in head
-        return await self._commit(chunks, url, content_type, is_bounded=is_bounded)
+        _require_whole(received, answer, announced_bytes)
+        says_size = answer.total_bytes is not None or announced_bytes is not None
+        is_bounded = says_size or "transfer-encoding" in head
+        return await self._arrival.commit(chunks, url, content_type, is_bounded=is_bounded)
 
     async def _begin(self, answer: Answer) -> None:
         """Prepare for a body, now that it is known what it is."""
         if not answer.is_rest:
             await self._restart()
         disk = self._tools.disk
-        if disk.min_free_bytes and answer.total_bytes is not None:
-            await disk.call(disk.require_room, answer.total_bytes - self.partial.size_bytes)
+        total_bytes = self._announced_bytes if answer.total_bytes is None else answer.total_bytes
+        if disk.min_free_bytes and total_bytes is not None:
+            await disk.call(disk.require_room, total_bytes - self.partial.size_bytes)
         self.partial.expect(answer.validator, answer.total_bytes)
-        self.flow.total_bytes = answer.total_bytes
+        self.flow.total_bytes = total_bytes
         self.flow.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
     def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Ahead | None:
@@ -293,17 +285,18 @@ class _Transfer:
                 waited_s = await pace.take(len(chunk))
                 if not is_checked and position >= HEAD_BYTES:
                     await writing.settle()
-                    self._refuse_page(writing.chunks, content_type)
+                    self._arrival.refuse_page(writing.chunks, content_type)
                     is_checked = True
                 if ahead is not None:
                     excess_bytes = ahead.took(position, len(chunk), waited_s)
                     if excess_bytes is not None:
                         writing.trim(excess_bytes)
                         break
+                require_fit(position, self._announced_bytes, is_whole=False)  # else it might never end
                 await writing.advance()
             if not is_checked:
                 await writing.settle()
-                self._refuse_page(writing.chunks, content_type)
+                self._arrival.refuse_page(writing.chunks, content_type)
             if ahead is not None and ahead.is_met:
                 await writing.finish()
             await writing.settle()
@@ -313,106 +306,15 @@ class _Transfer:
             raise
         return writing.chunks
 
-    def _refuse_page(self, chunks: list[bytes], content_type: str) -> None:
-        if self._wanted.type not in MEDIA_TYPES:
-            return
-        page = media.page_instead_of_media(self._head(chunks), content_type)
-        if page is not None:
-            raise _bad_body("not_media", f"the host sent {page} instead of media")
-
-    def _head(self, chunks: list[bytes]) -> bytes:
-        head = self.partial.head
-        for chunk in chunks:
-            if len(head) >= HEAD_BYTES:
-                break
-            head += chunk[: HEAD_BYTES - len(head)]
-        return head
-
     async def _restart(self) -> None:
         if self.partial.size_bytes or self.partial.ahead:
             await self._tools.disk.call(self.partial.restart)
 
-    def _require_end(self, chunks: list[bytes], *, is_bounded: bool) -> None:
-        """Refuse a file that its format says is cut off. Blocks.
 
-        The same bytes a second time, as long as they were announced, are what the host has, and better than
-        nothing; a body that ends with its connection proves nothing, however often it comes.
-
-        Args:
-            chunks: the whole file, or nothing where it is in the partial.
-            is_bounded: whether the host said where the body ends.
-        """
-        if self._wanted.type not in MEDIA_TYPES:
-            return
-        size_bytes = sum(map(len, chunks)) or self.partial.size_bytes
-        read_at = _reader(chunks) if chunks else self.partial.read_at
-        lacking = media.missing_end(self._head(chunks), size_bytes, read_at)
-        if not lacking:
-            return
-        sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self.partial.sha256
-        if is_bounded and sha256 == self._endless_sha256:
-            log.warning("%s: %s, each time; archived as it is", self._name, lacking, extra=self._about)
-            return
-        self._endless_sha256 = sha256
-        raise _bad_body("no_end", f"the file was cut off: {lacking}")
-
-    async def _commit(self, chunks: list[bytes], url: str, content_type: str, *, is_bounded: bool) -> Receipt:
-        wanted = self._wanted
-        extension = media.extension_for(self._head(chunks), content_type, url)
-        name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
-
-        disk, aside, in_the_way = self._tools.disk, None, None
-
-        def make_room(digest: Digest) -> None:
-            nonlocal aside, in_the_way
-            if wanted.replaces is not None:
-                aside = disk.set_aside(wanted.folder / wanted.replaces)
-            # A file of somebody's, or a folder, which no rename could replace.
-            in_the_way = disk.make_way(wanted.folder / name, digest.sha256)
-
-        def commit() -> Digest:
-            if not self.partial.size_bytes:
-                # Small, and all of it in memory: no use to write a partial first.
-                self._require_end(chunks, is_bounded=is_bounded)
-                digest = disk.write_atomic(
-                    wanted.folder / name, chunks, mtime_ms=wanted.mtime_ms, make_room=make_room
-                )
-                self.partial.discard()
-                return digest
-            self.partial.append(chunks)
-            self._require_end([], is_bounded=is_bounded)
-            folder = disk.ensure_dir(wanted.folder)
-            return self.partial.commit([], folder / name, wanted.mtime_ms, make_room=make_room)
-
-        digest = await disk.call(commit)
-        return Receipt(
-            run_id=wanted.run_id,
-            key=wanted.key,
-            type=wanted.type,
-            file=name,
-            size_bytes=digest.size_bytes,
-            sha256=digest.sha256,
-            content_type=content_type,
-            url=safe_url(url, limit=2000),
-            is_fetched=True,
-            aside=aside,
-            in_the_way=in_the_way,
-        )
-
-
-def _reader(chunks: Sequence[bytes]) -> media.ReadAt:
-    """Reads from chunks as if they were one."""
-
-    def read_at(offset: int, length: int) -> bytes:
-        found = []
-        for chunk in chunks:
-            piece = chunk[offset : offset + length] if offset < len(chunk) else b""
-            found.append(piece)
-            offset, length = max(0, offset - len(chunk)), length - len(piece)
-        return b"".join(found)
-
-    return read_at
-
-
-def _bad_body(code: str, message: str) -> TransferError:
-    return TransferError(code, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
+def _require_whole(received_bytes: int, answer: Answer, announced_bytes: int | None) -> None:
+    """Refuse a body that is not as long as host and API say, or empty."""
+    if answer.total_bytes not in (None, received_bytes):
+        raise bad_body("truncated", f"{received_bytes} bytes came, {answer.total_bytes} were announced")
+    if not received_bytes:
+        raise bad_body("empty", "the body is empty")
+    require_fit(received_bytes, announced_bytes)

@@ -55,6 +55,14 @@ SOURCE_WORDS = {
 EVERY_SOURCE = "all"
 """The word for all sources at once."""
 
+
+class SharedBy(StrEnum):
+    """How a file came to share its bytes with another of the same content."""
+
+    REFLINK = "reflink"  # shared blocks, as some file systems can: two files
+    HARD_LINK = "hard_link"  # one file with two names
+
+
 # What `--type` takes, and the API's word for it.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import files, manifest, stamps
+from floradl import files, manifest, plan, pool, stamps
 from floradl.simulator import Simulator
 from tests.support import environment
 from tests.zygote import Zygote
@@ -86,9 +86,15 @@ def stepped(
     *arguments: str,
     stop: Stop | None = None,
     as_large: bool = False,
+    shares: str = "",
 ) -> Stepped:
-    """Run `floradl ARGUMENTS DEST`, to its end or to `stop`; `as_large`: see `make_large`."""
-    argument = {"dest": str(dest), "stop": asdict(stop) if stop else None, "as_large": as_large}
+    """Run `floradl ARGUMENTS DEST`, to its end or to `stop`; see `make_large` and `make_sharing`."""
+    argument = {
+        "dest": str(dest),
+        "stop": asdict(stop) if stop else None,
+        "as_large": as_large,
+        "shares": shares,
+    }
     ran = zygote.run([*arguments, str(dest)], environment(sim), ("tests.steps", argument))
     steps = tuple(ran.log.splitlines())
     uncounted = [step for step in steps if step.startswith(_UNCOUNTED)]
@@ -103,6 +109,7 @@ def hook(argument: dict[str, Any], log: int) -> None:
     """Count the steps of this process, and let happen what is wanted at one of them."""
     if argument["as_large"]:
         make_large(setattr)
+    make_sharing(setattr, argument["shares"])
     stop = Stop(**argument["stop"]) if argument["stop"] else None
     _Steps(argument["dest"], log, stop).watch()
 
@@ -113,6 +120,19 @@ def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
     set_value(stamps, "MIN_PART", 1)
     set_value(manifest, "LARGE_BYTES", 0)
     set_value(files.Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
+
+
+def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
+    """Let equal outputs of runs be kept once: as hard links, or as reflinks, which are played by copying."""
+    if way:
+        for module in (plan, pool):
+            set_value(module, "shares_content", lambda _: True)
+    if way == "reflink":
+        set_value(files, "share_blocks", _copy_blocks)
+
+
+def _copy_blocks(source: Path, descriptor: int) -> None:
+    os.write(descriptor, source.read_bytes())
 
 
 class _Steps:
@@ -146,6 +166,7 @@ class _Steps:
             ("utime", self._simple("date")),
             ("replace", self._rename),
             ("rename", self._rename),
+            ("link", self._link),
         ):
             real = getattr(os, name)
             setattr(os, name, lambda *args, _call=counted, _real=real, **kw: _call(_real, *args, **kw))
@@ -202,6 +223,10 @@ class _Steps:
             return
         with self._step("replace", f"{name} from {self._name(source)}", source):
             real(source, target)
+
+    def _link(self, real: Callable[..., None], source: Any, target: Any, **kwargs: Any) -> None:
+        with self._step("link", f"{self._name(target)} from {self._name(source)}", source):
+            real(source, target, **kwargs)
 
     def _simple(self, kind: str, is_done: Callable[[Any], bool] = lambda _: False) -> Callable[..., None]:
         """A call with one path. One that `is_done` fails or does nothing on any disk, and is no step."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from floradl.clock import Clock
 from floradl.entries import State
 from floradl.files import Disk
 from floradl.manifest import Manifest, load_manifest
-from floradl.simulator import Account, SimOutput, SimRun, Simulator
+from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator
+from floradl.words import Kind
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
 
@@ -98,7 +99,9 @@ def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
         entry = entries[run.run_id]
         folder = dest / entry["path"]
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        assert record == account.record(run, listed=True) or not run.list_outputs
+        known = [account.record(run, listed=True)] if run.is_listed_by("generations") else []
+        known += [account.technique_record(run)] if run.is_listed_by("technique-runs") else []
+        assert record in known or not run.list_outputs
         assert len(entry["outputs"]) == len(run.outputs), run.run_id
         for output in run.outputs:
             recorded = entry["outputs"][output.output_id]
@@ -108,11 +111,58 @@ def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
             assert recorded["sha256"] == hashlib.sha256(data).hexdigest()
 
 
+def full_account(*, runs: int = 12, seed: int = 6, techniques: int = 9, assets: int = 14) -> Account:
+    """An account with something of every source.
+
+    Of every three runs of techniques `GET /generations` has two; uploads are of all states and kinds, two of
+    them equal, one without a project; the canvases show some of both.
+    """
+    return Account.generate(runs, seed=seed, techniques=techniques, assets=assets, canvases=True)
+
+
+def ready_assets(account: Account) -> dict[str, SimAsset]:
+    """The uploads that can be had, by the id that an archive knows each by."""
+    return {
+        asset.asset_id or asset.node_id or "": asset
+        for asset in account.listed_assets()
+        if asset.status == AssetStatus.READY
+    }
+
+
+def assert_assets_archived(dest: Path, account: Account) -> None:
+    """Every upload that can be had is on disk byte for byte, with its record, and recorded; no other is."""
+    known, expected = manifest(dest).get("assets", {}), ready_assets(account)
+    assert {name for name, entry in known.items() if "vanished_at" not in entry} == set(expected)
+    for name, asset in expected.items():
+        folder = dest / known[name]["path"]
+        (output,) = known[name]["outputs"].values()
+        assert output["state"] == "archived", (name, output)
+        data = (folder / output["file"]).read_bytes()
+        assert data == account.body_of(asset.file), name
+        assert output["sha256"] == hashlib.sha256(data).hexdigest()
+        record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
+        assert record == account.asset_record(asset, listed=True), name
+
+
+def all_entries(dest: Path) -> dict[str, Any]:
+    """What `manifest.json` has of runs, uploads and canvases, by their ids."""
+    value = manifest(dest)
+    return {**value["runs"], **value.get("assets", {}), **value.get("canvases", {})}
+
+
+def files_of(account: Account) -> Iterator[tuple[str, SimOutput]]:
+    """Every file that can be had of completed runs and of uploads, with the id of its entry."""
+    for run in completed(account):
+        yield from ((run.run_id, output) for output in run.outputs)
+    for name, asset in ready_assets(account).items():
+        yield name, asset.file
+
+
 def assert_sound(dest: Path, *, removed: Collection[str] = ()) -> None:
     """Nothing in the archive lies: entries re-hash and the checksums pass, but for what was `removed`."""
     if not (dest / "manifest.json").exists():
         return
-    for run_id, entry in manifest(dest)["runs"].items():
+    for run_id, entry in all_entries(dest).items():
         for key, output in entry["outputs"].items():
             if output["state"] == "archived" and f"{entry['path']}/{output['file']}" not in removed:
                 data = (dest / entry["path"] / output["file"]).read_bytes()
@@ -144,38 +194,43 @@ def assert_entries_true(dest: Path, *, removed: Collection[str] = ()) -> None:
 
 def output_files(dest: Path) -> dict[str, bytes]:
     """Every file that stands where outputs stand, by its path below DEST, whether recorded or not."""
+    records = (layout.RUN_RECORD, layout.ASSET_RECORD, layout.LABELS)
     return {
         file.relative_to(dest).as_posix(): file.read_bytes()
-        for file in dest.glob("*/*/*/*")
-        if file.name != "run.json" and ".floradl" not in file.parts
+        for file in dest.glob("*/*/*/**/*")
+        if file.is_file() and file.name not in records and ".floradl" not in file.parts
     }
 
 
 def assert_files_whole(dest: Path, account: Account) -> None:
-    """No partial bears a final name: every file in a run's folder is the whole of an output."""
-    whole = {expected_bytes(account, output) for run in completed(account) for output in run.outputs}
+    """No partial bears a final name: every file where outputs stand is the whole of one (canvases apart)."""
+    whole = {expected_bytes(account, output) for _, output in files_of(account)}
     for name, data in output_files(dest).items():
-        assert data in whole, f"{name} is not the whole of any output"
+        if layout.CANVAS not in Path(name).parts:
+            assert data in whole, f"{name} is not the whole of any output"
 
 
 def assert_not_fetched_again(sim: Simulator, dest: Path, before: Iterable[str]) -> None:
     """No output whose file is in `before` was requested since the simulator's log was emptied."""
     asked = {request.path for request in sim.media_requests()}
-    runs = manifest(dest)["runs"]
-    for run in completed(sim.account):
-        for output in run.outputs:
-            entry = runs[run.run_id]
-            file = f"{entry['path']}/{entry['outputs'][output.output_id]['file']}"
-            assert not (file in before and output.path in asked), f"{file} was there and was fetched again"
+    known = all_entries(dest)
+    for name, output in files_of(sim.account):
+        entry = known[name]
+        # An upload's file has its entry's id for a key.
+        recorded = entry["outputs"].get(output.output_id) or entry["outputs"][name]
+        file = f"{entry['path']}/{recorded.get('file')}"
+        assert not (file in before and output.path in asked), f"{file} was there and was fetched again"
 
 
 def assert_tidy(dest: Path) -> None:
     """Nothing lies around: no journal, no partial, no temporary file, and nothing that is not recorded."""
     found = {file.relative_to(dest).as_posix() for file in dest.rglob("*") if file.is_file()}
     expected = {"manifest.json", "SHA256SUMS", ".floradl/lock"}
-    for entry in manifest(dest)["runs"].values():
+    for entry in all_entries(dest).values():
         expected |= {f"{entry['path']}/{output['file']}" for output in entry["outputs"].values()}
-        expected.add(f"{entry['path']}/run.json")
+        record = layout.record_name(Kind(entry.get("kind", Kind.RUN)))
+        expected |= {f"{entry['path']}/{record}"} if record else set()
+    found = {path for path in found if not path.endswith(f"/{layout.LABELS}")}
     assert {path for path in found if not layout.is_name_record(path)} == expected
 
 

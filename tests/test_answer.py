@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.answer import Answer, Have, read_answer
+from floradl.answer import Answer, Have, fits, read_answer, require_fit
 from floradl.errors import TransferError
 
 NOW_S = 784111777.0
@@ -170,3 +170,46 @@ def test_only_the_right_rest_is_appended(status: int, headers: dict[str, str], h
     assert match[2] in (str(answer.total_bytes), "*")
     assert have.total_bytes in (None, answer.total_bytes)
     assert match[2] != "*" or have.total_bytes is not None
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "announced_bytes", "is_whole", "expected"),
+    [
+        (7, 7, True, True),
+        (6, 7, True, False),
+        (8, 7, True, False),
+        (6, 7, False, True),
+        (7, 7, False, True),
+        (8, 7, False, False),
+        (None, 7, True, True),
+        (7, None, True, True),
+    ],
+)
+def test_announced_sizes(
+    size_bytes: int | None, announced_bytes: int | None, is_whole: bool, expected: bool
+) -> None:
+    """A size counts where both are known; what is not whole yet may be shorter, and never longer."""
+    assert fits(size_bytes, announced_bytes, is_whole=is_whole) == expected
+    if expected:
+        require_fit(size_bytes, announced_bytes, is_whole=is_whole)
+    else:
+        with pytest.raises(TransferError, match=f"the host has {size_bytes} bytes.*announced 7"):
+            require_fit(size_bytes, announced_bytes, is_whole=is_whole)
+
+
+def test_an_answer_of_another_size_than_announced() -> None:
+    """It is refused by its head, whether it is the whole or the rest, before any of its bytes is taken."""
+    for status, headers, have in [
+        (200, head(content_length="10"), NOTHING),
+        (206, head(content_range="bytes 5-9/10"), FIVE),
+    ]:
+        assert read_answer(status, headers, have, now_s=NOW_S, announced_bytes=10).total_bytes == 10
+        with pytest.raises(TransferError) as caught:
+            read_answer(status, headers, have, now_s=NOW_S, announced_bytes=11)
+        error = caught.value
+        assert (error.code, error.is_retryable, error.wants_fresh_url, error.voids_partial) == (
+            "wrong_size",
+            True,
+            True,
+            True,
+        )

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from floradl.clock import Clock
-from floradl.entries import RunEntry, State
+from floradl.entries import OutputOp, RunEntry, State
 from floradl.errors import ManifestError
 from floradl.files import Disk
 from floradl.journal import parse_journal
@@ -80,10 +80,17 @@ def account() -> Account:
     return account
 
 
-@pytest.fixture(params=["no manifest", "older manifest"])
+@pytest.fixture(params=["no manifest", "older manifest", "equal files"])
 def killed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Killed]:
-    """An archive with changes of every kind in its journal: in its first run, and in a later one."""
+    """An archive with changes of every kind in its journal: a first run, a later one, one with equal files.
+
+    The runs after it know nothing of sharing.
+    """
     served = account()
+    shares = "hard_link" if request.param == "equal files" else ""
+    if shares:
+        output = SimOutput("output_1", content_type="image/png", body=served.get("run_0").outputs[0].body)
+        served.insert(SimRun("run_twin", "ws_a", "prj_a", created_at=10**9 + 4, outputs=[output]))
     with serve_in_thread(served) as sim, Zygote() as zygote:
         archive = Killed(tmp_path / "out", sim, zygote)
         sim.faults.append(Fault(served.get("run_1").outputs[0].path, status=404))
@@ -95,11 +102,13 @@ def killed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Killed]:
             served.finish("run_open")
             next(archive.dest.glob("*/*/run_0/output_1.png")).unlink()
             arguments, kinds = [*arguments, "--full"], kinds | {"VanishedOp"}
-        ran = stepped(zygote, sim, archive.dest, *arguments, stop=BEFORE_THE_FOLD)
+        ran = stepped(zygote, sim, archive.dest, *arguments, stop=BEFORE_THE_FOLD, shares=shares)
         assert ran.returncode < 0, ran.stderr
         sim.faults.clear()
         ops = parse_journal(archive.journal_path.read_bytes()).ops
         assert {type(op).__name__ for op in ops} == kinds
+        told = {op.entry.shared_by for op in ops if isinstance(op, OutputOp)}
+        assert told == ({None, shares} if shares else {None})
         yield archive
 
 

@@ -934,12 +934,40 @@ def test_an_obstacle_is_the_first_thing_in_the_way(disk: Disk) -> None:
 
 
 def test_a_link_gives_a_file_a_second_name(disk: Disk, tmp_path: Path) -> None:
-    """Both names are of one file, and a name that is taken is not taken again."""
+    """Both names are of one file, with its date; what stands there is replaced, also by itself."""
+    source, seen = tmp_path / "source.png", list[Digest]()
+    source.write_bytes(b"123")
+    os.utime(source, (7, 7))
+    disk.write_atomic(FILE, [b"another"])
+    for _ in range(2):
+        disk.link(source, FILE, check=seen.append)
+        assert (disk.root / FILE).samefile(source)
+        assert (source.stat().st_nlink, source.stat().st_mtime, temporary_files(disk)) == (2, 7, [])
+    assert {digest.sha256 for digest in seen} == {hashlib.sha256(b"123").hexdigest()}
+
+
+def test_a_link_that_is_refused_leaves_nothing(disk: Disk, tmp_path: Path) -> None:
+    """What is not as it should be gets no second name, and what stands there stays."""
+
+    def refuse(digest: Digest) -> None:
+        raise ValueError(digest.sha256)
+
     (tmp_path / "source.png").write_bytes(b"123")
-    disk.link(tmp_path / "source.png", FILE)
-    assert (disk.root / FILE).stat().st_ino == (tmp_path / "source.png").stat().st_ino
-    with pytest.raises(FileExistsError):
-        disk.link(tmp_path / "source.png", FILE)
+    disk.write_atomic(FILE, [b"another"])
+    with pytest.raises(ValueError, match=hashlib.sha256(b"123").hexdigest()):
+        disk.link(tmp_path / "source.png", FILE, check=refuse)
+    assert (disk.read(FILE), temporary_files(disk)) == (b"another", [])
+    assert (tmp_path / "source.png").stat().st_nlink == 1
+
+
+@needs_fsync
+def test_a_link_is_flushed(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file, which somebody else may have left, then its new name."""
+    (tmp_path / "source.png").write_bytes(b"123")
+    disk.ensure_dir(FILE.parent)
+    events = record_disk_events(monkeypatch)
+    disk.link(tmp_path / "source.png", FILE, check=lambda _: None, make_room=lambda: events.append("room"))
+    assert events == ["fsync 3 bytes", "room", "replace output_1.png", "fsync run_c"]
 
 
 def test_a_clone_shares_blocks_or_leaves_nothing(

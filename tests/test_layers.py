@@ -28,6 +28,7 @@ LAYERS = (
         "nightly",
         "keys",
         "tables",
+        "sharing",
     },
     {
         "files",
@@ -51,6 +52,7 @@ LAYERS = (
         "lock",
         "walk",
         "fetching",
+        "arrival",
         "inspection",
         "reading",
         "discovery",

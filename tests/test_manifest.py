@@ -161,6 +161,7 @@ def test_kinds_have_tables_of_their_own() -> None:
         ]  # fmt: skip
         assert [state.count(kind) for kind in Kind] == [1, 1, 1]
         assert [entry.kind for _, entry in state.iter_entries()] == list(Kind)
+        assert [[name for name, _ in state.iter_entries(kind)] for kind in Kind] == ids
         assert state.entry("asset_1").name == "logo.png"
         assert checksums(state).splitlines() == [
             f"{SUM}  ws_a/prj_b/run_1/output_1.png",

@@ -18,6 +18,7 @@ from floradl.model import (
     Generation,
     Output,
     Scope,
+    announced_size,
     is_http,
     merge_records,
     parse_asset,
@@ -621,3 +622,22 @@ def test_what_is_no_node(raw: bytes) -> None:
     """Without an id there is nothing to tell it by."""
     with pytest.raises(ApiAnswerError):
         parse_node(raw)
+
+
+@pytest.mark.parametrize(
+    ("value", "size_bytes"),
+    [
+        (1, 1),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        (7.0, None),
+        ("7", None),
+        (None, None),
+    ],
+)
+def test_announced_sizes(value: object, size_bytes: int | None) -> None:
+    """A whole number of bytes that a file can have; anything else announces nothing."""
+    assert announced_size(value) == size_bytes

@@ -339,7 +339,7 @@ def test_what_is_written_can_be_looked_at(tmp_path: Path) -> None:
     begun = open_partial(tmp_path)
     begun.append([b"0123", b"456789"])
     assert (begun.read_at(3, 4), begun.read_at(8, 10), begun.read_at(20, 1)) == (b"3456", b"89", b"")
-    assert begun.sha256 == hashlib.sha256(b"0123456789").hexdigest()
+    assert begun.digest.sha256 == hashlib.sha256(b"0123456789").hexdigest()
     begun.discard()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import msgspec
 import pytest
@@ -17,12 +18,16 @@ from floradl.plan import (
     decide,
     decide_run,
     is_known_whole,
+    iter_shareable,
     keys_to_mend,
     run_folder,
+    shares_content,
 )
+from floradl.words import Kind
 
 URL = "https://media.flora.ai/a/output_1.png"
 IMAGE = Output("output_1", "imageUrl", URL)
+SEVEN = replace(IMAGE, size_bytes=7)
 TEXT = Output("output_1", "text", "https://looks.like/a-url")
 NOTE = Output("output_1", "noteCard", "a note")
 ARCHIVED = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png", 7)
@@ -55,6 +60,13 @@ TABLE: list[tuple[str, Output, OutputEntry | None, Files, frozenset[str], Expect
     ("new, files are of others", IMAGE, None, {"output_10.png": 7, "run.json": 9}, frozenset(), FETCH),
     ("killed before the record", IMAGE, None, {"output_1.png": 7}, frozenset(), RECORD),
     ("killed before the record, partial left", IMAGE, None, {"output_1.png": 7}, PARTIAL, RECORD),
+    ("of the announced size", SEVEN, None, {"output_1.png": 7}, frozenset(), RECORD),
+    ("of another size than announced", SEVEN, None, {"output_1.png": 8}, PARTIAL, RESUME),
+    ("one of the announced size", SEVEN, None, {"output_1.gif": 8, "output_1.png": 7}, frozenset(), RECORD),
+    ("announced with nonsense", replace(IMAGE, size_bytes=-1), None, {"output_1.png": 8}, frozenset(),
+     RECORD),
+    ("archived, and announced with another size", replace(IMAGE, size_bytes=8), ARCHIVED,
+     {"output_1.png": 7}, frozenset(), SKIP),
     ("another extension", IMAGE, None, {"output_1.webp": 7}, frozenset(), RECORD_WEBP),
     ("two of them", IMAGE, None, {"output_1.webp": 7, "output_1.png": 7}, frozenset(), RECORD),
     ("an empty file is no output", IMAGE, None, {"output_1.png": 0}, frozenset(), FETCH),
@@ -254,3 +266,18 @@ def test_a_run_that_was_moved_stays_where_it_is() -> None:
     moved = replace(RUN, workspace_id="ws_z", project_id="prj_z")
     assert at_recorded_place(moved, run_entry()) == RUN
     assert at_recorded_place(moved, None) == moved
+
+
+def test_files_of_runs_are_copies_of_their_own() -> None:
+    """Each run made its own bytes; nothing is looked for that could be shared with them."""
+    entry = run_entry(output_1=msgspec.structs.replace(ARCHIVED, sha256="0" * 64))
+    assert not shares_content(RUN)
+    assert list(iter_shareable([entry])) == []
+
+
+def test_what_equal_files_may_be_made_from() -> None:
+    """Archived files with a hash, where they were archived; not what failed or says too little."""
+    whole = msgspec.structs.replace(ARCHIVED, sha256="0" * 64)
+    nameless = msgspec.structs.replace(whole, file=None)
+    entry = msgspec.structs.replace(run_entry(a=whole, b=FAILED, c=nameless, d=ARCHIVED), kind=Kind.ASSET)
+    assert list(iter_shareable([entry])) == [("0" * 64, PurePosixPath(entry.path, "output_1.png"))]

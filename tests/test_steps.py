@@ -32,6 +32,7 @@ from tests.support import (
     assert_sound,
     assert_tidy,
     completed,
+    manifest,
     output_files,
     png,
 )
@@ -86,14 +87,31 @@ def grow(account: Account, dest: Path) -> None:
     (dest / REMOVED).unlink()
 
 
+TWINS = {"run_twin": "run_picture", "run_large_twin": "run_large"}
+"""Runs whose outputs are, byte for byte, those of others."""
+
+
+def add_twins(account: Account, at_ms: int) -> None:
+    """Something that is there already, small and large, from this moment."""
+    for number, (twin, run_id) in enumerate(TWINS.items()):
+        (output,) = account.get(run_id).outputs
+        assert output.body is not None
+        outputs = [SimOutput("output_1", content_type="image/png", body=output.body)]
+        account.insert(SimRun(twin, "ws_a", "prj_a", created_at=at_ms + number, outputs=outputs))
+
+
 @dataclass
 class Lane:
-    """A served account and a zygote: one run at a time. `before` is the archive to start from, if any."""
+    """A served account and a zygote: one run at a time.
+
+    `before` is the archive to start from, if any; `shares` how equal outputs are kept, "" for as copies.
+    """
 
     sim: Simulator
     zygote: Zygote
     folder: Path
     before: Path | None = None
+    shares: str = ""
 
     def fresh(self, name: str) -> Path:
         """A DEST as it is before the run that is to be disturbed."""
@@ -105,7 +123,7 @@ class Lane:
     def run(self, dest: Path, stop: Stop | None = None) -> Stepped:
         """One run with one worker, the log of requests emptied before."""
         self.sim.forget()
-        return stepped(self.zygote, self.sim, dest, "-j", "1", stop=stop)
+        return stepped(self.zygote, self.sim, dest, "-j", "1", stop=stop, shares=self.shares)
 
 
 class Lanes:
@@ -121,6 +139,8 @@ class Lanes:
         ran = lane.run(dest)
         assert ran.returncode == 0, ran.stderr
         assert_complete(lane, dest)
+        if lane.shares:
+            assert_shared(dest, lane.shares)
         shutil.rmtree(dest)
         return ran.steps
 
@@ -148,7 +168,10 @@ class Lanes:
 
 @pytest.fixture(params=["first run", "second run"])
 def lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanes]:
-    """Two lanes: for the first run of an archive, or for one with something new and something to mend."""
+    """Two lanes: for the first run of an archive, or for one with something new and something to mend.
+
+    Or for one that brings the same outputs as others, in the same run or in one before.
+    """
     with ExitStack() as stack:
         made = []
         for number in range(2):
@@ -158,6 +181,13 @@ def lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanes]:
             sim, zygote = stack.enter_context(serve_in_thread(account)), stack.enter_context(Zygote())
             lane = Lane(sim, zygote, tmp_path / f"lane_{number}")
             lane.folder.mkdir()
+            if request.param in SHARING:
+                lane.shares = SHARING[request.param]
+                if "there" in request.param:
+                    lane.before = lane.folder / "before"
+                    assert lane.run(lane.before).returncode == 0
+                # The others come first: in the run before, or in the list.
+                add_twins(account, at_ms=9_000_000 if lane.before else 100_000)
             if request.param == "second run":
                 before = lane.folder / "before"
                 assert lane.run(before).returncode == 0
@@ -174,10 +204,29 @@ def assert_complete(lane: Lane, dest: Path) -> None:
     assert_tidy(dest)
 
 
+SHARING = {"hard links to what is there": "hard_link", "reflinks": "reflink"}
+
+
+def assert_shared(dest: Path, way: str) -> None:
+    """Of two equal files one is made from the other, and the manifest says so."""
+    runs = manifest(dest)["runs"]
+    for pair in TWINS.items():
+        told = {}
+        for run_id in pair:
+            output = runs[run_id]["outputs"]["output_1"]
+            told[f"{runs[run_id]['path']}/{output['file']}"] = (
+                output.get("same_as"),
+                output.get("shared_by"),
+            )
+        one, other = told
+        assert {told[one], told[other]} in ({(None, None), (one, way)}, {(None, None), (other, way)})
+        assert (dest / one).samefile(dest / other) == (way == "hard_link")
+
+
 def assert_goes_on(lane: Lane, dest: Path) -> None:
     """Nothing that is there is a lie, and the same command completes it and fetches nothing twice."""
     before = output_files(dest)
-    removed = {REMOVED} - before.keys() if lane.before else ()
+    removed = {REMOVED} - before.keys() if lane.before and not lane.shares else ()
     assert_sound(dest, removed=removed)
     assert_entries_true(dest, removed=removed)
     assert_files_whole(dest, lane.sim.account)
@@ -212,6 +261,33 @@ def test_killed_at_every_step(lanes: Lanes) -> None:
     beyond = Stop(len(steps) + 1, "kill")
     while lanes.each([beyond], killed)[0].returncode != 0:
         beyond = Stop(beyond.number + 1, "kill")
+
+
+def steps_of_sharing(steps: tuple[str, ...]) -> range:
+    """The numbers of those by which the twins get their files, and of some before and after."""
+    named = [n for n, step in enumerate(steps, 1) if step.startswith("replace") and "_twin/output_1" in step]
+    assert len(named) == len(TWINS)
+    return range(min(named) - 9, max(named) + 5)
+
+
+@pytest.mark.parametrize("lanes", SHARING, indirect=True)
+def test_killed_at_every_step_of_sharing(lanes: Lanes) -> None:
+    """The same where an output is made from an equal one, in memory or from a partial."""
+    steps = lanes.learn()
+    near = steps_of_sharing(steps)
+    lanes.each((Stop(n, "kill") for n in near if not steps[n - 1].startswith("flush")), killed)
+    writes = [n for n in numbers_of(steps, "write") if n in near]
+    lanes.each((Stop(number, "tear") for number in writes), killed)
+
+
+@pytest.mark.parametrize("lanes", ["hard links to what is there"], indirect=True)
+def test_sharing_fails_as_the_disk_does(lanes: Lanes) -> None:
+    """A disk that is full, or broken, from a step of it on: exit 1, and the next run completes it."""
+    steps = lanes.learn()
+    near = steps_of_sharing(steps)
+    stops = [Stop(n, "ENOSPC") for n in near if steps[n - 1].split()[0] in NEEDS_ROOM - {"flush"}]
+    stops += [Stop(n, "EIO") for n in near]
+    assert_all_failed(steps, stops, lanes.each(stops, failed))
 
 
 def test_killed_in_the_middle_of_every_write(lanes: Lanes) -> None:
@@ -337,6 +413,7 @@ def flushes_of_the_journal(steps: tuple[str, ...]) -> list[Stop]:
     return [Stop(n, "kill") for n in numbers_of(steps, "flush") if steps[n - 1] == "flush .floradl/journal"]
 
 
+@pytest.mark.parametrize("lanes", ["first run", "second run", *SHARING], indirect=True)
 def test_what_is_recorded_was_durable_before(lanes: Lanes) -> None:
     """What only a power cut would show: no entry is written before its file and its name are durable."""
     ran = lanes.each(flushes_of_the_journal(lanes.learn()), recorded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from floradl import fetching, layout, pace
+from floradl.arrival import Wanted
 from floradl.bandwidth import BURST_BYTES, Bandwidth
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
@@ -24,7 +26,7 @@ from floradl.files import Disk
 from floradl.model import Failure, Receipt
 from floradl.partial import MIN_RESUME_BYTES, Partial
 from floradl.retry import Backoff, HostGate
-from floradl.transfer import MAX_TRIES, Wanted, fetch_output, urls_to_try
+from floradl.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.transport import MediaClient
 from tests.support import FakeTime
 
@@ -158,6 +160,13 @@ class Bench:
         """Run a transfer against a scripted host."""
         async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
             return await fetch_output(wanted or self.wanted(), client, self.tools, self.fresh_url)
+
+    async def fetch_once(self, host: Host, wanted: Wanted) -> Failure:
+        """A transfer that fails, where the API has no other URL."""
+        self.fresh_urls.append(None)
+        failure = await self.fetch(host, wanted)
+        assert isinstance(failure, Failure)
+        return failure
 
     def with_tools(self, **changes: object) -> Bench:
         """The same with other settings."""
@@ -1262,3 +1271,144 @@ async def test_a_damaged_file_makes_room(bench: Bench) -> None:
     assert bench.files == {"output_1.png": PNG}
     assert receipt.aside is not None
     assert bench.disk.read(receipt.aside) == b"damaged"
+
+
+# --- sizes that the API announced ----------------------------------------------------------------------
+
+ORIGINAL = BIG + END
+"""Longer than `PNG`, as an original is longer than what was made of it."""
+
+
+def announcing(bench: Bench, size_bytes: object, url: str = URL, *, has_partial: bool = False) -> Wanted:
+    """An output of which the API says the size."""
+    return replace(bench.wanted(url, has_partial=has_partial), size_bytes=size_bytes)  # type: ignore[arg-type]  # it comes from outside
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(Reply(200, PNG[:-1]), id="shorter, and says so"),
+        pytest.param(Reply(200, PNG + b"!"), id="longer, and says so"),
+        pytest.param(Reply(200, PNG[:-1], length=None), id="ends too early"),
+        pytest.param(Reply(200, PNG + b"!", length=None), id="goes on for too long"),
+        pytest.param(Reply(200, PNG, length=0), id="announced as empty"),
+    ],
+)
+async def test_a_body_of_another_size_gets_no_name(bench: Bench, first: Reply) -> None:
+    """It is fetched again, then with a fresh URL, and fails where none helps; both sizes are named."""
+    assert isinstance(
+        await bench.fetch(Host([first, WHOLE], bench.time), announcing(bench, len(PNG))), Receipt
+    )
+    assert bench.files == {"output_1.png": PNG}
+
+    (bench.disk.root / FOLDER / "output_1.png").unlink()
+    bench.fresh_urls = [f"{URL}&fresh=1"]
+    host = Host([first] * 8, bench.time)
+    failure = await bench.fetch(host, announcing(bench, len(PNG)))
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts, host.is_done) == ("wrong_size", 8, True)
+    assert f"the API announced {len(PNG)}" in failure.message
+    assert re.search(r"the host has \d+ bytes", failure.message)
+    assert (bench.files, bench.leftovers, bench.fresh_asked) == ({}, [], [("run_c", "output_1")])
+
+
+async def test_a_body_that_never_ends_is_left_at_its_announced_size(bench: Bench) -> None:
+    """Without a length from the host, more than was announced is not waited for, nor written."""
+    endless = Body([START, *[b"x" * 1000] * 10_000])
+    host = Host([lambda request: httpx.Response(200, stream=endless, request=request)], bench.time)
+    failure = await bench.with_tools(retries=0).fetch_once(host, announcing(bench, 1500))
+    assert "the host has 2008 bytes or more, the API announced 1500" in failure.message
+
+
+@pytest.mark.parametrize("nonsense", [None, 0, -5, True, 2**63 + 1, float(len(PNG) + 1), "7"])
+async def test_a_size_that_can_be_none_says_nothing(bench: Bench, nonsense: object) -> None:
+    """What cannot be a file's size is as if the API had said nothing."""
+    receipt = await bench.fetch(Host([Reply(200, PNG, length=None)], bench.time), announcing(bench, nonsense))
+    assert isinstance(receipt, Receipt)
+
+
+@pytest.mark.parametrize(
+    ("left", "total_bytes"),
+    [
+        pytest.param(ORIGINAL[: len(BIG)], len(ORIGINAL) + 1, id="of a longer file"),
+        pytest.param(ORIGINAL + b"!" * 9, None, id="longer than the file"),
+        pytest.param(ORIGINAL + b"!" * 9, len(ORIGINAL) + 9, id="whole, and of another file"),
+    ],
+)
+async def test_a_partial_of_another_size_is_not_gone_on_with(
+    bench: Bench, left: bytes, total_bytes: int | None
+) -> None:
+    """Whatever an earlier process left, it does not become part of a file that it cannot be of."""
+    bench.leave_partial(left, total_bytes=total_bytes)
+    host = Host([Reply(200, ORIGINAL, etag())], bench.time)
+    receipt = await bench.fetch(host, announcing(bench, len(ORIGINAL), has_partial=True))
+    assert isinstance(receipt, Receipt)
+    assert (host.asked, bench.files) == ([ASK], {"output_1.png": ORIGINAL})
+
+
+async def test_a_partial_of_the_announced_size_is_gone_on_with(bench: Bench) -> None:
+    """The announced size costs nothing where all is as it should be."""
+    bench.leave_partial(BIG[:-9], total_bytes=len(BIG))
+    host = Host([rest(len(BIG) - 9, BIG)], bench.time)
+    receipt = await bench.fetch(host, announcing(bench, len(BIG), has_partial=True))
+    assert isinstance(receipt, Receipt)
+    assert (host.asked, bench.files) == ([(f"bytes={len(BIG) - 9}-", '"one"')], {"output_1.png": BIG})
+
+
+@pytest.mark.parametrize(
+    ("script", "urls"),
+    [
+        pytest.param([Reply(200, ORIGINAL)], ["orig"], id="the original first"),
+        pytest.param([Reply(200, PNG), Reply(200, ORIGINAL)], ["orig", "bare"], id="the bare URL has it"),
+        pytest.param(
+            [Reply(200, PNG), Reply(503), Reply(200, ORIGINAL)],
+            ["orig", "bare", "bare"],
+            id="the bare URL has it, the second time",
+        ),
+        pytest.param(
+            [Reply(200, PNG), Reply(404), Reply(200, ORIGINAL)],
+            ["orig", "bare", "orig"],
+            id="the bare URL is dead, the other was wrong for a moment",
+        ),
+        pytest.param(
+            [Reply(200, PNG), Reply(200, PNG), Reply(200, PNG), Reply(200, ORIGINAL)],
+            ["orig", "bare", "bare", "orig"],
+            id="both wrong for a moment",
+        ),
+        pytest.param([Reply(404), Reply(200, ORIGINAL)], ["orig", "bare"], id="as without a size"),
+    ],
+)
+async def test_imagekit_has_the_original_where_the_size_is_right(
+    bench: Bench, script: list[Reply], urls: list[str]
+) -> None:
+    """The announced size tells which of ImageKit's files is the original; another is never taken."""
+    host = Host(script, bench.time)
+    receipt = await bench.fetch(host, announcing(bench, len(ORIGINAL), KIT))
+    assert isinstance(receipt, Receipt)
+    assert bench.files == {"output_1.png": ORIGINAL}
+    assert host.urls == [{"orig": f"{KIT}?tr=orig-true", "bare": KIT}[name] for name in urls]
+    assert bench.fresh_asked == []
+
+
+async def test_imagekit_without_retries_is_asked_both_ways(bench: Bench) -> None:
+    """The other URL is no second try of the first, and needs no wait."""
+    host = Host([Reply(200, PNG), Reply(200, ORIGINAL)], bench.time)
+    once = bench.with_tools(retries=0)
+    assert isinstance(await once.fetch(host, announcing(bench, len(ORIGINAL), KIT)), Receipt)
+    assert bench.time.slept == []
+
+
+async def test_imagekit_without_the_original_is_a_failure(bench: Bench) -> None:
+    """Where neither URL has the announced size nothing is archived."""
+    bench.fresh_urls = [None]
+    host = Host([Reply(200, PNG)] * 8, bench.time)
+    failure = await bench.fetch(host, announcing(bench, len(ORIGINAL), KIT))
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.attempts, bench.files) == ("wrong_size", 8, {})
+
+
+async def test_an_announced_size_is_an_end(bench: Bench) -> None:
+    """The same bytes twice, as long as the API says, are what the host has, though it names no length."""
+    announced = announcing(bench, len(ENDLESS.body))
+    assert isinstance(await bench.fetch(Host([ENDLESS] * 2, bench.time), announced), Receipt)
+    assert bench.files == {"output_1.png": PNG[:-20]}

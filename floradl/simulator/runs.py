@@ -146,7 +146,8 @@ class SimRun:
     def is_listed_by(self, source: str) -> bool:
         """Whether `GET /generations` or `GET /technique-runs`, without the slash, lists this run."""
         usual = Listing.BOTH if self.technique else Listing.GENERATIONS
-        return (self.listed_by or usual) in (source, Listing.BOTH)
+        listed_by = self.listed_by or usual
+        return source == listed_by or (listed_by == Listing.BOTH and source in set(Listing))
 
 
 @dataclass(frozen=True)

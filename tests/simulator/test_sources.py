@@ -250,6 +250,13 @@ async def test_life_of_an_asset(ask: Ask, get: Ask, account: Account) -> None:
     assert (await get(new)).content == asset.file.body
 
 
+async def test_a_file_outlives_its_upload(get: Ask, account: Account) -> None:
+    """Also one that nobody had asked for before its upload was deleted."""
+    asset = account.assets[0]
+    account.delete_asset(asset)
+    assert (await get(asset.file.path)).content == asset.file.body
+
+
 async def test_faults_reach_an_asset_like_an_output(
     ask: Ask, get: Ask, account: Account, sim: Simulator
 ) -> None:
@@ -332,6 +339,8 @@ async def test_editing_a_canvas_tells_the_project(ask: Ask, account: Account) ->
         f'graph LR\n{boat}\n  n2["{"x" * 59}… (Image)"]\n  n1 --> n2',
         f"graph LR\n{boat}",
     ]
+    account.edit_canvas(project_id, add=[SimNode("b")], relabel={"a": "boat"})
+    assert "-->" not in account.canvas_of(project_id).diagram()
     assert re.fullmatch(re.escape(diagrams[4]) + r'\n  n2\["Note \(Text\)"\]', diagrams[5])
 
 

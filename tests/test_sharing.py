@@ -1,0 +1,79 @@
+"""Which file has which content: what is said of it, and who waits for whom."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import pytest
+
+from floradl.sharing import Shelf
+
+ONE, TWO = (hashlib.sha256(name).hexdigest() for name in (b"one", b"two"))
+HERE, THERE = PurePosixPath("ws/prj/run/a.png"), PurePosixPath("ws/prj/run/b.png")
+
+
+def test_a_shelf_has_one_file_of_each_content() -> None:
+    """The last that was put there; nothing of what nobody put there."""
+    shelf = Shelf()
+    assert shelf.get(ONE) is None
+    shelf.put(ONE, HERE)
+    shelf.put(TWO, THERE)
+    assert (shelf.get(ONE), shelf.get(TWO)) == (HERE, THERE)
+    shelf.put(ONE, THERE)
+    assert shelf.get(ONE) == THERE
+
+
+def test_a_shelf_is_filled_once() -> None:
+    """What the archive has is read when it is first asked for, and displaces nothing newer."""
+    loads = []
+
+    def load() -> Iterator[tuple[str, PurePosixPath]]:
+        loads.append(1)
+        yield ONE, HERE
+        yield TWO, HERE
+        yield TWO, THERE
+
+    shelf = Shelf()
+    shelf.put(ONE, THERE)
+    for _ in range(2):
+        shelf.fill(load)
+    assert (loads, shelf.get(ONE), shelf.get(TWO)) == ([1], THERE, HERE)
+
+
+def test_who_brings_the_same_content_waits() -> None:
+    """One thread at a time brings a content, and who waited finds it; another content waits for nobody."""
+    shelf, is_inside, may_end = Shelf(), threading.Event(), threading.Event()
+    found: list[PurePosixPath | None] = []
+
+    def first() -> None:
+        with shelf.turn(ONE):
+            is_inside.set()
+            assert may_end.wait(20)
+            shelf.put(ONE, HERE)
+
+    def second() -> None:
+        with shelf.turn(ONE):
+            found.append(shelf.get(ONE))
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    threads[0].start()
+    assert is_inside.wait(20)
+    threads[1].start()
+    with shelf.turn(TWO):
+        assert found == []
+    may_end.set()
+    for thread in threads:
+        thread.join(20)
+    assert found == [HERE]
+
+
+def test_a_turn_ends_with_an_error() -> None:
+    """A disk that fails one thread does not make the next wait for ever."""
+    shelf = Shelf()
+    with pytest.raises(OSError, match="full"), shelf.turn(ONE):
+        raise OSError("full")
+    with shelf.turn(ONE):
+        assert shelf.get(ONE) is None
