@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
-    from floradl.words import DEFAULT_BASE_URL, OutputType, Status
+    from floradl.words import DEFAULT_BASE_URL, OutputType, Source, Status
 
 __version__ = "0.1.0"
 
@@ -65,6 +65,7 @@ __all__ = [
     "RestoreReport",
     "Sample",
     "Scope",
+    "Source",
     "Status",
     "Tally",
     "Trouble",
@@ -108,6 +109,7 @@ _HOMES = {
     "RestoreReport": "restorer",
     "Sample": "audit",
     "Scope": "model",
+    "Source": "words",
     "Status": "words",
     "Tally": "job",
     "Trouble": "findings",

@@ -24,7 +24,7 @@ from floradl.errors import FloradlError, printable
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
 from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally
-from floradl.listing import full_walk_is_due
+from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
@@ -163,10 +163,8 @@ class _Session:
             await self._visit_known(pool, mends)
             self.tally.is_listed = True
             await pool.drain()
-            if not pool.problems:
-                await self._scanning.seal(scans)
-            wants = self.options.filters.wants
-            self._open_runs = sum(wants(run) for scan in scans for run in scan.open_runs.values())
+            await self._scanning.seal(scans, is_whole=not pool.problems)
+            self._open_runs = self._count_open(scans)
             left_s = waited_until_s - self.tools.clock.monotonic()
             has_problems = bool(self._found.problems or pool.problems)
             if self.options.wait_s is None or not self._open_runs or left_s <= 0 or has_problems:
@@ -174,6 +172,12 @@ class _Session:
             log.info("waiting for %d runs that are not done yet", self._open_runs)
             await self.tools.clock.sleep(min(_WAIT_EVERY_S, left_s))
             mends = []
+
+    def _count_open(self, scans: Iterable[Scan]) -> int:
+        """How many runs are not done yet, whichever lists have them. An upload may never be."""
+        wants = self.options.filters.wants
+        found = (run for scan in scans for run in scan.open_runs.values())
+        return len({run.run_id for run in found if run.kind is Kind.RUN and wants(run)})
 
     async def _keep_names(self) -> None:
         """Have the names of projects beside what is archived of them, at hardly any request.
@@ -216,6 +220,9 @@ class _Session:
     def report(self) -> Report:
         """What came of it."""
         tally, found = self.tally, self._found
+        vanished: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+        for run_id in found.vanished:
+            vanished[self.manifest.kind(run_id)].append(printable(run_id))
         return Report(
             listed_runs=tally.runs,
             new_runs=tally.new_runs,
@@ -225,11 +232,12 @@ class _Session:
             failures=tuple(tally.failures),
             problems=(*found.problems, *self._problems),
             missing_runs=tuple(printable(run_id) for run_id in found.missing),
-            vanished_runs=tuple(printable(run_id) for run_id in found.vanished),
+            vanished_runs=tuple(vanished[Kind.RUN]),
             open_runs=self._open_runs,
             news=tuple(
-                News(*place, self._names.get(place, PlaceName()).project, runs)
-                for place, runs in found.news.most_common()
+                News(*place, self._names.get(place, PlaceName()).project, number - assets, assets)
+                for place, number in found.news.most_common()
+                for assets in [found.new_assets[place]]
             ),
             new_bytes=tally.new_bytes,
             new_cost=tally.charged_cost,
@@ -240,4 +248,9 @@ class _Session:
             api_calls=self.api.calls,
             elapsed_s=self.tools.clock.monotonic() - self._began_s,
             is_interrupted=self._is_interrupted,
+            listed_assets=tally.assets,
+            new_assets=tally.new_assets,
+            vanished_assets=tuple(vanished[Kind.ASSET]),
+            archive_assets=self.manifest.count(Kind.ASSET),
+            archive_canvases=self.manifest.count(Kind.CANVAS),
         )

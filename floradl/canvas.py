@@ -327,6 +327,23 @@ def is_labels_of(raw: bytes, run_id: str) -> bool:
     return _read_labels(raw, run_id) is not None
 
 
+def shown_labels(raw: bytes, run_id: str) -> dict[str, str]:
+    """What a run's `canvas.json` has to tell people: output's key → the last label of each of its nodes.
+
+    The newest stands first, each text once, with a line feed between two. Nothing where the file is not
+    understood, or another run's.
+    """
+    content = _read_labels(raw, run_id) or {"outputs": {}}
+    shown = {}
+    for key, entries in content["outputs"].items():
+        last: dict[str, object] = {}
+        for entry in reversed(entries):
+            last.setdefault(f"{entry.get('project_id')} {entry.get('node_id')}", entry.get("label"))
+        texts = dict.fromkeys(label.strip() for label in last.values() if isinstance(label, str))
+        shown[key] = "\n".join(filter(None, texts))
+    return {key: text for key, text in shown.items() if text}
+
+
 def _add(known: list[dict[str, Any]], label: Label) -> bool:
     """Add a label to those of an output, unless it is the last of its node; whether it was added."""
     same_node = [

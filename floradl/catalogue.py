@@ -31,13 +31,14 @@ from floradl import layout
 from floradl.clock import MAX_MS
 from floradl.dimensions import Size
 from floradl.entries import OutputEntry, RunEntry, State
+from floradl.words import Kind
 
 MAX_OUTPUTS = 2000
 EXCERPT_CHARACTERS = 280
 TEXT_CHARACTERS = 8000
 """How much of a text the page holds to search in and to show; all of it is in its file."""
 
-_FORM = b"3"
+_FORM = b"4"
 """Part of every name: another form of the files gives other names."""
 
 _UNDATED = "undated"
@@ -61,12 +62,14 @@ class Looks:
         has_thumbnail: whether a small picture of it is in the gallery.
         text: of a text output, its first `TEXT_CHARACTERS`.
         is_cut: whether its file has more of it.
+        label: what its project's canvas says of it, often the prompt; its first `TEXT_CHARACTERS`.
     """
 
     size: Size | None = None
     has_thumbnail: bool = False
     text: str = ""
     is_cut: bool = False
+    label: str = ""
 
 
 NOTHING = Looks()
@@ -82,8 +85,17 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
+class Canvas:
+    """A project's canvas, as far as the page tells of it: where its folder is, and what is in that."""
+
+    project_id: str
+    folder: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
-    """A run as far as its shelf depends on it."""
+    """A run or an asset as far as its shelf depends on it."""
 
     run_id: str
     created_at: int | None
@@ -198,14 +210,14 @@ def list_script(
     shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
 ) -> bytes:
     """What the grid needs of a shelf; docs/format.md has it."""
-    places, models, types = _Numbers(), _Numbers(), _Numbers()
+    places, models, types, techniques = _Numbers(), _Numbers(), _Numbers(), _Numbers()
     rows = []
     for run_id, run in runs:
-        folder = layout.safe_name(run_id)
+        technique = (run.technique_id or run.technique_name or "", run.technique_name or "")
         rows.append(
             [
                 run_id,
-                0 if folder == run_id else folder,
+                _folder(run_id, run),
                 places[run.workspace_id, run.project_id],
                 -1 if run.model_id is None else models[run.model_id],
                 run.created_at,
@@ -215,22 +227,35 @@ def list_script(
                     _list_row(key, output, types[output.type], looks.get((run_id, key), NOTHING))
                     for key, output in run.outputs.items()
                 ],
+                int(run.kind is Kind.ASSET),
+                techniques[technique] if any(technique) else -1,
+                run.name or 0,
             ]
         )
     folders = [
         [workspace_id, project_id, str(layout.project_record(workspace_id, project_id).parent)]
         for workspace_id, project_id in places
     ]
-    has_texts = any(_is_long(look.text) for look in looks.values())
-    return _script("list", shelf.name, [folders, [*models], [*types], rows, int(has_texts)])
+    has_texts = any(_is_long(text) for look in looks.values() for text in (look.text, look.label))
+    lists = [folders, [*models], [*types], rows, int(has_texts), [list(pair) for pair in techniques]]
+    return _script("list", shelf.name, lists)
+
+
+def _folder(run_id: str, run: RunEntry) -> str | int:
+    """A run's folder within its project's, 0 where that is called as the run; an asset's, with `/` first."""
+    if run.kind is Kind.RUN:
+        name = layout.safe_name(run_id)
+        return 0 if name == run_id else name
+    return f"/{layout.item_place(run.kind, run.workspace_id, run.project_id, run_id)}"
 
 
 def _list_row(key: str, output: OutputEntry, kind: int, looks: Looks) -> list[Any]:
     file = output.file or ""
     width, height = looks.size or (0, 0)
+    label = [looks.label[:EXCERPT_CHARACTERS]] if looks.label else []
     if output.state != State.ARCHIVED:
         note = output.error.code if output.error else "unknown"
-        return [key, kind, 1, "", 0, 0, 0, 0, note]
+        return [key, kind, 1, "", 0, 0, 0, 0, note, *label]
     return [
         key,
         kind,
@@ -241,6 +266,7 @@ def _list_row(key: str, output: OutputEntry, kind: int, looks: Looks) -> list[An
         height,
         thumbnail_name(output.sha256) if looks.has_thumbnail and output.sha256 else 0,
         looks.text[:EXCERPT_CHARACTERS],
+        *label,
     ]
 
 
@@ -274,12 +300,20 @@ def more_script(
 def text_script(
     shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
 ) -> bytes | None:
-    """The texts that are longer than an excerpt, by the numbers of run and output; None without any."""
+    """The texts and labels that are longer than an excerpt, by the numbers of run and output; None without.
+
+    What is not longer is 0.
+    """
     rows = [
-        [run_number, number, look.text]
+        [
+            run_number,
+            number,
+            look.text if _is_long(look.text) else 0,
+            look.label if _is_long(look.label) else 0,
+        ]
         for run_number, (run_id, run) in enumerate(runs)
         for number, key in enumerate(run.outputs)
-        if _is_long((look := looks.get((run_id, key), NOTHING)).text)
+        if _is_long((look := looks.get((run_id, key), NOTHING)).text) or _is_long(look.label)
     ]
     return _script("text", shelf.name, rows) if rows else None
 
@@ -290,13 +324,20 @@ def index_script(
     shelves: Iterable[Shelf],
     workspaces: Mapping[str, str],
     projects: Mapping[str, str],
+    canvases: Iterable[Canvas] = (),
 ) -> bytes:
-    """What the page loads first: which shelves there are, and what workspaces and projects are called."""
+    """What the page loads first: which shelves and canvases there are, and what places are called."""
     rows = [[shelf.name, shelf.outputs, len(shelf.run_ids)] for shelf in shelves]
     return _script(
         "index",
         archive_id,
-        [updated_at, rows, [list(pair) for pair in workspaces.items()], [*map(list, projects.items())]],
+        [
+            updated_at,
+            rows,
+            [list(pair) for pair in workspaces.items()],
+            [*map(list, projects.items())],
+            [[canvas.project_id, canvas.folder, canvas.files] for canvas in canvases],
+        ],
     )
 
 

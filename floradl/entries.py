@@ -98,12 +98,13 @@ class ScopeEntry(msgspec.Struct, frozen=True):
     project_id: str | None
 
 
-class ScanEntry(msgspec.Struct, frozen=True):
+class ScanEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """The state of one scope's scans.
 
     Everything in scope that was created before `sealed_before` (unix ms) is recorded, except `open_runs`:
     the API's records of the runs that were still pending or running. It holds for `account` alone (see
-    `api.FloraApi.account`): another key may see other runs.
+    `api.FloraApi.account`): another key may see other runs. `refused_at` is since when the API keeps this
+    list from the key that scanned it before; None: it does not.
     """
 
     scope: ScopeEntry
@@ -112,6 +113,7 @@ class ScanEntry(msgspec.Struct, frozen=True):
     open_runs: dict[str, msgspec.Raw]
     last_scan_at: str
     last_full_scan_at: str
+    refused_at: str | None = None
 
 
 class JournalHeader(msgspec.Struct, frozen=True, tag_field="op", tag="journal"):

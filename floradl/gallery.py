@@ -17,16 +17,18 @@ import asyncio
 import codecs
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Never, TypeVar
 
 from floradl import layout
+from floradl.canvas import MAX_LABELS_FILE_BYTES, shown_labels
 from floradl.catalogue import (
     NOTHING,
     TEXT_CHARACTERS,
+    Canvas,
     Counted,
     Looks,
     Shelf,
@@ -52,7 +54,7 @@ from floradl.reading import Reader
 from floradl.snapshot import entry_place
 from floradl.stopping import all_of, ends_by_itself
 from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
-from floradl.words import OutputType
+from floradl.words import Kind, OutputType
 
 _RUNS_PER_JOB = 8
 _MARK = b'<meta name="generator" content="floradl">'
@@ -116,7 +118,7 @@ class GalleryTally:
 
 @dataclass(frozen=True)
 class GalleryReport:
-    """What became of it.
+    """What became of it. `outputs` are those of runs and the files of assets.
 
     `thumbnails` are those that were made now, `refused` the outputs that got none; `set_aside` is where an
     `index.html` went that was not floradl's.
@@ -132,6 +134,8 @@ class GalleryReport:
     set_aside: str
     elapsed_s: float
     is_interrupted: bool
+    assets: int = 0
+    canvases: int = 0
 
     @property
     def exit_code(self) -> Exit:
@@ -183,6 +187,8 @@ async def build_gallery(
         set_aside=str(building.set_aside or ""),
         elapsed_s=clock.monotonic() - began_s,
         is_interrupted=not is_finished,
+        assets=building.assets,
+        canvases=building.canvases,
     )
 
 
@@ -196,6 +202,8 @@ def gallery_object(report: GalleryReport, exit_code: int) -> dict[str, object]:
         "interrupted": report.is_interrupted,
         "elapsed_s": round(report.elapsed_s, 3),
         "runs": report.runs,
+        "assets": report.assets,
+        "canvases": report.canvases,
         "outputs": report.outputs,
         "files": {"written": report.files_written, "removed": report.files_removed},
         "thumbnails": {"made": report.thumbnails, "refused": report.refused},
@@ -230,7 +238,8 @@ class _Building:
         self._tally = tally
         self._threads = threads
         self.thumbnails = thumbnails
-        self.runs = self.outputs = 0
+        self.runs = self.assets = self.canvases = self.outputs = 0
+        self._canvases: list[str] = []
         self.set_aside: PurePosixPath | None = None
 
     async def run(self) -> None:
@@ -251,8 +260,12 @@ class _Building:
         places, counted = set(), []
         for run_id, run in manifest.iter_counted():
             places.add(Place(run.workspace_id, run.project_id))
-            counted.append(Counted(run_id, run.created_at, len(run.outputs)))
-        self.runs, self.outputs = len(counted), sum(run.outputs for run in counted)
+            if run.kind is Kind.CANVAS:
+                self._canvases.append(run_id)
+            else:
+                counted.append(Counted(run_id, run.created_at, len(run.outputs)))
+        self.assets, self.canvases = manifest.count(Kind.ASSET), len(self._canvases)
+        self.runs, self.outputs = len(counted) - self.assets, sum(run.outputs for run in counted)
 
         def digest_of(run_ids: Iterable[str]) -> str:
             return digest(self.thumbnails.maker, ((run_id, manifest.stored(run_id)) for run_id in run_ids))
@@ -290,7 +303,20 @@ class _Building:
                     found = self._look(reader, f"{folder}/{output.file}", output, seen)
                     if found is not NOTHING:
                         seen.looks[run_id, key] = found
+            for key, label in self._labels(reader, folder, run_id, run).items():
+                found = seen.looks.get((run_id, key), NOTHING)
+                seen.looks[run_id, key] = replace(found, label=label[:TEXT_CHARACTERS])
         return seen
+
+    def _labels(self, reader: Reader, folder: str, run_id: str, run: RunEntry) -> Mapping[str, str]:
+        """What the project's canvas says of a run's outputs, by their keys."""
+        if run.labels_sha256 is None:
+            return {}
+        try:
+            with reader.opened(f"{folder}/{layout.LABELS}") as file:
+                return shown_labels(file.read(MAX_LABELS_FILE_BYTES) or b"", run_id)
+        except OSError:
+            return {}  # as with an output that is missing
 
     def _look(self, reader: Reader, path: str, output: OutputEntry, seen: _Seen) -> Looks:
         extension = PurePosixPath(path).suffix
@@ -339,7 +365,8 @@ class _Building:
             if file.name != layout.INDEX_PAGE.name:
                 self._write(layout.GALLERY_PAGE / file.name, file.read_bytes())
         scanned_at = max((scan.last_scan_at for scan in manifest.scans()), default="")
-        index = index_script(manifest.archive_id, scanned_at, shelves, workspaces, projects)
+        canvases = [_canvas(run_id, manifest.entry(run_id)) for run_id in self._canvases]
+        index = index_script(manifest.archive_id, scanned_at, shelves, workspaces, projects, canvases)
         self._write(layout.GALLERY_DATA / "index.js", index)
         self._keep_foreign_page()
         self._write(layout.INDEX_PAGE, resources.files("floradl").joinpath("page/index.html").read_bytes())
@@ -375,6 +402,13 @@ def _require_archive(disk: Disk) -> None:
         raise DestinationError(
             f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
         )
+
+
+def _canvas(project_id: str, entry: RunEntry) -> Canvas:
+    """A canvas with the names of its snapshots, the newest first."""
+    outputs = sorted(entry.outputs.items(), reverse=True)
+    files = [output.file for _, output in outputs if output.state == State.ARCHIVED and output.file]
+    return Canvas(entry.project_id or project_id, entry_place(project_id, entry), tuple(files))
 
 
 def _thumbnail_place(sha256: str) -> PurePosixPath:

@@ -102,12 +102,15 @@ class ArchiveOptions:
 class Tally:
     """What has been done so far; read by progress displays while a pool is at work.
 
-    `listed_runs` counts what the lists gave; with `is_listed` there is no more to come, so that `total` is
-    final. `is_stopping` says that nothing new is begun, and running transfers get a last while.
+    `listed_runs` counts the runs that the lists gave; with `is_listed` there is no more to come, so that
+    `total`, which counts the files of assets too, is final. `is_stopping` says that nothing new is begun, and
+    running transfers get a last while.
     """
 
     runs: int = 0
     new_runs: int = 0
+    assets: int = 0
+    new_assets: int = 0
     outputs: int = 0
     already: int = 0
     fetched: int = 0
@@ -121,6 +124,15 @@ class Tally:
     listed_runs: int = 0
     is_listed: bool = False
     is_stopping: bool = False
+
+    def note(self, kind: Kind, *, is_new: bool) -> None:
+        """Count a run or an asset that a worker is told of."""
+        if kind is Kind.RUN:
+            self.runs += 1
+            self.new_runs += is_new
+        else:
+            self.assets += 1
+            self.new_assets += is_new
 
     def fail(self, failure: Failure) -> None:
         """Count an output that could not be had."""
@@ -187,28 +199,33 @@ class Visit:
 class SourceNews:
     """What one source gave: how much is listed there, and how much of it is new.
 
-    `refused` is what the API said where this key may not see it.
+    `refused` is what the API said where this key may not see it, `refusal` the same in two words.
     """
 
     source: Source
     listed: int
     new: int
-    refused: str | None
+    refused: str | None = None
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """How many runs of a project are new; `name` is "" where it is not known, and not printable yet."""
+    """How many runs and assets of a project are new; `name` is "" where it is unknown, not printable yet."""
 
     workspace_id: str
     project_id: str
     name: str
     runs: int
+    assets: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a session did. Times in seconds, sizes in bytes, cost in USD."""
+    """What a session did. Times in seconds, sizes in bytes, cost in USD.
+
+    Outputs, failures and bytes are those of runs, assets and canvases alike.
+    """
 
     listed_runs: int
     new_runs: int
@@ -230,6 +247,11 @@ class Report:
     api_calls: int
     elapsed_s: float
     is_interrupted: bool
+    listed_assets: int = 0
+    new_assets: int = 0
+    vanished_assets: tuple[str, ...] = ()
+    archive_assets: int = 0
+    archive_canvases: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -265,11 +287,17 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
                     "project_id": news.project_id,
                     "name": news.name,
                     "runs": news.runs,
+                    "assets": news.assets,
                 }
                 for news in report.news
             ],
             "vanished": list(report.vanished_runs),
             "not_found": list(report.missing_runs),
+        },
+        "assets": {
+            "listed": report.listed_assets,
+            "new": report.new_assets,
+            "vanished": list(report.vanished_assets),
         },
         "sources": [
             {"source": its.source, "listed": its.listed, "new": its.new, "refused": its.refused}
@@ -285,6 +313,8 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
         },
         "archive": {
             "runs": report.archive_runs,
+            "assets": report.archive_assets,
+            "canvases": report.archive_canvases,
             "outputs": report.archive_outputs,
             "bytes": report.archive_bytes,
         },

@@ -69,6 +69,7 @@ LONG_BYTES = 1024 * 1024
 _MAX_LIVE_RUNS = 512
 _FACT_KEYS = frozenset(RunFacts.__struct_fields__)
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
+_SCAN_KEYS = frozenset(ScanEntry.__struct_fields__)
 
 
 class Manifest:
@@ -233,7 +234,9 @@ class Manifest:
             case ScanOp(scan, _):
                 place = (_scope(scan.scope), scan.account)
                 fields = msgspec.json.decode(msgspec.json.encode(scan), type=dict[str, msgspec.Raw])
-                self._scans[place] = self._scans.get(place, {}) | fields
+                before = self._scans.get(place, {})
+                rest = {name: value for name, value in before.items() if name not in _SCAN_KEYS}
+                self._scans[place] = rest | fields
             case VanishedOp(run_id, at):
                 self._open(run_id).pop("vanished_at", None)
                 if at is not None:

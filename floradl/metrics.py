@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from floradl.clock import format_ms, parse_ms
+from floradl.model import Scope
 from floradl.names import PlaceName
 from floradl.status import Status, Sums
 from floradl.verified import Verdict
+from floradl.words import Kind
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
 
+_ENTRIES = {Kind.ASSET: "assets", Kind.CANVAS: "canvases"}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -46,14 +49,18 @@ def status_object(
         "last_full_verify": _verdict(status.verified.last_full),
         "scopes": [
             {
+                "source": age.scope.source,
                 "workspace_id": age.scope.workspace_id,
                 "project_id": age.scope.project_id,
                 "last_scan_at": _date(age.scanned_ms),
                 "last_full_scan_at": _date(age.fully_scanned_ms),
+                "refused_at": _date(age.refused_ms),
             }
             for age in status.scopes
         ],
         "total": _sums(status.total),
+        "assets": _besides(status, Kind.ASSET),
+        "canvases": _besides(status, Kind.CANVAS),
         **_groups(status),
         **_lists(status),
     }
@@ -78,6 +85,13 @@ def _groups(status: Status) -> dict[str, object]:
             {"month": month, **_sums(status.by_month[month])}
             for month in sorted(status.by_month, key=lambda month: month or "")
         ],
+        "by_sources": [
+            {"sources": list(sources), **_sums(sums)} for sources, sums in status.by_sources.items()
+        ],
+        "by_technique": [
+            {"technique_id": technique.technique_id, "technique_name": technique.name or None, **_sums(sums)}
+            for technique, sums in status.by_technique.items()
+        ],
     }
 
 
@@ -86,6 +100,7 @@ def _lists(status: Status) -> dict[str, object]:
         "failed_outputs": [
             {
                 "run_id": output.run_id,
+                "kind": output.kind,
                 "output": output.key,
                 "type": output.type,
                 "code": output.code,
@@ -106,7 +121,14 @@ def _lists(status: Status) -> dict[str, object]:
             }
             for run in status.open_runs
         ],
-        "vanished_runs": [{"run_id": run.run_id, "vanished_at": run.at} for run in status.vanished],
+        "vanished_runs": [
+            {"run_id": run.run_id, "vanished_at": run.at} for run in status.vanished if run.kind is Kind.RUN
+        ],
+        "vanished_assets": [
+            {"asset_id": asset.run_id, "vanished_at": asset.at}
+            for asset in status.vanished
+            if asset.kind is Kind.ASSET
+        ],
     }
 
 
@@ -118,6 +140,16 @@ def _sums(sums: Sums) -> dict[str, float]:
         "failed": sums.failed,
         "cost": round(sums.cost_usd, 6),
         "runs_without_cost": sums.without_cost,
+    }
+
+
+def _besides(status: Status, kind: Kind) -> dict[str, int]:
+    sums = status.besides.get(kind, Sums())
+    return {
+        _ENTRIES[kind]: sums.runs,
+        "files": sums.outputs,
+        "bytes": sums.size_bytes,
+        "failed": sums.failed,
     }
 
 
@@ -142,6 +174,9 @@ def metric_lines(status: Status, archive: str) -> Iterator[str]:
     yield from _sum_metrics("project_", "by project", _projects(status, of))
     yield from _sum_metrics("model_", "by model", _labelled(status.by_model, "model", of))
     yield from _sum_metrics("type_", "by output type", _labelled(status.by_type, "type", of))
+    yield from _sum_metrics("sources_", "by the lists that have the runs", _sources(status, of))
+    yield from _sum_metrics("technique_", "by technique", _techniques(status, of))
+    yield from _besides_metrics(status, of)
     codes: dict[str, int] = {}
     for output in status.failed:
         codes[output.code] = codes.get(output.code, 0) + 1
@@ -153,9 +188,8 @@ def metric_lines(status: Status, archive: str) -> Iterator[str]:
     yield from _gauge(
         "floradl_open_runs", "Runs that were pending or running.", [(of, len(status.open_runs))]
     )
-    yield from _gauge(
-        "floradl_vanished_runs", "Archived runs that FLORA does not list.", [(of, len(status.vanished))]
-    )
+    vanished = sum(run.kind is Kind.RUN for run in status.vanished)
+    yield from _gauge("floradl_vanished_runs", "Archived runs that FLORA does not list.", [(of, vanished)])
     yield from _moment_metrics(status, of)
 
 
@@ -165,6 +199,31 @@ def _labelled(groups: Mapping[str | None, Sums], label: str, of: Labels) -> list
     for name, sums in groups.items():
         merged.setdefault(name or "", Sums()).add(sums)
     return [({**of, label: name}, sums) for name, sums in merged.items()]
+
+
+def _sources(status: Status, of: Labels) -> list[tuple[Labels, Sums]]:
+    groups: dict[str | None, Sums] = {"+".join(sources): sums for sources, sums in status.by_sources.items()}
+    return _labelled(groups, "sources", of)
+
+
+def _techniques(status: Status, of: Labels) -> list[tuple[Labels, Sums]]:
+    return [
+        ({**of, "technique_id": technique.technique_id or "", "technique": technique.name}, sums)
+        for technique, sums in status.by_technique.items()
+    ]
+
+
+def _besides_metrics(status: Status, of: Labels) -> Iterator[str]:
+    """What is no run: uploads and canvases, where there are any."""
+    for kind, sums in status.besides.items():
+        name = _ENTRIES[kind]
+        for key, text, value in (
+            ("", f"Archived {name}", sums.runs),
+            ("_files", f"Files of archived {name}", sums.outputs),
+            ("_bytes", f"Bytes of archived {name}", sums.size_bytes),
+            ("_failed", f"Files of {name} that could not be archived so far", sums.failed),
+        ):
+            yield from _gauge(f"floradl_{name}{key}", f"{text}.", [(of, value)])
 
 
 def _projects(status: Status, of: Labels) -> list[tuple[Labels, Sums]]:
@@ -196,12 +255,13 @@ def _sum_metrics(prefix: str, of_what: str, groups: Iterable[tuple[Labels, Sums]
 
 
 def _moment_metrics(status: Status, of: Labels) -> Iterator[str]:
-    scopes = [
-        ({**of, "workspace_id": age.scope.workspace_id or "", "project_id": age.scope.project_id or ""}, age)
-        for age in status.scopes
-    ]
-    scans = [(labels, age.scanned_ms) for labels, age in scopes]
-    full_scans = [(labels, age.fully_scanned_ms) for labels, age in scopes]
+    scopes = [(_scope_labels(age.scope, of), age) for age in status.scopes]
+    scans = [(labels, age.scanned_ms) for labels, age in scopes if age.refused_ms is None]
+    full_scans = [(labels, age.fully_scanned_ms) for labels, age in scopes if age.refused_ms is None]
+    closed = [(labels, float(age.refused_ms is not None)) for labels, age in scopes]
+    yield from _gauge(
+        "floradl_scope_refused", "Whether a list is closed to the key that saw it before.", closed
+    )
     verdict, full = status.verified.last, status.verified.last_full
     checks = [(of, parse_ms(verdict.at))] if verdict else []
     full_checks = [(of, parse_ms(full.at))] if full else []
@@ -215,6 +275,11 @@ def _moment_metrics(status: Status, of: Labels) -> Iterator[str]:
         yield from _gauge(f"floradl_last_{what}_timestamp_seconds", f"When {text}.", samples)
     sound = [(of, float(verdict.sound))] if verdict else []
     yield from _gauge("floradl_last_verify_sound", "Whether the last check found all as it should be.", sound)
+
+
+def _scope_labels(scope: Scope, of: Labels) -> Labels:
+    place = {"workspace_id": scope.workspace_id or "", "project_id": scope.project_id or ""}
+    return {**of, **place, "source": scope.source}
 
 
 def _gauge(name: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:

@@ -201,6 +201,8 @@ ARCHIVED_SOURCE = Option(
 )
 RUN_OR_ASSET = Option("run-id", "only this run or asset; repeatable", parse_id("run_", "asset_"), (),
                       is_list=True)  # fmt: skip
+SCANNED_SOURCE = Option("source", f"how old this is: {', '.join(Source)}; repeatable (default: all that was "
+                        "ever scanned)", parse_choice(*Source, EVERY_SOURCE), (), is_list=True)  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip
@@ -287,7 +289,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     "archive": _ARCHIVE_JOB,
     "verify": (*VERIFY, *ACCOUNT, *OUTPUT, *REPORTING),
     "restore": (*SCOPE, ARCHIVED_SOURCE, RUN_OR_ASSET, *FILTERS[1:], *RESTORE, *ACCOUNT, *OUTPUT, *REPORTING),
-    "status": (*SCOPE, *STATUS, PROFILE, *OUTPUT, JSON),
+    "status": (*SCOPE, SCANNED_SOURCE, *STATUS, PROFILE, *OUTPUT, JSON),
     "list": (*ONE_SCOPE, LIST_SOURCE, *PAGE, *ACCOUNT, *OUTPUT),
     "gallery": (NO_FSYNC, LOCK_TIMEOUT, *OUTPUT, *REPORTING),
     "schedule": (*SCHEDULE, *_ARCHIVE_JOB),

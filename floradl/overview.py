@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from floradl.clock import format_ms, parse_ms
 from floradl.errors import printable
+from floradl.model import Scope
 from floradl.names import PlaceName
-from floradl.progress import place_name
+from floradl.progress import output_name, place_name
 from floradl.quantities import format_bytes
-from floradl.status import FailedOutput, ScopeAge, Status, Sums
+from floradl.status import FailedOutput, ScopeAge, Status, Sums, VanishedRun
 from floradl.tables import Column, cut, format_age, table_lines
 from floradl.verified import Verdict
-from floradl.words import type_word
+from floradl.words import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 
 _ROWS_SHOWN = 20
 _REASONS_SHOWN = 8
+_ONE_NIGHT_MS = 3_600_000
+"""Lists that were scanned within an hour were so by one job."""
 _COLUMNS = (
     Column("", least=12),
     Column("runs", is_number=True, rank=2),
@@ -37,6 +40,7 @@ class _Part(NamedTuple):
 
     title: str
     rows: list[tuple[str, Sums]]
+    is_of_runs: bool = True
 
 
 def status_lines(
@@ -65,7 +69,9 @@ def age_line(status: Status, now_ms: int) -> str:
     """What is too old: the scope that was scanned the longest ago, and when that was."""
     if not status.scopes:
         return "TOO OLD: nothing was ever scanned to its end."
-    age = min(status.scopes, key=lambda age: age.scanned_ms or 0)
+    if not status.open_scopes:
+        return "TOO OLD: this key cannot see any more what was scanned before."
+    age = min(status.open_scopes, key=lambda age: age.scanned_ms or 0)
     of = scope_name(age, status)
     if age.scanned_ms is None:
         return f"TOO OLD: {of} was never scanned to its end."
@@ -77,7 +83,11 @@ def _table(status: Status, width: int, *, everything: bool) -> list[str]:
     parts = list(_parts(status))
     shown = [part.rows if everything else part.rows[:_ROWS_SHOWN] for part in parts]
     rows = [_row("all", status.total)]
-    rows += [_row(f"  {name}", sums) for part in shown for name, sums in part]
+    rows += [
+        _row(f"  {name}", sums, is_of_runs=part.is_of_runs)
+        for part, some in zip(parts, shown, strict=True)
+        for name, sums in some
+    ]
     columns = len(_COLUMNS) if status.total.without_cost else len(_COLUMNS) - 1
     cells = iter(table_lines(_COLUMNS[:columns], [row[:columns] for row in rows], width))
     lines = [next(cells), next(cells)]
@@ -96,6 +106,32 @@ def _parts(status: Status) -> Iterable[_Part]:
     yield _Part("by type", _by_size(types))
     months = ((month or "(no date)", sums) for month, sums in status.by_month.items())
     yield _Part("by month", sorted(months, reverse=True))
+    techniques = (
+        (printable(technique.name or technique.technique_id or "", limit=80), sums)
+        for technique, sums in status.by_technique.items()
+    )
+    if status.by_technique:
+        yield _Part("by technique", _by_size(techniques))
+    if any(sources != (Source.GENERATIONS,) for sources in status.by_sources):
+        lists = ((_lists_name(sources), sums) for sources, sums in status.by_sources.items())
+        yield _Part("by list", _by_size(lists))
+    if status.besides:
+        words = {Kind.ASSET: "assets", Kind.CANVAS: "canvas snapshots"}
+        besides = [(words[kind], sums) for kind, sums in status.besides.items()]
+        yield _Part("besides runs", _by_size(besides), is_of_runs=False)
+
+
+def _lists_name(sources: tuple[str, ...]) -> str:
+    """The lists that have some runs: `technique runs alone`, `both lists`."""
+    if sources == DEFAULT_SOURCES:
+        return "both lists"
+    shown = [_list_word(source) for source in sources]
+    return f"{shown[0]} alone" if len(shown) == 1 else " and ".join(shown)
+
+
+def _list_word(source: str) -> str:
+    words = {str(known): word for known, word in SOURCE_WORDS.items()}
+    return words.get(source, printable(source, limit=20))
 
 
 def _project_parts(status: Status) -> Iterable[_Part]:
@@ -115,13 +151,13 @@ def _by_size(rows: Iterable[tuple[str, Sums]]) -> list[tuple[str, Sums]]:
     return sorted(rows, key=lambda row: (-row[1].size_bytes, -row[1].runs, row[0]))
 
 
-def _row(name: str, sums: Sums) -> Row:
+def _row(name: str, sums: Sums, *, is_of_runs: bool = True) -> Row:
     return (
         name,
-        f"{sums.runs:,}",
+        f"{sums.runs:,}" if is_of_runs else "",
         f"{sums.outputs:,}",
         format_bytes(sums.size_bytes),
-        _dollars(sums),
+        _dollars(sums) if is_of_runs else "",
         f"{sums.without_cost:,}" if sums.without_cost else "",
     )
 
@@ -147,16 +183,22 @@ def _facts(status: Status, now_ms: int) -> Iterable[Row]:
         yield "open runs", words, f"oldest {_ago(min(oldest), now_ms)}" if oldest else ""
     else:
         yield "open runs", "none", ""
-    if status.vanished:
-        since = [parse_ms(run.at) for run in status.vanished]
-        last = max((moment for moment in since if moment is not None), default=None)
-        yield "vanished runs", f"{len(status.vanished):,}, kept", f"last noticed {_ago(last, now_ms)}"
-    else:
-        yield "vanished runs", "none", ""
+    yield _vanished_fact("vanished runs", [run for run in status.vanished if run.kind is Kind.RUN], now_ms)
+    if assets := [asset for asset in status.vanished if asset.kind is Kind.ASSET]:
+        yield _vanished_fact("vanished assets", assets, now_ms)
     yield from _scan_facts(status, now_ms)
+    yield from _closed_facts(status, now_ms)
     yield _verdict_fact("last verify", status.verified.last, now_ms)
     if status.verified.last is not None and not status.verified.last.is_full:
         yield _verdict_fact("last full verify", status.verified.last_full, now_ms)
+
+
+def _vanished_fact(title: str, vanished: Sequence[VanishedRun], now_ms: int) -> Row:
+    if not vanished:
+        return title, "none", ""
+    since = [parse_ms(run.at) for run in vanished]
+    last = max((moment for moment in since if moment is not None), default=None)
+    return title, f"{len(vanished):,}, kept", f"last noticed {_ago(last, now_ms)}"
 
 
 def _failed_facts(failed: Sequence[FailedOutput], now_ms: int) -> Iterable[Row]:
@@ -178,23 +220,51 @@ def _failed_facts(failed: Sequence[FailedOutput], now_ms: int) -> Iterable[Row]:
 
 
 def _scan_facts(status: Status, now_ms: int) -> Iterable[Row]:
-    """The last scans; each scope's where they are several, the one that waits the longest first."""
-    if len(status.scopes) <= 1:
-        yield _moment_fact("last scan", status.scanned_ms, now_ms)
-        yield _moment_fact("last full scan", status.fully_scanned_ms, now_ms)
-        return
-    ages = sorted(status.scopes, key=lambda age: age.scanned_ms or 0)
+    """The last scans; each place's where they are several, the one that waits the longest first."""
     for title, moment in (("last scan", _scanned), ("last full scan", _fully_scanned)):
-        for number, age in enumerate(ages[:_REASONS_SHOWN]):
-            label = title if not number else ""
-            yield label, _ago(moment(age), now_ms), f"of {scope_name(age, status)}"
-        if len(ages) > _REASONS_SHOWN:
-            yield "", f"and {len(ages) - _REASONS_SHOWN} later ones", ""
+        rows = sorted(_told_together(status, moment), key=lambda row: row[0] or 0)
+        if len(rows) <= 1:
+            yield _moment_fact(title, rows[0][0] if rows else None, now_ms)
+            continue
+        for number, (moment_ms, name) in enumerate(rows[:_REASONS_SHOWN]):
+            yield title if not number else "", _ago(moment_ms, now_ms), f"of {name}"
+        if len(rows) > _REASONS_SHOWN:
+            yield "", f"and {len(rows) - _REASONS_SHOWN} later ones", ""
+
+
+def _told_together(
+    status: Status, moment: Callable[[ScopeAge], int | None]
+) -> Iterable[tuple[int | None, str]]:
+    """When each place was scanned, and its name; list by list where that was not at the same time."""
+    of_place: defaultdict[Scope, list[ScopeAge]] = defaultdict(list)
+    for age in status.open_scopes:
+        of_place[age.scope.of(Source.GENERATIONS)].append(age)
+    for place, ages in of_place.items():
+        known = [at for age in ages if (at := moment(age)) is not None]
+        if len(known) == len(ages) and max(known) - min(known) <= _ONE_NIGHT_MS:
+            yield min(known), _place_name(place, status)
+        else:
+            yield from ((moment(age), scope_name(age, status)) for age in ages)
+
+
+def _closed_facts(status: Status, now_ms: int) -> Iterable[Row]:
+    """The lists that the key saw once, and does not see any more."""
+    closed = [age for age in status.scopes if age.refused_ms is not None]
+    for number, age in enumerate(closed[:_REASONS_SHOWN]):
+        is_all = age.scope == Scope(source=age.scope.source)
+        name = _list_word(age.scope.source) if is_all else scope_name(age, status)
+        yield "closed to the key" if not number else "", name, f"noticed {_ago(age.refused_ms, now_ms)}"
 
 
 def scope_name(age: ScopeAge, status: Status) -> str:
-    """A scope for people, by name where that is known."""
-    scope = age.scope
+    """A scope for people, by name where that is known: `assets of Autumn (prj_x)`."""
+    place = _place_name(age.scope.of(Source.GENERATIONS), status)
+    if age.scope.source == Source.GENERATIONS:
+        return place
+    return f"{_list_word(age.scope.source)} of {place}"
+
+
+def _place_name(scope: Scope, status: Status) -> str:
     for place, name in status.names.items():
         if scope.project_id is not None and place.project_id == scope.project_id:
             return place_name(name.project, place.project_id)
@@ -234,7 +304,7 @@ def _ago(moment_ms: int | None, now_ms: int) -> str:
 
 def _failure_lines(failed: Sequence[FailedOutput]) -> list[str]:
     return [
-        f"failed: {printable(output.run_id, limit=80)} {printable(output.key, limit=80)}: "
+        f"failed: {output_name(output.run_id, output.key)}: "
         f"{printable(output.code, limit=40)}: {printable(output.message)}"
         for output in failed
     ]

@@ -156,7 +156,9 @@ class Pool:
             try:
                 await self._prepare(visit)
             except ApiError as exc:
-                self.problems.append(exc.concerning(f"run {printable(visit.run.run_id, limit=80)}"))
+                self.problems.append(
+                    exc.concerning(f"{visit.run.kind} {printable(visit.run.run_id, limit=80)}")
+                )
             finally:
                 self._visits.task_done()
 
@@ -168,9 +170,8 @@ class Pool:
             self._keep(aside)
         if not prepared.is_due:
             return
-        is_run = prepared.run.kind is Kind.RUN
-        self._tally.runs += is_run and visit.only != frozenset()
-        self._tally.new_runs += is_run and entry is None
+        if visit.only != frozenset():  # counted when another list had it
+            self._tally.note(run.kind, is_new=entry is None)
         self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
         self._tally.outputs += prepared.outputs
         self._tally.already += prepared.already

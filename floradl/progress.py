@@ -24,7 +24,7 @@ from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
 from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 from floradl.findings import NO_FAULT, AuditReport, Trouble
-from floradl.quantities import count, format_bytes, format_cost, format_duration
+from floradl.quantities import count, counts, format_bytes, format_cost, format_duration
 from floradl.words import SOURCE_WORDS
 
 if TYPE_CHECKING:  # each command loads its own job
@@ -234,9 +234,15 @@ def _has_blocks(stream: TextIO) -> bool:
 
 def failure_line(failure: Failure) -> str:
     """One failed output: which, and why."""
-    name = f"{printable(failure.run_id, limit=80)} {printable(failure.key, limit=80)}"
+    name = output_name(failure.run_id, failure.key)
     tries = f" ({failure.attempts} tries)" if failure.attempts > 1 else ""
     return f"failed: {name}: {failure.code}: {failure.message}{tries}"
+
+
+def output_name(identifier: str, key: str) -> str:
+    """An output by its run's id and its own; an asset's file, whose key is the asset's id, by that."""
+    shown = printable(identifier, limit=80)
+    return shown if key == identifier else f"{shown} {printable(key, limit=80)}"
 
 
 def summary_lines(report: Report, dest: str) -> list[str]:
@@ -250,12 +256,13 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         lines.append(
             f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
         )
-    holds = f"{count(report.archive_outputs, 'output')} of {count(report.archive_runs, 'run')}"
+    kinds = counts(
+        (report.archive_runs, "run"), (report.archive_assets, "asset"), (report.archive_canvases, "canvas")
+    )
+    holds = f"{count(report.archive_outputs, 'output')} of {kinds or '0 runs'}"
     lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
-    if report.vanished_runs:
-        lines.append(
-            f"{count(report.vanished_runs, 'run')} not listed by FLORA any more; what is archived stays."
-        )
+    if vanished := counts((len(report.vanished_runs), "run"), (len(report.vanished_assets), "asset")):
+        lines.append(f"{vanished} not listed by FLORA any more; what is archived stays.")
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     lines.extend(_refused_lines(report.sources))
     lines.extend(_trouble_lines(report))
@@ -276,7 +283,7 @@ def _sources_lines(sources: Sequence[SourceNews]) -> list[str]:
 def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
     """What this key cannot see, which is no failure."""
     return [
-        f"Left out: {SOURCE_WORDS[its.source]}, which this key cannot see ({its.refused})."
+        f"Left out: {SOURCE_WORDS[its.source]}, which this key cannot see ({its.refusal})."
         for its in sources
         if its.refused is not None
     ]
@@ -285,11 +292,12 @@ def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
 def _what_is_new(report: Report) -> str:
     new = report.fetched + report.adopted
     parts = []
+    things = counts((report.new_runs, "new run"), (report.new_assets, "new asset"))
     if new:
-        runs = f" of {count(report.new_runs, 'new run')}" if report.new_runs else ""
-        parts.append(f"{count(new, 'new output')} ({format_bytes(report.new_bytes)}){runs}")
-    elif report.new_runs:
-        parts.append(f"{count(report.new_runs, 'new run')}, no new outputs")
+        of = f" of {things}" if things else ""
+        parts.append(f"{count(new, 'new output')} ({format_bytes(report.new_bytes)}){of}")
+    elif things:
+        parts.append(f"{things}, no new outputs")
     elif not report.is_complete:
         parts.append("No new outputs")
     else:
@@ -302,11 +310,13 @@ def _what_is_new(report: Report) -> str:
 
 
 def _news_lines(report: Report) -> list[str]:
-    """Which projects the new runs are of, by name where that is known; the largest first."""
+    """Which projects the new runs and assets are of, by name where that is known; the largest first."""
     lines = []
     for news in report.news[:_PROJECTS_SHOWN]:
         name = place_name(news.name, news.project_id)
-        lines.append(f"  {news.runs:>4}  {name}")
+        assets = f", and {count(news.assets, 'asset')}" if news.runs and news.assets else ""
+        what = ", assets" if not news.runs else assets
+        lines.append(f"  {news.runs or news.assets:>4}  {name}{what}")
     rest = len(report.news) - _PROJECTS_SHOWN
     return [*lines, *([f"        and of {count(rest, 'further project')}"] if rest > 0 else [])]
 
@@ -378,7 +388,8 @@ def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
             "Stopped before the end; the gallery is as it was. The same command goes on from here.",
         ]
     made = f", {count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
-    what = f"{count(report.outputs, 'output')} of {count(report.runs, 'run')}"
+    things = counts((report.runs, "run"), (report.assets, "asset"), (report.canvases, "canvas"))
+    what = f"{count(report.outputs, 'output')} of {things or '0 runs'}"
     took = format_duration(report.elapsed_s)
     written = f"{count(report.files_written, 'file')} written"
     lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")

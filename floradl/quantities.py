@@ -32,6 +32,13 @@ def format_cost(cost: float) -> str:
 
 
 def count(things: int | tuple[object, ...] | list[object], noun: str) -> str:
-    """A number with its noun: `1 output`, `2 outputs`."""
+    """A number with its noun: `1 output`, `2 outputs`, `3 canvases`."""
     number = things if isinstance(things, int) else len(things)
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{'' if number == 1 else plural}"
+
+
+def counts(*things: tuple[int, str]) -> str:
+    """Several of them, without those of which there are none: `2 runs, 1 asset and 3 canvases`."""
+    words = [count(number, noun) for number, noun in things if number]
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + words[-1:])

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+import msgspec
+
 from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
 from floradl.entries import ScanEntry, ScanOp, VanishedOp
@@ -68,19 +70,21 @@ class Found:
     Attributes:
         problems: what could not be listed.
         refused: sources that this key may not see, and what the API said, where that is no failure.
-        vanished: runs that FLORA lists no more.
-        met: places of all runs that were met.
-        news: how many runs of each place are new.
+        vanished: runs and assets that FLORA lists no more.
+        met: places of all runs and assets that were met.
+        news: how many runs and assets of each place are new.
+        new_assets: how many of them are assets.
         listed, new: how many of each source's things there were, and how many of them were new.
         missing: ids that were asked for and are nowhere.
         has_walked_all: whether some scan walked a whole history, with nothing filtered.
     """
 
     problems: list[ApiError] = field(default_factory=list)
-    refused: dict[Source, str] = field(default_factory=dict)
+    refused: dict[Source, ApiError] = field(default_factory=dict)
     vanished: list[str] = field(default_factory=list)
     met: set[Place] = field(default_factory=set)
     news: Counter[Place] = field(default_factory=Counter)
+    new_assets: Counter[Place] = field(default_factory=Counter)
     listed: Counter[Source] = field(default_factory=Counter)
     new: Counter[Source] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
@@ -88,10 +92,14 @@ class Found:
 
     def of_sources(self, sources: Iterable[Source]) -> tuple[SourceNews, ...]:
         """What each source gave."""
-        return tuple(
-            SourceNews(source, self.listed[source], self.new[source], self.refused.get(source))
-            for source in sources
-        )
+        return tuple(self._of_source(source) for source in sources)
+
+    def _of_source(self, source: Source) -> SourceNews:
+        error = self.refused.get(source)
+        if error is None:
+            return SourceNews(source, self.listed[source], self.new[source])
+        refusal = f"{error.status} {error.code}".rstrip()
+        return SourceNews(source, self.listed[source], self.new[source], error.message, refusal)
 
 
 class Scanning:
@@ -118,6 +126,7 @@ class Scanning:
         self._admitted: set[str] = set()
         self._wanted_ids = set(options.filters.run_ids)
         self._seals: dict[Scope, ScanEntry] = {}
+        self._closed: set[Scope] = set()
         self.found = Found()
 
     async def scan_all(self, pool: Pool) -> list[Scan]:
@@ -192,7 +201,8 @@ class Scanning:
         try:
             async with aclosing(look.scan.iter_completed()) as runs:
                 async for run in runs:
-                    self._tally.listed_runs += run.run_id not in self._admitted
+                    is_again = run.run_id in self._admitted
+                    self._tally.listed_runs += run.kind is Kind.RUN and not is_again
                     self.found.listed[look.source] += 1
                     await self._admit(pool, run, look.source)
                     if self._is_enough():
@@ -217,7 +227,8 @@ class Scanning:
         place = Place(run.workspace_id, run.project_id)
         self.found.met.add(place)
         if is_new:
-            self.found.news[place] += run.kind is Kind.RUN
+            self.found.news[place] += 1
+            self.found.new_assets[place] += run.kind is Kind.ASSET
             self.found.new[source] += 1
         await pool.admit(Visit(run, source=source))
 
@@ -241,13 +252,17 @@ class Scanning:
             error = of_source[source][0].error
             if error is None:
                 continue
+            if len(refused) < len(of_source):
+                self._closed.update(look.scan.scope for look in of_source[source])
             if source in self._options.required_sources:
-                refusal = KeyRefusedError(f"{source}: {error.message}", status=error.status, hint=error.hint)
+                hint = f"This key may not see that: leave out --source {source}, or use another key."
+                refusal = KeyRefusedError(f"{source}: {error.message}", status=error.status, hint=hint)
                 self.found.problems.append(refusal)
             elif len(refused) == len(of_source):
                 continue
             else:
-                self.found.refused[source] = error.message
+                self.found.refused[source] = error
+                log.info("left out: %s: %s", source, error.message)
             looks = [look for look in looks if look.source != source]
         return looks
 
@@ -330,11 +345,21 @@ class Scanning:
             return True
         return False
 
-    async def seal(self, scans: Iterable[Scan]) -> None:
-        """Seal what was seen whole. Only when all of it is recorded: a seal says so of all below it.
+    async def seal(self, scans: Iterable[Scan], *, is_whole: bool) -> None:
+        """Record which lists are closed, and seal what was seen whole. Only when all of it is recorded.
 
         Args:
             scans: what `scan_all` returned.
+            is_whole: whether all that was admitted is recorded: a seal says so of all below it.
         """
-        if self._options.filters.is_empty:
+        await self._store.append(self._iter_refusals())
+        if is_whole and self._options.filters.is_empty:
             await self._store.append(ScanOp(self._seals[scan.scope]) for scan in scans)
+
+    def _iter_refusals(self) -> Iterator[ScanOp]:
+        """Since when lists are closed to this key that it has seen before: they are not merely old."""
+        at = format_ms(self._clock.now_ms())
+        for scope in self._closed:
+            scan = self._manifest.scan(scope, self._account)
+            if scan is not None and scan.refused_at is None:
+                yield ScanOp(msgspec.structs.replace(scan, refused_at=at))

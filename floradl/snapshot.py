@@ -98,6 +98,8 @@ class CountedRun(msgspec.Struct):
     outputs: dict[str, CountedOutput] = {}
     vanished_at: str | None = None
     sources: tuple[str, ...] = (Source.GENERATIONS,)
+    technique_id: str | None = None
+    technique_name: str | None = None
 
 
 _TABLES = {"runs": Kind.RUN, "assets": Kind.ASSET, "canvases": Kind.CANVAS}

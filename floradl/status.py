@@ -6,9 +6,10 @@ a run's cost is shared out evenly over its outputs where it is told by type, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from floradl.clock import MAX_MS, parse_ms
@@ -19,6 +20,7 @@ from floradl.model import Scope, parse_generation
 from floradl.names import Place, PlaceName
 from floradl.snapshot import CountedOutput, CountedRun
 from floradl.verified import Verified
+from floradl.words import Kind, Source
 
 _DAY_MS = 86_400_000
 
@@ -51,9 +53,13 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class FailedOutput:
-    """An output that could not be archived so far. Texts are from outside."""
+    """An output, or an asset's file, that could not be archived so far. Texts are from outside.
+
+    `run_id` is the id of whatever it is of.
+    """
 
     run_id: str
+    kind: Kind
     key: str
     type: str
     code: str
@@ -76,26 +82,47 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class VanishedRun:
-    """A run that FLORA does not list any more; what is archived of it stays."""
+    """A run or asset that FLORA does not list any more; what is archived of it stays."""
 
     run_id: str
+    kind: Kind
     at: str
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeAge:
-    """When a scope was last scanned without any error, be it as part of a larger one; None: never."""
+    """When a scope was last scanned without any error, be it as part of a larger one; None: never.
+
+    `refused_ms` is since when the API keeps this list from the key; None: it does not.
+    """
 
     scope: Scope
     scanned_ms: int | None
     fully_scanned_ms: int | None
+    refused_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Technique:
+    """A technique, by its id; by its name where there is none. Texts are from outside."""
+
+    technique_id: str | None
+    name: str
 
 
 @dataclass(slots=True)
 class Status:
-    """What an archive holds. Lists are in the manifest's order; `by_month` is by `2026-11`, in UTC."""
+    """What an archive holds. Lists are in the manifest's order; `by_month` is by `2026-11`, in UTC.
+
+    All sums are of runs, but `besides`: what there is of each other kind, whose `runs` are entries (assets,
+    or canvases with their snapshots), and which cost nothing. `by_sources` is by the lists that have the
+    runs, in the order of `words.Source`; `by_technique` leaves out the runs of none.
+    """
 
     total: Sums = field(default_factory=Sums)
+    besides: dict[Kind, Sums] = field(default_factory=dict)
+    by_sources: dict[tuple[str, ...], Sums] = field(default_factory=dict)
+    by_technique: dict[Technique, Sums] = field(default_factory=dict)
     by_project: dict[Place, Sums] = field(default_factory=dict)
     by_model: dict[str | None, Sums] = field(default_factory=dict)
     by_type: dict[str | None, Sums] = field(default_factory=dict)
@@ -109,13 +136,21 @@ class Status:
 
     @property
     def scanned_ms(self) -> int | None:
-        """When the scope that was scanned the longest ago was; None where one never was, or there is none."""
-        return _oldest(age.scanned_ms for age in self.scopes)
+        """When the scope that was scanned the longest ago was; None where one never was, or there is none.
+
+        A list that is closed to the key does not count: no scan could be newer.
+        """
+        return _oldest(age.scanned_ms for age in self.open_scopes)
 
     @property
     def fully_scanned_ms(self) -> int | None:
         """As `scanned_ms`, of scans over the whole history."""
-        return _oldest(age.fully_scanned_ms for age in self.scopes)
+        return _oldest(age.fully_scanned_ms for age in self.open_scopes)
+
+    @property
+    def open_scopes(self) -> list[ScopeAge]:
+        """The scopes of lists that are not closed to the key."""
+        return [age for age in self.scopes if age.refused_ms is None]
 
     def is_older_than(self, max_age_s: float, now_ms: int) -> bool:
         """Whether any scope's last complete scan is older than that."""
@@ -123,12 +158,13 @@ class Status:
         return scanned_ms is None or now_ms - scanned_ms > max_age_s * 1000
 
 
-def summarize(manifest: Manifest, scopes: Sequence[Scope] = ()) -> Status:
+def summarize(manifest: Manifest, scopes: Sequence[Scope] = (), sources: Collection[str] = ()) -> Status:
     """Everything that the manifest tells.
 
     Args:
         manifest: an archive's memory.
         scopes: what to look at; empty: all of it, and as scopes those that were ever scanned.
+        sources: of which lists to tell how old they are; empty: all that were ever scanned.
 
     Raises:
         ManifestError: an entry cannot be read.
@@ -137,7 +173,10 @@ def summarize(manifest: Manifest, scopes: Sequence[Scope] = ()) -> Status:
     for run_id, run in manifest.iter_counted():
         if scopes and not any(scope.holds(run.workspace_id, run.project_id) for scope in scopes):
             continue
-        _count(status, run_id, run, months.of(run.created_at))
+        if run.kind is Kind.RUN:
+            _count(status, run_id, run, months.of(run.created_at))
+        else:
+            _count_besides(status, run_id, run)
     scans = sorted(manifest.scans(), key=lambda scan: parse_ms(scan.last_scan_at) or 0, reverse=True)
     status.open_runs = [
         run
@@ -145,8 +184,7 @@ def summarize(manifest: Manifest, scopes: Sequence[Scope] = ()) -> Status:
         if run.run_id not in manifest
         and (not scopes or any(scope.holds(run.workspace_id, run.project_id) for scope in scopes))
     ]
-    asked = dict.fromkeys(scopes or map(_scope, scans))
-    status.scopes = [_age(scope, scans) for scope in asked]
+    status.scopes = _ages(scopes, [scan for scan in scans if not sources or scan.scope.source in sources])
     return status
 
 
@@ -157,12 +195,7 @@ def _count(status: Status, run_id: str, run: CountedRun, month: str | None) -> N
     by_type: dict[str | None, Sums] = {}
     for key, output in run.outputs.items():
         sums = by_type.get(output.type) or by_type.setdefault(output.type, Sums(1))
-        if output.state is State.ARCHIVED:
-            sums.outputs += 1
-            sums.size_bytes += output.size_bytes or 0
-        elif output.state is State.FAILED:  # and no more of what is lost for good, which was told
-            sums.failed += 1
-            status.failed.append(_failed(run_id, key, output, run))
+        _count_output(status, sums, run_id, key, output, run)
     for kind, sums in by_type.items():
         whole.outputs += sums.outputs
         whole.size_bytes += sums.size_bytes
@@ -176,8 +209,44 @@ def _count(status: Status, run_id: str, run: CountedRun, month: str | None) -> N
     _of(status.by_project, Place(run.workspace_id, run.project_id)).add(whole)
     _of(status.by_model, run.model_id).add(whole)
     _of(status.by_month, month).add(whole)
+    _of(status.by_sources, _in_order(run.sources)).add(whole)
+    if run.technique_id or run.technique_name:
+        _of(status.by_technique, Technique(run.technique_id, run.technique_name or "")).add(whole)
     if run.vanished_at is not None:
-        status.vanished.append(VanishedRun(run_id, run.vanished_at))
+        status.vanished.append(VanishedRun(run_id, run.kind, run.vanished_at))
+
+
+def _count_besides(status: Status, identifier: str, entry: CountedRun) -> None:
+    """Add what is no run to the sums of its kind."""
+    sums = Sums(runs=1)
+    for key, output in entry.outputs.items():
+        _count_output(status, sums, identifier, key, output, entry)
+    status.besides.setdefault(entry.kind, Sums()).add(sums)
+    if entry.vanished_at is not None:
+        status.vanished.append(VanishedRun(identifier, entry.kind, entry.vanished_at))
+
+
+def _count_output(
+    status: Status, sums: Sums, run_id: str, key: str, output: CountedOutput, run: CountedRun
+) -> None:
+    if output.state is State.ARCHIVED:
+        sums.outputs += 1
+        sums.size_bytes += output.size_bytes or 0
+    elif output.state is State.FAILED:  # and no more of what is lost for good, which was told
+        sums.failed += 1
+        status.failed.append(_failed(run_id, key, output, run))
+
+
+@lru_cache(maxsize=64)
+def _in_order(sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Sources as they are always named; those of a newer floradl last."""
+    known = [str(source) for source in Source]
+    return tuple(
+        sorted(
+            set(sources),
+            key=lambda name: (name not in known, known.index(name) if name in known else 0, name),
+        )
+    )
 
 
 def _of(groups: dict[K, Sums], key: K) -> Sums:
@@ -188,6 +257,7 @@ def _failed(run_id: str, key: str, output: CountedOutput, run: CountedRun) -> Fa
     error = output.error
     return FailedOutput(
         run_id=run_id,
+        kind=run.kind,
         key=key,
         type=output.type,
         code=error.code if error else "",
@@ -217,32 +287,54 @@ class _Months:
 def _open_runs(scans: Sequence[ScanEntry]) -> Iterator[OpenRun]:
     """The open runs of all scans, newest scan first; what a newer one would have met counts there alone."""
     newer: list[Scope] = []
+    told: set[str] = set()
     for scan in scans:
-        for run_id, record in scan.open_runs.items():
+        scope = _scope(scan)
+        for run_id, record in scan.open_runs.items() if scope.kind is Kind.RUN else ():
             try:
                 run = parse_generation(bytes(record))
             except ApiError:
                 continue
-            if not any(scope.holds(run.workspace_id, run.project_id) for scope in newer):
+            is_newer = (
+                other.holds(run.workspace_id, run.project_id)
+                for other in newer
+                if other.source == scope.source
+            )
+            if run.run_id not in told and not any(is_newer):
+                told.add(run.run_id)
                 yield OpenRun(run_id, run.status, run.workspace_id, run.project_id, run.created_at_ms)
-        newer.append(_scope(scan))
+        newer.append(scope)
+
+
+def _ages(scopes: Sequence[Scope], scans: Sequence[ScanEntry]) -> list[ScopeAge]:
+    """How old each scope is: those asked for, as each list that was ever scanned there has it; or all."""
+    asked = [_scope(scan) for scan in scans]
+    if scopes:
+        known = {scope: [scan for scan in scans if _covers(_scope(scan), scope)] for scope in scopes}
+        asked = [
+            replace(scope, source=source)
+            for scope, its in known.items()
+            for source in sorted({scan.scope.source for scan in its}) or [scope.source]
+        ]
+    return [_age(scope, scans) for scope in dict.fromkeys(asked)]
 
 
 def _age(scope: Scope, scans: Iterable[ScanEntry]) -> ScopeAge:
-    covering = [scan for scan in scans if _covers(_scope(scan), scope)]
+    covering = [scan for scan in scans if scan.scope.source == scope.source and _covers(_scope(scan), scope)]
+    is_closed = bool(covering) and all(scan.refused_at is not None for scan in covering)
     return ScopeAge(
         scope,
         _newest(parse_ms(scan.last_scan_at) for scan in covering),
         _newest(parse_ms(scan.last_full_scan_at) for scan in covering),
+        _newest(parse_ms(scan.refused_at or "") for scan in covering) if is_closed else None,
     )
 
 
 def _covers(larger: Scope, smaller: Scope) -> bool:
-    """Whether all of a scope lies in another, as far as their ids tell."""
-    return (
-        larger.source == smaller.source
-        and larger.workspace_id in (None, smaller.workspace_id)
-        and larger.project_id in (None, smaller.project_id)
+    """Whether all of a scope's place lies in that of another, as far as their ids tell."""
+    return larger.workspace_id in (None, smaller.workspace_id) and larger.project_id in (
+        None,
+        smaller.project_id,
     )
 
 

@@ -28,6 +28,7 @@ from floradl.canvas import (
     nodes_bytes,
     parse_canvas,
     parse_nodes,
+    shown_labels,
     snapshot_key,
     snapshot_stamp,
     targets_of,
@@ -497,3 +498,21 @@ async def test_a_canvas_of_the_simulator() -> None:
     targets = targets_of([("run_a", run_of(output_1=output(url=comparable_url(url))))])
     labels = labels_by_run(nodes, targets, project_id="prj_a", seen_at="now")
     assert labels == {"run_a": {"output_1": [Label("shows", "A fox", "image", "prj_a", "now")]}}
+
+
+def test_what_people_are_shown_of_labels() -> None:
+    """The last label of each node, the newest first, each text once; nothing of what is not understood."""
+    told = [
+        {"node_id": "n1", "project_id": "p", "label": "old"},
+        {"node_id": "n2", "project_id": "p", "label": " boat "},
+        {"node_id": "n1", "project_id": "p", "label": "new\nlines"},
+        {"node_id": ["n3"], "project_id": "p", "label": "boat"},
+        {"node_id": "n4", "project_id": "p", "label": 5},
+        {"node_id": "n5", "project_id": "p", "label": "  "},
+    ]
+    about = {"format": "floradl-canvas-labels", "version": 1, "run_id": "run_1"}
+    raw = json.dumps(about | {"outputs": {"a": told, "b": [], "c": told[5:]}}).encode()
+    assert shown_labels(raw, "run_1") == {"a": "boat\nnew\nlines"}
+    assert shown_labels(raw, "run_2") == {}
+    for broken in (b"", b"{", b"[]", b"\xff", raw.replace(b'"version": 1', b'"version": 2')):
+        assert shown_labels(broken, "run_1") == {}

@@ -251,6 +251,17 @@ async def test_an_older_journal_is_gone_on_with_as_one_of_this_version(tmp_path:
     assert [op.run_id for op in journal.ops if isinstance(op, RunOp)] == ["run_1", "run_2"]
 
 
+def test_a_closed_list_is_open_again_with_its_next_scan() -> None:
+    """Since when a list is refused stands in its scan's entry, and not in that of a scan that came after."""
+    before = scan_op()
+    closed = ScanOp(msgspec.structs.replace(before.scan, refused_at="2026-11-23T02:30:00Z"))
+    manifest = Manifest.parse(encoded(fed(before, closed)))
+    assert [scan.refused_at for scan in manifest.scans()] == ["2026-11-23T02:30:00Z"]
+    manifest.apply(before)
+    assert [scan.refused_at for scan in manifest.scans()] == [None]
+    assert "refused_at" not in told(manifest)["scans"][0]
+
+
 def test_all_scans() -> None:
     """The scans of all scopes are told, each with its last."""
     manifest = fed(scan_op(), scan_op(7), scan_op(9, None))

@@ -92,6 +92,81 @@ def test_reports_of_failure(sim: Simulator, tmp_path: Path) -> None:
     assert {one["repaired"] for one in repaired["findings"] if one["kind"] != "stray"} == {True}
 
 
+@pytest.fixture
+def everything() -> Iterator[Simulator]:
+    """An account with technique runs, two of three in both lists, and uploads, one of which is not done."""
+    with serve_in_thread(Account.generate(12, seed=5, techniques=6, assets=7)) as simulator:
+        yield simulator
+
+
+EVERY_LIST = ("--source", "generations", "--source", "technique-runs", "--source", "assets")
+
+
+def test_a_report_of_several_sources(everything: Simulator, tmp_path: Path) -> None:
+    """What each list gave, runs and assets apart, and an upload that is not done is no open run."""
+    account, dest = everything.account, tmp_path / "out"
+    runs = {run.run_id for run in completed(account)}
+    ready = [asset for asset in account.listed_assets() if asset.status == "ready"]
+    assert len(ready) < len(account.listed_assets())
+    done = floradl(everything, "--json", *EVERY_LIST, dest)
+    report = report_of(done.stdout)
+    assert (done.returncode, report["complete"], report["runs"]["open"]) == (0, True, 0)
+    assert (report["runs"]["new"], report["assets"]["new"]) == (len(runs), len(ready))
+    listed = {its["source"]: (its["listed"], its["refused"]) for its in report["sources"]}
+    assert listed == {
+        "generations": (len(account.listed(status="completed")), None),
+        "technique-runs": (len(account.listed(status="completed", source="technique-runs")), None),
+        "assets": (len(ready), None),
+    }
+    by_project = report["runs"]["new_by_project"]
+    assert sum(one["runs"] for one in by_project) == len(runs)
+    assert sum(one["assets"] for one in by_project) == len(ready)
+    holds = report["archive"]
+    assert (holds["runs"], holds["assets"], holds["canvases"]) == (len(runs), len(ready), 0)
+    assert f" of {len(runs)} new runs and {len(ready)} new assets. Took" in done.stderr
+    assert f" of {len(runs)} runs and {len(ready)} assets, " in done.stderr
+    assert f"{len(ready)} assets.\n" in done.stderr
+    account.delete_asset(ready[0])
+    gone = floradl(everything, "--json", "--full", *EVERY_LIST, dest)
+    asset_id = ready[0].asset_id or ready[0].node_id
+    assert report_of(gone.stdout)["assets"]["vanished"] == [asset_id]
+    assert report_of(gone.stdout)["runs"]["vanished"] == []
+    assert "1 asset not listed by FLORA any more; what is archived stays." in gone.stderr
+
+
+@pytest.mark.parametrize("source", ["technique-runs", "assets"])
+def test_a_refused_source_is_told_in_two_words(everything: Simulator, tmp_path: Path, source: str) -> None:
+    """The summary says which and what the API said, shortly; its request-id stands in report and -v alone."""
+    everything.account.refuse(source, 403)
+    done = floradl(everything, "--json", "--source", "all", tmp_path / "out")
+    report = report_of(done.stdout)
+    (refused,) = [its for its in report["sources"] if its["refused"]]
+    assert (done.returncode, refused["source"], refused["listed"]) == (0, source, 0)
+    assert "request-id req_" in refused["refused"]
+    words = source.replace("-", " ")
+    assert f"Left out: {words}, which this key cannot see (403 forbidden).\n" in done.stderr
+    assert "request-id" not in done.stderr
+    told = floradl(everything, "-v", "--source", "all", tmp_path / "out")
+    assert f"left out: {source}: the API answered 403 forbidden" in told.stderr
+    named = floradl(everything, "--source", source, tmp_path / "out")
+    assert (named.returncode, f"leave out --source {source}" in named.stderr) == (4, True), named.stderr
+    both = floradl(everything, "--json", "--source", source, "--source", "generations", tmp_path / "out")
+    assert (both.returncode, report_of(both.stdout)["complete"]) == (4, False)
+
+
+def test_an_asset_that_fails_is_named_once(everything: Simulator, tmp_path: Path) -> None:
+    """An asset's one output bears its id: it is not said twice."""
+    asset = next(one for one in everything.account.listed_assets() if one.status == "ready" and one.asset_id)
+    everything.faults.append(Fault(asset.file.path, status=404))
+    done = floradl(everything, "--json", "--source", "assets", tmp_path / "out")
+    assert done.returncode == 3
+    assert f"failed: {asset.asset_id}: http_404: " in done.stderr
+    (failure,) = report_of(done.stdout)["failures"]
+    assert (failure["run_id"], failure["output"]) == (asset.asset_id, asset.asset_id)
+    status = floradl(everything, "status", "-v", tmp_path / "out")
+    assert f"failed: {asset.asset_id}: http_404: " in status.stdout
+
+
 @pytest.mark.parametrize("arguments", [["-n"], []])
 def test_reports_of_interruption(sim: Simulator, tmp_path: Path, arguments: list[str]) -> None:
     """SIGINT in mid-run, or while a dry run lists: the report says so, and what was done by then."""

@@ -25,6 +25,7 @@ from floradl.entries import (
     ScanEntry,
     ScanOp,
     ScopeEntry,
+    SourcesOp,
     State,
 )
 from floradl.journal import encode_lines
@@ -32,7 +33,7 @@ from floradl.manifest import Manifest
 from floradl.metrics import metric_lines, status_object
 from floradl.model import Scope
 from floradl.names import Place, PlaceName
-from floradl.overview import status_lines
+from floradl.overview import age_line, status_lines
 from floradl.simulator import (
     Account,
     Fault,
@@ -100,6 +101,15 @@ def archived(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dest(archived: Path, tmp_path: Path) -> Path:
     """A copy of the archive, to change."""
     return Path(shutil.copytree(archived, tmp_path / "out"))
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
+    """An account of several sources, and its archive."""
+    dest = tmp_path_factory.mktemp("everything") / "out"
+    with serve_in_thread(Account.generate(10, seed=4, techniques=6, assets=8)) as simulator:
+        assert floradl(simulator, "--source", "all", dest).returncode == 0
+        yield simulator, dest
 
 
 def status_of(sim: Simulator, *arguments: str | Path) -> dict[str, Any]:
@@ -244,7 +254,9 @@ def test_too_old(sim: Simulator, archived: Path, dest: Path) -> None:
     """--max-age exits 3 when the last complete scan is older, and says of what; with -q too."""
     assert floradl(sim, "status", "-q", "--max-age", "26h", archived).stdout == ""
     value = manifest(dest)
-    value["scans"][0]["last_scan_at"] = "2026-01-01T02:30:00Z"
+    for scan in value["scans"]:
+        if scan["scope"]["source"] == "generations":
+            scan["last_scan_at"] = "2026-01-01T02:30:00Z"
     (dest / "manifest.json").write_text(json.dumps(value))
     done = floradl(sim, "status", "-q", "--max-age", "26h", dest)
     assert (done.returncode, done.stdout) == (3, "")
@@ -260,7 +272,7 @@ def test_a_scan_that_never_ended_is_too_old(tmp_path: Path) -> None:
     """An archive whose scans all had errors has no date, whatever was archived."""
     with serve_in_thread(make_account()) as sim:
         sim.faults.append(Fault("/api/v1/generations", query="pending", status=500))
-        assert floradl(sim, "--retries", "0", tmp_path).returncode == 3
+        assert floradl(sim, "--source", "generations", "--retries", "0", tmp_path).returncode == 3
         value = status_of(sim, "--max-age", "10d", tmp_path)
         assert (value["exit_code"], value["last_scan_at"], value["total"]["runs"]) == (3, None, 4)
         done = floradl(sim, "status", "--max-age", "10d", tmp_path)
@@ -272,9 +284,10 @@ def test_a_part_of_the_archive(sim: Simulator, archived: Path) -> None:
     """--project-id shows a project alone, with the scans that cover it."""
     value = status_of(sim, "--project-id", "prj_one", archived)
     assert (value["total"]["runs"], len(value["open_runs"]), value["failed_outputs"]) == (2, 1, [])
-    (scope,) = value["scopes"]
-    assert scope["project_id"] == "prj_one"
-    assert scope["last_scan_at"] is not None
+    assert [scope["source"] for scope in value["scopes"]] == ["generations", "technique-runs"]
+    for scope in value["scopes"]:
+        assert scope["project_id"] == "prj_one"
+        assert scope["last_scan_at"] is not None
     other = status_of(sim, "--workspace-id", "ws_b", archived)
     assert (other["total"]["runs"], other["open_runs"]) == (2, [])
 
@@ -378,18 +391,21 @@ def test_prometheus(sim: Simulator, dest: Path) -> None:
     (reason,) = families["floradl_failed_outputs_by_reason"].samples
     assert (reason.labels["code"], reason.value) == ("http_404", 1)
     assert families["floradl_runs_without_cost"].samples[0].value == 1
-    (scan,) = families["floradl_last_scan_timestamp_seconds"].samples
-    assert 1.7e9 < scan.value < 1e10
+    scans = families["floradl_last_scan_timestamp_seconds"].samples
+    assert {scan.labels["source"] for scan in scans} == {"generations", "technique-runs"}
+    assert all(1.7e9 < scan.value < 1e10 for scan in scans)
     assert families["floradl_last_verify_sound"].samples[0].value == 0
 
 
-def test_every_metric_is_documented(sim: Simulator, dest: Path) -> None:
+def test_every_metric_is_documented(everything: tuple[Simulator, Path]) -> None:
     """docs/status.md names each metric, or the pattern that it follows."""
+    sim, dest = everything
     floradl(sim, "verify", dest)
     text = floradl(sim, "status", "--prometheus", dest).stdout
+    assert "floradl_assets_bytes" in text
     documented = (SCHEMA.parent / "status.md").read_text(encoding="utf-8")
     for family in text_string_to_metric_families(text):
-        plain = re.sub(r"^floradl_(project|model|type)_", "floradl_", family.name)
+        plain = re.sub(r"^floradl_(project|model|type|sources|technique)_", "floradl_", family.name)
         assert f"`{plain}`" in documented, family.name
         assert plain == family.name or f"`{family.name.removesuffix(plain[8:])}…`" in documented
 
@@ -417,11 +433,81 @@ def test_no_sample_is_twice() -> None:
     assert len(samples) == len(set(samples))
 
 
+def test_what_is_no_run_is_counted_apart(everything: tuple[Simulator, Path]) -> None:
+    """Assets have numbers of their own, and are in none of the sums of runs."""
+    sim, dest = everything
+    value, tables = status_of(sim, dest), manifest(dest)
+    sizes = [
+        output["size_bytes"] for asset in tables["assets"].values() for output in asset["outputs"].values()
+    ]
+    assert value["assets"] == {"assets": len(sizes), "files": len(sizes), "bytes": sum(sizes), "failed": 0}
+    assert value["canvases"] == {"canvases": 0, "files": 0, "bytes": 0, "failed": 0}
+    runs = tables["runs"].values()
+    assert value["total"]["runs"] == len(runs)
+    assert value["total"]["bytes"] == sum(
+        output.get("size_bytes", 0) for run in runs for output in run["outputs"].values()
+    )
+    listed = Counter(tuple(sorted(run.get("sources", ["generations"]))) for run in runs)
+    assert {tuple(row["sources"]): row["runs"] for row in value["by_sources"]} == listed
+    assert len(listed) == 3
+    techniques = Counter(run["technique_name"] for run in runs if "technique_name" in run)
+    assert {row["technique_name"]: row["runs"] for row in value["by_technique"]} == techniques
+    text = floradl(sim, "status", dest, COLUMNS="80").stdout
+    assert re.search(rf"^besides runs\n  assets +{len(sizes)} +\S+ k?B$", text, re.MULTILINE)
+    assert "by list\n" in text
+    assert re.search(r"^  generations alone +\d", text, re.MULTILINE)
+    assert re.search(r"^  both lists +\d", text, re.MULTILINE)
+    assert re.search(r"^last scan +(\d+ s ago|now) +20\d\d-", text, re.MULTILINE)  # one line: one job did all
+    narrow = floradl(sim, "status", dest, COLUMNS="40").stdout.splitlines()
+    assert max(map(cells_wide, narrow[1:])) <= 40
+
+
+@pytest.mark.parametrize("source", ["technique-runs", "assets"])
+def test_a_list_that_is_closed_to_the_key_is_not_an_old_one(tmp_path: Path, source: str) -> None:
+    """What the key saw and sees no more is told as that, and is no reason to wake anybody."""
+    with serve_in_thread(Account.generate(4, seed=4, techniques=2, assets=2)) as sim:
+        assert floradl(sim, "--source", "all", tmp_path).returncode == 0
+        value = manifest(tmp_path)
+        for scan in value["scans"]:
+            if scan["scope"]["source"] == source:
+                scan["last_scan_at"] = "2026-01-01T02:30:00Z"
+        (tmp_path / "manifest.json").write_text(json.dumps(value))
+        assert status_of(sim, "--max-age", "26h", tmp_path)["too_old"] is True
+        assert status_of(sim, "--max-age", "26h", "--source", "generations", tmp_path)["too_old"] is False
+        sim.account.refuse(source, 404)
+        assert floradl(sim, "--source", "all", tmp_path).returncode == 0
+        told = status_of(sim, "--max-age", "26h", tmp_path)
+        assert told["too_old"] is False
+        assert [scope["source"] for scope in told["scopes"] if scope["refused_at"]] == [source]
+        words = source.replace("-", " ")
+        text = floradl(sim, "status", tmp_path, COLUMNS="80").stdout
+        assert re.search(rf"^closed to the key +{words} +noticed ", text, re.MULTILINE)
+        metrics = floradl(sim, "status", "--prometheus", tmp_path).stdout
+        assert re.search(rf'floradl_scope_refused{{[^}}]*source="{source}"}} 1', metrics)
+        assert not re.search(rf'floradl_last_scan_timestamp_seconds{{[^}}]*source="{source}"', metrics)
+        noticed = manifest(tmp_path)["scans"]
+        assert floradl(sim, "--source", "all", tmp_path).returncode == 0
+        again = manifest(tmp_path)["scans"]
+        assert [scan.get("refused_at") for scan in again] == [scan.get("refused_at") for scan in noticed]
+        assert floradl(sim, "--source", source, tmp_path).returncode == 4
+        sim.account.allow(source)
+        assert floradl(sim, "--source", "all", tmp_path).returncode == 0
+        told = status_of(sim, "--max-age", "26h", tmp_path)
+        assert not any(scope["refused_at"] for scope in told["scopes"])
+        assert told["too_old"] is False
+
+
 # --- pure ------------------------------------------------------------------------------------------------
 
 
 def scan(
-    project_id: str | None, days_ago: float, *, full_days_ago: float = 6, open_runs: tuple[str, ...] = ()
+    project_id: str | None,
+    days_ago: float,
+    *,
+    full_days_ago: float = 6,
+    open_runs: tuple[str, ...] = (),
+    source: str = "generations",
+    refused: bool = False,
 ) -> ScanOp:
     """A scan of a project, or of everything, that ended well so long ago."""
 
@@ -436,11 +522,11 @@ def scan(
         )
         for run_id in open_runs
     }
-    scope = ScopeEntry("generations", None, project_id)
-    return ScanOp(ScanEntry(scope, "0" * 16, 1, records, moment(days_ago), moment(full_days_ago)))
+    scope, refused_at = ScopeEntry(source, None, project_id), moment(0) if refused else None
+    return ScanOp(ScanEntry(scope, "0" * 16, 1, records, moment(days_ago), moment(full_days_ago), refused_at))
 
 
-def manifest_of(*ops: RunOp | OutputOp | ScanOp) -> Manifest:
+def manifest_of(*ops: RunOp | OutputOp | ScanOp | SourcesOp) -> Manifest:
     """A manifest after some changes."""
     made = Manifest("0" * 32, "2026-01-01T00:00:00Z")
     for op in ops:
@@ -459,6 +545,13 @@ def manifest_of(*ops: RunOp | OutputOp | ScanOp) -> Manifest:
         ([scan("prj_b", 1), scan(None, 2)], ["prj_b"], 1),
         ([scan("prj_b", 1)], ["prj_c"], None),
         ([scan("prj_b", 1)], ["prj_b", "prj_c"], None),
+        ([scan(None, 1), scan(None, 9, source="assets")], [], 9),  # every list that was ever scanned
+        ([scan(None, 1), scan(None, 9, source="assets")], ["prj_a"], 9),
+        ([scan(None, 1), scan("prj_b", 9, source="assets")], ["prj_a"], 1),  # of what is asked for
+        ([scan(None, 1), scan(None, 9, source="assets", refused=True)], [], 1),
+        ([scan("prj_a", 9, source="assets", refused=True), scan(None, 1, source="assets")], ["prj_a"], 1),
+        ([scan(None, 9, refused=True)], [], None),
+        ([scan(None, 9, refused=True)], ["prj_a"], None),
     ],
 )
 def test_the_age_of_an_archive(scans: list[ScanOp], asked: list[str], days: float | None) -> None:
@@ -481,6 +574,47 @@ def test_open_runs_of_an_older_scan() -> None:
     assert [run.run_id for run in status.open_runs] == ["run_2"]
     apart = summarize(manifest_of(older, scan("prj_b", 1)))
     assert [run.run_id for run in apart.open_runs] == ["run_1", "run_2"]
+
+
+def test_open_runs_of_two_lists() -> None:
+    """A run that both lists have open is one; one list has no word about what the other alone has."""
+    techniques = scan(None, 2, open_runs=("run_1", "run_2"), source="technique-runs")
+    status = summarize(manifest_of(techniques, scan(None, 1, open_runs=("run_2", "run_3"))))
+    assert sorted(run.run_id for run in status.open_runs) == ["run_1", "run_2", "run_3"]
+    uploads = scan(None, 1, open_runs=("run_4",), source="assets")
+    assert summarize(manifest_of(uploads)).open_runs == []
+
+
+def test_lists_that_were_not_scanned_together_are_told_apart() -> None:
+    """Within an hour it was one job, and one line; a list that waits longer is named with its age."""
+    together = summarize(manifest_of(scan(None, 1), scan(None, 1.02, source="technique-runs")))
+    (line,) = [one for one in status_lines(together, "out", 80, NOW_MS) if "last scan" in one]
+    assert re.fullmatch(r"last scan +24 h ago +2026-11-23 \d\d:\d\d UTC", line)
+    apart = summarize(manifest_of(scan(None, 1), scan(None, 9, source="technique-runs")))
+    text = "\n".join(status_lines(apart, "out", 80, NOW_MS))
+    assert re.search(r"^last scan +9 d ago +of technique runs of the whole account$", text, re.MULTILINE)
+    assert re.search(r"^ +24 h ago +of the whole account$", text, re.MULTILINE)
+    assert age_line(apart, NOW_MS) == (
+        "TOO OLD: the last complete scan of technique runs of the whole account was 9 d ago."
+    )
+    closed = summarize(manifest_of(scan(None, 1, refused=True)))
+    assert age_line(closed, NOW_MS) == "TOO OLD: this key cannot see any more what was scanned before."
+
+
+def test_what_a_newer_floradl_wrote_is_shown_as_it_is() -> None:
+    """A list that is not known here, with a hostile name, is counted, named and stays on its line."""
+    facts = RunFacts("ws_a", "prj_a", "ws_a/prj_a/run_1", None, None, None, 1.0, "0" * 64,
+                     technique_name=HOSTILE)  # fmt: skip
+    told = SourcesOp("run_1", (HOSTILE, "generations"))
+    status = summarize(manifest_of(RunOp("run_1", facts), told, scan(None, 1, source=HOSTILE)))
+    assert list(status.by_sources) == [("generations", HOSTILE)]
+    lines = status_lines(status, "out", 80, NOW_MS)
+    assert all(line.isprintable() for line in lines)
+    assert any(line.startswith("  generations and a") for line in lines)
+    text = "\n".join(metric_lines(status, "/x")) + "\n"
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["floradl_technique_runs"].samples[0].labels["technique"] == HOSTILE
+    assert families["floradl_last_scan_timestamp_seconds"].samples[0].labels["source"] == HOSTILE
 
 
 def test_long_lists_are_cut_short_unless_all_is_wanted() -> None:

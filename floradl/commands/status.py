@@ -11,7 +11,7 @@ import msgspec
 
 from floradl import layout
 from floradl.clock import Clock
-from floradl.commands.context import expanded, scopes_of, write_line
+from floradl.commands.context import expanded, scopes_of, sources_of, write_line
 from floradl.config import Settings
 from floradl.errors import DestinationError, Exit, UsageError, printable
 from floradl.files import Disk
@@ -24,6 +24,7 @@ from floradl.overview import age_line, status_lines
 from floradl.progress import Console
 from floradl.status import Status, summarize
 from floradl.verified import read_verified
+from floradl.words import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def run(settings: Settings, dest: str) -> int:
     named = settings.workspace_id or settings.project_id
     scopes = scopes_of(settings.workspace_id, settings.project_id) if named else ()
     try:
-        archive = asyncio.run(_read(disk, clock, scopes, settings.lock_timeout))
+        archive = asyncio.run(_read(disk, clock, scopes, sources_of(settings.source), settings.lock_timeout))
     finally:
         disk.close()
     now_ms, status = clock.now_ms(), archive.status
@@ -76,22 +77,24 @@ def run(settings: Settings, dest: str) -> int:
     return exit_code
 
 
-async def _read(disk: Disk, clock: Clock, scopes: tuple[Scope, ...], lock_timeout_s: float) -> _Archive:
+async def _read(
+    disk: Disk, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...], lock_timeout_s: float
+) -> _Archive:
     if not await disk.call(_has_manifest, disk):
         raise DestinationError(
             f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
         )
     async with ReadLock(disk, clock, timeout_s=lock_timeout_s):
-        return await disk.call(_summary, disk, clock, scopes)
+        return await disk.call(_summary, disk, clock, scopes, sources)
 
 
 def _has_manifest(disk: Disk) -> bool:
     return disk.exists(layout.MANIFEST) or disk.exists(layout.JOURNAL)
 
 
-def _summary(disk: Disk, clock: Clock, scopes: tuple[Scope, ...]) -> _Archive:
+def _summary(disk: Disk, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...]) -> _Archive:
     manifest = load_manifest(disk, clock)
-    status = summarize(manifest, scopes)
+    status = summarize(manifest, scopes, sources)
     places = {*status.by_project, *(Place(run.workspace_id, run.project_id) for run in status.open_runs)}
     status.names = read_names(disk, places)
     status.verified = read_verified(disk)

@@ -6,14 +6,17 @@
   const SHOWN = 8;
   const KINDS = ["image", "video", "audio", "text", "document", "other"];
   const STATES = { failed: "Not archived", vanished: "Not at FLORA any more" };
+  const ORIGINS = { generated: "Generated", uploaded: "Uploaded" };
   const byName = (names) => (a, b) => names(a).localeCompare(names(b), "en", { numeric: true });
 
   const FACETS = [
     { name: "type", title: "Type", label: text.kind, order: () => (a, b) => KINDS.indexOf(a) - KINDS.indexOf(b) },
     { name: "project", title: "Project", label: projectLabel, order: () => byName(text.project) },
     { name: "model", title: "Model", label: text.model, order: () => byName(text.model) },
+    { name: "technique", title: "Technique", label: text.technique, order: () => byName(text.technique), skips: [""], isNamedLater: true },
     { name: "month", title: "Month", label: text.month, order: () => (a, b) => (a === "undated") - (b === "undated") || (a < b ? 1 : -1) },
     { name: "workspace", title: "Workspace", label: text.workspace, order: () => byName(text.workspace), fewest: 2 },
+    { name: "origin", title: "Origin", label: (value) => (Object.hasOwn(ORIGINS, value) ? ORIGINS[value] : text.line(value)), order: () => (a, b) => (a < b ? -1 : 1), fewest: 2 },
     { name: "state", title: "State", label: (value) => (Object.hasOwn(STATES, value) ? STATES[value] : text.line(value)), order: () => (a, b) => (a < b ? -1 : 1), skips: ["archived"] },
   ];
 
@@ -61,7 +64,7 @@
     name.textContent = facet.label(value);
     name.title = name.textContent;
     input.addEventListener("change", () => route.toggle(facet.name, value, input.checked));
-    return { item, input, count, value };
+    return { item, input, name, count, value };
   }
 
   function arrange(facet) {
@@ -142,6 +145,7 @@
           const choice = facet.choices.get(value);
           choice.input.checked = state[facet.name].has(value);
           choice.count.textContent = text.count(count);
+          if (facet.isNamedLater) choice.name.textContent = choice.name.title = facet.label(value);
           choice.item.classList.toggle("is-empty", count === 0);
         }
         arrange(facet);

@@ -8,7 +8,9 @@
     workspace: (item) => item.run.place.workspace,
     project: (item) => item.run.place.project,
     model: (item) => item.run.model ?? "",
+    technique: (item) => item.run.technique ?? "",
     month: (item) => item.run.month,
+    origin: (item) => (item.run.isUploaded ? "uploaded" : "generated"),
     state: (item) => (item.form === "failed" ? "failed" : item.run.isVanished ? "vanished" : "archived"),
   };
   const SORTS = {
@@ -49,6 +51,9 @@
     run.searchable ??= [
       run.id,
       run.model ?? "",
+      run.name,
+      run.technique ?? "",
+      floradl.store.techniques.get(run.technique) ?? "",
       run.place.workspace,
       run.place.project,
       floradl.store.workspaces.get(run.place.workspace) ?? "",
@@ -57,9 +62,11 @@
       .join("\n")
       .toLowerCase();
     const own = item.longText ?? item.text;
-    if (item.searchableOf !== own) {
+    const label = item.longLabel ?? item.label;
+    if (item.searchableOf !== own || item.searchableLabel !== label) {
       item.searchableOf = own;
-      item.searchable = `${item.key}\n${own}`.toLowerCase();
+      item.searchableLabel = label;
+      item.searchable = `${item.key}\n${own}\n${label}`.toLowerCase();
     }
     return item;
   }

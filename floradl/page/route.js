@@ -5,7 +5,7 @@
 "use strict";
 
 {
-  const SETS = ["type", "workspace", "project", "model", "month", "state"];
+  const SETS = ["type", "workspace", "project", "model", "technique", "month", "origin", "state"];
   const SORTS = ["newest", "oldest", "cost", "size"];
   const WRITE_AFTER_MS = 250;
   const EMPTY = "#all"; // a bare # would scroll to the top

@@ -47,6 +47,8 @@ const floradl = {};
     total: 0, // outputs, with those that are not loaded yet
     workspaces: new Map(), // names by id
     projects: new Map(),
+    techniques: new Map(), // names by id, or by themselves
+    canvases: [], // { project, folder, files }, the newest file first
     isComplete: false,
     hasTexts: false,
     broken: 0, // scripts of data that are missing
@@ -60,10 +62,11 @@ const floradl = {};
     else waiting.get(`${kind}-${name}`)?.(data);
   };
 
-  function begin([scannedAt, rows, workspaces, projects]) {
+  function begin([scannedAt, rows, workspaces, projects, canvases]) {
     store.scannedAt = scannedAt;
     store.workspaces = new Map(workspaces);
     store.projects = new Map(projects);
+    store.canvases = canvases.map(([project, folder, files]) => ({ project, folder, files }));
     shelves = rows.map(([name, outputs]) => ({ name, outputs, runs: [], hasTexts: false, details: null }));
     store.total = shelves.reduce((sum, shelf) => sum + shelf.outputs, 0);
     store.onIndex();
@@ -112,11 +115,14 @@ const floradl = {};
     setTimeout(loadOn, PAUSE_MS);
   }
 
-  function take(shelf, [places, models, types, rows, hasTexts]) {
+  function take(shelf, [places, models, types, rows, hasTexts, techniques]) {
     shelf.hasTexts = Boolean(hasTexts);
     store.hasTexts ||= shelf.hasTexts;
     const known = places.map(([workspace, project, folder]) => ({ workspace, project, folder }));
-    rows.forEach(([id, folder, place, model, created, cost, vanished, outputs], number) => {
+    for (const [technique, name] of techniques) {
+      if (!store.techniques.has(technique)) store.techniques.set(technique, name || technique); // the newest counts
+    }
+    rows.forEach(([id, folder, place, model, created, cost, vanished, outputs, uploaded, technique, name], number) => {
       const run = {
         id,
         shelf,
@@ -124,6 +130,9 @@ const floradl = {};
         place: known[place],
         folder: folder || id,
         model: model < 0 ? null : models[model],
+        technique: technique < 0 ? null : techniques[technique][0],
+        name: name || "",
+        isUploaded: uploaded === 1,
         created,
         cost,
         isVanished: vanished === 1,
@@ -137,7 +146,7 @@ const floradl = {};
     });
   }
 
-  function itemOf(run, index, [key, type, failed, file, bytes, width, height, thumbnail, text], types) {
+  function itemOf(run, index, [key, type, failed, file, bytes, width, height, thumbnail, text, label], types) {
     const name = file.startsWith("/") ? file.slice(1) : key + file;
     const form = FORMS[name.slice(name.lastIndexOf(".") + 1)] ?? "other";
     return {
@@ -155,6 +164,8 @@ const floradl = {};
       text: failed ? "" : text,
       error: failed ? text : "",
       longText: null,
+      label: label ?? "", // what the canvas says of it
+      longLabel: null,
     };
   }
 
@@ -173,8 +184,14 @@ const floradl = {};
 
   const encoded = (path) => path.split("/").map(encodeURIComponent).join("/");
 
+  /** Where a run's folder is below the archive. */
+  store.folderOf = (run) => (run.folder.startsWith("/") ? run.folder.slice(1) : `${run.place.folder}/${run.folder}`);
+
   /** The address of a run's folder, relative to the page. */
-  store.folderUrl = (run) => `./${encoded(`${run.place.folder}/${run.folder}`)}/`;
+  store.folderUrl = (run) => `./${encoded(store.folderOf(run))}/`;
+
+  /** The address of a canvas's folder, or of a file in it. */
+  store.canvasUrl = (canvas, file = "") => `./${encoded(`${canvas.folder}/${file}`)}`;
 
   /** The address of an output's file. */
   store.fileUrl = (item) => store.folderUrl(item.run) + encodeURIComponent(item.file);
@@ -201,7 +218,10 @@ const floradl = {};
   /** Load the long texts of a shelf, once. */
   async function loadTexts(shelf) {
     shelf.texts ??= load("text", shelf.name).then((rows) => {
-      for (const [run, output, text] of rows ?? []) shelf.runs[run].outputs[output].longText = text;
+      for (const [run, output, text, label] of rows ?? []) {
+        if (text) shelf.runs[run].outputs[output].longText = text;
+        if (label) shelf.runs[run].outputs[output].longLabel = label;
+      }
     });
     return shelf.texts;
   }
@@ -210,6 +230,12 @@ const floradl = {};
   store.fullText = async (item) => {
     if (item.run.shelf.hasTexts) await loadTexts(item.run.shelf);
     return item.longText ?? item.text;
+  };
+
+  /** The whole of what the canvas says of an output, as far as the gallery has it. */
+  store.fullLabel = async (item) => {
+    if (item.label && item.run.shelf.hasTexts) await loadTexts(item.run.shelf);
+    return item.longLabel ?? item.label;
   };
 
   /** Load all long texts of the shelves that are there, so that they can be searched in. */

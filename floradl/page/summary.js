@@ -2,7 +2,7 @@
 "use strict";
 
 {
-  const { element, drawing, text } = floradl;
+  const { element, drawing, store, text } = floradl;
   const WIDTH = 320;
   const HEIGHT = 84;
   const WIDEST = 40;
@@ -154,6 +154,33 @@
     return element("td", { className: "number" }, element("span", { textContent: format(sums[name]) }), bar);
   }
 
+  /** When a snapshot was taken, by its name; "" for a name that is none. */
+  function takenAt(file) {
+    const parts = /^(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)z-/.exec(file);
+    return parts ? text.moment(`${parts[1]}-${parts[2]}-${parts[3]}T${parts[4]}:${parts[5]}:${parts[6]}Z`) : "";
+  }
+
+  function fileLink(href, name) {
+    return element("a", { href, textContent: name, target: "_blank", rel: "noopener noreferrer" });
+  }
+
+  /** The projects' canvases: their newest snapshots, and the folder with all of them. */
+  function canvasList() {
+    const items = store.canvases.filter(({ files }) => files.length).map((canvas) => {
+      const project = text.project(canvas.project);
+      const newest = [[".mmd", "Diagram"], [".json", "Nodes"]].flatMap(([ending, name]) => {
+        const file = canvas.files.find((one) => one.endsWith(ending));
+        return file ? [fileLink(store.canvasUrl(canvas, file), name)] : [];
+      });
+      const all = fileLink(store.canvasUrl(canvas), text.things(canvas.files.length, "snapshot"));
+      const taken = element("small", { textContent: takenAt(canvas.files[0]) });
+      return element("li", {}, element("bdi", { textContent: project }), taken, ...newest, all);
+    });
+    return items.length
+      ? [element("section", { className: "canvases" }, element("h2", { textContent: "Canvases" }), element("ul", {}, ...items))]
+      : [];
+  }
+
   floradl.summary = {
     /** What some outputs come to, all together. */
     total(items) {
@@ -167,6 +194,7 @@
       box.replaceChildren(
         element("div", { className: "measures" }, ...MEASURES.map((measure) => chart(measure, steps, all))),
         table(models),
+        ...canvasList(),
       );
     },
   };

@@ -65,6 +65,13 @@
     project: (id) => text.line(floradl.store.projects.get(id) || id || "No project"),
     workspace: (id) => text.line(floradl.store.workspaces.get(id) || id || "No workspace"),
     model: (id) => text.line(id || "No model"),
+    technique: (id) => text.line(floradl.store.techniques.get(id) || id || "No technique"),
+
+    /** What made an output, or what an upload is called. */
+    title(run) {
+      if (run.isUploaded) return text.line(run.name || "Uploaded file");
+      return run.model || !run.technique ? text.model(run.model) : text.technique(run.technique);
+    },
     kind: (kind) => kind[0].toUpperCase() + kind.slice(1),
   });
 

@@ -17,11 +17,12 @@
 
   /** What a screen reader says of an output. */
   function spoken(item) {
-    const parts = [text.kind(item.kind)];
+    const parts = [item.run.isUploaded ? `Uploaded ${item.kind}` : text.kind(item.kind)];
     if (item.form === "failed") parts.push(`could not be archived: ${text.line(item.error)}`);
     if (item.text) parts.push(text.line(item.text.slice(0, 120)));
     if (item.run.isVanished) parts.push("no longer at FLORA");
-    if (item.run.model) parts.push(text.model(item.run.model));
+    if (item.label) parts.push(text.line(item.label.slice(0, 120)));
+    if (item.run.model || item.run.technique || item.run.isUploaded) parts.push(text.title(item.run));
     if (item.run.created !== null) parts.push(text.moment(item.run.created));
     return parts.join(", ");
   }
@@ -81,6 +82,7 @@
         icon("file"),
         element("strong", { textContent: extension(item) }),
         element("span", { textContent: text.bytes(item.bytes) }),
+        ...(item.run.name ? [element("bdi", { className: "tile-name", textContent: text.line(item.run.name) })] : []),
       );
     },
 
@@ -142,7 +144,7 @@
     }
     if (item.form === "picture" || item.form === "film") {
       const caption = element("span", { className: "tile-caption" });
-      caption.append(element("bdi", { textContent: text.model(item.run.model) }));
+      caption.append(element("bdi", { textContent: text.title(item.run) }));
       link.append(caption);
     }
     if (item.run.isVanished) link.append(element("span", { className: "tile-badge", textContent: "Not at FLORA any more" }));

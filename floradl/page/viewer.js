@@ -117,7 +117,7 @@
   function showFacts(shown, details) {
     const { run } = shown;
     const more = details?.outputs[shown.index];
-    const path = `${run.place.folder}/${run.folder}/${shown.file}`;
+    const path = `${store.folderOf(run)}/${shown.file}`;
     const isText = shown.form === "text";
     byId("viewer-list").replaceChildren(
       ...row("Created", run.created === null ? "" : text.moment(run.created)),
@@ -126,8 +126,9 @@
       ...row("Type", [shown.type, more?.contentType].filter(Boolean).join(", ")),
       ...row("Project", text.project(run.place.project), { copies: run.place.project }),
       ...row("Workspace", text.workspace(run.place.workspace), { copies: run.place.workspace }),
-      ...row("Run", run.id, { copies: run.id, isCode: true }),
-      ...row("Output", shown.key, { copies: shown.key, isCode: true }),
+      ...row("Technique", run.technique && text.technique(run.technique), { copies: run.technique }),
+      ...row(run.isUploaded ? "Asset" : "Run", run.id, { copies: run.id, isCode: true }),
+      ...(run.isUploaded ? [] : row("Output", shown.key, { copies: shown.key, isCode: true })),
       ...row("File", shown.form === "failed" ? "" : path, { copies: path, isCode: true }),
       ...row("SHA-256", more?.sha256, { copies: more?.sha256, isCode: true }),
       ...row("Source", more?.url, { copies: more?.url, isCode: true }),
@@ -137,12 +138,28 @@
       ...(isText ? row("Text", text.things((shown.longText ?? shown.text).length, "character"), { copies: shown.longText ?? shown.text }) : []),
     );
     const notes = [];
-    if (run.isVanished) notes.push(`FLORA does not list this run any more${details?.vanishedAt ? `, since ${text.moment(details.vanishedAt)}` : ""}. What is archived stays.`);
+    if (run.isVanished) notes.push(`FLORA does not list this ${run.isUploaded ? "file" : "run"} any more${details?.vanishedAt ? `, since ${text.moment(details.vanishedAt)}` : ""}. What is archived stays.`);
     if (shown.form === "failed") notes.push("This output could not be archived so far. The next run of floradl tries again.");
     if (more?.isCut) notes.push("This is the beginning of the text. Its file has all of it.");
     const note = byId("viewer-note");
     note.hidden = !notes.length;
     note.textContent = notes.join(" ");
+  }
+
+  /** What the canvas says of an output, often the prompt. */
+  function showLabel(shown) {
+    const label = byId("viewer-label");
+    label.hidden = !shown.label;
+    label.replaceChildren();
+    if (!shown.label) return;
+    const say = (said) => {
+      const words = element("span", { dir: "auto", textContent: text.lines(said) });
+      label.replaceChildren(words, copyButton(said, "the label"));
+    };
+    say(shown.longLabel ?? shown.label);
+    store.fullLabel(shown).then((whole) => {
+      if (shown === item && whole !== shown.label) say(whole);
+    });
   }
 
   function showOthers(shown) {
@@ -169,7 +186,8 @@
     item = shown;
     zoom.begin(null);
     makers[shown.form](shown);
-    byId("viewer-title").textContent = text.model(shown.run.model);
+    byId("viewer-title").textContent = text.title(shown.run);
+    showLabel(shown);
     const number = grid.placeOf(shown);
     byId("viewer-place").textContent = number < 0 ? "" : `${text.count(number + 1)} of ${text.count(grid.items.length)}`;
     byId("viewer-previous").disabled = number <= 0;

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 
-from floradl.simulator import Account, Fault, SimOutput, SimProject, SimRun, SimWorkspace, serve_in_thread
+from floradl import layout
+from floradl import words as archive_words
+from floradl.canvas import LABELS_FORMAT
+from floradl.clock import Clock
+from floradl.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, State
+from floradl.files import Disk
+from floradl.manifest import Manifest, Store
+from floradl.simulator import (
+    Account,
+    Fault,
+    SimAsset,
+    SimOutput,
+    SimProject,
+    SimRun,
+    SimTechnique,
+    SimWorkspace,
+    serve_in_thread,
+)
 from floradl.simulator.media import Drawing, Kind
-from floradl.simulator.runs import NEWEST_AT_MS
+from floradl.simulator.runs import NEWEST_AT_MS, Listing
+from floradl.snapshot import entry_path
 from tests.support import floradl
 
 NEEDS_BROWSER = (
@@ -156,6 +178,122 @@ _TYPES = {
     Kind.PDF: "documentUrl",
     Kind.GLB: "modelUrl",
 }
+
+
+LABEL = (
+    "A paper boat crossing a flooded library, early light\n“no people”" + ", more of it" * 40 + " zebrawood"
+)
+
+
+def account_of_every_source() -> Account:
+    """Runs of two techniques, one of them in both lists; uploads with and without a project, one pending."""
+    account = Account(api_key="sk_live_" + "s" * 32, seed=1)
+    account.workspaces.append(SimWorkspace("ws_north", "Studio North"))
+    account.projects.append(SimProject("prj_autumn", "ws_north", "Autumn campaign"))
+    relight = SimTechnique("tech_relight", "Relight")
+    runs = [
+        ("run_plain", "t2i-flux-2-pro", None, None),
+        ("run_both", "t2i-flux-2-pro", relight, Listing.BOTH),
+        ("run_alone", None, SimTechnique("tech_cut", "Papercut"), Listing.TECHNIQUE_RUNS),
+        ("run_again", None, relight, Listing.TECHNIQUE_RUNS),
+    ]
+    for place, (run_id, model, technique, listed_by) in enumerate(runs):
+        account.insert(
+            SimRun(
+                run_id,
+                "ws_north",
+                "prj_autumn",
+                created_at=NEWEST_AT_MS - place * 60_000,
+                charged_cost=0.1,
+                model_id=model,
+                outputs=[_picture(number, 320, 240) for number in (place, place + 10)],
+                technique=technique,
+                listed_by=listed_by,
+            )
+        )
+    uploads = [
+        ("asset_board", "Mood board.png", "prj_autumn", Kind.PNG, "ready"),
+        ("asset_brief", "Brief “final”.pdf", None, Kind.PDF, "ready"),
+        ("asset_late", "Never came.png", "prj_autumn", Kind.PNG, "pending_upload"),
+    ]
+    for place, (asset_id, name, project_id, kind, status) in enumerate(uploads):
+        file = SimOutput(asset_id, _TYPES[kind], drawing=Drawing(kind, 90 + place, 300, 300))
+        created_at = NEWEST_AT_MS - (place + 1) * DAY_MS
+        account.insert_asset(
+            SimAsset(asset_id, "ws_north", file, project_id, name=name, created_at=created_at, status=status)
+        )
+    return account
+
+
+def archive_every_source(dest: Path) -> None:
+    """An archive of `account_of_every_source` with labels and a canvas, and its gallery."""
+    with serve_in_thread(account_of_every_source()) as sim:
+        assert floradl(sim, "--source", "all", dest).returncode == 0
+        add_labels(dest, "run_both", {"output_1": ["An older label", LABEL]})
+        diagram = b'graph LR\n  n1["A paper boat"]\n'
+        add_canvas(dest, "ws_north", "prj_autumn", {"20261122t023000z-canvas": b"graph LR\n"})
+        newer = {"20261123t023000z-canvas": diagram, "20261123t023000z-nodes": b"{}"}
+        add_canvas(dest, "ws_north", "prj_autumn", newer)
+        done = floradl(sim, "gallery", dest)
+        assert "index.html shows 10 outputs of 4 runs, 2 assets and 1 canvas" in done.stderr
+
+
+def add_labels(dest: Path, run_id: str, labels: Mapping[str, Sequence[str]]) -> None:
+    """Have labels of canvas nodes beside a run's record: of each output one node's, the last the newest."""
+    outputs = {
+        key: [
+            {"node_id": "node_1", "label": text, "type": "image", "project_id": "prj_autumn", "seen_at": "x"}
+            for text in texts
+        ]
+        for key, texts in labels.items()
+    }
+    about = {"format": LABELS_FORMAT, "version": 1, "run_id": run_id, "outputs": outputs}
+    data = json.dumps(about).encode()
+
+    def work(disk: Disk, manifest: Manifest) -> list[Op]:
+        disk.write_atomic(entry_path(run_id, manifest.entry(run_id)) / layout.LABELS, [data])
+        return [LabelsOp(run_id, hashlib.sha256(data).hexdigest())]
+
+    _record(dest, work)
+
+
+def add_canvas(dest: Path, workspace_id: str, project_id: str, files: Mapping[str, bytes]) -> None:
+    """Have snapshots of a project's canvas, by their keys."""
+    place = layout.item_path(archive_words.Kind.CANVAS, workspace_id, project_id, project_id)
+    facts = RunFacts(
+        workspace_id, project_id, str(place), None, None, None, None, "", kind=archive_words.Kind.CANVAS
+    )
+
+    def work(disk: Disk, _: Manifest) -> list[Op]:
+        ops: list[Op] = [RunOp(project_id, facts)]
+        for key, data in files.items():
+            kind = key.partition("-")[2]
+            name = f"{key}{'.mmd' if kind == 'canvas' else '.json'}"
+            disk.ensure_dir(place)
+            disk.write_atomic(place / name, [data])
+            sha256 = hashlib.sha256(data).hexdigest()
+            ops.append(OutputOp(project_id, key, OutputEntry(kind, State.ARCHIVED, name, len(data), sha256)))
+        return ops
+
+    _record(dest, work)
+
+
+def _record(dest: Path, work: Callable[[Disk, Manifest], list[Op]]) -> None:
+    """Record in an archive what some work there did; in a thread, as the browser's has a loop already."""
+
+    async def record() -> None:
+        disk = Disk(dest)
+        store = Store(disk, Clock())
+        try:
+            await store.open()
+            await store.append(work(disk, store.manifest))
+            await store.fold(store.manifest.base_url)
+        finally:
+            await store.close()
+            disk.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(record())).result()
 
 
 def _picture(number: int, width: int, height: int) -> SimOutput:

@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from floradl.simulator import Account, SimOutput, SimProject, SimRun, SimWorkspace, serve_in_thread
+from floradl.simulator import (
+    Account,
+    SimAsset,
+    SimOutput,
+    SimProject,
+    SimRun,
+    SimTechnique,
+    SimWorkspace,
+    serve_in_thread,
+)
 from floradl.simulator.media import Drawing, Kind
-from floradl.simulator.runs import NEWEST_AT_MS
-from tests.gallery.stage import NEEDS_BROWSER, SVG, Watched, chromium, new_context
+from floradl.simulator.runs import NEWEST_AT_MS, Listing
+from tests.gallery.stage import NEEDS_BROWSER, SVG, Watched, add_canvas, add_labels, chromium, new_context
 from tests.support import floradl, manifest
 
 pytestmark = list(NEEDS_BROWSER)
@@ -36,8 +45,10 @@ PAGE = (
     b"<script>window.top.pwned=1;fetch('http://example.com/')</script></body></html>"
 )
 
-_LINK = r"#.*|\./ws_[\w~-]+/[\w~-]+/[\w~-]+/([\w~-]+\.\w+)?"
-"""Within the page; or a folder or file of a run."""
+_LINK = r"#.*|\./ws_[\w~-]+/[\w~-]+/(assets/)?[\w~-]+/([\w~-]+\.\w+)?"
+"""Within the page; or a folder or file of a run, an upload or a canvas."""
+PER_ATTACK = 9
+"""Outputs: seven of a run, one of a technique's, one upload."""
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +63,13 @@ def dest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of the account below, with its gallery."""
     dest = tmp_path_factory.mktemp("hostile") / "out"
     with serve_in_thread(hostile_account()) as sim:
-        done = floradl(sim, "--gallery", dest)
-        assert "index.html shows" in done.stderr, done.stderr
+        done = floradl(sim, "--source", "all", dest)
+        assert "Left out" not in done.stderr, done.stderr
+        for attack in ATTACKS:
+            add_labels(dest, f"run_{attack}", {attack: [f"label {attack}"], f"{attack} 2": [attack * 40]})
+            add_canvas(dest, f"ws_{attack}", f"prj_{attack}", {"20261122t023000z-canvas": attack.encode()})
+        done = floradl(sim, "gallery", dest)
+        assert f"and {len(ATTACKS)} canvases" in done.stderr, done.stderr
     return dest
 
 
@@ -84,6 +100,21 @@ def hostile_account() -> Account:
             outputs=outputs,
         )
         account.insert(run)
+        account.insert(
+            SimRun(
+                f"run_{attack} too",
+                workspace_id,
+                project_id,
+                created_at=NEWEST_AT_MS - place * 3_600_000 - 1,
+                outputs=[SimOutput("output_1", drawing=Drawing(Kind.PNG, place, 60, 40))],
+                technique=SimTechnique(f"tech_{attack}", attack),
+                listed_by=Listing.TECHNIQUE_RUNS,
+            )
+        )
+        upload = SimOutput("file", drawing=Drawing(Kind.PNG, place + 50, 60, 40))
+        account.insert_asset(
+            SimAsset(f"asset_{attack}", workspace_id, upload, project_id if place % 2 else None, name=attack)
+        )
     return account
 
 
@@ -94,7 +125,7 @@ def test_everything_of_a_hostile_account_is_text(browser: Browser, dest: Path) -
     page = watched.page
     page.goto((dest / "index.html").as_uri())
     page.wait_for_function("() => floradl.store.isComplete")
-    total = 7 * len(ATTACKS)
+    total = PER_ATTACK * len(ATTACKS)
     expect(page.locator("#found")).to_contain_text(f"{total} outputs")
     page.get_by_role("button", name="Summary").click()
     facets = page.locator("#facets")
@@ -103,15 +134,20 @@ def test_everything_of_a_hostile_account_is_text(browser: Browser, dest: Path) -
     for attack in ("<script>window.pwned=1</script>", '"><img src=x onerror=window.pwned=1>', "__proto__"):
         expect(facets.get_by_text(attack, exact=True).first).to_be_visible()
     page.locator(".tile-link").first.click()
-    seen = set()
+    seen, labels = set[str](), set[str]()
+    expect(page.locator(".canvases li")).to_have_count(len(ATTACKS))
     for number in range(total):
         expect(page.locator("#viewer-place")).to_have_text(f"{number + 1} of {total}")
         seen.add(page.locator("#viewer-title").inner_text())
+        labels.update(page.locator("#viewer-label > span").all_inner_texts())
         links = page.evaluate("[...document.links].map((link) => link.getAttribute('href'))")
         assert [link for link in links if not re.fullmatch(_LINK, link)] == []
         page.keyboard.press("ArrowRight")
     assert "<script>window.pwned=1</script>" in seen
-    assert not any(character in title for title in seen for character in "\u202e\u2066\u200f\x1b\x07\u2028")
+    assert "label <script>window.pwned=1</script>" in labels
+    assert not any(
+        character in text for text in seen | labels for character in "\u202e\u2066\u200f\x1b\x07\u2028"
+    )
     assert page.locator("iframe, object, embed, #viewer script, #grid script").count() == 0
     assert page.evaluate("window.pwned") is None
     watched.assert_clean()
@@ -125,10 +161,15 @@ def test_a_hostile_choice_is_a_filter_like_any_other(browser: Browser, dest: Pat
     page = watched.page
     for attack in ATTACKS:
         page.goto((dest / "index.html").as_uri())
+        all_of_it = PER_ATTACK * len(ATTACKS)
         page.evaluate("(value) => { location.hash = new URLSearchParams({ model: value }); }", attack)
         page.wait_for_function("() => floradl.store.isComplete")
-        expect(page.locator("#found")).to_contain_text(f"7 of {7 * len(ATTACKS)} outputs")
+        expect(page.locator("#found")).to_contain_text(f"7 of {all_of_it} outputs")
         expect(page.locator(".tile")).to_have_count(7)
+        page.evaluate(
+            "(value) => { location.hash = new URLSearchParams({ technique: `tech_${value}` }); }", attack
+        )
+        expect(page.locator("#found")).to_contain_text(f"1 of {all_of_it} outputs")
     assert page.evaluate("window.pwned") is None
     watched.assert_clean()
     context.close()
@@ -137,7 +178,7 @@ def test_a_hostile_choice_is_a_filter_like_any_other(browser: Browser, dest: Pat
 def test_the_data_hold_no_markup(dest: Path) -> None:
     """In the scripts of data no text can end a script, begin a comment or break a line."""
     files = list((dest / "gallery" / "data").iterdir())
-    assert len(files) == 3
+    assert sorted(file.name.partition("-")[0] for file in files) == ["index.js", "list", "more", "text"]
     for file in files:
         text = file.read_text(encoding="utf-8")
         assert not set("<>&\u2028\u2029") & set(text), file.name
