@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import httpx
 
@@ -23,18 +23,18 @@ from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
-from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally
+from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, UnseenProject
 from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
-from floradl.names import Place, PlaceName, archived, keep_names, read_names, unnamed
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.retry import Backoff
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
 from floradl.stopping import ends_by_itself
+from floradl.surroundings import Seen, Surroundings
 from floradl.transport import MediaClient, media_transports
 from floradl.words import Kind
 
@@ -130,7 +130,7 @@ class _Session:
         self._open_runs = 0
         self._is_interrupted = False
         self._archived = Comparison()
-        self._names: Mapping[Place, PlaceName] = {}
+        self._seen = Seen({})
 
     @property
     def manifest(self) -> Manifest:
@@ -153,7 +153,10 @@ class _Session:
 
     async def _work(self, pool: Pool) -> None:
         await self._archive_all(pool)
-        await self._keep_names()
+        options, api, tools = self.options, self.api, self.tools
+        around = Surroundings(options, api, self.store, tools, self.tally, self._found)
+        self._seen = await around.keep()
+        self._scanning.raise_if_mute()
 
     async def _archive_all(self, pool: Pool) -> None:
         mends = await self._compare_with_disk()
@@ -178,21 +181,6 @@ class _Session:
         wants = self.options.filters.wants
         found = (run for scan in scans for run in scan.open_runs.values())
         return len({run.run_id for run in found if run.kind is Kind.RUN and wants(run)})
-
-    async def _keep_names(self) -> None:
-        """Have the names of projects beside what is archived of them, at hardly any request.
-
-        They are asked for where a project with new runs has none yet, and after a full walk, since a name may
-        change. So a quiet night asks for none.
-        """
-        disk = self.tools.disk
-        if not self.options.filters.run_ids:
-            found = self._found
-            look = archived if found.has_walked_all else unnamed
-            due = await disk.call(look, disk, found.met if found.has_walked_all else found.news)
-            account = self.api.account(self.manifest.archive_id)
-            await keep_names(self.api, disk, due, clock=self.tools.clock, account=account)
-        self._names = await disk.call(read_names, disk, self._found.news)
 
     async def _compare_with_disk(self) -> list[Mend]:
         """What of the archive has to be fetched again; notes how large it is on the way."""
@@ -235,7 +223,7 @@ class _Session:
             vanished_runs=tuple(vanished[Kind.RUN]),
             open_runs=self._open_runs,
             news=tuple(
-                News(*place, self._names.get(place, PlaceName()).project, number - assets, assets)
+                News(*place, self._seen.name_of(place), number - assets, assets)
                 for place, number in found.news.most_common()
                 for assets in [found.new_assets[place]]
             ),
@@ -253,4 +241,5 @@ class _Session:
             vanished_assets=tuple(vanished[Kind.ASSET]),
             archive_assets=self.manifest.count(Kind.ASSET),
             archive_canvases=self.manifest.count(Kind.CANVAS),
+            unseen=tuple(UnseenProject(*place, self._seen.name_of(place)) for place in self._seen.unseen),
         )

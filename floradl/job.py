@@ -220,6 +220,15 @@ class News:
     assets: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class UnseenProject:
+    """A project that is archived and that the key does not see any more; `name` is not printable yet."""
+
+    workspace_id: str
+    project_id: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Report:
     """What a session did. Times in seconds, sizes in bytes, cost in USD.
@@ -252,6 +261,7 @@ class Report:
     vanished_assets: tuple[str, ...] = ()
     archive_assets: int = 0
     archive_canvases: int = 0
+    unseen: tuple[UnseenProject, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -299,6 +309,10 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
             "new": report.new_assets,
             "vanished": list(report.vanished_assets),
         },
+        "unseen_projects": [
+            {"workspace_id": its.workspace_id, "project_id": its.project_id, "name": its.name}
+            for its in report.unseen
+        ],
         "sources": [
             {"source": its.source, "listed": its.listed, "new": its.new, "refused": its.refused}
             for its in report.sources

@@ -221,18 +221,6 @@ def unseen(found: Discovery, places: Iterable[Place], known_workspaces: Collecti
     )
 
 
-def unseen_lines(places: Iterable[Place], names: Mapping[Place, PlaceName]) -> list[str]:
-    """What to tell people about archived projects that the key does not see any more, a line each."""
-    said = "is not visible to this key any more; what is archived of it stays"
-    shown = (_shown(names.get(place, PlaceName()).project, place.project_id) for place in places)
-    return [f"project {project} {said}" for project in shown]
-
-
-def _shown(name: str, identifier: str) -> str:
-    shown = printable(identifier, limit=80)
-    return f"{printable(name, limit=60)} ({shown})" if name else shown
-
-
 def _pass_over(error: ApiError, what: str) -> None:
     """Leave it at that, unless whatever else is asked would end the same."""
     log.info("%s could not be had: %s", what, error.message)

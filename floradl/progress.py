@@ -263,6 +263,9 @@ def summary_lines(report: Report, dest: str) -> list[str]:
     lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
     if vanished := counts((len(report.vanished_runs), "run"), (len(report.vanished_assets), "asset")):
         lines.append(f"{vanished} not listed by FLORA any more; what is archived stays.")
+    for its in report.unseen:
+        project = place_name(its.name, its.project_id)
+        lines.append(f"Project {project} is not visible to this key any more; what is archived stays.")
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     lines.extend(_refused_lines(report.sources))
     lines.extend(_trouble_lines(report))
