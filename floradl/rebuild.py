@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout, media
+from floradl.chronicle import fields_of
 from floradl.clock import Clock, format_ms
 from floradl.entries import (
     ADDITIONS,
@@ -206,8 +207,8 @@ def adopt_folder(disk: Disk, folder: PurePosixPath, checksums: Checksums, clock:
     if placed is None or run.status != Status.COMPLETED:
         return None
     ops: list[Op] = [RunOp(run.run_id, facts_of(placed, folder, hashlib.sha256(raw or b"").hexdigest()))]
-    if (source := _source_of(run)) is not Source.GENERATIONS:
-        ops.append(SourcesOp(run.run_id, (source,)))
+    if (sources := _sources_of(run)) != (Source.GENERATIONS,):
+        ops.append(SourcesOp(run.run_id, sources))
     if kind is Kind.RUN and files.get(layout.LABELS):
         ops.append(LabelsOp(run.run_id, disk.digest(folder / layout.LABELS).sha256))
     for output in run.outputs or ():
@@ -226,12 +227,19 @@ def _kind_of(folder: PurePosixPath) -> Kind:
     return Kind.CANVAS if folder.name == layout.CANVAS else Kind.RUN
 
 
-def _source_of(run: Generation) -> Source:
-    """Which list had a record, by what is in it."""
+def _sources_of(run: Generation) -> tuple[Source, ...]:
+    """Which lists had a record, by what is in it: each list of runs has an id of its own for them."""
     if run.kind is Kind.ASSET:
-        return Source.ASSETS
-    is_technique = run.technique_id is not None or run.technique_name is not None
-    return Source.TECHNIQUE_RUNS if is_technique else Source.GENERATIONS
+        return (Source.ASSETS,)
+    try:
+        fields = fields_of(run.raw)
+    except ApiError:  # JSON that is hardly any
+        fields = {}
+    is_technique = "technique_run_id" in fields or run.technique_id is not None
+    if not is_technique:
+        return (Source.GENERATIONS,)
+    is_generation = "generation_id" in fields
+    return (*([Source.GENERATIONS] if is_generation else []), Source.TECHNIQUE_RUNS)
 
 
 def _adopt_canvas(
