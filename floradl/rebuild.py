@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout, media
-from floradl.chronicle import fields_of
+from floradl.chronicle import Chronicle, fields_of, read_chronicle
 from floradl.clock import Clock, format_ms
 from floradl.entries import (
     ADDITIONS,
@@ -43,7 +43,7 @@ from floradl.files import Disk
 from floradl.findings import Finding, Trouble
 from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
-from floradl.model import MEDIA_TYPES, Generation, Output, parse_record
+from floradl.model import MEDIA_TYPES, Generation, Output, moment_ms, parse_record
 from floradl.outcome import facts_of
 from floradl.words import Kind, Source, Status
 
@@ -250,7 +250,19 @@ def _adopt_canvas(
     names = sorted(name for name in {*files, *summed} if layout.snapshot_of(name))
     if not (workspace_id and project_id and names):
         return None
-    facts = RunFacts(workspace_id, project_id, str(folder), None, None, None, None, "", kind=Kind.CANVAS)
+    project = _chronicle(disk, folder.parent / layout.PROJECT_RECORD)
+    facts = RunFacts(
+        workspace_id=workspace_id,
+        project_id=project_id,
+        path=str(folder),
+        model_id=None,
+        created_at=moment_ms(project.fields.get("created_at", b"null")),
+        completed_at=None,  # so that the next job looks whether the canvas has changed since
+        charged_cost=None,
+        record_sha256="",
+        kind=Kind.CANVAS,
+        name=project.text("name") or None,
+    )
     ops: list[Op] = [RunOp(project_id, facts), SourcesOp(project_id, (Source.CANVAS,))]
     for name in names:
         op = snapshot_op(disk, project_id, folder / name, at, sha256=summed.get(name))
@@ -371,9 +383,11 @@ def _id_of(disk: Disk, name: str, recorded: str, path: PurePosixPath) -> str | N
     told = layout.identifier_of(name)
     if told is not None:
         return told
-    try:
-        record = msgspec.json.decode(read_file(disk, path) or b"", type=dict[str, object])
-    except _NOT_READABLE:
-        return None
-    identifier = record.get(f"{path.stem}_id")
-    return identifier if isinstance(identifier, str) and layout.safe_name(identifier) == name else None
+    identifier = _chronicle(disk, path).text(f"{path.stem}_id")
+    return identifier if identifier and layout.safe_name(identifier) == name else None
+
+
+def _chronicle(disk: Disk, path: PurePosixPath) -> Chronicle:
+    """What the record of a workspace or a project says; nothing where there is none that can be read."""
+    raw = read_file(disk, path)
+    return (None if raw is None else read_chronicle(raw)) or Chronicle({})

@@ -173,6 +173,9 @@ def test_what_a_lost_manifest_said(stage: Stage, dest: Path) -> None:
         for name, entry in found.items():
             known = sound[name]
             outputs, known_outputs = entry.pop("outputs"), known["outputs"]
+            if entry.get("kind") == "canvas":  # when its project changed is asked for anew
+                assert entry["completed_at"] is None
+                entry["completed_at"] = known["completed_at"]
             assert entry == {key: value for key, value in known.items() if key != "outputs"}
             assert outputs.keys() == known_outputs.keys()
             for key, output in outputs.items():

@@ -122,8 +122,8 @@ def test_what_the_source_lacks_of_an_upload(
     without = without_key(stage.sim, "restore", *option, dest, tmp_path / "few")
     is_complete = bool(option) and harm == "record"
     assert without.returncode == (0 if is_complete else 3)
-    lacking = "asset.json" if harm == "record" else "asset_box"
-    assert is_complete or f"failed: asset_box {lacking}: not_in_source" in without.stderr
+    lacking = "asset_box asset.json" if harm == "record" else "asset_box"
+    assert is_complete or f"failed: {lacking}: not_in_source" in without.stderr
     done = floradl(stage.sim, "restore", *option, dest, new)
     assert done.returncode == 0, done.stderr
     for file in (UPLOAD, LOOSE_UPLOAD):
@@ -203,7 +203,7 @@ def test_one_id_for_two_things(stage: Stage, dest: Path, tmp_path: Path) -> None
     before = all_entries(new)
     done = without_key(stage.sim, "restore", "--run-id", "asset_box", dest, new)
     assert done.returncode == 3
-    assert "asset_box asset_box: occupied" in done.stderr
+    assert "asset_box: occupied" in done.stderr
     assert all_entries(new) == before
 
 
