@@ -5,7 +5,8 @@ says that they may have changed: the diagram did, the project's date did, the pr
 everything is walked anew. What one project's canvas refuses leaves the others alone.
 
 The order of writing is that of outputs: a snapshot is flushed under its name before its entry is journaled.
-One that was killed in between is found by its name the next time, and recorded.
+One that was killed in between is found by its name the next time, and recorded. Labels come before both: of a
+canvas that is recorded as it is today, the nodes are not asked for again.
 """
 
 from __future__ import annotations
@@ -155,10 +156,11 @@ class _Keeper:
         diagram = await self._diagram(project.project_id)
         self.kept.listed += 1
         states = {SnapshotType.CANVAS: diagram}
-        nodes: list[Node] = []
-        if self._may_have_other_nodes(known, facts, outputs, diagram, place):
+        if found or self._may_have_other_nodes(known, facts, outputs, diagram, place):
             nodes = await self._nodes(project.project_id)
             states[SnapshotType.NODES] = nodes_bytes(nodes)
+            # Before anything says that this state of the canvas is known, and need not be looked at again.
+            await self._labels.keep(place, nodes)
         stamp = snapshot_stamp(self._clock.now_ms(), outputs)
         changed = {
             snapshot_key(stamp, type_): (type_, data)
@@ -167,8 +169,6 @@ class _Keeper:
         }
         written = await self._disk.call(self._write, project.project_id, folder, changed)
         await self._record(project.project_id, known, facts, [*found, *written])
-        if nodes:
-            await self._labels.keep(place, nodes)
 
     def _may_have_other_nodes(
         self,

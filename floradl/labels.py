@@ -46,7 +46,7 @@ class Labels:
         for run_id, labels in found.items():
             entry = manifest.entry(run_id)
             path = entry_path(run_id, entry) / layout.LABELS
-            sha256 = await self._disk.call(self._write, run_id, path, labels)
+            sha256 = await self._disk.call(self._write, run_id, path, labels, entry.labels_sha256)
             if sha256 is not None and sha256 != entry.labels_sha256:
                 await self._store.append([LabelsOp(run_id, sha256)])
 
@@ -60,7 +60,9 @@ class Labels:
             self._runs = runs
         return self._runs.get(place, ())
 
-    def _write(self, run_id: str, path: PurePosixPath, labels: Mapping[str, Collection[Label]]) -> str | None:
+    def _write(
+        self, run_id: str, path: PurePosixPath, labels: Mapping[str, Collection[Label]], known: str | None
+    ) -> str | None:
         """Write what is new; the hash of what is there then, None where that is nothing of ours. Blocks."""
         if self._disk.exists(path) and not self._disk.is_file(path):
             return None
@@ -68,4 +70,9 @@ class Labels:
         merged = merged_labels(raw, run_id, labels)
         if merged is not None:
             return self._disk.write_atomic(path, [merged]).sha256
-        return hashlib.sha256(raw).hexdigest() if raw is not None and is_labels_of(raw, run_id) else None
+        if raw is None or not is_labels_of(raw, run_id):
+            return None
+        sha256 = hashlib.sha256(raw).hexdigest()
+        if sha256 != known:
+            self._disk.flush_found(path)  # a killed process may have written it
+        return sha256

@@ -145,6 +145,42 @@ def assert_assets_archived(dest: Path, account: Account) -> None:
         assert record == account.asset_record(asset, listed=True), name
 
 
+def assert_canvases_archived(dest: Path, account: Account) -> None:
+    """Of every project that the key sees the canvas of today is there, and the labels of what it shows."""
+    known = all_entries(dest)
+    for project in account.projects:
+        if project.project_id in account.hidden:
+            continue
+        canvas, entry = account.canvas_of(project.project_id), known[project.project_id]
+        newest = {
+            key.rpartition("-")[2]: dest / entry["path"] / entry["outputs"][key]["file"]
+            for key in sorted(entry["outputs"])
+        }
+        assert newest["canvas"].read_text(encoding="utf-8") == canvas.diagram() + "\n"
+        nodes = json.loads(newest["nodes"].read_text(encoding="utf-8"))["nodes"]
+        records = [node.record(account.url_of) for node in canvas.nodes]
+        assert sorted(nodes, key=str) == sorted(records, key=str), project.project_id
+        shown = {id(node.shows): node.label for node in canvas.nodes if node.label}
+        for run in completed(account, project.project_id):
+            told = {output.output_id: shown[id(output)] for output in run.outputs if id(output) in shown}
+            assert _last_labels(dest / known[run.run_id]["path"] / layout.LABELS) == told, run.run_id
+
+
+def _last_labels(path: Path) -> dict[str, str]:
+    """The newest label of each output in a run's `canvas.json`."""
+    if not path.exists():
+        return {}
+    outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"]
+    return {key: labels[-1]["label"] for key, labels in outputs.items()}
+
+
+def assert_all_archived(dest: Path, account: Account) -> None:
+    """All that an account has of every source is on disk and recorded."""
+    assert_archived(dest, account, completed(account))
+    assert_assets_archived(dest, account)
+    assert_canvases_archived(dest, account)
+
+
 def all_entries(dest: Path) -> dict[str, Any]:
     """What `manifest.json` has of runs, uploads and canvases, by their ids."""
     value = manifest(dest)
