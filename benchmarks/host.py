@@ -247,6 +247,12 @@ http {{
       if ($call = generations) {{ rewrite ^ /$scene/$scope/$list/$page.json break; }}
       rewrite ^ /$scene/$call.json break;
     }}
+    location ~ ^/scene/(?<scene>[a-z0-9-]+)/api/v1/technique-runs$ {{
+      add_header request-id req_$request_id always;
+      log_by_lua_block {{ ngx.shared.counts:incr("api", 1, 0) }}
+      default_type application/json;
+      return 200 '{{"technique_runs":[],"meta":{{"next_cursor":null}}}}';
+    }}
     location ~ ^/scene/(?<scene>[a-z0-9-]+)/api/v1/projects/(?<project>prj_[a-z0-9_]+)$ {{
       add_header request-id req_$request_id always;
       log_by_lua_block {{ ngx.shared.counts:incr("api", 1, 0) }}

@@ -29,7 +29,7 @@ from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
 from floradl.entries import OutputEntry, OutputOp, RunFacts, RunOp, ScanEntry, ScanOp, ScopeEntry, State
 from floradl.manifest import Manifest
-from floradl.words import Kind
+from floradl.words import Kind, Source
 
 FIRST, LATER = "the first night", "later nights"
 PER_RUN = 4
@@ -114,7 +114,8 @@ def _write_books(dest: Path, runs: int, base_url: str) -> None:
     for number in range(runs):
         for op in _ops(_run(number), now):
             manifest.apply(op)
-    manifest.apply(ScanOp(_seal(base_url, now)))
+    for seal in _seals(base_url, now):
+        manifest.apply(ScanOp(seal))
     for path, pieces in (
         (layout.CHECKSUMS, manifest.encode_checksums()),
         (layout.MANIFEST, manifest.encode(updated_at=now, base_url=base_url)),
@@ -151,13 +152,15 @@ def _ops(run: Run, now: str) -> Iterator[RunOp | OutputOp]:
         yield OutputOp(run.run_id, f"output_{index}", entry)
 
 
-def _seal(base_url: str, now: str) -> ScanEntry:
+def _seals(base_url: str, now: str) -> Iterator[ScanEntry]:
+    """What clean scans of the two lists left: all runs are in the first, and none in the other."""
     api = FloraApi(base_url, API_KEY, clock=Clock(), retries=0, timeout_s=1.0)
-    return ScanEntry(
-        scope=ScopeEntry("generations", None, None),
-        account=api.account(ARCHIVE_ID),
-        sealed_before=NEWEST_MS,
-        open_runs={},
-        last_scan_at=now,
-        last_full_scan_at=now,
-    )
+    for source, sealed_before in ((Source.GENERATIONS, NEWEST_MS), (Source.TECHNIQUE_RUNS, None)):
+        yield ScanEntry(
+            scope=ScopeEntry(source, None, None),
+            account=api.account(ARCHIVE_ID),
+            sealed_before=sealed_before,
+            open_runs={},
+            last_scan_at=now,
+            last_full_scan_at=now,
+        )

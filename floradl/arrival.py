@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from floradl import layout, media
@@ -60,7 +60,7 @@ class Wanted:
 class _Placed:
     """A file at its place; see `model.Receipt` for what the fields mean."""
 
-    digest: Digest
+    digest: Digest = field(default_factory=lambda: Meter().digest())
     aside: PurePosixPath | None = None
     in_the_way: PurePosixPath | None = None
     same_as: PurePosixPath | None = None
@@ -143,21 +143,22 @@ class Arrival:
             chunks = []
         # Else it is small, and all of it in memory: no use to write a partial first.
         self._require_end(chunks, is_bounded=is_bounded)
-        digest = self._digest(chunks)
-        placed = _Placed(digest)
+        placed = _Placed()
 
-        def make_room(_: Digest = digest) -> None:
+        def make_room(digest: Digest) -> None:
+            placed.digest = digest
             replaces = self._wanted.replaces
             if replaces is not None:
                 placed.aside = self._disk.set_aside(path.with_name(replaces))
             # A file of somebody's, or a folder, which no rename could replace.
             placed.in_the_way = self._disk.make_way(path, digest.sha256)
 
-        if not self._wanted.shares:
+        if not self._wanted.shares:  # then it is hashed while it is written, and once
             self._keep(chunks, path, make_room)
             return placed
+        digest = self._digest(chunks)
         with self._shelf.turn(digest.sha256):
-            if not self._share(path, placed, make_room):
+            if not self._share(path, digest, placed, make_room):
                 self._keep(chunks, path, make_room)
                 self._shelf.put(digest.sha256, path)
         return placed
@@ -180,27 +181,29 @@ class Arrival:
             folder = self._disk.ensure_dir(path.parent)
             self._partial.commit([], folder / path.name, mtime_ms, make_room=make_room)
 
-    def _share(self, path: PurePosixPath, placed: _Placed, make_room: Callable[[], None]) -> bool:
+    def _share(
+        self, path: PurePosixPath, digest: Digest, placed: _Placed, make_room: Callable[[Digest], None]
+    ) -> bool:
         """Make the file from another of the archive that has the same bytes, if there is one.
 
         Whether it has them is read from what is about to get the name, so that a file which was damaged since
         it was recorded spreads nothing, however it is swapped meanwhile.
         """
-        other = self._shelf.get(placed.digest.sha256)
+        other = self._shelf.get(digest.sha256)
         if other is None or other in (path, path.with_name(self._wanted.replaces or path.name)):
             return False
         is_same = False
 
         def check(found: Digest) -> None:
             nonlocal is_same
-            is_same = found == placed.digest
+            is_same = found == digest
             if not is_same:
                 raise _OtherBytesError
 
         def settle() -> None:
             # Before the name is there: killed after it, nobody would look for the partial any more.
             self._partial.unmark()
-            make_room()
+            make_room(digest)
 
         for shared_by in SharedBy:
             try:

@@ -120,7 +120,7 @@ class Copier:
         place = entry_path(run_id, known) if known else folder
         if not self.is_flat:
             self._copy_record(copied, folder, place, known)
-            self._copy_labels(copied, folder, place)
+            self._copy_labels(copied, folder, place, known)
         for key, output in keys.items():
             there = known.outputs.get(key) if known else None
             if there is not None and self._has(there, place):
@@ -175,17 +175,23 @@ class Copier:
         if entry.vanished_at is not None and known is None:
             copied.ops.append(VanishedOp(copied.run_id, entry.vanished_at))
 
-    def _copy_labels(self, copied: Copied, folder: PurePosixPath, place: PurePosixPath) -> None:
-        """Bring what a canvas says of a run, where the target knows nothing of that; no job depends on it."""
-        if copied.entry.kind is not Kind.RUN or self.target.exists(place / layout.LABELS):
+    def _copy_labels(
+        self, copied: Copied, folder: PurePosixPath, place: PurePosixPath, known: RunEntry | None
+    ) -> None:
+        """Bring what a canvas says of a run, where the target has nothing of that; no job depends on it."""
+        if copied.entry.kind is not Kind.RUN or (known is not None and known.labels_sha256 is not None):
             return
-        try:
-            raw = self.source.read(folder / layout.LABELS)
-        except OSError:
-            return
-        if raw is not None:
-            digest = self.target.write_atomic(place / layout.LABELS, [raw])
-            copied.ops.append(LabelsOp(copied.run_id, digest.sha256))
+        target = place / layout.LABELS
+        if not self.target.exists(target):
+            try:
+                raw = self.source.read(folder / layout.LABELS)
+            except OSError:
+                return
+            if raw is None:
+                return
+            self.target.write_atomic(target, [raw])
+        if self.target.is_file(target):
+            copied.ops.append(LabelsOp(copied.run_id, self.target.adopt(target).sha256))
 
     def _record(self, path: PurePosixPath, sha256: str) -> bytes | None:
         """The source's record; None when it does not give the one that was archived."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from floradl.errors import ApiError
+from floradl.errors import ApiError, KeyRefusedError
 from floradl.job import SourceNews
 from floradl.names import Place
 from floradl.words import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -42,6 +45,23 @@ class Found:
     def of_sources(self, sources: Iterable[Source]) -> tuple[SourceNews, ...]:
         """What each source gave."""
         return tuple(self._of_source(source) for source in sources)
+
+    def note_refusal(self, source: Source, error: ApiError, *, is_required: bool) -> None:
+        """Note a source that this key may not see: it is left out, or a problem where it was named.
+
+        Args:
+            source: which.
+            error: what the API said.
+            is_required: whether it was named.
+        """
+        if is_required:
+            hint = f"This key may not see that: leave out --source {source}, or use another key."
+            message = f"{source}: {error.message}"
+            refusal = KeyRefusedError(message, status=error.status, code=error.code, hint=hint)
+            self.problems.append(refusal)
+        else:
+            self.refused[source] = error
+            log.info("left out: %s: %s", source, error.message)
 
     def _of_source(self, source: Source) -> SourceNews:
         error = self.refused.get(source)

@@ -36,15 +36,15 @@ def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: R
     is_named = run_id in filters.run_ids
     if not any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes):
         return False
-    if entry.kind is Kind.CANVAS and not filters.is_empty:
-        return False
-    if entry.kind is Kind.ASSET and not any(filters.wants_type(out.type) for out in entry.outputs.values()):
-        return False  # an asset is its file, and nothing without
-    return (
-        (not filters.run_ids or is_named)
-        and (filters.wants_model(entry.model_id) or (entry.kind is Kind.ASSET and is_named))
-        and filters.wants_moment(entry.created_at)
-    )
+    if entry.kind is Kind.CANVAS:
+        return filters.is_empty
+    if entry.kind is Kind.ASSET:
+        has_file = any(filters.wants_type(output.type) for output in entry.outputs.values())
+        is_of_model = is_named or not filters.models
+        is_due = has_file and is_of_model  # an asset is its file, and nothing without
+    else:
+        is_due = filters.wants_model(entry.model_id)
+    return is_due and (is_named or not filters.run_ids) and filters.wants_moment(entry.created_at)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ from floradl.snapshot import (
     CountedRun,
     encode_checksums,
     encode_snapshot,
+    iter_by_table,
     kind_of,
     parse_counted,
     parse_run,
@@ -261,9 +262,12 @@ class Manifest:
         yield from encode_snapshot(self._head, self._scans.values(), self._stored, self._kinds)
 
     def encode_checksums(self) -> Iterator[bytes]:
-        """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them."""
+        """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them.
+
+        In the order of `manifest.json`: whoever reads that, and makes the lines of it, must get the same.
+        """
         self._settle(everything=True)
-        yield from encode_checksums(self._stored.items())
+        yield from encode_checksums(iter_by_table(self._stored, self._kinds))
 
     def _note_kind(self, identifier: str, kind: Kind) -> None:
         if kind is Kind.RUN:

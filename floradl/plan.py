@@ -14,6 +14,8 @@ from floradl.model import Failure, Filters, Generation, Output, announced_size
 from floradl.words import Kind
 
 TEXT_EXTENSION = ".txt"
+SHARED_KIND = Kind.ASSET
+"""What has files that are often equal: somebody uploads one again, into another project."""
 
 
 class Action(StrEnum):
@@ -134,9 +136,9 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
 def shares_content(listed: Generation | RunEntry) -> bool:
     """Whether files of this need not be copies of their own where the archive has the same bytes already.
 
-    Uploads are often the same file again, in another project. Runs each made their own.
+    Runs each made their own.
     """
-    return listed.kind is Kind.ASSET
+    return listed.kind is SHARED_KIND
 
 
 def iter_shareable(entries: Iterable[RunEntry]) -> Iterator[tuple[str, PurePosixPath]]:

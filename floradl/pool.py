@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import PurePosixPath
 
-from floradl import media
+from floradl import media, plan
 from floradl.api import FloraApi
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
@@ -208,7 +208,7 @@ class Pool:
         run, output = job.run, job.decision.output
         shares = shares_content(run)
         if shares:
-            entries = (entry for _, entry in self._store.manifest.iter_entries(Kind.ASSET))
+            entries = (entry for _, entry in self._store.manifest.iter_entries(plan.SHARED_KIND))
             self._tools.shelf.fill(lambda: iter_shareable(entries))
         if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
             if shares:

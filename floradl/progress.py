@@ -25,7 +25,7 @@ from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 from floradl.findings import NO_FAULT, AuditReport, Trouble
 from floradl.quantities import count, counts, format_bytes, format_cost, format_duration
-from floradl.words import SOURCE_WORDS
+from floradl.words import SOURCE_WORDS, Source
 
 if TYPE_CHECKING:  # each command loads its own job
     from floradl.gallery import GalleryReport
@@ -256,10 +256,8 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         lines.append(
             f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
         )
-    kinds = counts(
-        (report.archive_runs, "run"), (report.archive_assets, "asset"), (report.archive_canvases, "canvas")
-    )
-    holds = f"{count(report.archive_outputs, 'output')} of {kinds or '0 runs'}"
+    kinds = _entries(report.archive_runs, report.archive_assets, report.archive_canvases)
+    holds = f"{count(report.archive_outputs, 'output')} of {kinds}"
     lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
     if vanished := counts((len(report.vanished_runs), "run"), (len(report.vanished_assets), "asset")):
         lines.append(f"{vanished} not listed by FLORA any more; what is archived stays.")
@@ -295,6 +293,7 @@ def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
 def _what_is_new(report: Report) -> str:
     new = report.fetched + report.adopted
     parts = []
+    snapshots = sum(its.new for its in report.sources if its.source is Source.CANVAS)
     things = counts((report.new_runs, "new run"), (report.new_assets, "new asset"))
     if new:
         of = f" of {things}" if things else ""
@@ -305,6 +304,8 @@ def _what_is_new(report: Report) -> str:
         parts.append("No new outputs")
     else:
         return "Nothing new"
+    if snapshots:
+        parts.append(f"{snapshots} of canvases")
     if report.already:
         parts.append(f"{report.already} there already")
     if report.failures:
@@ -326,7 +327,8 @@ def _news_lines(report: Report) -> list[str]:
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
     """A restore in a few lines, what to do next last."""
-    brought = f"{count(report.restored, 'output')} of {_entries(report)} restored"
+    kinds = _entries(report.runs, report.assets, report.canvases)
+    brought = f"{count(report.restored, 'output')} of {kinds} restored"
     took = format_duration(report.elapsed_s)
     size = format_bytes(report.new_bytes)
     lines = [f"{dest}: {brought}, {report.already} there already, {size}. Took {took}."]
@@ -349,7 +351,7 @@ def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[st
 def audit_lines(report: AuditReport, dest: str) -> list[str]:
     """A check, and perhaps a repair, in a few lines, what to do next last."""
     lines = [finding.line() for finding in report.left]
-    holds = f"{count(report.outputs, 'output')} of {_entries(report)}"
+    holds = f"{count(report.outputs, 'output')} of {_entries(report.runs, report.assets, report.canvases)}"
     read = f"{count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
     lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
     if report.is_repair and report.repaired:
@@ -373,11 +375,9 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
     return lines
 
 
-def _entries(report: AuditReport | RestoreReport) -> str:
-    """How many runs, and what else: `3 runs, 2 assets, 1 canvas`."""
-    canvases = f"{report.canvases} canvas{'' if report.canvases == 1 else 'es'}"
-    more = [count(report.assets, "asset")] if report.assets else []
-    return ", ".join([count(report.runs, "run"), *more, *([canvases] if report.canvases else [])])
+def _entries(runs: int, assets: int, canvases: int) -> str:
+    """How many runs, and what else: `3 runs, 2 assets and 1 canvas`."""
+    return counts((runs, "run"), (assets, "asset"), (canvases, "canvas")) or "0 runs"
 
 
 def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
@@ -391,8 +391,7 @@ def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
             "Stopped before the end; the gallery is as it was. The same command goes on from here.",
         ]
     made = f", {count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
-    things = counts((report.runs, "run"), (report.assets, "asset"), (report.canvases, "canvas"))
-    what = f"{count(report.outputs, 'output')} of {things or '0 runs'}"
+    what = f"{count(report.outputs, 'output')} of {_entries(report.runs, report.assets, report.canvases)}"
     took = format_duration(report.elapsed_s)
     written = f"{count(report.files_written, 'file')} written"
     lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")

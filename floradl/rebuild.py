@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout, media
+from floradl.chronicle import Chronicle, fields_of, read_chronicle
 from floradl.clock import Clock, format_ms
 from floradl.entries import (
     ADDITIONS,
@@ -42,7 +43,7 @@ from floradl.files import Disk
 from floradl.findings import Finding, Trouble
 from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
-from floradl.model import MEDIA_TYPES, Generation, Output, parse_record
+from floradl.model import MEDIA_TYPES, Generation, Output, moment_ms, parse_record
 from floradl.outcome import facts_of
 from floradl.words import Kind, Source, Status
 
@@ -206,8 +207,8 @@ def adopt_folder(disk: Disk, folder: PurePosixPath, checksums: Checksums, clock:
     if placed is None or run.status != Status.COMPLETED:
         return None
     ops: list[Op] = [RunOp(run.run_id, facts_of(placed, folder, hashlib.sha256(raw or b"").hexdigest()))]
-    if (source := _source_of(run)) is not Source.GENERATIONS:
-        ops.append(SourcesOp(run.run_id, (source,)))
+    if (sources := _sources_of(run)) != (Source.GENERATIONS,):
+        ops.append(SourcesOp(run.run_id, sources))
     if kind is Kind.RUN and files.get(layout.LABELS):
         ops.append(LabelsOp(run.run_id, disk.digest(folder / layout.LABELS).sha256))
     for output in run.outputs or ():
@@ -226,12 +227,19 @@ def _kind_of(folder: PurePosixPath) -> Kind:
     return Kind.CANVAS if folder.name == layout.CANVAS else Kind.RUN
 
 
-def _source_of(run: Generation) -> Source:
-    """Which list had a record, by what is in it."""
+def _sources_of(run: Generation) -> tuple[Source, ...]:
+    """Which lists had a record, by what is in it: each list of runs has an id of its own for them."""
     if run.kind is Kind.ASSET:
-        return Source.ASSETS
-    is_technique = run.technique_id is not None or run.technique_name is not None
-    return Source.TECHNIQUE_RUNS if is_technique else Source.GENERATIONS
+        return (Source.ASSETS,)
+    try:
+        fields = fields_of(run.raw)
+    except ApiError:  # JSON that is hardly any
+        fields = {}
+    is_technique = "technique_run_id" in fields or run.technique_id is not None
+    if not is_technique:
+        return (Source.GENERATIONS,)
+    is_generation = "generation_id" in fields
+    return (*([Source.GENERATIONS] if is_generation else []), Source.TECHNIQUE_RUNS)
 
 
 def _adopt_canvas(
@@ -242,7 +250,19 @@ def _adopt_canvas(
     names = sorted(name for name in {*files, *summed} if layout.snapshot_of(name))
     if not (workspace_id and project_id and names):
         return None
-    facts = RunFacts(workspace_id, project_id, str(folder), None, None, None, None, "", kind=Kind.CANVAS)
+    project = _chronicle(disk, folder.parent / layout.PROJECT_RECORD)
+    facts = RunFacts(
+        workspace_id=workspace_id,
+        project_id=project_id,
+        path=str(folder),
+        model_id=None,
+        created_at=moment_ms(project.fields.get("created_at", b"null")),
+        completed_at=None,  # so that the next job looks whether the canvas has changed since
+        charged_cost=None,
+        record_sha256="",
+        kind=Kind.CANVAS,
+        name=project.text("name") or None,
+    )
     ops: list[Op] = [RunOp(project_id, facts), SourcesOp(project_id, (Source.CANVAS,))]
     for name in names:
         op = snapshot_op(disk, project_id, folder / name, at, sha256=summed.get(name))
@@ -363,9 +383,11 @@ def _id_of(disk: Disk, name: str, recorded: str, path: PurePosixPath) -> str | N
     told = layout.identifier_of(name)
     if told is not None:
         return told
-    try:
-        record = msgspec.json.decode(read_file(disk, path) or b"", type=dict[str, object])
-    except _NOT_READABLE:
-        return None
-    identifier = record.get(f"{path.stem}_id")
-    return identifier if isinstance(identifier, str) and layout.safe_name(identifier) == name else None
+    identifier = _chronicle(disk, path).text(f"{path.stem}_id")
+    return identifier if identifier and layout.safe_name(identifier) == name else None
+
+
+def _chronicle(disk: Disk, path: PurePosixPath) -> Chronicle:
+    """What the record of a workspace or a project says; nothing where there is none that can be read."""
+    raw = read_file(disk, path)
+    return (None if raw is None else read_chronicle(raw)) or Chronicle({})

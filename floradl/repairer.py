@@ -29,7 +29,7 @@ from floradl import layout
 from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
-from floradl.entries import ErrorEntry, Op, OutputOp, RunEntry, RunFacts, RunOp, State
+from floradl.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.errors import FloradlError
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
@@ -394,6 +394,7 @@ def _flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
     folders = {run_id: PurePosixPath(its.path) for run_id, its in facts.items()}
     records = {run_id: layout.record_name(its.kind) for run_id, its in facts.items()}
     paths = [folders[run_id] / record for run_id, record in records.items() if record]
+    paths += [folders[op.run_id] / layout.LABELS for op in ops if isinstance(op, LabelsOp)]
     paths += [folders[op.run_id] / op.entry.file for op in ops if isinstance(op, OutputOp) and op.entry.file]
     for path in paths:
         if disk.is_file(path):  # one that is missing is known by its checksum, and will be fetched

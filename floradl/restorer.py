@@ -36,7 +36,7 @@ from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.transport import MediaClient, media_transports
 from floradl.verifier import require_any_archive
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind, Source
+from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
 """The id of a run, an asset or a canvas, its entry, and those of its outputs that are wanted."""
@@ -79,6 +79,12 @@ class RestoreOptions:
     lock_timeout_s: float = 0.0
     min_free_bytes: int = 0
     limit_rate_bytes: int = 0
+
+    @property
+    def counted_kind(self) -> Kind:
+        """What a largest number of runs counts, and leaves nothing else: assets where no runs are wanted."""
+        has_runs = any(source in self.sources for source in DEFAULT_SOURCES)
+        return Kind.RUN if has_runs else Kind.ASSET
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
         """Whether a recorded run, asset or canvas is one to restore."""
@@ -271,7 +277,8 @@ class _Session:
             (run_id, entry) for run_id, entry in manifest.iter_entries() if options.wants_entry(run_id, entry)
         )
         if filters.max_runs is not None:
-            chosen = heapq.nlargest(filters.max_runs, chosen, key=lambda run: run[1].created_at or 0)
+            counted = (item for item in chosen if item[1].kind is options.counted_kind)
+            chosen = heapq.nlargest(filters.max_runs, counted, key=lambda item: item[1].created_at or 0)
         for run_id, entry in chosen:
             self._missing.discard(run_id)
             outputs = {key: out for key, out in entry.outputs.items() if filters.wants_type(out.type)}

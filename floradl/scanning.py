@@ -215,15 +215,10 @@ class Scanning:
                 continue
             if len(refused) < len(of_source):
                 self._closed.update(look.scan.scope for look in of_source[source])
-            if source in self._options.required_sources:
-                hint = f"This key may not see that: leave out --source {source}, or use another key."
-                refusal = KeyRefusedError(f"{source}: {error.message}", status=error.status, hint=hint)
-                self.found.problems.append(refusal)
-            elif len(refused) == len(of_source):
+            is_required = source in self._options.required_sources
+            if not is_required and len(refused) == len(of_source):
                 continue
-            else:
-                self.found.refused[source] = error
-                log.info("left out: %s: %s", source, error.message)
+            self.found.note_refusal(source, error, is_required=is_required)
             looks = [look for look in looks if look.source != source]
         return looks
 

@@ -193,11 +193,28 @@ def encode_snapshot(
     for name, value in head.items():
         yield b"%s: %s,\n" % (msgspec.json.encode(name), msgspec.json.encode(value))
     yield b'"scans": [%s]' % b",\n".join(msgspec.json.encode(scan) for scan in scans)
-    yield from _encode_table("runs", ((run_id, run) for run_id, run in runs.items() if run_id not in kinds))
     for name, kind in _TABLES.items():
-        if entries := [(identifier, runs[identifier]) for identifier, its in kinds.items() if its is kind]:
+        entries = _of_kind(kind, runs, kinds)
+        if kind is Kind.RUN or any(its is kind for its in kinds.values()):
             yield from _encode_table(name, entries)
     yield b"\n}\n"
+
+
+def iter_by_table(runs: Runs, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Entries in the order in which `manifest.json` has them, in whatever order they came.
+
+    Args:
+        runs: the entries of all kinds.
+        kinds: of those that are no runs.
+    """
+    for kind in _TABLES.values():
+        yield from _of_kind(kind, runs, kinds)
+
+
+def _of_kind(kind: Kind, runs: Runs, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, msgspec.Raw]]:
+    if kind is Kind.RUN:
+        return ((run_id, run) for run_id, run in runs.items() if run_id not in kinds)
+    return ((identifier, runs[identifier]) for identifier, its in kinds.items() if its is kind)
 
 
 def _encode_table(name: str, entries: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from floradl.api import FloraApi
 from floradl.canvases import keep_canvases
 from floradl.discovery import Discovery, discover
-from floradl.errors import ApiError, KeyRefusedError, printable
+from floradl.errors import ApiError, printable
 from floradl.fetching import Tools
 from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally
@@ -124,11 +124,8 @@ class Surroundings:
         first = refusals[0]
         if len(refusals) > 1:
             first.message += f", and {len(refusals) - 1} more like it"
-        if Source.CANVAS in self._options.required_sources:
-            error = KeyRefusedError(first.message, status=first.status, code=first.code, hint=first.hint)
-            self._found.problems.append(error)
-        else:
-            self._found.refused[Source.CANVAS] = first
+        is_required = Source.CANVAS in self._options.required_sources
+        self._found.note_refusal(Source.CANVAS, first, is_required=is_required)
 
     async def _keep_names(self, discovery: Discovery | None) -> None:
         """Have the names of projects beside what is archived of them, at hardly any request.

@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import files, manifest, plan, pool, stamps
+from floradl import files, manifest, plan, stamps
 from floradl.simulator import Simulator
+from floradl.words import Kind
 from tests.support import environment
 from tests.zygote import Zygote
 
@@ -125,8 +126,7 @@ def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
 def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
     """Let equal outputs of runs be kept once: as hard links, or as reflinks, which are played by copying."""
     if way:
-        for module in (plan, pool):
-            set_value(module, "shares_content", lambda _: True)
+        set_value(plan, "SHARED_KIND", Kind.RUN)
     if way == "reflink":
         set_value(files, "share_blocks", _copy_blocks)
 

@@ -1,38 +1,23 @@
-"""The whole job where sizes are announced, or equal files are kept once: real connections, a real disk."""
+"""Uploads: their sizes are announced, and equal ones are kept once. Over real connections, on a real disk."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from floradl import model
 from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.job import ArchiveOptions, Report
-from floradl.model import Output
 from floradl.retry import Backoff
-from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.steps import make_sharing
+from floradl.simulator import Account, Fault, SimAsset, SimOutput, Simulator, serve_in_thread
+from floradl.words import Source
 from tests.support import assert_sound, floradl, manifest, output_files, png
 
 BODY = png(b"a" * 3000)
-FILE = "ws_a/prj_a/run_a/output_1.png"
-
-
-def announce(patch: pytest.MonkeyPatch, size_bytes: int) -> None:
-    """Let the API announce this size for each output."""
-    parse: Callable[[object], tuple[Output, ...] | None] = model.parse_outputs
-
-    def with_size(value: object) -> tuple[Output, ...] | None:
-        outputs = parse(value)
-        return outputs and tuple(replace(output, size_bytes=size_bytes) for output in outputs)
-
-    patch.setattr(model, "parse_outputs", with_size)
+FILE = "ws_a/prj_a/assets/asset_a/asset_a.png"
 
 
 def run_job(sim: Simulator, dest: Path) -> Report:
@@ -41,59 +26,61 @@ def run_job(sim: Simulator, dest: Path) -> Report:
     async def job() -> Report:
         backoff = Backoff(base_s=0.0)
         async with FloraApi(sim.base_url, sim.account.api_key) as api:
-            return await archive(ArchiveOptions(dest, sim.base_url, retries=1), api, backoff=backoff)
+            options = ArchiveOptions(dest, sim.base_url, sources=(Source.ASSETS,), retries=1)
+            return await archive(options, api, backoff=backoff)
 
     sim.forget()
     return asyncio.run(job())
 
 
-def account() -> Account:
-    """One picture."""
-    output = SimOutput("output_1", content_type="image/png", body=BODY)
-    return Account("sk_live_size", [SimRun("run_a", "ws_a", "prj_a", created_at=10**9, outputs=[output])])
+def upload(name: str, *, created_at: int = 10**9, size_bytes: int | None = None) -> SimAsset:
+    """An uploaded picture; None: FLORA announces its true size."""
+    file = SimOutput(name, content_type="image/png", body=BODY)
+    return SimAsset(name, "ws_a", file, project_id="prj_a", created_at=created_at, size_bytes=size_bytes)
 
 
-def test_a_file_of_the_announced_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def account(size_bytes: int | None = None) -> Account:
+    """One picture, and what is announced as its size."""
+    account = Account("sk_live_size")
+    account.assets.append(upload("asset_a", size_bytes=size_bytes))
+    return account
+
+
+def test_a_file_of_the_announced_size(tmp_path: Path) -> None:
     """It is archived, and a second run asks for nothing."""
-    announce(monkeypatch, len(BODY))
     with serve_in_thread(account()) as sim:
         report = run_job(sim, tmp_path)
         assert (report.exit_code, report.fetched, output_files(tmp_path)) == (0, 1, {FILE: BODY})
         assert (run_job(sim, tmp_path).exit_code, sim.media_requests()) == (0, [])
 
 
-def test_a_file_of_another_size_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_size_is_named(tmp_path: Path) -> None:
     """It is tried again, gets no name, and is a failure with exit code 3 that says both sizes."""
-    announce(monkeypatch, len(BODY) + 1)
-    with serve_in_thread(account()) as sim:
+    with serve_in_thread(account(len(BODY) + 1)) as sim:
         report = run_job(sim, tmp_path)
         assert (report.exit_code, [failure.code for failure in report.failures]) == (3, ["wrong_size"])
         said = f"the host has {len(BODY)} bytes, the API announced {len(BODY) + 1}"
         assert report.failures[0].message == said
-        assert manifest(tmp_path)["runs"]["run_a"]["outputs"]["output_1"]["error"]["code"] == "wrong_size"
+        assert manifest(tmp_path)["assets"]["asset_a"]["outputs"]["asset_a"]["error"]["code"] == "wrong_size"
         assert (len(sim.media_requests()), output_files(tmp_path)) == (2, {})
 
-        announce(monkeypatch, len(BODY))
+        sim.account.assets[0].size_bytes = None
         assert run_job(sim, tmp_path).exit_code == 0
     assert_sound(tmp_path)
 
 
-def test_a_body_that_ends_too_early_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_ends_too_early_and_says_nothing(tmp_path: Path) -> None:
     """Where the host names no length the announced size is all that tells; the next try has the whole."""
-    announce(monkeypatch, len(BODY))
     with serve_in_thread(account()) as sim:
-        path = sim.account.get("run_a").outputs[0].path
+        path = sim.account.assets[0].file.path
         sim.faults.append(Fault(path, on=(1,), no_length=True, body=BODY[:-1000] + BODY[-12:]))
         assert run_job(sim, tmp_path).exit_code == 0
         assert (len(sim.media_requests()), output_files(tmp_path)) == (2, {FILE: BODY})
 
 
 @pytest.mark.parametrize("is_of_announced_size", [True, False])
-def test_a_file_that_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_of_announced_size: bool
-) -> None:
+def test_a_file_that_is_found(tmp_path: Path, is_of_announced_size: bool) -> None:
     """Under its final name and without an entry, a file of the announced size is recorded; another is not."""
-    announce(monkeypatch, len(BODY))
     left = BODY if is_of_announced_size else BODY[:-1]
     (tmp_path / FILE).parent.mkdir(parents=True)
     (tmp_path / FILE).write_bytes(left)
@@ -112,70 +99,56 @@ def test_a_file_that_is_found(
 # --- equal content once --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def sharing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs' outputs be made from equal ones."""
-    make_sharing(monkeypatch.setattr, "hard_link")
-
-
-def twins(number: int) -> Account:
-    """So many runs with the same picture."""
+def twins(*numbers: int) -> Account:
+    """The same picture, uploaded several times."""
     account = Account("sk_live_twins")
-    for index in range(number):
-        output = SimOutput("output_1", content_type="image/png", body=BODY)
-        account.insert(SimRun(f"run_{index}", "ws_a", "prj_a", created_at=10**9 + index, outputs=[output]))
+    account.assets.extend(upload(f"asset_{number}", created_at=10**9 + number) for number in numbers)
     return account
 
 
 def files_of(dest: Path, number: int) -> list[Path]:
     """Their files."""
-    return [dest / f"ws_a/prj_a/run_{index}/output_1.png" for index in range(number)]
+    return [dest / f"ws_a/prj_a/assets/asset_{index}/asset_{index}.png" for index in range(number)]
 
 
 def told_of(dest: Path) -> set[tuple[str | None, str | None]]:
     """What the manifest says of where the files are from."""
-    outputs = (run["outputs"]["output_1"] for run in manifest(dest)["runs"].values())
+    outputs = (asset["outputs"][name] for name, asset in manifest(dest)["assets"].items())
     return {(output.get("same_as"), output.get("shared_by")) for output in outputs}
 
 
-@pytest.mark.usefixtures("sharing")
-def test_equal_outputs_are_one_file(tmp_path: Path) -> None:
+def test_equal_uploads_are_one_file(tmp_path: Path) -> None:
     """In one run, and in the next, which knows of them from the manifest alone."""
-    with serve_in_thread(twins(5)) as sim:
-        late = [sim.account.delete(f"run_{index}") for index in (3, 4)]
+    with serve_in_thread(twins(0, 1, 2)) as sim:
         assert run_job(sim, tmp_path).exit_code == 0
-        ((original, _),) = told_of(tmp_path) - {(None, None)}
-        for run in late:
-            sim.account.insert(run)
+        sim.account.assets.extend(twins(3, 4).assets)
         assert run_job(sim, tmp_path).exit_code == 0
-        assert told_of(tmp_path) == {(None, None), (original, "hard_link")}
+        assert {shared_by for _, shared_by in told_of(tmp_path)} == {None, "hard_link"}
         first, *others = files_of(tmp_path, 5)
         assert all(other.samefile(first) for other in others)
         assert (run_job(sim, tmp_path).exit_code, sim.media_requests()) == (0, [])
     assert_sound(tmp_path)
 
 
-@pytest.mark.usefixtures("sharing")
 def test_a_file_that_was_found_is_shared_with_too(tmp_path: Path) -> None:
     """One that a killed process left under its name serves as well as one that was fetched."""
     (found,) = files_of(tmp_path, 1)
     found.parent.mkdir(parents=True)
     found.write_bytes(BODY)
-    with serve_in_thread(twins(1)) as sim:
+    with serve_in_thread(twins(0)) as sim:
         assert run_job(sim, tmp_path).adopted == 1
-        sim.account.insert(twins(2).get("run_1"))
+        sim.account.assets.extend(twins(1).assets)
         assert run_job(sim, tmp_path).exit_code == 0
-    assert told_of(tmp_path) == {(None, None), ("ws_a/prj_a/run_0/output_1.png", "hard_link")}
+    assert told_of(tmp_path) == {(None, None), ("ws_a/prj_a/assets/asset_0/asset_0.png", "hard_link")}
 
 
-@pytest.mark.usefixtures("sharing")
 def test_each_file_is_checked_and_brought_back_alone(tmp_path: Path) -> None:
     """A shared file that is damaged under all its names is found under each, and so is one that is gone.
 
     The repair fetches it and writes to no file that is there: whatever else bears the damaged one's names
     keeps its bytes.
     """
-    with serve_in_thread(twins(3)) as sim:
+    with serve_in_thread(twins(0, 1, 2)) as sim:
         assert run_job(sim, tmp_path / "out").exit_code == 0
         first, second, third = files_of(tmp_path / "out", 3)
         (tmp_path / "witness").hardlink_to(first)
@@ -191,13 +164,12 @@ def test_each_file_is_checked_and_brought_back_alone(tmp_path: Path) -> None:
         assert floradl(sim, "verify", tmp_path / "out").returncode == 0
 
 
-@pytest.mark.usefixtures("sharing")
 @pytest.mark.parametrize("way", ["--hard-link", "--reflink", ""])
 def test_what_is_restored_is_told_of_as_its_own(tmp_path: Path, way: str) -> None:
     """Each file is restored by itself, and nothing is said of files that may not be there."""
-    with serve_in_thread(twins(3)) as sim:
+    with serve_in_thread(twins(0, 1, 2)) as sim:
         assert run_job(sim, tmp_path / "out").exit_code == 0
-        options = ["--run-id", "run_0", "--run-id", "run_1", *filter(None, [way])]
+        options = ["--run-id", "asset_0", "--run-id", "asset_1", *filter(None, [way])]
         done = floradl(sim, "restore", *options, tmp_path / "out", tmp_path / "new")
         assert done.returncode == 0, done.stderr
     assert told_of(tmp_path / "new") == {(None, None)}

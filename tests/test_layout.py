@@ -298,3 +298,37 @@ def test_flat_names_are_apart(run_id: str, key: str, other_run: str, other_key: 
     one = f"{layout.flat_prefix(Kind.RUN, run_id)}{output_name(key, '.png')}"
     other = f"{layout.flat_prefix(Kind.RUN, other_run)}{output_name(other_key, '.png')}"
     assert (one == other) is ((run_id, key) == (other_run, other_key))
+
+
+@given(st.text(max_size=90), st.text(max_size=90), st.text(max_size=90), st.text(max_size=90))
+def test_flat_names_of_other_kinds_are_apart(
+    asset_id: str, other_asset: str, identifier: str, key: str
+) -> None:
+    """An upload bears its own id, which no other's file does, nor that of a run or a canvas."""
+    name = f"{layout.flat_prefix(Kind.ASSET, asset_id)}{output_name(asset_id, '.png')}"
+    other = f"{layout.flat_prefix(Kind.ASSET, other_asset)}{output_name(other_asset, '.png')}"
+    assert (name.casefold() == other.casefold()) is (asset_id == other_asset)
+    for kind in (Kind.RUN, Kind.CANVAS):
+        assert name != f"{layout.flat_prefix(kind, identifier)}{output_name(key, '.png')}"
+
+
+@pytest.mark.parametrize(
+    ("name", "snapshot"),
+    [
+        ("20261126t023000z-canvas.mmd", ("20261126t023000z-canvas", "canvas")),
+        ("20261126t023000z-nodes.json", ("20261126t023000z-nodes", "nodes")),
+        ("20261126t023000z-nodes.mmd", None),
+        ("20261126t023000z-canvas.json", None),
+        ("20261126t023000z-other.json", None),
+        ("20261126T023000Z-canvas.mmd", None),
+        ("2026112t023000z-canvas.mmd", None),
+        ("20261126t023000z-canvas.mmd.bak", None),
+        ("run.json", None),
+    ],
+)
+def test_names_of_snapshots(name: str, snapshot: tuple[str, str] | None) -> None:
+    """A snapshot is told by its name alone, which says when it was taken and of what."""
+    assert layout.snapshot_of(name) == snapshot
+    if snapshot is not None:
+        assert output_name(snapshot[0], layout.SNAPSHOTS[snapshot[1]]) == name
+        assert layout.is_output_of(name, snapshot[0])

@@ -453,6 +453,26 @@ def test_a_line_a_run(runs: int) -> None:
         assert max(piece.count(b"\n") for piece in pieces) <= 2000, "all of it is in memory at once"
 
 
+def test_checksums_stand_in_the_order_of_the_manifest() -> None:
+    """Runs that come after uploads stand before them: who reads the manifest makes the same lines of it."""
+    others = [
+        RunOp(name, msgspec.structs.replace(facts(name), kind=kind, path=f"ws_a/prj_b/{place}"))
+        for name, kind, place in (
+            ("prj_b", Kind.CANVAS, "canvas"),
+            ("asset_1", Kind.ASSET, "assets/asset_1"),
+        )
+    ]
+    outputs = [OutputOp(op.run_id, "output_1", ARCHIVED) for op in others]
+    manifest = fed(*recorded("run_1"), *others, *outputs, *recorded("run_2"))
+    assert [line[66:] for line in checksums(manifest).splitlines()] == [
+        "ws_a/prj_b/run_1/output_1.png",
+        "ws_a/prj_b/run_2/output_1.png",
+        "ws_a/prj_b/assets/asset_1/output_1.png",
+        "ws_a/prj_b/canvas/output_1.png",
+    ]
+    assert checksums(Manifest.parse(encoded(manifest))) == checksums(manifest)
+
+
 def test_checksums_are_of_archived_files_only() -> None:
     """`SHA256SUMS` has what is on disk: neither failed outputs nor entries without a file or hash."""
     entries = [

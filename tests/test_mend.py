@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from floradl import layout
@@ -18,7 +19,7 @@ from floradl.files import Disk
 from floradl.job import RecordRule
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
-from floradl.model import Filters, Output, parse_generation
+from floradl.model import Filters, Output, parse_asset, parse_generation
 from floradl.stamps import Stamp
 from floradl.words import Kind
 
@@ -427,6 +428,28 @@ def test_a_run_whose_record_is_of_no_use(disk: Disk, record: bytes | None) -> No
     known = known_record(disk, mend_of())
     assert (known.run_id, known.status, known.outputs) == ("run_1", "completed", None)
     assert (known.workspace_id, known.project_id, known.model_id) == ("ws_a", "prj_b", "t2i")
+
+
+def test_an_asset_whose_record_is_lost(disk: Disk) -> None:
+    """It is known by its entry, as an asset: what FLORA says of it by its id goes on top of that."""
+    entry = RunEntry(
+        "ws_a", "", "ws_a/_workspace/assets/asset_1", None, 1, None, None, "00", 1, Kind.ASSET, name="Box"
+    )
+    known = known_record(disk, Mend("asset_1", entry, ("asset_1",), has_record=False))
+    assert (known.run_id, known.kind, known.name) == ("asset_1", Kind.ASSET, "Box")
+    assert (known.status, known.workspace_id, known.project_id) == ("completed", "ws_a", "")
+    assert known.outputs is None
+    told = parse_asset(b'{"asset_id": "asset_1", "status": "ready", "url": "https://x/y.png"}', known=known)
+    assert (told.workspace_id, told.name) == ("ws_a", "Box")
+    assert [output.value for output in told.outputs or ()] == ["https://x/y.png"]
+
+
+def test_snapshots_of_a_canvas_are_lost() -> None:
+    """What nobody has is told by a code of its own."""
+    entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/canvas", None, 1, None, None, "", None, Kind.CANVAS)
+    entry = msgspec.structs.replace(entry, outputs={"a-canvas": archived(5)})
+    (failure,) = lost_outputs(Mend("prj_b", entry, ("a-canvas",)), "why")
+    assert (failure.code, failure.message, failure.keeps_entry) == ("lost", "why", True)
 
 
 def test_outputs_that_nobody_can_bring_back() -> None:

@@ -224,6 +224,13 @@ def test_an_entry_that_says_too_little_needs_mending(entry: OutputEntry) -> None
     assert keys_to_mend(run_entry(a=entry), Filters(), {}) == ["a"]
 
 
+def test_what_is_lost_for_good_needs_no_mending() -> None:
+    """A snapshot that was given up is not asked for again, whether anything stands in its place or not."""
+    entry = OutputEntry("canvas", State.LOST, "a.mmd", 7)
+    assert keys_to_mend(run_entry(a=entry), Filters(), {}) == []
+    assert keys_to_mend(run_entry(a=entry), Filters(), {"a.mmd": 7}) == []
+
+
 def test_a_failed_output_needs_mending_whatever_is_there() -> None:
     """An entry that says failed is asked for again, also when it names a file of the right size."""
     entry = OutputEntry("text", State.FAILED, "a.txt", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,7 +135,24 @@ def test_a_report_of_several_sources(everything: Simulator, tmp_path: Path) -> N
     assert "1 asset not listed by FLORA any more; what is archived stays." in gone.stderr
 
 
-@pytest.mark.parametrize("source", ["technique-runs", "assets"])
+def test_what_is_new_of_canvases(tmp_path: Path) -> None:
+    """Snapshots are outputs like others, and told apart; a night without a change has none."""
+    dest = tmp_path / "out"
+    with serve_in_thread(Account.generate(4, seed=5, projects=2, canvases=True)) as sim:
+        done = floradl(sim, "--json", "--source", "all", dest)
+        report = report_of(done.stdout)
+        (canvas,) = [its for its in report["sources"] if its["source"] == "canvas"]
+        assert (canvas["listed"], canvas["new"]) == (2, 4)
+        assert report["archive"]["canvases"] == 2
+        assert re.match(r"\d+ new outputs \(.*\) of 4 new runs, 4 of canvases\. Took ", done.stderr)
+        assert " outputs of 4 runs and 2 canvases, " in done.stderr
+        again = floradl(sim, "--source", "all", dest)
+        assert again.stderr.startswith("Nothing new. Took ")
+        status = floradl(sim, "status", dest, COLUMNS="80").stdout
+        assert re.search(r"^besides runs\n  canvas snapshots +4 ", status, re.MULTILINE)
+
+
+@pytest.mark.parametrize("source", ["technique-runs", "assets", "canvas"])
 def test_a_refused_source_is_told_in_two_words(everything: Simulator, tmp_path: Path, source: str) -> None:
     """The summary says which and what the API said, shortly; its request-id stands in report and -v alone."""
     everything.account.refuse(source, 403)
@@ -143,11 +161,11 @@ def test_a_refused_source_is_told_in_two_words(everything: Simulator, tmp_path: 
     (refused,) = [its for its in report["sources"] if its["refused"]]
     assert (done.returncode, refused["source"], refused["listed"]) == (0, source, 0)
     assert "request-id req_" in refused["refused"]
-    words = source.replace("-", " ")
+    words = "canvases" if source == "canvas" else source.replace("-", " ")
     assert f"Left out: {words}, which this key cannot see (403 forbidden).\n" in done.stderr
     assert "request-id" not in done.stderr
     told = floradl(everything, "-v", "--source", "all", tmp_path / "out")
-    assert f"left out: {source}: the API answered 403 forbidden" in told.stderr
+    assert re.search(rf"left out: {source}: .*the API answered 403 forbidden", told.stderr)
     named = floradl(everything, "--source", source, tmp_path / "out")
     assert (named.returncode, f"leave out --source {source}" in named.stderr) == (4, True), named.stderr
     both = floradl(everything, "--json", "--source", source, "--source", "generations", tmp_path / "out")

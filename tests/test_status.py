@@ -441,7 +441,19 @@ def test_what_is_no_run_is_counted_apart(everything: tuple[Simulator, Path]) -> 
         output["size_bytes"] for asset in tables["assets"].values() for output in asset["outputs"].values()
     ]
     assert value["assets"] == {"assets": len(sizes), "files": len(sizes), "bytes": sum(sizes), "failed": 0}
-    assert value["canvases"] == {"canvases": 0, "files": 0, "bytes": 0, "failed": 0}
+    snapshots = [
+        output["size_bytes"]
+        for canvas in tables["canvases"].values()
+        for output in canvas["outputs"].values()
+    ]
+    told = {
+        "canvases": len(tables["canvases"]),
+        "files": len(snapshots),
+        "bytes": sum(snapshots),
+        "failed": 0,
+    }
+    assert value["canvases"] == told
+    assert len(snapshots) > 0
     runs = tables["runs"].values()
     assert value["total"]["runs"] == len(runs)
     assert value["total"]["bytes"] == sum(
@@ -453,7 +465,9 @@ def test_what_is_no_run_is_counted_apart(everything: tuple[Simulator, Path]) -> 
     techniques = Counter(run["technique_name"] for run in runs if "technique_name" in run)
     assert {row["technique_name"]: row["runs"] for row in value["by_technique"]} == techniques
     text = floradl(sim, "status", dest, COLUMNS="80").stdout
-    assert re.search(rf"^besides runs\n  assets +{len(sizes)} +\S+ k?B$", text, re.MULTILINE)
+    assert "besides runs\n" in text
+    assert re.search(rf"^  assets +{len(sizes)} +\S+ k?B$", text, re.MULTILINE)
+    assert re.search(rf"^  canvas snapshots +{len(snapshots)} +\S+ k?B$", text, re.MULTILINE)
     assert "by list\n" in text
     assert re.search(r"^  generations alone +\d", text, re.MULTILINE)
     assert re.search(r"^  both lists +\d", text, re.MULTILINE)

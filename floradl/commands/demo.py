@@ -16,6 +16,7 @@ from floradl.files import Disk
 from floradl.manifest import load_manifest
 from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
+from floradl.words import Source
 
 
 def run(settings: Settings, dest: str) -> int:
@@ -30,7 +31,7 @@ async def _demo(dest: Path, console: Console) -> int:
     with catch_signals(console.warn) as interruption:
         async with Simulator(account) as simulator:
             exit_code = 0
-            for title in (f"$ floradl {dest}", "The same again:"):
+            for title in (f"$ floradl --source all {dest}", "The same again:"):
                 console.say(title)
                 simulator.forget()
                 report = await _archive(dest, simulator, console, interruption.stop)
@@ -68,5 +69,5 @@ async def _archive(dest: Path, simulator: Simulator, console: Console, stop: asy
         FloraApi(simulator.base_url, key) as api,
         console.watch(tally, tally.failures),
     ):
-        options = ArchiveOptions(dest, simulator.base_url)
+        options = ArchiveOptions(dest, simulator.base_url, sources=tuple(Source))
         return await floradl.archive(options, api, stop=stop, tally=tally)

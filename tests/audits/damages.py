@@ -12,13 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from tests.audits.stage import (
+    BOX,
+    CANVAS,
+    DIAGRAM,
     FILM,
+    LATER,
+    LOOSE,
+    LOOSE_UPLOAD,
+    NODES,
     PHOTO,
     PICTURE,
     PROJECT,
     SECOND,
     STORY,
     TEXT,
+    UPLOAD,
     edit_manifest,
     flip_bit,
     runs_of,
@@ -203,7 +211,7 @@ def both(*steps: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 PHOTO_GONE = gone(PHOTO, "output_1.png", "output_2.png")
-PROJECT_GONE = (*PHOTO_GONE, *gone(FILM, "output_1.mp4"), *gone(STORY, "output_1.txt"))
+BOX_GONE = (f"not_a_file {BOX}", f"no_record {BOX}/asset.json", f"missing {UPLOAD}")
 
 FILES = (
     Damage("a file is missing", lambda d: (d / PICTURE).unlink(), (f"missing {PICTURE}",)),
@@ -226,8 +234,6 @@ FILES = (
            kept=("run_story+output_1.txt",)),
     Damage("a link instead of a run's folder", lambda d: replace_by_link(d / PHOTO), PHOTO_GONE,
            kept=("prj_a+run_photo",)),
-    Damage("a link instead of a workspace's folder", lambda d: replace_by_link(d / "ws_a"), PROJECT_GONE,
-           kept=("ws_a",)),
     Damage("a file instead of a run's folder",
            both(lambda d: shutil.rmtree(d / PHOTO), lambda d: add(d, PHOTO)), PHOTO_GONE,
            kept=("prj_a+run_photo",)),
@@ -370,4 +376,116 @@ MANIFESTS = (
            kept=(".floradl+journal", "manifest.json", "run_story+output_1.txt")),
 )  # fmt: skip
 
-DAMAGES = (*FILES, *PLACES, *ENTRIES, *MANIFESTS)
+
+def drop_entry(dest: Path, table: str, identifier: str, key: str = "") -> None:
+    """No entry of an asset or a canvas, or none of one of its outputs."""
+
+    def edit(value: dict[str, Any]) -> None:
+        if key:
+            del value[table][identifier]["outputs"][key]
+        else:
+            del value[table][identifier]
+
+    edit_manifest(dest, edit)
+
+
+def change_upload(dest: Path, **fields: object) -> None:
+    """Change the entry of the uploaded file."""
+    edit_manifest(dest, lambda m: m["assets"]["asset_box"]["outputs"]["asset_box"].update(fields))
+
+
+ASSET_RECORD = ("asset_box+asset.json",)
+ASSETS = (
+    Damage("an upload is missing", lambda d: (d / UPLOAD).unlink(), (f"missing {UPLOAD}",)),
+    Damage("an upload of no project is missing", lambda d: (d / LOOSE_UPLOAD).unlink(),
+           (f"missing {LOOSE_UPLOAD}",)),
+    Damage("an upload's folder is missing", lambda d: shutil.rmtree(d / BOX),
+           (f"missing {UPLOAD}", f"no_record {BOX}/asset.json")),
+    Damage("all uploads of a project are missing", lambda d: shutil.rmtree(d / BOX.rpartition("/")[0]),
+           (f"missing {UPLOAD}", f"no_record {BOX}/asset.json")),
+    Damage("all uploads of no project are missing", lambda d: shutil.rmtree(d / "ws_a/_workspace"),
+           (f"missing {LOOSE_UPLOAD}", f"no_record {LOOSE}/asset.json")),
+    Damage("an upload is empty", lambda d: cut(d / UPLOAD, 0), (f"empty {UPLOAD}",)),
+    Damage("an upload is half", lambda d: cut(d / UPLOAD, 4000), (f"truncated {UPLOAD}",)),
+    Damage("a bit of an upload is changed", lambda d: flip_bit(d / UPLOAD), (f"changed {UPLOAD}",)),
+    Damage("a folder instead of an upload", lambda d: replace_by_folder(d / UPLOAD),
+           (f"not_a_file {UPLOAD}",), kept=("asset_box+asset_box.png",)),
+    Damage("a link instead of an upload's folder", lambda d: replace_by_link(d / BOX), BOX_GONE,
+           kept=("assets+asset_box",)),
+    Damage("a link instead of the folder of uploads",
+           lambda d: replace_by_link(d / BOX.rpartition("/")[0]), BOX_GONE, kept=("prj_a+assets",)),
+    Damage("an upload under another name", lambda d: move(d, UPLOAD, f"{BOX}/box.png"),
+           (f"misplaced {UPLOAD}",)),
+    Damage("an upload's folder where uploads of no project are",
+           lambda d: move(d, BOX, "ws_a/_workspace/assets/asset_box"),
+           (f"misplaced {UPLOAD}", f"misplaced {BOX}/asset.json"),
+           stays=("stray ws_a/_workspace/assets/asset_box",)),
+    Damage("an upload's folder among runs", lambda d: move(d, BOX, f"{PROJECT}/asset_box"),
+           (f"misplaced {UPLOAD}", f"misplaced {BOX}/asset.json"), stays=(f"stray {PROJECT}/asset_box",)),
+    Damage("no asset.json", lambda d: (d / BOX / "asset.json").unlink(), (f"no_record {BOX}/asset.json",)),
+    Damage("no asset.json of no project", lambda d: (d / LOOSE / "asset.json").unlink(),
+           (f"no_record {LOOSE}/asset.json",)),
+    Damage("another asset.json", lambda d: (d / BOX / "asset.json").write_text("{}"),
+           (f"bad_record {BOX}/asset.json",), kept=ASSET_RECORD),
+    Damage("a run.json beside an asset.json", lambda d: add(d, f"{BOX}/run.json", f"{BOX}/canvas.json"),
+           (f"stray {BOX}/run.json", f"stray {BOX}/canvas.json")),
+    Damage("strays among uploads",
+           lambda d: add(d, f"{PROJECT}/assets/a.txt", f"{PROJECT}/assets/mine/a.txt", f"{BOX}/mine/a.txt",
+                         "ws_a/_workspace/mine.txt", "ws_a/_workspace/mine/b.txt", "ws_a/assets/b.txt"),
+           (f"stray {PROJECT}/assets/a.txt", f"stray {PROJECT}/assets/mine/a.txt", f"stray {BOX}/mine",
+            "stray ws_a/_workspace/mine.txt", "stray ws_a/_workspace/mine/b.txt", "stray ws_a/assets/b.txt")),
+    Damage("an upload that no entry knows", lambda d: drop_entry(d, "assets", "asset_box"),
+           (f"unrecorded {BOX}", SUMS)),
+    Damage("an upload of no project that no entry knows", lambda d: drop_entry(d, "assets", "asset_loose"),
+           (f"unrecorded {LOOSE}", SUMS)),
+    Damage("no uploads in manifest.json", lambda d: edit_manifest(d, lambda m: m.pop("assets")),
+           (f"unrecorded {BOX}", f"unrecorded {LOOSE}", SUMS)),
+    Damage("an upload's entry names another place",
+           lambda d: edit_manifest(d, lambda m: m["assets"]["asset_box"].update(path=PHOTO)),
+           (f"bad_entry {BOX}",)),
+    Damage("an upload's entry names another file", lambda d: change_upload(d, file="asset_loose.png"),
+           (f"bad_entry {BOX}", f"stray {UPLOAD}", SUMS), stays=()),
+    Damage("an upload that failed",
+           both(lambda d: change_upload(d, state="failed"), lambda d: (d / UPLOAD).unlink()),
+           (f"failed {BOX}", SUMS)),
+    Damage("no manifest.json and an upload less", both(lose_manifest, lambda d: (d / UPLOAD).unlink()),
+           (MANIFEST, f"missing {UPLOAD}")),
+    Damage("no manifest.json and an upload changed",
+           both(lose_manifest, lambda d: flip_bit(d / LOOSE_UPLOAD)),
+           (MANIFEST, f"changed {LOOSE_UPLOAD}")),
+    Damage("neither of both, and an upload less", both(lose_both, lambda d: (d / UPLOAD).unlink()),
+           (MANIFEST, f"failed {BOX}")),
+    Damage("neither of both, and half an upload", both(lose_both, lambda d: cut(d / LOOSE_UPLOAD, 4000)),
+           (MANIFEST, f"failed {LOOSE}", f"unrecorded {LOOSE_UPLOAD}"),
+           kept=("asset_loose+asset_loose.png",)),
+)  # fmt: skip
+
+CANVASES = (
+    Damage("a snapshot under another name", lambda d: move(d, DIAGRAM, f"{CANVAS}/old.mmd"),
+           (f"misplaced {DIAGRAM}",)),
+    Damage("a canvas's folder at the top", lambda d: move(d, CANVAS, "canvas"),
+           (f"misplaced {DIAGRAM}", f"misplaced {NODES}", f"misplaced {LATER}")),
+    Damage("a canvas that no entry knows", lambda d: drop_entry(d, "canvases", "prj_a"),
+           (f"unrecorded {CANVAS}", SUMS)),
+    Damage("a snapshot that no entry knows", lambda d: drop_entry(d, "canvases", "prj_a", Path(LATER).stem),
+           (f"unrecorded {LATER}", SUMS)),
+    Damage("strays beside snapshots",
+           lambda d: add(d, f"{CANVAS}/mine.mmd", f"{CANVAS}/20261120t023000z-canvas.json",
+                         f"{CANVAS}/20261122T023000z-nodes.json", f"{CANVAS}/run.json",
+                         f"{CANVAS}/20261122t023000z-canvas.mmd/mine.txt",
+                         f"{PROJECT}/20261122t023000z-nodes.json"),
+           tuple(f"stray {name}" for name in
+                 (f"{CANVAS}/mine.mmd", f"{CANVAS}/20261120t023000z-canvas.json", f"{CANVAS}/run.json",
+                  f"{CANVAS}/20261122T023000z-nodes.json", f"{CANVAS}/20261122t023000z-canvas.mmd",
+                  f"{PROJECT}/20261122t023000z-nodes.json"))),
+    Damage("an empty snapshot that no entry knows",
+           lambda d: (d / CANVAS / "20261122t023000z-canvas.mmd").write_text(""),
+           (f"stray {CANVAS}/20261122t023000z-canvas.mmd",)),
+    Damage("a folder called canvas in another project", lambda d: add(d, "ws_a/prj_b/canvas/mine.mmd"),
+           ("stray ws_a/prj_b/canvas/mine.mmd",)),
+    Damage("what a canvas says of a run is gone", lambda d: (d / FILM / "canvas.json").unlink(), ()),
+    Damage("a folder in the place of what a canvas says of a run",
+           lambda d: replace_by_folder(d / FILM / "canvas.json"), (f"stray {FILM}/canvas.json",)),
+)  # fmt: skip
+
+DAMAGES = (*FILES, *PLACES, *ENTRIES, *MANIFESTS, *ASSETS, *CANVASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -16,8 +17,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from floradl import layout
-from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_sound, manifest, mp4, png
+from floradl.clock import Clock, parse_ms
+from floradl.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
+from floradl.files import Disk
+from floradl.manifest import Store
+from floradl.simulator import (
+    Account,
+    SimAsset,
+    SimOutput,
+    SimRun,
+    SimTechnique,
+    Simulator,
+    serve_in_thread,
+)
+from floradl.words import Kind, Source
+from tests.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
 from tests.zygote import floradl
 
 PROJECT = "ws_a/prj_a"
@@ -27,13 +41,25 @@ STORY = f"{PROJECT}/run_story"
 PICTURE = f"{PHOTO}/output_1.png"
 SECOND = f"{PHOTO}/output_2.png"
 TEXT = f"{STORY}/output_1.txt"
+BOX = f"{PROJECT}/assets/asset_box"
+UPLOAD = f"{BOX}/asset_box.png"
+LOOSE = "ws_a/_workspace/assets/asset_loose"
+LOOSE_UPLOAD = f"{LOOSE}/asset_loose.png"
+CANVAS = f"{PROJECT}/canvas"
+DIAGRAM = f"{CANVAS}/20261120t023000z-canvas.mmd"
+NODES = f"{CANVAS}/20261120t023000z-nodes.json"
+LATER = f"{CANVAS}/20261121t023000z-canvas.mmd"
+LABELS = f"{FILM}/canvas.json"
+
+EVERYTHING = ("--source", "all")
+"""What makes the archive job speak of all that `Stage` has."""
 
 MOMENT_MS = 1_795_000_000_000
 """When the runs of `PROJECT` were created; days before those of the rest of the account."""
 
 
 def make_account() -> Account:
-    """Two dozen runs of all kinds, and in `PROJECT` three whose names the tests know."""
+    """Two dozen runs of all kinds; in `PROJECT` three whose names the tests know; two uploads."""
     account = Account.generate(24, seed=12)
     film = mp4(random.Random(3).randbytes(40_000))
     outputs = {
@@ -44,6 +70,12 @@ def make_account() -> Account:
     for number, (run_id, of_run) in enumerate(outputs.items()):
         moment = MOMENT_MS - number * 60_000
         account.insert(SimRun(run_id, "ws_a", "prj_a", created_at=moment, outputs=of_run))
+    account.get("run_film").technique = SimTechnique("tech_boat", "Boats")
+    for asset_id, project_id in (("asset_box", "prj_a"), ("asset_loose", None)):
+        file = _picture(asset_id)
+        account.insert_asset(
+            SimAsset(asset_id, "ws_a", file, project_id=project_id, name="Box.png", created_at=MOMENT_MS)
+        )
     return account
 
 
@@ -70,12 +102,47 @@ class Stage:
         return dest
 
 
+SNAPSHOTS = {
+    DIAGRAM: ("canvas", 'graph LR\n  n1["A boat of paper (Text)"]'),
+    NODES: ("nodes", '{"nodes": [{"node_id": "node_1", "label": "A boat of paper"}]}'),
+    LATER: ("canvas", 'graph LR\n  n1["A boat of paper, folded twice (Text)"]'),
+}
+"""The canvas of `PROJECT` on two days."""
+
+
+def add_canvas(dest: Path) -> None:
+    """Archive `SNAPSHOTS` as a job on two days would, and what they say of a run."""
+    asyncio.run(_add_canvas(dest))
+
+
+async def _add_canvas(dest: Path) -> None:
+    disk = Disk(dest)
+    store = Store(disk, Clock())
+    facts = RunFacts("ws_a", "prj_a", CANVAS, None, None, None, None, "", kind=Kind.CANVAS)
+    ops: list[Op] = [RunOp("prj_a", facts), SourcesOp("prj_a", (Source.CANVAS,))]
+    for path, (kind, text) in SNAPSHOTS.items():
+        place = PurePosixPath(path)
+        moment = f"{place.name[:4]}-{place.name[4:6]}-{place.name[6:8]}T02:30:00Z"
+        digest = disk.write_atomic(place, [text.encode()], mtime_ms=parse_ms(moment))
+        entry = OutputEntry(
+            kind, State.ARCHIVED, place.name, digest.size_bytes, digest.sha256, archived_at=moment
+        )
+        ops.append(OutputOp("prj_a", place.stem, entry))
+    labels = disk.write_atomic(PurePosixPath(LABELS), [b'{"outputs": {"output_1": []}}'])
+    ops.append(LabelsOp("run_film", labels.sha256))
+    await store.open()
+    await store.append(ops)
+    await store.fold(store.manifest.base_url)
+    disk.close()
+
+
 @contextmanager
 def archived(folder: Path) -> Iterator[Stage]:
     """An account, served, with its archive in a folder."""
     with serve_in_thread(make_account()) as sim:
-        done = floradl(sim, folder)
+        done = floradl(sim, *EVERYTHING, folder)
         assert done.returncode == 0, done.stderr
+        add_canvas(folder)
         sim.forget()
         yield Stage(sim, folder)
 
@@ -136,6 +203,25 @@ def runs_of(dest: Path) -> dict[str, Any]:
     return runs
 
 
+def assert_all_archived(dest: Path, account: Account) -> None:
+    """All runs and both uploads are on disk byte for byte, recorded as such, and so are their records."""
+    assert_archived(dest, account, completed(account))
+    assets = manifest(dest)["assets"]
+    for asset in account.assets:
+        folder, name = dest / (LOOSE if asset.project_id is None else BOX), f"{asset.asset_id}.png"
+        assert (folder / name).read_bytes() == asset.file.body
+        record = json.loads((folder / "asset.json").read_text())
+        assert record == account.asset_record(asset, listed=True)
+        entry = assets[asset.asset_id]
+        assert (entry["kind"], entry["sources"], entry["name"]) == ("asset", ["assets"], "Box.png")
+        assert entry["outputs"][asset.asset_id]["file"] == name
+    canvas = manifest(dest)["canvases"]["prj_a"]
+    assert (canvas["kind"], canvas["sources"]) == ("canvas", ["canvas"])
+    for path, (_, text) in SNAPSHOTS.items():
+        assert (dest / path).read_text() == text
+        assert canvas["outputs"][PurePosixPath(path).stem]["state"] == "archived"
+
+
 def edit_manifest(dest: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     """Change `manifest.json` as somebody with an editor would."""
     value = manifest(dest)
@@ -152,17 +238,29 @@ def flip_bit(path: Path) -> None:
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
-def assert_same(dest: Path, source: Path) -> None:
-    """The same tree, bytes and dates, but for floradl's own folder and what tells two archives apart."""
-    assert runs_of(dest) == runs_of(source)
+def assert_same(dest: Path, source: Path, *, names: bool = True) -> None:
+    """The same tree, bytes and dates, but for floradl's own folder and what tells two archives apart.
+
+    Args:
+        dest, source: the two.
+        names: whether `workspace.json`, which says what keys saw it, is the same too.
+    """
+    assert all_entries(dest) == all_entries(source)
     ours, theirs = tree_of(dest, private=False), tree_of(source, private=False)
     for tree in (ours, theirs):
-        del tree["."], tree["manifest.json"]
+        left_out = [name for name in tree if not names and name.endswith("/workspace.json")]
+        for name in (".", "manifest.json", *left_out):
+            del tree[name]
     assert {name: facts[:2] for name, facts in ours.items()} == {
         name: facts[:2] for name, facts in theirs.items()
     }
-    for file in source.glob("ws_*/*/*/*"):
-        assert (dest / file.relative_to(source)).stat().st_mtime_ns == file.stat().st_mtime_ns
+    files = [*source.glob("ws_*/*/*/*.*"), *source.glob("ws_*/*/assets/*/*")]
+    for file in files:
+        if file.name == layout.LABELS:
+            continue
+        date, known = (path.stat().st_mtime_ns for path in (dest / file.relative_to(source), file))
+        # A snapshot is dated by its name, which tells no milliseconds.
+        assert abs(date - known) < (2 * 10**9 if layout.snapshot_of(file.name) else 1), file
     assert_sound(dest)
 
 

@@ -11,39 +11,41 @@ import pytest
 
 from floradl.clock import Clock
 from floradl.durable import Digest
-from floradl.entries import OutputEntry, RunEntry, State
+from floradl.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.errors import NewerFormatError
 from floradl.files import Disk, Item, Kind
 from floradl.findings import Trouble
 from floradl.inspection import Expected, check_bytes, check_run
 from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
 from tests.audits.damages import line, write_journal
-from tests.audits.stage import PHOTO, TEXT, Stage, report_of, runs_of, without_key
-from tests.support import manifest
+from tests.audits.stage import PHOTO, TEXT, Stage, report_of, without_key
+from tests.support import all_entries, manifest
 
 
-def recovered_runs(dest: Path) -> dict[str, Any]:
-    """The runs of a manifest that was read as well as it can be."""
+def recovered_entries(dest: Path) -> dict[str, Any]:
+    """The runs, assets and canvases of a manifest that was read as well as it can be."""
     disk = Disk(dest)
     try:
         whole = recover(disk, Clock()).manifest
-        text = b"".join(whole.encode(updated_at="", base_url=""))
-        runs: dict[str, Any] = json.loads(text)["runs"]
-        assert [run_id for run_id, _ in whole.iter_entries()] == list(runs)
-        return runs
+        tables = json.loads(b"".join(whole.encode(updated_at="", base_url="")))
+        found: dict[str, Any] = tables["runs"] | tables.get("assets", {}) | tables.get("canvases", {})
+        assert {entry_id for entry_id, _ in whole.iter_entries()} == set(found)
+        kinds = {name: entry.get("kind", "run") for name, entry in found.items()}
+        assert all(whole.kind(name) == kind for name, kind in kinds.items())
+        return found
     finally:
         disk.close()
 
 
 def test_a_manifest_cut_anywhere(stage: Stage, dest: Path) -> None:
     """Cut at each line and at hundreds of other places, every entry that is found is the one there was."""
-    data, sound = (dest / "manifest.json").read_bytes(), runs_of(stage.sound)
+    data, sound = (dest / "manifest.json").read_bytes(), all_entries(stage.sound)
     ends = [end for end, byte in enumerate(data) if byte == ord("\n")]
     places = sorted({*ends, *(end + 1 for end in ends), *random.Random(1).sample(range(len(data)), 300)})
     most = 0
     for place in places:
         (dest / "manifest.json").write_bytes(data[:place])
-        runs = recovered_runs(dest)
+        runs = recovered_entries(dest)
         assert all(sound[run_id] == entry for run_id, entry in runs.items()), place
         assert len(runs) >= most, "a longer piece of the file gave less"
         most = len(runs)
@@ -52,12 +54,12 @@ def test_a_manifest_cut_anywhere(stage: Stage, dest: Path) -> None:
 
 def test_a_manifest_with_a_hole(stage: Stage, dest: Path) -> None:
     """What a bad sector takes is lost, and nothing else changes."""
-    data, sound = (dest / "manifest.json").read_bytes(), runs_of(stage.sound)
+    data, sound = (dest / "manifest.json").read_bytes(), all_entries(stage.sound)
     holes = random.Random(2)
     for _ in range(60):
         start = holes.randrange(len(data) - 600)
         (dest / "manifest.json").write_bytes(data[:start] + bytes(512) + data[start + 512 :])
-        runs = recovered_runs(dest)
+        runs = recovered_entries(dest)
         assert all(sound[run_id] == entry for run_id, entry in runs.items()), start
         assert len(runs) >= len(sound) - 3
 
@@ -81,7 +83,7 @@ def test_what_tells_the_archive_is_kept(stage: Stage, dest: Path) -> None:
 def seal_in_journal(dest: Path) -> None:
     """Leave what a quiet night leaves in a large archive: the date of its scan, in the journal."""
     known = manifest(dest)
-    (scan,) = known["scans"]
+    scan = known["scans"][0]
     size_bytes = (dest / "manifest.json").stat().st_size
     head = {"op": "journal", "version": 1, "archive_id": known["archive_id"], "created_at": "then"}
     op = {"op": "scan", "scan": scan | {"sealed_before": 9}, "onto": f"{known['updated_at']} {size_bytes}"}
@@ -96,7 +98,7 @@ def recovered_from(dest: Path) -> tuple[Recovered, list[int]]:
     finally:
         disk.close()
     scans = json.loads(b"".join(found.manifest.encode(updated_at="", base_url="")))["scans"]
-    return found, [scan["sealed_before"] for scan in scans]
+    return found, [scan["sealed_before"] for scan in scans[:1]]
 
 
 def test_a_journal_with_a_date_alone(stage: Stage, dest: Path) -> None:
@@ -156,6 +158,109 @@ def test_checksums_that_make_no_sense(dest: Path) -> None:
     disk.close()
     assert adoption is not None
     assert next(op.entry.sha256 for op in adoption.ops if hasattr(op, "entry")) == good
+
+
+def test_what_a_lost_manifest_said(stage: Stage, dest: Path) -> None:
+    """Every entry of every kind comes back from records, names and bytes; only dates are others."""
+    sound = all_entries(stage.sound)
+    for lost in (["manifest.json"], ["manifest.json", "SHA256SUMS"]):
+        for file in lost:
+            (dest / file).unlink()
+        done = without_key(stage.sim, "verify", "--repair", dest)
+        assert done.returncode == 0, done.stderr
+        found = all_entries(dest)
+        assert found.keys() == sound.keys()
+        for name, entry in found.items():
+            known = sound[name]
+            outputs, known_outputs = entry.pop("outputs"), known["outputs"]
+            if entry.get("kind") == "canvas":  # when its project changed is asked for anew
+                assert entry["completed_at"] is None
+                entry["completed_at"] = known["completed_at"]
+            assert entry == {key: value for key, value in known.items() if key != "outputs"}
+            assert outputs.keys() == known_outputs.keys()
+            for key, output in outputs.items():
+                same = ("type", "state", "file", "size_bytes", "sha256", "url")
+                assert [output.get(part) for part in same] == [known_outputs[key].get(part) for part in same]
+
+
+RECORDS: dict[str, tuple[dict[str, object], list[str]]] = {
+    "of generations": ({"generation_id": "run_x"}, ["generations"]),
+    "of nobody knows what": ({}, ["generations"]),
+    "of a technique": ({"technique": {"technique_id": "tech_x"}}, ["technique-runs"]),
+    "of technique runs": ({"technique_run_id": "run_x"}, ["technique-runs"]),
+    "of both": (
+        {"generation_id": "run_x", "technique_run_id": "run_x", "technique": {"name": "X"}},
+        ["generations", "technique-runs"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_which_lists_had_a_record(dest: Path, name: str) -> None:
+    """A record tells by its fields which lists have it."""
+    fields, expected = RECORDS[name]
+    record = {"run_id": "run_x", "status": "completed", "workspace_id": "ws_a", "project_id": "prj_a"}
+    folder = PurePosixPath("ws_a/prj_a/run_x")
+    (dest / folder).mkdir()
+    (dest / folder / "run.json").write_text(json.dumps(record | fields))
+    disk = Disk(dest)
+    adoption = adopt_folder(disk, folder, {}, Clock())
+    disk.close()
+    assert adoption is not None
+    told = [list(op.sources) for op in adoption.ops if isinstance(op, SourcesOp)]
+    assert (told or [["generations"]]) == [expected]
+
+
+ASSET = {"asset_id": "asset_x", "status": "ready", "workspace_id": "ws_a", "project_id": "prj_a"}
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "project_id"),
+    [
+        ("ws_a/prj_a/assets/asset_x", {}, "prj_a"),
+        ("ws_a/prj_b/assets/asset_x", {}, "prj_b"),
+        ("ws_a/_workspace/assets/asset_x", {}, ""),
+        ("ws_a/_workspace/assets/asset_x", {"project_id": None}, ""),
+        ("ws_a/_workspace/assets/asset_x", {"project_id": "_workspace"}, "_workspace"),
+        ("ws_a/prj_a/assets/node_x", {"asset_id": None, "node_id": "node_x"}, "prj_a"),
+        ("ws_a/prj_a/assets/asset_x", {"status": "failed"}, None),
+        ("ws_a/prj_a/assets/asset_y", {}, None),
+        ("ws_a/prj_a/asset_x", {}, None),
+        ("ws_a/assets/asset_x", {}, None),
+        ("ws_a/p~~q/assets/asset_x", {}, None),
+        ("w~~q/_workspace/assets/asset_x", {}, None),
+    ],
+)
+def test_folders_of_assets(dest: Path, place: str, more: dict[str, object], project_id: str | None) -> None:
+    """A folder is an asset's with the record of a ready asset, at the depth and place of that."""
+    folder = PurePosixPath(place)
+    (dest / folder).mkdir(parents=True)
+    (dest / folder / "asset.json").write_text(json.dumps(ASSET | more))
+    disk = Disk(dest)
+    adoption = adopt_folder(disk, folder, {}, Clock())
+    disk.close()
+    if project_id is None:
+        assert adoption is None
+        return
+    assert adoption is not None
+    (facts,) = [op.facts for op in adoption.ops if isinstance(op, RunOp)]
+    assert (facts.kind, facts.project_id, facts.path) == ("asset", project_id, place)
+    assert [op.sources for op in adoption.ops if isinstance(op, SourcesOp)] == [("assets",)]
+    assert [op.entry.state for op in adoption.ops if isinstance(op, OutputOp)] == [State.FAILED]
+
+
+def test_a_file_of_another_size_than_flora_told(dest: Path) -> None:
+    """Without a hash that vouches for it, a file that is not as long as its record says is not adopted."""
+    folder = PurePosixPath("ws_a/prj_a/assets/asset_x")
+    (dest / folder).mkdir(parents=True)
+    disk = Disk(dest)
+    for size_bytes, state in ((9, State.ARCHIVED), (8, State.FAILED)):
+        (dest / folder / "asset.json").write_text(json.dumps(ASSET | {"size_bytes": size_bytes}))
+        (dest / folder / "asset_x.bin").write_bytes(b"123456789")
+        adoption = adopt_folder(disk, folder, {}, Clock())
+        assert adoption is not None
+        assert [op.entry.state for op in adoption.ops if isinstance(op, OutputOp)] == [state]
+    disk.close()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from tests.audits.stage import (
     without_key,
 )
 from tests.small_disks import make_read_only, make_room
-from tests.support import FakeTime, start
+from tests.support import FakeTime, all_entries, manifest, start
 from tests.zygote import floradl
 
 DAY_S = 86_400
@@ -44,7 +44,7 @@ def test_a_sound_archive(stage: Stage, dest: Path) -> None:
     """Everything is counted and read, nothing is found, nobody is asked, and nothing is written."""
     before = tree_of(dest)
     done = without_key(stage.sim, "verify", "--json", dest)
-    outputs = [output for run in runs_of(dest).values() for output in run["outputs"].values()]
+    outputs = [output for entry in all_entries(dest).values() for output in entry["outputs"].values()]
     report = report_of(done)
     assert report.pop("elapsed_s") >= 0
     assert report == {
@@ -56,6 +56,8 @@ def test_a_sound_archive(stage: Stage, dest: Path) -> None:
         "interrupted": False,
         "sample": "1/1",
         "runs": len(runs_of(dest)),
+        "assets": 2,
+        "canvases": len(manifest(dest)["canvases"]),
         "outputs": len(outputs),
         "read": len(outputs),
         "read_bytes": sum(output["size_bytes"] for output in outputs),
@@ -145,7 +147,7 @@ async def test_a_sample_reads_every_file_once_in_its_days(
     digest = Reader.digest
 
     def counted(reader: Reader, path: str) -> Digest:
-        reads[path] += not path.endswith("/run.json")
+        reads[path] += not path.endswith(("/run.json", "/asset.json"))
         return digest(reader, path)
 
     monkeypatch.setattr(Reader, "digest", counted)
@@ -155,8 +157,8 @@ async def test_a_sample_reads_every_file_once_in_its_days(
         assert [finding.kind for finding in report.findings] == [Trouble.TRUNCATED]
         time_.now_s += DAY_S
     read = {path for path, count in reads.items() if count}
-    entries = runs_of(dest).values()
-    assert read == {f"{run['path']}/{out['file']}" for run in entries for out in run["outputs"].values()} - {
+    entries = all_entries(dest).values()
+    assert read == {f"{its['path']}/{out['file']}" for its in entries for out in its["outputs"].values()} - {
         f"{FILM}/output_1.mp4"
     }
     assert set(reads.values()) <= {0, 1}

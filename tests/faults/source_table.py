@@ -266,7 +266,7 @@ FILES = (
     _victim("HTML that claims to be a PNG",
         [Fault(FILE, status=200, body=HTML_PAGE, content_type="image/png")], "200, 200, API 200",
         "wrong_size"),
-    _victim("empty", [Fault(FILE, body=b"")], "200, 200, API 200", "empty"),
+    _victim("empty", [Fault(FILE, body=b"")], "200, 200, API 200", "wrong_size"),
     _victim("larger than announced", [], "200, 200, API 200", "wrong_size",
         change=_announce(len(PICTURE.body) - 1)),
     _victim("smaller than announced", [], "200, 200, API 200", "wrong_size",

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 
-from floradl import layout
-from floradl import words as archive_words
-from floradl.canvas import LABELS_FORMAT
-from floradl.clock import Clock
-from floradl.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, State
-from floradl.files import Disk
-from floradl.manifest import Manifest, Store
 from floradl.simulator import (
     Account,
     Fault,
     SimAsset,
+    SimCanvas,
+    SimNode,
     SimOutput,
     SimProject,
     SimRun,
@@ -35,7 +26,6 @@ from floradl.simulator import (
 )
 from floradl.simulator.media import Drawing, Kind
 from floradl.simulator.runs import NEWEST_AT_MS, Listing
-from floradl.snapshot import entry_path
 from tests.support import floradl
 
 NEEDS_BROWSER = (
@@ -226,74 +216,23 @@ def account_of_every_source() -> Account:
 
 
 def archive_every_source(dest: Path) -> None:
-    """An archive of `account_of_every_source` with labels and a canvas, and its gallery."""
-    with serve_in_thread(account_of_every_source()) as sim:
+    """An archive of `account_of_every_source` with labels and two states of its canvas, and its gallery."""
+    account = account_of_every_source()
+    output = account.get("run_both").outputs[0]
+    node = SimNode("node_1", label="An older label", shows=output)
+    account.canvases["prj_autumn"] = SimCanvas([node])
+    with serve_in_thread(account) as sim:
         assert floradl(sim, "--source", "all", dest).returncode == 0
-        add_labels(dest, "run_both", {"output_1": ["An older label", LABEL]})
-        diagram = b'graph LR\n  n1["A paper boat"]\n'
-        add_canvas(dest, "ws_north", "prj_autumn", {"20261122t023000z-canvas": b"graph LR\n"})
-        newer = {"20261123t023000z-canvas": diagram, "20261123t023000z-nodes": b"{}"}
-        add_canvas(dest, "ws_north", "prj_autumn", newer)
-        done = floradl(sim, "gallery", dest)
+        relabel(account, node, LABEL)
+        done = floradl(sim, "--source", "all", "--gallery", dest)
+        assert done.returncode == 0, done.stderr
         assert "index.html shows 10 outputs of 4 runs, 2 assets and 1 canvas" in done.stderr
 
 
-def add_labels(dest: Path, run_id: str, labels: Mapping[str, Sequence[str]]) -> None:
-    """Have labels of canvas nodes beside a run's record: of each output one node's, the last the newest."""
-    outputs = {
-        key: [
-            {"node_id": "node_1", "label": text, "type": "image", "project_id": "prj_autumn", "seen_at": "x"}
-            for text in texts
-        ]
-        for key, texts in labels.items()
-    }
-    about = {"format": LABELS_FORMAT, "version": 1, "run_id": run_id, "outputs": outputs}
-    data = json.dumps(about).encode()
-
-    def work(disk: Disk, manifest: Manifest) -> list[Op]:
-        disk.write_atomic(entry_path(run_id, manifest.entry(run_id)) / layout.LABELS, [data])
-        return [LabelsOp(run_id, hashlib.sha256(data).hexdigest())]
-
-    _record(dest, work)
-
-
-def add_canvas(dest: Path, workspace_id: str, project_id: str, files: Mapping[str, bytes]) -> None:
-    """Have snapshots of a project's canvas, by their keys."""
-    place = layout.item_path(archive_words.Kind.CANVAS, workspace_id, project_id, project_id)
-    facts = RunFacts(
-        workspace_id, project_id, str(place), None, None, None, None, "", kind=archive_words.Kind.CANVAS
-    )
-
-    def work(disk: Disk, _: Manifest) -> list[Op]:
-        ops: list[Op] = [RunOp(project_id, facts)]
-        for key, data in files.items():
-            kind = key.partition("-")[2]
-            name = f"{key}{'.mmd' if kind == 'canvas' else '.json'}"
-            disk.ensure_dir(place)
-            disk.write_atomic(place / name, [data])
-            sha256 = hashlib.sha256(data).hexdigest()
-            ops.append(OutputOp(project_id, key, OutputEntry(kind, State.ARCHIVED, name, len(data), sha256)))
-        return ops
-
-    _record(dest, work)
-
-
-def _record(dest: Path, work: Callable[[Disk, Manifest], list[Op]]) -> None:
-    """Record in an archive what some work there did; in a thread, as the browser's has a loop already."""
-
-    async def record() -> None:
-        disk = Disk(dest)
-        store = Store(disk, Clock())
-        try:
-            await store.open()
-            await store.append(work(disk, store.manifest))
-            await store.fold(store.manifest.base_url)
-        finally:
-            await store.close()
-            disk.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(record())).result()
+def relabel(account: Account, node: SimNode, label: str) -> None:
+    """Change what a node of the canvas of `prj_autumn` says."""
+    node.label = label
+    account.edit_canvas("prj_autumn")
 
 
 def _picture(number: int, width: int, height: int) -> SimOutput:

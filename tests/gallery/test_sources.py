@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from floradl.simulator import Account, serve_in_thread
+from floradl.simulator import Account, SimCanvas, SimNode, serve_in_thread
 from tests.gallery.stage import (
     LABEL,
     NEEDS_BROWSER,
     Watched,
-    add_labels,
+    account_of_every_source,
     archive_every_source,
     chromium,
     new_context,
+    relabel,
 )
 from tests.support import floradl
 
@@ -110,35 +111,40 @@ def test_canvases_are_linked_in_the_summary(page: Page, dest: Path) -> None:
     page.get_by_role("button", name="Summary").click()
     canvases = page.locator(".canvases li")
     expect(canvases).to_have_count(1)
-    expect(canvases).to_contain_text("Autumn campaign23 Nov 2026, 02:30")
+    expect(canvases).to_contain_text(re.compile(r"Autumn campaign\d+ \w+ 20\d\d, \d\d:\d\d"))
     folder = "./ws_north/prj_autumn/canvas/"
+    files = sorted(path.name for path in (dest / folder).iterdir())
+    assert len(files) == 4
     links = {
         name: canvases.get_by_role("link", name=name).get_attribute("href")
-        for name in ("Diagram", "Nodes", "3 snapshots")
+        for name in ("Diagram", "Nodes", "4 snapshots")
     }
     assert links == {
-        "Diagram": f"{folder}20261123t023000z-canvas.mmd",
-        "Nodes": f"{folder}20261123t023000z-nodes.json",
-        "3 snapshots": folder,
+        "Diagram": f"{folder}{files[2]}",
+        "Nodes": f"{folder}{files[3]}",
+        "4 snapshots": folder,
     }
-    assert (dest / str(links["Diagram"])).read_text().startswith("graph LR")
+    assert "A paper boat" in (dest / str(links["Diagram"])).read_text()
 
 
 def test_a_new_label_makes_its_shelf_anew(tmp_path: Path) -> None:
     """A quiet making writes nothing; a label that changed is in the data of the next one."""
-    dest = tmp_path / "out"
-    archive_every_source(dest)
+    dest, account = tmp_path / "out", account_of_every_source()
+    node = SimNode("node_1", label="A prompt", shows=account.get("run_both").outputs[0])
+    account.canvases["prj_autumn"] = SimCanvas([node])
 
     def data() -> dict[str, str]:
         files = (dest / "gallery" / "data").glob("list-*.js")
         return {file.name: file.read_text(encoding="utf-8") for file in files}
 
-    with serve_in_thread(Account("sk_live_none")) as sim:
+    with serve_in_thread(account) as sim:
+        assert floradl(sim, "--source", "all", "--gallery", dest).returncode == 0
         before = data()
+        assert any("A prompt" in text for text in before.values())
         assert "0 files written" in floradl(sim, "gallery", dest).stderr
-        add_labels(dest, "run_both", {"output_1": ["Another prompt altogether"]})
-        done = floradl(sim, "gallery", "--json", dest)
-        told = json.loads(done.stdout)
+        relabel(account, node, "Another prompt altogether")
+        assert floradl(sim, "--source", "all", dest).returncode == 0
+        told = json.loads(floradl(sim, "gallery", "--json", dest).stdout)
         assert (told["assets"], told["canvases"], told["outputs"]) == (2, 1, 10)
     assert not before.keys() & data().keys()
     assert any("Another prompt altogether" in text for text in data().values())
