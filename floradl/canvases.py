@@ -41,7 +41,7 @@ from floradl.manifest import Store
 from floradl.model import moment_ms
 from floradl.names import Place
 from floradl.rebuild import snapshot_op
-from floradl.stopping import all_of
+from floradl.stopping import all_of, to_its_end
 from floradl.words import Kind, Source
 
 _CANVASES_AT_ONCE = 4
@@ -167,8 +167,8 @@ class _Keeper:
             for type_, data in states.items()
             if is_changed(outputs, type_, data)
         }
-        written = await self._disk.call(self._write, project.project_id, folder, changed)
-        await self._record(project.project_id, known, facts, [*found, *written])
+        # What was written is recorded, whoever wants an end meanwhile.
+        await to_its_end(self._keep(known, project.project_id, facts, changed, found))
 
     def _may_have_other_nodes(
         self,
@@ -201,6 +201,18 @@ class _Keeper:
         if page is None or page.next_cursor is not None or not page.is_end_known:
             raise ApiAnswerError("the list of its nodes is not whole")
         return nodes
+
+    async def _keep(
+        self,
+        known: RunEntry | None,
+        project_id: str,
+        facts: RunFacts,
+        changed: dict[str, tuple[SnapshotType, bytes]],
+        found: list[OutputOp],
+    ) -> None:
+        folder = PurePosixPath(facts.path)
+        written = await self._disk.call(self._write, project_id, folder, changed)
+        await self._record(project_id, known, facts, [*found, *written])
 
     def _unrecorded(self, project_id: str, folder: PurePosixPath, outputs: Collection[str]) -> list[OutputOp]:
         """Snapshots that a killed process wrote and did not record. Blocks."""
