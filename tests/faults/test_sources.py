@@ -17,6 +17,7 @@ import pytest
 
 from floradl.simulator import (
     Account,
+    Fault,
     Listing,
     SimAsset,
     SimNode,
@@ -33,12 +34,16 @@ from floradl.simulator.runs import NEWEST_AT_MS
 from tests.faults.row import FILE, OLD, PICTURE
 from tests.faults.source_table import (
     ASSET,
+    CANVAS,
+    NODES,
     ONE_ASSET,
     OTHER_ASSET,
     OTHER_PROJECT,
     PROJECT,
     RUN_OF_TECHNIQUE,
     SOURCE_TABLE,
+    TECHNIQUES,
+    WORKSPACES,
     SourceRow,
 )
 from tests.support import (
@@ -222,3 +227,34 @@ def archived(dest: Path) -> set[str]:
         for name, entry in all_entries(dest).items()
         if all(output["state"] == "archived" for output in entry["outputs"].values())
     }
+
+
+def test_half_surrogates_everywhere(tmp_path: Path) -> None:
+    """What is no Unicode, in records, labels and diagrams, is kept as it came and costs nothing."""
+    half = rb'"\ud83d and more"'
+    record = (
+        b'{"run_id": "run_half", "status": "completed", "workspace_id": "ws_a", "project_id": "prj_a",'
+        b' "outputs": [{"output_id": "o", "type": "text", "url": %b}], "technique": {"name": %b}}'
+    ) % (half, half)
+    node = b'{"node_id": "n", "type": "text", "label": %b, "url": %b}' % (half, half)
+    bodies = {
+        TECHNIQUES: b'{"technique_runs": [%b], "meta": {"next_cursor": null}}' % record,
+        CANVAS: b'{"project_id": "prj_a", "diagram": %b}' % half,
+        NODES: b'{"nodes": [%b], "meta": {"next_cursor": null}}' % node,
+        WORKSPACES: b'{"workspaces": [{"workspace_id": "ws_a", "name": %b}]}' % half,
+    }
+    stage = Stage()
+    with serve_in_thread(stage, faults=[Fault(path, body=body) for path, body in bodies.items()]) as sim:
+        done = floradl(sim, "--source", "all", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        again = floradl(sim, "--source", "all", tmp_path / "out")
+        assert (again.returncode, "Nothing new" in again.stderr) == (0, True), again.stderr
+        assert_tidy(tmp_path / "out")
+        checked = floradl(sim, "verify", tmp_path / "out")
+        assert checked.returncode == 0, checked.stderr
+    folder = tmp_path / "out" / "ws_a" / "prj_a"
+    assert half in (folder / "run_half" / "run.json").read_bytes()
+    (diagram,), (nodes,) = folder.glob("canvas/*.mmd"), folder.glob("canvas/*-nodes.json")
+    assert diagram.read_text(encoding="utf-8") == "\ufffd and more\n"
+    assert half in nodes.read_bytes()
+    assert "and more" in (folder / "run_half" / "canvas.json").read_text(encoding="utf-8")
