@@ -184,3 +184,34 @@ def test_two_at_once(account: Account, sim: Simulator, tmp_path: Path) -> None:
     assert first.returncode == 0, stdout
     assert_all_archived(tmp_path / "out", account)
     assert_tidy(tmp_path / "out")
+
+
+@pytest.mark.parametrize("how", ["without canvases", "killed", "stopped", "refused"])
+def test_labels_of_a_run_that_came_before_its_canvas_was_looked_at(tmp_path: Path, how: str) -> None:
+    """A canvas that is as it was is asked what it says of a new run, by whichever job is next."""
+    account = full_account(techniques=0, assets=0)
+    (run,) = account.insert_new(1, status="running")
+    run.outputs = [SimOutput("output_1", content_type="image/png", body=png(b"late"))]
+    account.edit_canvas(run.project_id, add=[SimNode("node_late", label="Late", shows=run.outputs[0])])
+    canvas = f"/api/v1/projects/{run.project_id}/canvas"
+    with serve_in_thread(account) as sim:
+        assert floradl(sim, *ALL, tmp_path / "out").returncode == 0
+        account.finish(run.run_id)
+        sim.forget()
+        if how == "without canvases":
+            assert floradl(sim, tmp_path / "out").returncode == 0
+        elif how == "refused":
+            sim.faults.append(Fault(canvas, status=403))
+            assert floradl(sim, *ALL, tmp_path / "out").returncode == 0
+        else:
+            sim.faults.append(Fault(canvas, delay_s=600))
+            process = start(sim, *ALL, tmp_path / "out")
+            wait_for(lambda: any(request.path == canvas for request in sim.requests))
+            process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
+            process.communicate(timeout=20)
+        sim.faults.clear()
+        assert floradl(sim, *ALL, tmp_path / "out").returncode == 0
+        assert_all_archived(tmp_path / "out", account)
+        sim.forget()
+        assert floradl(sim, *ALL, tmp_path / "out").returncode == 0
+        assert not [one for one in sim.requests if one.path.endswith("/nodes")], "asked again and again"
