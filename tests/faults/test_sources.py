@@ -124,11 +124,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a row: the call with the fault and what it left in `before`, and the call without."""
+    """What came of a row: the call with the fault and what it left in `before`, and, where that was not all,
+    the call without."""
 
     first: Attempt
     before: Path
-    later: Attempt
+    later: Attempt | None
     after: Path
     stage: Stage
 
@@ -146,10 +147,17 @@ def act(row: SourceRow, folder: Path) -> Outcome:
         shutil.copytree(dest, copy)
         sim.faults.clear()
         stage.victim.extra.clear()
-        there = output_files(dest)
-        later = _call(row, sim, dest)
-        assert_not_fetched_again(sim, dest, there)
+        later = None
+        if is_mended(row):
+            there = output_files(dest)
+            later = _call(row, sim, dest)
+            assert_not_fetched_again(sim, dest, there)
     return Outcome(first, copy, later, dest, stage)
+
+
+def is_mended(row: SourceRow) -> bool:
+    """Whether something is left to a later run."""
+    return bool(row.exit or row.lacks)
 
 
 def _call(row: SourceRow, sim: Simulator, dest: Path) -> Attempt:
@@ -205,10 +213,11 @@ def test_fault(row: SourceRow, outcomes: Outcomes) -> None:
     assert_files_whole(dest, outcome.stage)
 
 
-@pytest.mark.parametrize("row", SOURCE_TABLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in SOURCE_TABLE if is_mended(row)], ids=lambda row: row.name)
 def test_a_later_run_mends_what_failed(row: SourceRow, outcomes: Outcomes) -> None:
     """The same command without the fault exits 0, has everything, and leaves nothing lying around."""
     outcome = outcomes[row.name].result()
+    assert outcome.later is not None
     assert outcome.later.exit == 0, outcome.later.said
     assert_all_archived(outcome.after, outcome.stage)
     assert_sound(outcome.after)
