@@ -5,7 +5,8 @@ says that they may have changed: the diagram did, the project's date did, the pr
 everything is walked anew. What one project's canvas refuses leaves the others alone.
 
 The order of writing is that of outputs: a snapshot is flushed under its name before its entry is journaled.
-One that was killed in between is found by its name the next time, and recorded.
+One that was killed in between is found by its name the next time, and recorded. Labels come before both: of a
+canvas that is recorded as it is today, the nodes are not asked for again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from floradl.manifest import Store
 from floradl.model import moment_ms
 from floradl.names import Place
 from floradl.rebuild import snapshot_op
-from floradl.stopping import all_of
+from floradl.stopping import all_of, to_its_end
 from floradl.words import Kind, Source
 
 _CANVASES_AT_ONCE = 4
@@ -155,20 +156,19 @@ class _Keeper:
         diagram = await self._diagram(project.project_id)
         self.kept.listed += 1
         states = {SnapshotType.CANVAS: diagram}
-        nodes: list[Node] = []
-        if self._may_have_other_nodes(known, facts, outputs, diagram, place):
+        if found or self._may_have_other_nodes(known, facts, outputs, diagram, place):
             nodes = await self._nodes(project.project_id)
             states[SnapshotType.NODES] = nodes_bytes(nodes)
+            # Before anything says that this state of the canvas is known, and need not be looked at again.
+            await self._labels.keep(place, nodes)
         stamp = snapshot_stamp(self._clock.now_ms(), outputs)
         changed = {
             snapshot_key(stamp, type_): (type_, data)
             for type_, data in states.items()
             if is_changed(outputs, type_, data)
         }
-        written = await self._disk.call(self._write, project.project_id, folder, changed)
-        await self._record(project.project_id, known, facts, [*found, *written])
-        if nodes:
-            await self._labels.keep(place, nodes)
+        # What was written is recorded, whoever wants an end meanwhile.
+        await to_its_end(self._keep(known, project.project_id, facts, changed, found))
 
     def _may_have_other_nodes(
         self,
@@ -201,6 +201,18 @@ class _Keeper:
         if page is None or page.next_cursor is not None or not page.is_end_known:
             raise ApiAnswerError("the list of its nodes is not whole")
         return nodes
+
+    async def _keep(
+        self,
+        known: RunEntry | None,
+        project_id: str,
+        facts: RunFacts,
+        changed: dict[str, tuple[SnapshotType, bytes]],
+        found: list[OutputOp],
+    ) -> None:
+        folder = PurePosixPath(facts.path)
+        written = await self._disk.call(self._write, project_id, folder, changed)
+        await self._record(project_id, known, facts, [*found, *written])
 
     def _unrecorded(self, project_id: str, folder: PurePosixPath, outputs: Collection[str]) -> list[OutputOp]:
         """Snapshots that a killed process wrote and did not record. Blocks."""

@@ -156,8 +156,11 @@ class _Discovering:
         if to_list:
             workspaces = await self._try(ask_workspaces(self._api), "the workspaces")
         listed = {record.identifier: record.raw for record in workspaces.items} if workspaces else {}
+        has_all = workspaces is not None and workspaces.is_whole and workspaces.next_cursor is None
         if None in to_list:
             to_list += listed or known
+            if workspaces is not None and not has_all:
+                self._problems.append(ApiAnswerError("the list is not whole").concerning("the workspaces"))
         for workspace_id in dict.fromkeys(to_list):
             if workspace_id is not None:
                 await self._list(workspace_id)
@@ -167,7 +170,7 @@ class _Discovering:
         return Discovery(
             workspaces=listed if workspaces else None,
             has_asked_workspaces=bool(to_list),
-            has_all_workspaces=workspaces is not None and workspaces.is_whole,
+            has_all_workspaces=has_all,
             projects=self._projects,
             asked=self._asked,
             complete=self._complete,

@@ -15,6 +15,7 @@ from floradl.files import Disk
 from floradl.manifest import Store
 from floradl.names import Place
 from floradl.snapshot import entry_path
+from floradl.stopping import to_its_end
 from floradl.words import Kind
 
 
@@ -44,11 +45,14 @@ class Labels:
         seen_at = format_ms(self._clock.now_ms())
         found = labels_by_run(nodes, targets_of(runs), project_id=place.project_id, seen_at=seen_at)
         for run_id, labels in found.items():
-            entry = manifest.entry(run_id)
-            path = entry_path(run_id, entry) / layout.LABELS
-            sha256 = await self._disk.call(self._write, run_id, path, labels)
-            if sha256 is not None and sha256 != entry.labels_sha256:
-                await self._store.append([LabelsOp(run_id, sha256)])
+            await to_its_end(self._keep(run_id, labels))  # what was written is recorded
+
+    async def _keep(self, run_id: str, labels: Mapping[str, Collection[Label]]) -> None:
+        entry = self._store.manifest.entry(run_id)
+        path = entry_path(run_id, entry) / layout.LABELS
+        sha256 = await self._disk.call(self._write, run_id, path, labels, entry.labels_sha256)
+        if sha256 is not None and sha256 != entry.labels_sha256:
+            await self._store.append([LabelsOp(run_id, sha256)])
 
     def _runs_of(self, place: Place) -> Sequence[str]:
         """The runs of a project; of all projects they are found in one pass, the first time."""
@@ -60,7 +64,9 @@ class Labels:
             self._runs = runs
         return self._runs.get(place, ())
 
-    def _write(self, run_id: str, path: PurePosixPath, labels: Mapping[str, Collection[Label]]) -> str | None:
+    def _write(
+        self, run_id: str, path: PurePosixPath, labels: Mapping[str, Collection[Label]], known: str | None
+    ) -> str | None:
         """Write what is new; the hash of what is there then, None where that is nothing of ours. Blocks."""
         if self._disk.exists(path) and not self._disk.is_file(path):
             return None
@@ -68,4 +74,9 @@ class Labels:
         merged = merged_labels(raw, run_id, labels)
         if merged is not None:
             return self._disk.write_atomic(path, [merged]).sha256
-        return hashlib.sha256(raw).hexdigest() if raw is not None and is_labels_of(raw, run_id) else None
+        if raw is None or not is_labels_of(raw, run_id):
+            return None
+        sha256 = hashlib.sha256(raw).hexdigest()
+        if sha256 != known:
+            self._disk.flush_found(path)  # a killed process may have written it
+        return sha256

@@ -17,7 +17,7 @@ import msgspec
 
 from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
-from floradl.entries import ScanEntry, ScanOp, VanishedOp
+from floradl.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally, Visit
@@ -188,10 +188,24 @@ class Scanning:
         place = Place(run.workspace_id, run.project_id)
         self.found.met.add(place)
         if is_new:
+            await self._expect_labels(run)
             self.found.news[place] += 1
             self.found.new_assets[place] += run.kind is Kind.ASSET
             self.found.new[source] += 1
         await pool.admit(Visit(run, source=source))
+
+    async def _expect_labels(self, run: Generation) -> None:
+        """Let whoever looks at a canvas next, in this session or a later one, ask what it says of a new run.
+
+        A session may have no canvases to look at, or may be killed before it does. So it is recorded before
+        the run is: of what moment the canvas is, is not known any more.
+        """
+        canvas = self._manifest.run(run.project_id)
+        if run.kind is Kind.RUN and canvas is not None and canvas.kind is Kind.CANVAS:
+            facts = RunFacts(**{name: getattr(canvas, name) for name in RunFacts.__struct_fields__})
+            if facts.completed_at is not None:
+                renewed = msgspec.structs.replace(facts, completed_at=None)
+                await self._store.append([RunOp(run.project_id, renewed)])
 
     async def _admit_again(self, pool: Pool, run: Generation, source: Source) -> None:
         """A run that another list had before: its record is completed, and this list noted."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 async def ends_by_itself(work: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
@@ -35,3 +39,22 @@ async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def to_its_end(work: Coroutine[None, None, T]) -> T:
+    """Do what must not be left half done: a stop has its effect when the work has ended.
+
+    Raises:
+        Exception: whatever the work raised.
+        asyncio.CancelledError: it was stopped; the work has ended.
+    """
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        while not working.done():
+            with suppress(asyncio.CancelledError):  # asked again; it is raised below
+                await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()  # looked at, so that asyncio does not complain about it
+        raise

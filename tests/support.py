@@ -131,9 +131,15 @@ def ready_assets(account: Account) -> dict[str, SimAsset]:
     }
 
 
-def assert_assets_archived(dest: Path, account: Account) -> None:
-    """Every upload that can be had is on disk byte for byte, with its record, and recorded; no other is."""
-    known, expected = manifest(dest).get("assets", {}), ready_assets(account)
+def assert_assets_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
+    """Every upload that can be had is on disk byte for byte, with its record, and recorded; no other is.
+
+    Those in `but` are not looked at.
+    """
+    known, expected = dict(manifest(dest).get("assets", {})), ready_assets(account)
+    for name in but:
+        known.pop(name, None)
+        expected.pop(name, None)
     assert {name for name, entry in known.items() if "vanished_at" not in entry} == set(expected)
     for name, asset in expected.items():
         folder = dest / known[name]["path"]
@@ -144,6 +150,47 @@ def assert_assets_archived(dest: Path, account: Account) -> None:
         assert output["sha256"] == hashlib.sha256(data).hexdigest()
         record = json.loads((folder / "asset.json").read_text(encoding="utf-8"))
         assert record == account.asset_record(asset, listed=True), name
+
+
+def assert_canvases_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
+    """Of every project that the key sees the canvas of today is there, and the labels of what it shows.
+
+    Projects and runs in `but` are not looked at.
+    """
+    known = all_entries(dest)
+    for project in account.projects:
+        if project.project_id in {*account.hidden, *but}:
+            continue
+        canvas, entry = account.canvas_of(project.project_id), known[project.project_id]
+        newest = {
+            key.rpartition("-")[2]: dest / entry["path"] / entry["outputs"][key]["file"]
+            for key in sorted(entry["outputs"])
+        }
+        assert newest["canvas"].read_text(encoding="utf-8") == canvas.diagram() + "\n"
+        nodes = json.loads(newest["nodes"].read_text(encoding="utf-8"))["nodes"]
+        records = [node.record(account.url_of) for node in canvas.nodes]
+        assert sorted(nodes, key=str) == sorted(records, key=str), project.project_id
+        shown = {id(node.shows): node.label for node in canvas.nodes if node.label}
+        for run in [run for run in completed(account, project.project_id) if run.run_id not in but]:
+            told = {output.output_id: shown[id(output)] for output in run.outputs if id(output) in shown}
+            # A text may have more: a node that has the same words shows it, too.
+            labels = _last_labels(dest / known[run.run_id]["path"] / layout.LABELS)
+            assert told.items() <= labels.items(), run.run_id
+
+
+def _last_labels(path: Path) -> dict[str, str]:
+    """The newest label of each output in a run's `canvas.json`."""
+    if not path.exists():
+        return {}
+    outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"]
+    return {key: labels[-1]["label"] for key, labels in outputs.items()}
+
+
+def assert_all_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
+    """All that an account has of every source is on disk and recorded, what is in `but` apart."""
+    assert_archived(dest, account, [run for run in completed(account) if run.run_id not in but])
+    assert_assets_archived(dest, account, but=but)
+    assert_canvases_archived(dest, account, but=but)
 
 
 def all_entries(dest: Path) -> dict[str, Any]:
@@ -233,7 +280,8 @@ def assert_tidy(dest: Path) -> None:
         record = layout.record_name(Kind(entry.get("kind", Kind.RUN)))
         expected |= {f"{entry['path']}/{record}"} if record else set()
     found = {path for path in found if not path.endswith(f"/{layout.LABELS}")}
-    assert {path for path in found if not layout.is_name_record(path)} == expected
+    found = {path for path in found if not layout.is_name_record(path)}
+    assert found == expected, found ^ expected
 
 
 def by_day(max_examples: int) -> settings:

@@ -226,6 +226,11 @@ async def test_odd_records(api: FloraApi, answer: Answer) -> None:
         False,
     )
     assert (found.asked, found.complete) == ({"ws/../a"}, set())
+    problems = {problem.message.partition(" (")[0] for problem in found.problems}
+    assert problems == {
+        "the workspaces: the list is not whole",
+        "the projects of ws/../a: the list is not whole",
+    }
 
 
 async def test_a_project_in_two_workspaces(api: FloraApi, answer: Answer) -> None:

@@ -18,6 +18,7 @@ import pytest
 from floradl.entries import State
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import (
+    assert_all_archived,
     assert_archived,
     assert_entries_true,
     assert_files_whole,
@@ -27,6 +28,7 @@ from tests.support import (
     completed,
     entries,
     floradl,
+    full_account,
     output_files,
     png,
     start,
@@ -157,6 +159,31 @@ def test_full(disk: SmallDisk, sim: Simulator, tmp_path: Path) -> None:
     disk.remount("size=50m")
     assert_completes(sim, dest, tmp_path)
     assert_tidy(dest)
+
+
+def test_full_while_a_canvas_is_written(disk: SmallDisk) -> None:
+    """A snapshot that finds no room ends the run as an output does; no half of it stays."""
+    account = full_account()
+    (project, *_) = account.projects
+    lines = [f'  n{number}["Words that take room, {number}"]' for number in range(30_000)]
+    account.canvas_of(project.project_id).text = "\n".join(["graph LR", *lines])
+    disk.remount("size=1m")
+    dest = disk.path / "out"
+    with serve_in_thread(account) as sim:
+        refused = floradl(sim, "--source", "all", dest)
+        assert_refused(refused, dest, "No space left on device", "Make room")
+        assert any(request.path.endswith("/canvas") for request in sim.api_requests())
+        assert_nothing_lies(dest, account)
+        texts = [file.read_text() for file in dest.rglob("*.mmd")]
+        diagrams = [account.canvas_of(project.project_id).diagram() + "\n" for project in account.projects]
+        assert all(text in diagrams[1:] for text in texts)
+        disk.remount("size=50m")
+        sim.forget()
+        done = floradl(sim, "--source", "all", dest)
+        assert done.returncode == 0, done.stderr
+        assert sim.media_requests() == []
+        assert_all_archived(dest, account)
+        assert_tidy(dest)
 
 
 def test_out_of_inodes(disk: SmallDisk, sim: Simulator, tmp_path: Path) -> None:

@@ -6,64 +6,38 @@ the number first, and goes on past it until a run ends by itself.
 
 from __future__ import annotations
 
-import errno
 import os
 import random
-import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 
-from floradl.entries import Op, OutputOp, RunOp, State
-from floradl.journal import parse_journal
-from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.steps import NEEDS_ROOM, Stepped, Stop, stepped
-from tests.support import (
-    assert_archived,
-    assert_entries_true,
-    assert_files_whole,
-    assert_not_fetched_again,
-    assert_sound,
-    assert_tidy,
-    completed,
-    manifest,
-    output_files,
-    png,
+from floradl.simulator import Account, SimOutput, SimRun, serve_in_thread
+from tests.lanes import (
+    SHARING,
+    SPREAD,
+    TWINS,
+    Lane,
+    Lanes,
+    adopted,
+    assert_all_failed,
+    failed,
+    flushes_of_the_journal,
+    killed,
+    numbers_of,
+    picture,
+    recorded,
+    text,
 )
+from tests.steps import NEEDS_ROOM, Stop
 from tests.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 REMOVED = "ws_a/prj_a/run_picture/output_1.png"
-SPREAD = 12
-"""By how many steps two runs of the same job may differ: results that share one flush, or do not."""
-
-
-def picture(run_id: str, body: bytes, *, at_ms: int, list_outputs: bool = True) -> SimRun:
-    """A run with one picture."""
-    output = SimOutput("output_1", content_type="image/png", body=png(body))
-    return SimRun(
-        run_id,
-        "ws_a",
-        "prj_a",
-        created_at=at_ms,
-        charged_cost=0.1,
-        outputs=[output],
-        list_outputs=list_outputs,
-    )
-
-
-def text(run_id: str, words: str, *, at_ms: int) -> SimRun:
-    """A run with one text."""
-    return SimRun(
-        run_id, "ws_a", "prj_a", created_at=at_ms, outputs=[SimOutput("output_1", "text", text=words)]
-    )
 
 
 def small_account() -> Account:
@@ -87,10 +61,6 @@ def grow(account: Account, dest: Path) -> None:
     (dest / REMOVED).unlink()
 
 
-TWINS = {"run_twin": "run_picture", "run_large_twin": "run_large"}
-"""Runs whose outputs are, byte for byte, those of others."""
-
-
 def add_twins(account: Account, at_ms: int) -> None:
     """Something that is there already, small and large, from this moment."""
     for number, (twin, run_id) in enumerate(TWINS.items()):
@@ -98,72 +68,6 @@ def add_twins(account: Account, at_ms: int) -> None:
         assert output.body is not None
         outputs = [SimOutput("output_1", content_type="image/png", body=output.body)]
         account.insert(SimRun(twin, "ws_a", "prj_a", created_at=at_ms + number, outputs=outputs))
-
-
-@dataclass
-class Lane:
-    """A served account and a zygote: one run at a time.
-
-    `before` is the archive to start from, if any; `shares` how equal outputs are kept, "" for as copies.
-    """
-
-    sim: Simulator
-    zygote: Zygote
-    folder: Path
-    before: Path | None = None
-    shares: str = ""
-
-    def fresh(self, name: str) -> Path:
-        """A DEST as it is before the run that is to be disturbed."""
-        dest = self.folder / name
-        if self.before is not None:
-            shutil.copytree(self.before, dest)
-        return dest
-
-    def run(self, dest: Path, stop: Stop | None = None) -> Stepped:
-        """One run with one worker, the log of requests emptied before."""
-        self.sim.forget()
-        return stepped(self.zygote, self.sim, dest, "-j", "1", stop=stop, shares=self.shares)
-
-
-class Lanes:
-    """Several lanes, so that no core stands idle."""
-
-    def __init__(self, lanes: list[Lane]) -> None:
-        self._lanes = lanes
-
-    def learn(self) -> tuple[str, ...]:
-        """The steps of a run that nothing disturbs."""
-        lane = self._lanes[0]
-        dest = lane.fresh("undisturbed")
-        ran = lane.run(dest)
-        assert ran.returncode == 0, ran.stderr
-        assert_complete(lane, dest)
-        if lane.shares:
-            assert_shared(dest, lane.shares)
-        shutil.rmtree(dest)
-        return ran.steps
-
-    def each(self, stops: Iterable[Stop], check: Callable[[Lane, Path, Stop], Stepped]) -> list[Stepped]:
-        """Make a check for each stop, on a DEST of its own; what each disturbed run was like."""
-        free: SimpleQueue[Lane] = SimpleQueue()
-        for lane in self._lanes:
-            free.put(lane)
-
-        def one(stop: Stop) -> Stepped:
-            lane = free.get()
-            dest = lane.fresh(f"{stop.how}-{stop.number}-{stop.lasts}")
-            try:
-                return check(lane, dest, stop)
-            except AssertionError as exc:
-                exc.add_note(f"disturbed by {stop}")
-                raise
-            finally:
-                shutil.rmtree(dest, ignore_errors=True)
-                free.put(lane)
-
-        with ThreadPoolExecutor(len(self._lanes)) as pool:
-            return list(pool.map(one, stops))
 
 
 @pytest.fixture(params=["first run", "second run"])
@@ -192,61 +96,9 @@ def lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanes]:
                 before = lane.folder / "before"
                 assert lane.run(before).returncode == 0
                 grow(account, before)
-                lane.before = before
+                lane.before, lane.removed = before, frozenset({REMOVED})
             made.append(lane)
         yield Lanes(made)
-
-
-def assert_complete(lane: Lane, dest: Path) -> None:
-    """Every output is there and recorded, and nothing else lies around."""
-    assert_archived(dest, lane.sim.account, completed(lane.sim.account))
-    assert_sound(dest)
-    assert_tidy(dest)
-
-
-SHARING = {"hard links to what is there": "hard_link", "reflinks": "reflink"}
-
-
-def assert_shared(dest: Path, way: str) -> None:
-    """Of two equal files one is made from the other, and the manifest says so."""
-    runs = manifest(dest)["runs"]
-    for pair in TWINS.items():
-        told = {}
-        for run_id in pair:
-            output = runs[run_id]["outputs"]["output_1"]
-            told[f"{runs[run_id]['path']}/{output['file']}"] = (
-                output.get("same_as"),
-                output.get("shared_by"),
-            )
-        one, other = told
-        assert {told[one], told[other]} in ({(None, None), (one, way)}, {(None, None), (other, way)})
-        assert (dest / one).samefile(dest / other) == (way == "hard_link")
-
-
-def assert_goes_on(lane: Lane, dest: Path) -> None:
-    """Nothing that is there is a lie, and the same command completes it and fetches nothing twice."""
-    before = output_files(dest)
-    removed = {REMOVED} - before.keys() if lane.before and not lane.shares else ()
-    assert_sound(dest, removed=removed)
-    assert_entries_true(dest, removed=removed)
-    assert_files_whole(dest, lane.sim.account)
-    again = lane.run(dest)
-    assert again.returncode == 0, again.stderr
-    assert_complete(lane, dest)
-    assert_not_fetched_again(lane.sim, dest, before)
-
-
-def killed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run that is killed, and the next one."""
-    ran = lane.run(dest, stop)
-    assert ran.returncode in (-signal.SIGKILL, 0), ran.stderr
-    assert_goes_on(lane, dest)
-    return ran
-
-
-def numbers_of(steps: tuple[str, ...], *kinds: str) -> list[int]:
-    """The numbers of the steps of these kinds."""
-    return [number for number, step in enumerate(steps, 1) if step.split()[0] in kinds]
 
 
 def test_killed_at_every_step(lanes: Lanes) -> None:
@@ -294,35 +146,6 @@ def test_killed_in_the_middle_of_every_write(lanes: Lanes) -> None:
     """Killed when half of a write is done, whatever is written: no lie, and the next run completes it."""
     steps = lanes.learn()
     lanes.each((Stop(number, "tear") for number in numbers_of(steps, "write")), killed)
-
-
-def failed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run whose disk fails it, and the next one, when the disk is well again."""
-    before = read(dest / "manifest.json")
-    ran = lane.run(dest, stop)
-    if len(ran.steps) >= stop.number:
-        # No step's failure passes for harmless: not even that of a flush at the very end.
-        assert ran.returncode == 1, (ran.steps[-1], ran.stderr)
-        assert f"cannot use the archive {dest}: {os.strerror(getattr(errno, stop.how))}" in ran.stderr
-        assert len(ran.stderr.splitlines()) == 2, ran.stderr  # what and where; and what to do
-        assert not ran.stdout
-    else:
-        assert ran.returncode == 0, ran.stderr
-    if read(dest / "manifest.json") != before:
-        assert_archived(dest, lane.sim.account, completed(lane.sim.account))
-    assert_goes_on(lane, dest)
-    return ran
-
-
-def read(file: Path) -> bytes | None:
-    """A file's bytes, None when there is no file."""
-    return file.read_bytes() if file.exists() else None
-
-
-def assert_all_failed(steps: tuple[str, ...], stops: list[Stop], ran: list[Stepped]) -> None:
-    """But for those near the end of the run, which may be a few steps shorter, each met its failure."""
-    for stop, one in zip(stops, ran, strict=True):
-        assert one.returncode == 1 or stop.number > len(steps) - SPREAD, stop
 
 
 def test_full_at_every_step(lanes: Lanes) -> None:
@@ -375,63 +198,11 @@ def test_the_order_of_writing(lanes: Lanes) -> None:
             assert "flush .floradl/journal" in steps[number:]
 
 
-def recorded(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run that is killed: whatever it wrote to the journal last was durable before.
-
-    The steps before the last write are all there were, so what is in the journal must be covered by them.
-    """
-    earlier = len(journal_of(dest))
-    ran = lane.run(dest, stop)
-    writes = numbers_of(ran.steps, "write")
-    before = ran.steps[: max((n for n in writes if ran.steps[n - 1] == "write .floradl/journal"), default=0)]
-    for op in journal_of(dest)[earlier:]:
-        if isinstance(op, RunOp):
-            assert_was_durable(before, f"{op.facts.path}/run.json")
-        elif isinstance(op, OutputOp) and op.entry.state == State.ARCHIVED:
-            assert_was_durable(before, f"ws_a/prj_a/{op.run_id}/{op.entry.file}")
-    return ran
-
-
-def journal_of(dest: Path) -> tuple[Op, ...]:
-    """The changes in an archive's journal."""
-    return tuple(parse_journal(read(dest / ".floradl" / "journal") or b"").ops)
-
-
-def assert_was_durable(steps: tuple[str, ...], file: str) -> None:
-    """A file, made by these steps or found, was flushed, and its folder when it had its name."""
-    named = [number for number, step in enumerate(steps) if step.startswith(f"replace {file} from ")]
-    made = f"flush {steps[named[-1]].split()[-1]}" if named else f"flush {file}"
-    assert made in steps, f"{file} was recorded before it was flushed"
-    start = named[-1] if named else steps.index(made)
-    assert f"flush {Path(file).parent.as_posix()}" in steps[start:], (
-        f"{file} was recorded before its name was"
-    )
-
-
-def flushes_of_the_journal(steps: tuple[str, ...]) -> list[Stop]:
-    """A kill at each of them."""
-    return [Stop(n, "kill") for n in numbers_of(steps, "flush") if steps[n - 1] == "flush .floradl/journal"]
-
-
 @pytest.mark.parametrize("lanes", ["first run", "second run", *SHARING], indirect=True)
 def test_what_is_recorded_was_durable_before(lanes: Lanes) -> None:
     """What only a power cut would show: no entry is written before its file and its name are durable."""
     ran = lanes.each(flushes_of_the_journal(lanes.learn()), recorded)
     assert sum(one.returncode != 0 for one in ran) >= 3
-
-
-def adopted(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run that is killed when its files have their names and no entries; the next run, killed too."""
-    ran = lane.run(dest, stop)
-    learnt = dest.with_name(f"{dest.name}-learnt")
-    shutil.copytree(dest, learnt)
-    for next_stop in flushes_of_the_journal(lane.run(learnt).steps):
-        again = dest.with_name(f"{dest.name}-{next_stop.number}")
-        shutil.copytree(dest, again)
-        recorded(lane, again, next_stop)
-        shutil.rmtree(again)
-    shutil.rmtree(learnt)
-    return ran
 
 
 @pytest.mark.parametrize("lanes", ["first run"], indirect=True)

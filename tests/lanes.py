@@ -1,0 +1,276 @@
+"""Runs that are disturbed at a step, several at a time, and what must be true of what each leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from floradl import layout
+from floradl.entries import LabelsOp, Op, OutputOp, RunOp, State
+from floradl.journal import parse_journal
+from floradl.simulator import SimOutput, SimRun, Simulator
+from tests.steps import Stepped, Stop, stepped
+from tests.support import (
+    assert_all_archived,
+    assert_archived,
+    assert_entries_true,
+    assert_files_whole,
+    assert_not_fetched_again,
+    assert_sound,
+    assert_tidy,
+    completed,
+    entries,
+    manifest,
+    output_files,
+    png,
+)
+from tests.zygote import Zygote
+
+SPREAD = 12
+"""By how many steps two runs of the same job may differ: results that share one flush, or do not."""
+
+
+def picture(run_id: str, body: bytes, *, at_ms: int, list_outputs: bool = True) -> SimRun:
+    """A run with one picture."""
+    output = SimOutput("output_1", content_type="image/png", body=png(body))
+    return SimRun(
+        run_id,
+        "ws_a",
+        "prj_a",
+        created_at=at_ms,
+        charged_cost=0.1,
+        outputs=[output],
+        list_outputs=list_outputs,
+    )
+
+
+def text(run_id: str, words: str, *, at_ms: int) -> SimRun:
+    """A run with one text."""
+    return SimRun(
+        run_id, "ws_a", "prj_a", created_at=at_ms, outputs=[SimOutput("output_1", "text", text=words)]
+    )
+
+
+TWINS = {"run_twin": "run_picture", "run_large_twin": "run_large"}
+"""Runs whose outputs are, byte for byte, those of others."""
+
+
+SHARING = {"hard links to what is there": "hard_link", "reflinks": "reflink"}
+
+
+@dataclass
+class Lane:
+    """A served account and a zygote: one run at a time.
+
+    `before` is the archive to start from, if any, and `removed` what is not in it although it is recorded;
+    `shares` is how equal outputs of runs are kept, "" for as copies; `arguments` are further options.
+    """
+
+    sim: Simulator
+    zygote: Zygote
+    folder: Path
+    before: Path | None = None
+    removed: frozenset[str] = frozenset()
+    shares: str = ""
+    arguments: tuple[str, ...] = ()
+
+    def fresh(self, name: str) -> Path:
+        """A DEST as it is before the run that is to be disturbed."""
+        dest = self.folder / name
+        if self.before is not None:
+            shutil.copytree(self.before, dest)
+        return dest
+
+    def run(self, dest: Path, stop: Stop | None = None) -> Stepped:
+        """One run with one worker, the log of requests emptied before."""
+        self.sim.forget()
+        words = ("-j", "1", *self.arguments)
+        return stepped(self.zygote, self.sim, dest, *words, stop=stop, shares=self.shares)
+
+    def assert_archived(self, dest: Path) -> None:
+        """All that the account has of what is archived here is there and recorded."""
+        account = self.sim.account
+        if "all" in self.arguments:
+            assert_all_archived(dest, account)
+        else:
+            assert_archived(dest, account, completed(account))
+
+
+class Lanes:
+    """Several lanes, so that no core stands idle."""
+
+    def __init__(self, lanes: list[Lane]) -> None:
+        self._lanes = lanes
+
+    def learn(self) -> tuple[str, ...]:
+        """The steps of a run that nothing disturbs."""
+        lane = self._lanes[0]
+        dest = lane.fresh("undisturbed")
+        ran = lane.run(dest)
+        assert ran.returncode == 0, ran.stderr
+        assert_complete(lane, dest)
+        if lane.shares:
+            assert_shared(dest, lane.shares)
+        shutil.rmtree(dest)
+        return ran.steps
+
+    def each(self, stops: Iterable[Stop], check: Callable[[Lane, Path, Stop], Stepped]) -> list[Stepped]:
+        """Make a check for each stop, on a DEST of its own; what each disturbed run was like."""
+        free: SimpleQueue[Lane] = SimpleQueue()
+        for lane in self._lanes:
+            free.put(lane)
+
+        def one(stop: Stop) -> Stepped:
+            lane = free.get()
+            dest = lane.fresh(f"{stop.how}-{stop.number}-{stop.lasts}")
+            try:
+                return check(lane, dest, stop)
+            except AssertionError as exc:
+                exc.add_note(f"disturbed by {stop}")
+                raise
+            finally:
+                shutil.rmtree(dest, ignore_errors=True)
+                free.put(lane)
+
+        with ThreadPoolExecutor(len(self._lanes)) as pool:
+            return list(pool.map(one, stops))
+
+
+def assert_complete(lane: Lane, dest: Path) -> None:
+    """Every output is there and recorded, and nothing else lies around."""
+    lane.assert_archived(dest)
+    assert_sound(dest)
+    assert_tidy(dest)
+
+
+def assert_shared(dest: Path, way: str) -> None:
+    """Of two equal files one is made from the other, and the manifest says so."""
+    runs = manifest(dest)["runs"]
+    for pair in TWINS.items():
+        told = {}
+        for run_id in pair:
+            output = runs[run_id]["outputs"]["output_1"]
+            told[f"{runs[run_id]['path']}/{output['file']}"] = (
+                output.get("same_as"),
+                output.get("shared_by"),
+            )
+        one, other = told
+        assert {told[one], told[other]} in ({(None, None), (one, way)}, {(None, None), (other, way)})
+        assert (dest / one).samefile(dest / other) == (way == "hard_link")
+
+
+def assert_goes_on(lane: Lane, dest: Path) -> None:
+    """Nothing that is there is a lie, and the same command completes it and fetches nothing twice."""
+    before = output_files(dest)
+    removed = lane.removed - before.keys()
+    assert_sound(dest, removed=removed)
+    assert_entries_true(dest, removed=removed)
+    assert_files_whole(dest, lane.sim.account)
+    again = lane.run(dest)
+    assert again.returncode == 0, again.stderr
+    assert_complete(lane, dest)
+    assert_not_fetched_again(lane.sim, dest, before)
+
+
+def killed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """A run that is killed, and the next one."""
+    ran = lane.run(dest, stop)
+    assert ran.returncode in (-signal.SIGKILL, 0), ran.stderr
+    assert_goes_on(lane, dest)
+    return ran
+
+
+def numbers_of(steps: tuple[str, ...], *kinds: str) -> list[int]:
+    """The numbers of the steps of these kinds."""
+    return [number for number, step in enumerate(steps, 1) if step.split()[0] in kinds]
+
+
+def failed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """A run whose disk fails it, and the next one, when the disk is well again."""
+    before = read(dest / "manifest.json")
+    ran = lane.run(dest, stop)
+    if len(ran.steps) >= stop.number:
+        # No step's failure passes for harmless: not even that of a flush at the very end.
+        assert ran.returncode == 1, (ran.steps[-1], ran.stderr)
+        assert f"cannot use the archive {dest}: {os.strerror(getattr(errno, stop.how))}" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 2, ran.stderr  # what and where; and what to do
+        assert not ran.stdout
+    else:
+        assert ran.returncode == 0, ran.stderr
+    if read(dest / "manifest.json") != before:
+        lane.assert_archived(dest)
+    assert_goes_on(lane, dest)
+    return ran
+
+
+def read(file: Path) -> bytes | None:
+    """A file's bytes, None when there is no file."""
+    return file.read_bytes() if file.exists() else None
+
+
+def assert_all_failed(steps: tuple[str, ...], stops: list[Stop], ran: list[Stepped]) -> None:
+    """But for those near the end of the run, which may be a few steps shorter, each met its failure."""
+    for stop, one in zip(stops, ran, strict=True):
+        assert one.returncode == 1 or stop.number > len(steps) - SPREAD, stop
+
+
+def recorded(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """A run that is killed: whatever it wrote to the journal last was durable before.
+
+    The steps before the last write are all there were, so what is in the journal must be covered by them.
+    """
+    earlier = len(journal_of(dest))
+    ran = lane.run(dest, stop)
+    writes = numbers_of(ran.steps, "write")
+    before = ran.steps[: max((n for n in writes if ran.steps[n - 1] == "write .floradl/journal"), default=0)]
+    known = entries(dest)
+    for op in journal_of(dest)[earlier:]:
+        if isinstance(op, RunOp) and (name := layout.record_name(op.facts.kind)):
+            assert_was_durable(before, f"{op.facts.path}/{name}")
+        elif isinstance(op, OutputOp) and op.entry.state == State.ARCHIVED:
+            assert_was_durable(before, f"{known.entry(op.run_id).path}/{op.entry.file}")
+        elif isinstance(op, LabelsOp):
+            assert_was_durable(before, f"{known.entry(op.run_id).path}/{layout.LABELS}")
+    return ran
+
+
+def journal_of(dest: Path) -> tuple[Op, ...]:
+    """The changes in an archive's journal."""
+    return tuple(parse_journal(read(dest / ".floradl" / "journal") or b"").ops)
+
+
+def assert_was_durable(steps: tuple[str, ...], file: str) -> None:
+    """A file, made by these steps or found, was flushed, and its folder when it had its name."""
+    named = [number for number, step in enumerate(steps) if step.startswith(f"replace {file} from ")]
+    made = f"flush {steps[named[-1]].split()[-1]}" if named else f"flush {file}"
+    assert made in steps, f"{file} was recorded before it was flushed"
+    start = named[-1] if named else steps.index(made)
+    assert f"flush {Path(file).parent.as_posix()}" in steps[start:], (
+        f"{file} was recorded before its name was"
+    )
+
+
+def flushes_of_the_journal(steps: tuple[str, ...]) -> list[Stop]:
+    """A kill at each of them."""
+    return [Stop(n, "kill") for n in numbers_of(steps, "flush") if steps[n - 1] == "flush .floradl/journal"]
+
+
+def adopted(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """A run that is killed when its files have their names and no entries; the next run, killed too."""
+    ran = lane.run(dest, stop)
+    learnt = dest.with_name(f"{dest.name}-learnt")
+    shutil.copytree(dest, learnt)
+    for next_stop in flushes_of_the_journal(lane.run(learnt).steps):
+        again = dest.with_name(f"{dest.name}-{next_stop.number}")
+        shutil.copytree(dest, again)
+        recorded(lane, again, next_stop)
+        shutil.rmtree(again)
+    shutil.rmtree(learnt)
+    return ran
