@@ -82,10 +82,6 @@ class Settings:
         except KeyError:
             raise AttributeError(key) from None
 
-    def is_flag(self, key: str) -> bool:
-        """Whether an option's value stands on the command line."""
-        return self._found[key].source is Source.FLAG
-
     @property
     def warnings(self) -> list[str]:
         """Files with a key in them that others on this machine can read."""

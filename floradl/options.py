@@ -54,6 +54,7 @@ class Option:
         implied: the text that stands for the flag without a value; None where it needs one.
         file: "r" when it names a file that is read, "w" one that is written; empty for all else.
         is_secret: whether its value is shown only in part.
+        setting: its name in environment and config file, where commands mean different things by one flag.
     """
 
     name: str
@@ -67,11 +68,12 @@ class Option:
     implied: str | None = None
     file: str = ""
     is_secret: bool = False
+    setting: str = ""
 
     @property
     def key(self) -> str:
         """Its name in the config file and in `Settings`."""
-        return self.name.replace("-", "_")
+        return self.setting or self.name.replace("-", "_")
 
     @property
     def environment(self) -> tuple[str, ...]:
@@ -190,19 +192,21 @@ SOURCE = Option("source", f"what to archive: {', '.join(Source)} or {EVERY_SOURC
                 f"{' and '.join(DEFAULT_SOURCES)})", parse_choice(*Source, EVERY_SOURCE), (),
                 is_list=True)  # fmt: skip
 LIST_SOURCE = Option("source", f"which list: {', '.join(Source)} (the nodes of the --project-id's canvas); "
-                     f"default: {Source.GENERATIONS}", parse_choice(*Source, EVERY_SOURCE), (),
-                     is_list=True)  # fmt: skip
+                     f"default: {Source.GENERATIONS}", parse_choice(*Source), Source.GENERATIONS,
+                     setting="list_source")  # fmt: skip
 ARCHIVED_SOURCE = Option(
     "source",
     f"only what came from this: {', '.join(Source)}; repeatable (default: {EVERY_SOURCE})",
     parse_choice(*Source, EVERY_SOURCE),
     (),
     is_list=True,
+    setting="restore_source",
 )
 RUN_OR_ASSET = Option("run-id", "only this run or asset; repeatable", parse_id("run_", "asset_"), (),
                       is_list=True)  # fmt: skip
 SCANNED_SOURCE = Option("source", f"how old this is: {', '.join(Source)}; repeatable (default: all that was "
-                        "ever scanned)", parse_choice(*Source, EVERY_SOURCE), (), is_list=True)  # fmt: skip
+                        "ever scanned)", parse_choice(*Source, EVERY_SOURCE), (), is_list=True,
+                        setting="status_source")  # fmt: skip
 CONCURRENCY = Option("concurrency", "outputs on their way at the same time, at most; fewer where a "
                      f"host pushes back (default: {DEFAULT_CONCURRENCY})", parse_count(1, 256),
                      DEFAULT_CONCURRENCY, short="-j", metavar="N")  # fmt: skip

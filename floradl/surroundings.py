@@ -10,14 +10,20 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from floradl.api import FloraApi
 from floradl.canvases import keep_canvases
+from floradl.clock import format_ms
 from floradl.discovery import Discovery, discover
+from floradl.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.errors import ApiError, printable
 from floradl.fetching import Tools
 from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally
+from floradl.listing import full_walk_is_due
 from floradl.manifest import Store
+from floradl.model import Scope
 from floradl.names import Place, PlaceName, archived, keep_names, read_names, seen_by, unnamed, unseen
 from floradl.words import Kind, Source
 
@@ -100,6 +106,9 @@ class Surroundings:
             for project in discovery.projects.values()
             if any(scope.holds(project.workspace_id, project.project_id) for scope in scopes)
         ]
+        began_ms, manifest = self._clock.now_ms(), self._store.manifest
+        seals = {scope: manifest.scan(scope.of(Source.CANVAS), self._account) for scope in scopes}
+        is_full = self._options.full or any(full_walk_is_due(seal, began_ms) for seal in seals.values())
         kept = await keep_canvases(
             projects,
             self._api,
@@ -107,7 +116,7 @@ class Surroundings:
             self._disk,
             self._clock,
             self._tally,
-            full=self._options.full or found.has_walked_all,
+            full=is_full,
             news=found.news,
         )
         found.listed[Source.CANVAS] = kept.listed
@@ -115,7 +124,17 @@ class Surroundings:
         refusals = [problem for problem in discovery.problems if problem.is_refusal]
         found.problems.extend(problem for problem in discovery.problems if not problem.is_refusal)
         found.problems.extend(kept.problems)
-        self._note_refusals([*refusals, *kept.refused.values()])
+        refusals.extend(kept.refused.values())
+        self._note_refusals(refusals)
+        if not (refusals or kept.problems or discovery.problems):
+            await self._store.append(
+                _seen_op(scope, self._account, seal, format_ms(began_ms), is_full=is_full)
+                for scope, seal in seals.items()
+            )
+        elif not kept.listed and not kept.problems:
+            at = format_ms(self._clock.now_ms())
+            known = (seal for seal in seals.values() if seal is not None and seal.refused_at is None)
+            await self._store.append(ScanOp(msgspec.structs.replace(seal, refused_at=at)) for seal in known)
 
     def _note_refusals(self, refusals: list[ApiError]) -> None:
         """Canvases that this key may not see are left out, and that is no failure unless they were named."""
@@ -165,3 +184,17 @@ class Surroundings:
             return (Place(run.workspace_id, run.project_id) for _, run in manifest.iter_counted())
         canvases = manifest.iter_entries(Kind.CANVAS)
         return (Place(canvas.workspace_id, canvas.project_id) for _, canvas in canvases)
+
+
+def _seen_op(scope: Scope, account: str, before: ScanEntry | None, at: str, *, is_full: bool) -> ScanOp:
+    """That all canvases of a scope were looked at, without a problem; there is no past to seal."""
+    return ScanOp(
+        ScanEntry(
+            scope=ScopeEntry(Source.CANVAS, scope.workspace_id, scope.project_id),
+            account=account,
+            sealed_before=None,
+            open_runs={},
+            last_scan_at=at,
+            last_full_scan_at=at if is_full or before is None else before.last_full_scan_at,
+        )
+    )

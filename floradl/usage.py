@@ -100,10 +100,13 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 def _foreign_options(command: str) -> list[Option]:
     """The options of other commands, hidden in the help: `config show` takes them, to tell what they do."""
-    own = {option.key for option in COMMANDS[command]}
+    flags = {option.name for option in COMMANDS[command]}
     letters = {option.short for option in COMMANDS[command]}
     found = []
-    for option in (option for option in EVERY_OPTION if option.key not in own):
+    for option in EVERY_OPTION:
+        if option.name in flags:
+            continue  # of one that several commands have in their own sense, the nightly job's
+        flags.add(option.name)
         short = None if option.short in letters else option.short  # a letter may mean two things
         letters.add(short)
         found.append(replace(option, short=short, help=argparse.SUPPRESS))

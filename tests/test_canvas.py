@@ -22,6 +22,7 @@ from floradl.canvas import (
     Target,
     comparable_url,
     is_changed,
+    is_labels_of,
     labels_by_run,
     merged_labels,
     newest_snapshot,
@@ -514,5 +515,6 @@ def test_what_people_are_shown_of_labels() -> None:
     raw = json.dumps(about | {"outputs": {"a": told, "b": [], "c": told[5:]}}).encode()
     assert shown_labels(raw, "run_1") == {"a": "boat\nnew\nlines"}
     assert shown_labels(raw, "run_2") == {}
+    assert (is_labels_of(raw, "run_1"), is_labels_of(raw, "run_2")) == (True, False)
     for broken in (b"", b"{", b"[]", b"\xff", raw.replace(b'"version": 1', b'"version": 2')):
         assert shown_labels(broken, "run_1") == {}

@@ -32,6 +32,11 @@ FILED = [
 SAMPLES = {
     "workspace_id": ["ws_1", "ws_2", "ws_3", "ws_4", "ws_5"],
     "project_id": ["prj_1", "prj_2", "prj_3", "prj_4", "prj_5"],
+    "source": ["generations", "technique-runs", "assets", "canvas", "all"],
+    "restore_source": ["generations", "technique-runs", "assets", "canvas", "all"],
+    "status_source": ["generations", "technique-runs", "assets", "canvas", "all"],
+    "list_source": ["generations", "technique-runs", "assets", "canvas", "generations"],
+    "technique_id": ["tech_1", "tech_2", "tech_3", "tech_4", "tech_5"],
     "run_id": ["run_1", "run_2", "run_3", "run_4", "run_5"],
     "type": ["image", "video", "audio", "text", "document"],
     "status": ["pending", "running", "completed", "failed", "pending"],

@@ -16,9 +16,10 @@ from floradl.clock import format_ms
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, iter_listed, with_outputs
-from floradl.model import Scope, parse_generation
+from floradl.model import EVERYTHING, Scope, parse_generation
 from floradl.retry import Backoff
 from floradl.simulator import Account, SimOutput, SimRun
+from floradl.words import Source
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -79,12 +80,13 @@ class Flora:
         previous: ScanEntry | None = None,
         known: Collection[str] = (),
         *,
+        scope: Scope = EVERYTHING,
         full: bool = False,
         since_ms: int | None = None,
     ) -> Scan:
-        """A scan of the whole account, not begun."""
+        """A scan, of the whole account unless told otherwise, not begun."""
         clock, is_known = self.time.clock, known.__contains__
-        return Scan(self.api(), Scope(), "acct", previous, is_known, clock, full=full, since_ms=since_ms)
+        return Scan(self.api(), scope, "acct", previous, is_known, clock, full=full, since_ms=since_ms)
 
 
 def page_of(*records: object, cursor: str | None = None) -> httpx.Response:
@@ -609,3 +611,31 @@ async def test_a_walk_goes_back_further_than_it_remembers(monkeypatch: pytest.Mo
     flora.before[10] = remove
     found = await found_by(flora.scan())
     assert {stays.run_id for stays in flora.account.runs} <= set(found)
+
+
+@pytest.mark.parametrize("told", [{}, {"workspace_id": None, "project_id": ""}, {"project_id": "prj_own"}])
+async def test_an_asset_is_where_it_says_or_where_it_was_asked_for(told: dict[str, object]) -> None:
+    """All is in one list, and a record that names no place is of the one that was asked for."""
+    record = {"asset_id": "asset_1", "status": "ready", "url": "https://h/a"} | told
+    waiting = {"asset_id": "asset_2", "status": "pending_upload"}
+    flora = Flora()
+    flora.answers["assets"] = httpx.Response(200, json={"assets": [record, waiting]})
+    scan = flora.scan(scope=Scope("ws_a", "prj_b", Source.ASSETS))
+    (asset,) = [run async for run in scan.iter_completed()]
+    assert (asset.workspace_id, asset.project_id) == ("ws_a", told.get("project_id") or "prj_b")
+    assert flora.asked == ["assets"]
+    assert set(scan.open_runs) == {"asset_2"}
+
+
+async def test_technique_runs_are_one_list_too() -> None:
+    """Runs of all statuses are in it: what is completed is found, what is open is kept for the next time."""
+    records = [
+        {"run_id": f"run_{status}", "technique_run_id": f"run_{status}", "status": status}
+        for status in ("pending", "failed", "completed", "running")
+    ]
+    flora = Flora()
+    flora.answers["technique-runs"] = httpx.Response(200, json={"technique_runs": records})
+    scan = flora.scan(scope=Scope(source=Source.TECHNIQUE_RUNS))
+    assert [run.run_id async for run in scan.iter_completed()] == ["run_completed"]
+    assert set(scan.open_runs) == {"run_pending", "run_running"}
+    assert flora.asked == ["technique-runs"]

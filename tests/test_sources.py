@@ -231,6 +231,19 @@ async def test_a_quiet_night_over_all_sources(nights: Nights) -> None:
 
 
 @pytest.mark.anyio
+async def test_all_nodes_are_looked_at_once_a_week(nights: Nights) -> None:
+    """A change that nothing tells of is found by then; and it is recorded when canvases were looked at."""
+    await nights.run(EVERYTHING)
+    asked = []
+    for _ in range(9):
+        await nights.run(EVERYTHING)
+        asked.append(any(request.path.endswith("/nodes") for request in nights.sim.api_requests()))
+    assert asked == [False] * 7 + [True, False]
+    (scan,) = [s for s in manifest(nights.dest)["scans"] if s["scope"]["source"] == "canvas"]
+    assert scan["last_scan_at"] > scan["last_full_scan_at"]
+
+
+@pytest.mark.anyio
 async def test_a_snapshot_that_was_not_recorded(nights: Nights) -> None:
     """Killed between its name and its entry, it is recorded by the next run, and not written again."""
     await nights.run(EVERYTHING)

@@ -21,11 +21,12 @@ from floradl.arrival import Wanted
 from floradl.bandwidth import BURST_BYTES, Bandwidth
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
-from floradl.fetching import Tools, Traffic
+from floradl.fetching import Tools, Traffic, new_tools
 from floradl.files import Disk
+from floradl.job import ArchiveOptions
 from floradl.model import Failure, Receipt
 from floradl.partial import MIN_RESUME_BYTES, Partial
-from floradl.retry import Backoff, HostGate
+from floradl.retry import Backoff
 from floradl.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.transport import MediaClient
 from tests.support import FakeTime
@@ -199,14 +200,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     disk = Disk(tmp_path / "out", fsync=False, threads=2)
     disk.prepare()
     time = FakeTime()
-    tools = Tools(
-        disk=disk,
-        clock=time.clock,
-        gate=HostGate(time.clock),
-        retries=3,
-        allow_loopback=False,
-        backoff=Backoff(rng=random.Random(1)),
-    )
+    options = ArchiveOptions(disk.root, retries=3)
+    tools = new_tools(options, disk, time.clock, Backoff(rng=random.Random(1)))
     yield Bench(disk, time, tools)
     disk.close()
 

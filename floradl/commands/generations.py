@@ -12,7 +12,7 @@ import msgspec
 
 from floradl.api import FloraApi, Page, PageQuery
 from floradl.clock import Clock
-from floradl.commands.context import open_api, sources_of, write_line
+from floradl.commands.context import open_api, write_line
 from floradl.config import Settings
 from floradl.errors import ApiUnavailableError, Exit, UsageError, printable
 from floradl.model import ASSET_STATUS, Generation, Scope
@@ -69,7 +69,7 @@ def _query(settings: Settings) -> PageQuery:
     Raises:
         UsageError: that list cannot be asked so.
     """
-    source = _source(settings)
+    source = Source(settings.list_source)
     if settings.status is not None and source in (Source.ASSETS, Source.CANVAS):
         raise UsageError(f"the API does not tell {SOURCE_WORDS[source]} by --status", hint="Leave it out.")
     if settings.technique_id is not None and source is not Source.TECHNIQUE_RUNS:
@@ -79,16 +79,6 @@ def _query(settings: Settings) -> PageQuery:
         raise UsageError("--source canvas needs --project-id", hint="There is a canvas for each project.")
     scope = Scope(settings.workspace_id, settings.project_id, source)
     return PageQuery(scope, settings.status, settings.cursor, settings.limit, settings.technique_id)
-
-
-def _source(settings: Settings) -> Source:
-    """The one list to show. What the config file says of a nightly job may well be several, which is none."""
-    sources = sources_of(settings.source)
-    if len(sources) > 1 and settings.is_flag("source"):
-        raise UsageError(
-            "floradl list shows one list at a time", hint="Give --source once, with one of them."
-        )
-    return sources[0] if len(sources) == 1 else Source.GENERATIONS
 
 
 async def _list(settings: Settings, query: PageQuery, api: FloraApi, console: Console) -> int:

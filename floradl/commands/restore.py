@@ -50,7 +50,7 @@ def restore_options(settings: Settings, source: str, dest: str, clock: Clock) ->
         base_url=net.check_base_url(settings.base_url),
         scopes=scopes_of(settings.workspace_id, settings.project_id),
         filters=filters_of(settings, clock),
-        sources=sources_of(settings.source) or tuple(Source),
+        sources=sources_of(settings.restore_source) or tuple(Source),
         way=way,
         is_flat=settings.flat,
         concurrency=settings.concurrency,

@@ -44,7 +44,9 @@ def run(settings: Settings, dest: str) -> int:
     named = settings.workspace_id or settings.project_id
     scopes = scopes_of(settings.workspace_id, settings.project_id) if named else ()
     try:
-        archive = asyncio.run(_read(disk, clock, scopes, sources_of(settings.source), settings.lock_timeout))
+        archive = asyncio.run(
+            _read(disk, clock, scopes, sources_of(settings.status_source), settings.lock_timeout)
+        )
     finally:
         disk.close()
     now_ms, status = clock.now_ms(), archive.status
