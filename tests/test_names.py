@@ -106,8 +106,8 @@ def test_records_are_kept_and_named_in_the_summary(sim: Simulator, tmp_path: Pat
     assert {(item["project_id"], item["name"], item["runs"]) for item in news} == {
         (project.project_id, project.name, 1) for project in PROJECTS
     }
-    # Workspaces; all projects of one; the only project of the other.
-    assert sorted(asked(sim)) == ["/api/v1/projects", "/api/v1/projects/prj_lab", "/api/v1/workspaces"]
+    # Workspaces, and the projects of each: after a full walk they also tell what is not seen any more.
+    assert sorted(asked(sim)) == ["/api/v1/projects", "/api/v1/projects", "/api/v1/workspaces"]
 
 
 def test_a_quiet_night_asks_for_no_name(sim: Simulator, dest: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_record_that_is_wrapped(tmp_path: Path) -> None:
     with serve_in_thread(account_of(PROJECTS[0])) as sim:
         body = b' {"project": {"project_id": "prj_one",  "name": "Half \\ud83d"}, "meta": {}}'
         sim.faults.append(Fault("/api/v1/projects/*", body=body))
-        assert floradl(sim, tmp_path).returncode == 0
+        assert floradl(sim, "--project-id", "prj_one", tmp_path).returncode == 0
     assert record(tmp_path, "ws_a", "prj_one").startswith(
         b'{\n  "project_id": "prj_one",\n  "name": "Half \\ud83d",\n  "floradl": {'
     )
@@ -209,7 +209,7 @@ def test_projects_on_several_pages(tmp_path: Path) -> None:
     account = account_of(projects[5], projects[129])
     account.projects = projects
     with serve_in_thread(account) as sim:
-        assert floradl(sim, tmp_path).returncode == 0
+        assert floradl(sim, "--workspace-id", "ws_a", tmp_path).returncode == 0
         assert asked(sim) == ["/api/v1/workspaces", "/api/v1/projects", "/api/v1/projects"]
     assert json.loads(record(tmp_path, "ws_a", "prj_129"))["name"] == "Number 129"
     assert len(list(tmp_path.rglob("project.json"))) == 2, "one of a project without runs"
