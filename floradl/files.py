@@ -25,7 +25,7 @@ import stat
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -48,6 +48,7 @@ from floradl.durable import (
     write_all,
 )
 from floradl.errors import DestinationError
+from floradl.stopping import to_its_end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,15 +134,7 @@ class Disk:
             DestinationError: for any `OSError`.
             asyncio.CancelledError: only after the work has ended.
         """
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            while not running.done():
-                with suppress(asyncio.CancelledError):  # asked again; it is raised below
-                    await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # looked at, so that asyncio does not complain about it
-            raise
+        return await to_its_end(running)
 
     def _translated_call(self, work: Callable[[], T]) -> T:
         try:

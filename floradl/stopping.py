@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -41,7 +41,7 @@ async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def to_its_end(work: Coroutine[None, None, T]) -> T:
+async def to_its_end(work: Awaitable[T]) -> T:
     """Do what must not be left half done: a stop has its effect when the work has ended.
 
     Raises:

@@ -23,9 +23,22 @@ from floradl.errors import ManifestError
 from floradl.files import Disk
 from floradl.journal import parse_journal
 from floradl.manifest import Manifest, Store
-from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Fault,
+    SimAsset,
+    SimNode,
+    SimOutput,
+    SimProject,
+    SimRun,
+    SimTechnique,
+    Simulator,
+    SimWorkspace,
+    serve_in_thread,
+)
 from tests.steps import Stop, stepped
 from tests.support import (
+    assert_all_archived,
     assert_archived,
     assert_not_fetched_again,
     assert_sound,
@@ -50,6 +63,7 @@ class Killed:
     dest: Path
     sim: Simulator
     zygote: Zygote
+    sources: tuple[str, ...] = ()
 
     @property
     def journal_path(self) -> Path:
@@ -60,9 +74,11 @@ class Killed:
         """The same command completes it, fetches nothing that is there, and leaves nothing lying around."""
         before = output_files(dest)
         self.sim.forget()
-        ran = stepped(self.zygote, self.sim, dest)
+        ran = stepped(self.zygote, self.sim, dest, *self.sources)
         assert ran.returncode == 0, ran.stderr
         assert_archived(dest, self.sim.account, completed(self.sim.account))
+        if self.sources:
+            assert_all_archived(dest, self.sim.account)
         assert_sound(dest)
         assert_not_fetched_again(self.sim, dest, before)
 
@@ -80,21 +96,36 @@ def account() -> Account:
     return account
 
 
-@pytest.fixture(params=["no manifest", "older manifest", "equal files"])
+def add_other_sources(served: Account) -> None:
+    """A run of a technique, an upload, and a canvas that says what the first picture is."""
+    run = served.get("run_0")
+    run.technique = SimTechnique("tech_a", "A technique")
+    served.workspaces.append(SimWorkspace("ws_a", "A"))
+    served.projects.append(SimProject("prj_a", "ws_a", "A"))
+    file = SimOutput("asset_a", content_type="image/png", body=png(b"upload"))
+    served.insert_asset(SimAsset("asset_a", "ws_a", file, project_id="prj_a"))
+    served.canvas_of("prj_a").nodes.append(SimNode("node_a", label="A boat", shows=run.outputs[0]))
+
+
+@pytest.fixture(params=["no manifest", "older manifest", "equal files", "all sources"])
 def killed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Killed]:
     """An archive with changes of every kind in its journal: a first run, a later one, one with equal files.
 
     The runs after it know nothing of sharing.
     """
     served = account()
+    if request.param == "all sources":
+        add_other_sources(served)
     shares = "hard_link" if request.param == "equal files" else ""
     if shares:
         output = SimOutput("output_1", content_type="image/png", body=served.get("run_0").outputs[0].body)
         served.insert(SimRun("run_twin", "ws_a", "prj_a", created_at=10**9 + 4, outputs=[output]))
     with serve_in_thread(served) as sim, Zygote() as zygote:
         archive = Killed(tmp_path / "out", sim, zygote)
+        archive.sources = ("--source", "all") if request.param == "all sources" else ()
         sim.faults.append(Fault(served.get("run_1").outputs[0].path, status=404))
-        arguments, kinds = ["-j", "1", "--retries", "0"], {"RunOp", "OutputOp", "ScanOp"}
+        arguments, kinds = ["-j", "1", "--retries", "0", *archive.sources], {"RunOp", "OutputOp", "ScanOp"}
+        kinds |= {"SourcesOp", "LabelsOp"} if archive.sources else set()
         if request.param == "older manifest":
             served.insert(SimRun("run_gone", "ws_a", "prj_a", created_at=10**9 + 2))
             assert stepped(zygote, sim, archive.dest, *arguments).returncode == 3

@@ -85,6 +85,7 @@ class Killing:
             time.sleep(self._moments.uniform(0.05, 0.5))  # any moment, also before its first request
         else:
             # Three lists, and as many transfers as there are workers: so many requests are sure to come.
+            # The list of technique runs is asked for when no transfer is left, so never here.
             number = self._moments.randint(1, 3 + WORKERS)
             wait_for(lambda: len(self.sim.requests) >= number or process.poll() is not None)
             time.sleep(self._moments.uniform(0, 0.04))
