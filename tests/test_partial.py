@@ -368,6 +368,22 @@ def test_stretches_where_none_can_lie(tmp_path: Path) -> None:
     assert (found.size_bytes, found.ahead) == (size, [(size + 50, 20)])
 
 
+def test_stretches_that_follow_count_as_there(tmp_path: Path) -> None:
+    """What goes on from what is there, one stretch after another, is hashed in order; what lies beyond stays."""
+    partial = open_partial(tmp_path)
+    partial.expect(ETAG, 50)
+    partial.append([b"0123456789"])
+    for start, data in ((20, b"ABCDEFGHIJ"), (10, b"abcdefghij"), (40, b"!!!!!!!!!!")):
+        partial.begin_ahead(start)
+        partial.append_ahead(start, [data])
+    partial.absorb()
+    assert (partial.size_bytes, partial.ahead) == (30, [(40, 10)])
+    assert partial.digest.sha256 == hashlib.sha256(b"0123456789abcdefghijABCDEFGHIJ").hexdigest()
+    partial.append_ahead(30, [b"nobody asked for these"])
+    assert (partial.size_bytes, partial.ahead) == (30, [(40, 10)])
+    partial.close()
+
+
 def test_stretch_whose_bytes_are_gone(tmp_path: Path) -> None:
     """Bytes that were written and cannot be read again are an error of the disk, and never counted."""
     partial = open_partial(tmp_path)
