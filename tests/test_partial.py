@@ -369,7 +369,7 @@ def test_stretches_where_none_can_lie(tmp_path: Path) -> None:
 
 
 def test_stretches_that_follow_count_as_there(tmp_path: Path) -> None:
-    """What goes on from what is there, one stretch after another, is hashed in order; what lies beyond stays."""
+    """What goes on from what is there, one stretch after another, is hashed in order; the rest stays."""
     partial = open_partial(tmp_path)
     partial.expect(ETAG, 50)
     partial.append([b"0123456789"])
@@ -381,6 +381,8 @@ def test_stretches_that_follow_count_as_there(tmp_path: Path) -> None:
     assert partial.digest.sha256 == hashlib.sha256(b"0123456789abcdefghijABCDEFGHIJ").hexdigest()
     partial.append_ahead(30, [b"nobody asked for these"])
     assert (partial.size_bytes, partial.ahead) == (30, [(40, 10)])
+    partial.drop_ahead()
+    assert (partial.ahead, (tmp_path / "one.part").stat().st_size) == ([], 30)
     partial.close()
 
 
