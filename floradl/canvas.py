@@ -213,7 +213,7 @@ def snapshot_key(stamp: str, type: SnapshotType) -> str:  # noqa: A002 - the man
     return f"{stamp}-{type}"
 
 
-def newest_snapshot(outputs: Mapping[str, OutputEntry], type: SnapshotType) -> str | None:  # noqa: A002
+def newest_snapshot(outputs: Mapping[str, OutputEntry], type: SnapshotType) -> str | None:  # noqa: A002 - as above
     """The key of the newest archived snapshot of a type; None where there is none."""
     keys = [
         key
@@ -223,7 +223,7 @@ def newest_snapshot(outputs: Mapping[str, OutputEntry], type: SnapshotType) -> s
     return max(keys, default=None)
 
 
-def is_changed(outputs: Mapping[str, OutputEntry], type: SnapshotType, data: bytes) -> bool:  # noqa: A002
+def is_changed(outputs: Mapping[str, OutputEntry], type: SnapshotType, data: bytes) -> bool:  # noqa: A002 - as above
     """Whether these bytes are another state than that of the newest archived snapshot."""
     key = newest_snapshot(outputs, type)
     return key is None or outputs[key].sha256 != hashlib.sha256(data).hexdigest()

@@ -253,11 +253,7 @@ def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generati
     Raises:
         ApiAnswerError: the record is no JSON object, or has no run id or status.
     """
-    if known is not None:
-        raw = merge_records(known.raw, raw)
-    record = _decode(raw)
-    if not isinstance(record, dict):
-        raise ApiAnswerError("a run's record is not a JSON object")
+    raw, record = _record_of(raw, known, "a run")
     run_id = _text(record, "run_id") or _text(record, "generation_id")
     status = _text(record, "status")
     if not run_id or not status:
@@ -294,11 +290,7 @@ def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
     Raises:
         ApiAnswerError: the record is no JSON object, or has no id or status.
     """
-    if known is not None:
-        raw = merge_records(known.raw, raw)
-    record = _decode(raw)
-    if not isinstance(record, dict):
-        raise ApiAnswerError("an asset's record is not a JSON object")
+    raw, record = _record_of(raw, known, "an asset")
     asset_id = _text(record, "asset_id") or _text(record, "node_id")
     status = _text(record, "status")
     if not asset_id or not status:
@@ -358,6 +350,16 @@ def parse_node(raw: bytes, *, known: Generation | None = None) -> Generation:
         kind=Kind.CANVAS,
         name=_text(record, "label"),
     )
+
+
+def _record_of(raw: bytes, known: Generation | None, what: str) -> tuple[bytes, dict[str, Any]]:
+    """A record, laid over an earlier one if there is one: its JSON, and its fields."""
+    if known is not None:
+        raw = merge_records(known.raw, raw)
+    record = _decode(raw)
+    if not isinstance(record, dict):
+        raise ApiAnswerError(f"{what}'s record is not a JSON object")
+    return raw, record
 
 
 def parse_record(kind: Kind, raw: bytes) -> Generation:

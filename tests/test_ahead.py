@@ -405,7 +405,7 @@ async def test_retry_after_of_a_part_pauses_the_host(bench: Bench) -> None:
     host = RangeHost(bench.time, {2: Fault(429, (("Retry-After", "7"),))})
     gate = HostGate(bench.time.clock)
     paused: list[tuple[str, float]] = []
-    gate.pause = lambda host, seconds: paused.append((host, seconds))  # type: ignore[method-assign]
+    gate.pause = lambda host, seconds: paused.append((host, seconds))  # type: ignore[method-assign]  # a spy
     assert_whole(bench, await fetch(bench.with_tools(gate=gate), host))
     assert paused == [("media.test", 7.0)]
 

@@ -175,7 +175,7 @@ def test_public_address(address: str) -> None:
     [
         pytest.param("127.0.0.1", id="loopback"),
         pytest.param("127.255.255.254", id="loopback, its end"),
-        pytest.param("0.0.0.0", id="this host"),  # noqa: S104  # nothing is bound to it
+        pytest.param("0.0.0.0", id="this host"),  # noqa: S104 - nothing is bound to it
         pytest.param("10.0.0.1", id="private 10"),
         pytest.param("172.16.0.1", id="private 172"),
         pytest.param("172.31.255.255", id="private 172, its end"),

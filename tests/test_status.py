@@ -237,7 +237,9 @@ def test_it_fits_the_terminal(sim: Simulator, archived: Path, columns: int) -> N
         return
     rows = [line for line in lines if re.match(r"(all|  \S).* [\d,.]+ k?B", line)]
     assert len(rows) == 12
-    assert len({cells_wide(line[: re.search(r"\d k?B", line).end()]) for line in rows}) == 1  # type: ignore[union-attr]
+    sizes = [found for line in rows if (found := re.search(r"\d k?B", line))]
+    assert len(sizes) == len(rows)
+    assert len({cells_wide(size.string[: size.end()]) for size in sizes}) == 1
 
 
 def test_nothing_is_touched_and_no_key_is_needed(sim: Simulator, archived: Path) -> None:

@@ -253,7 +253,9 @@ def test_a_command_that_hangs_ends_with_the_second_signal(sim: Simulator, tmp_pa
     wait_for(lambda: pid.exists() and pid.read_text() != "")
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
-    wait_for(lambda: "--exec-after is still at work" in process.stderr.readline())  # type: ignore[union-attr]
+    said = process.stderr
+    assert said is not None
+    wait_for(lambda: "--exec-after is still at work" in said.readline())
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
