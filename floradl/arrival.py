@@ -17,6 +17,7 @@ from floradl.errors import TransferError, printable, safe_url
 from floradl.files import Disk
 from floradl.model import MEDIA_TYPES, Receipt
 from floradl.partial import Partial
+from floradl.scribe import Scribe
 from floradl.sharing import Shelf
 from floradl.words import SharedBy
 
@@ -79,13 +80,17 @@ class Arrival:
         disk: the archive.
         partial: where they are, but for the last ones.
         shelf: the files that an equal one may be made from.
+        scribe: may take small files; None: there is none.
     """
 
-    def __init__(self, wanted: Wanted, disk: Disk, partial: Partial, shelf: Shelf) -> None:
+    def __init__(
+        self, wanted: Wanted, disk: Disk, partial: Partial, shelf: Shelf, scribe: Scribe | None
+    ) -> None:
         self._wanted = wanted
         self._disk = disk
         self._partial = partial
         self._shelf = shelf
+        self._scribe = scribe
         self._endless_sha256 = ""
 
     def refuse_page(self, chunks: list[bytes], content_type: str) -> None:
@@ -119,7 +124,10 @@ class Arrival:
         wanted = self._wanted
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
-        placed = await self._disk.call(self._place, chunks, wanted.folder / name, is_bounded=is_bounded)
+        path = wanted.folder / name
+        placed = await self._ordered(chunks, path, is_bounded=is_bounded)
+        if placed is None:
+            placed = await self._disk.call(self._place, chunks, path, is_bounded=is_bounded)
         return Receipt(
             run_id=wanted.run_id,
             key=wanted.key,
@@ -135,6 +143,19 @@ class Arrival:
             same_as=None if placed.same_as is None else str(placed.same_as),
             shared_by=placed.shared_by,
         )
+
+    async def _ordered(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed | None:
+        """Have a small file written, which replaces and shares nothing; None: nobody did."""
+        wanted, scribe = self._wanted, self._scribe
+        if scribe is None or self._partial.is_begun or wanted.shares or wanted.replaces is not None:
+            return None
+        if not scribe.takes(sum(map(len, chunks))):
+            return None
+        self._require_end(chunks, is_bounded=is_bounded)
+        written = await scribe.write(path, chunks, wanted.mtime_ms)
+        if written is None:
+            return None
+        return _Placed(digest=written.digest, in_the_way=written.in_the_way)
 
     def _place(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed:
         """Bring the file to its place, as bytes of its own or as those of an equal one."""

@@ -97,16 +97,19 @@ class Flusher:
 
     Args:
         is_on: False leaves it: faster, and a power cut can cost files that were recorded.
+
+    Attributes:
+        is_on: as told.
     """
 
     def __init__(self, *, is_on: bool) -> None:
-        self._is_on = is_on
+        self.is_on = is_on
         self._turns: dict[Path, _Turn] = {}
         self._lock = threading.Lock()
 
     def file(self, descriptor: int) -> None:
         """Flush a file's bytes and size."""
-        if not self._is_on:
+        if not self.is_on:
             return
         full_sync = getattr(_fcntl, "F_FULLFSYNC", None)
         if full_sync is not None and _fcntl is not None:  # macOS: fsync leaves the data in the drive's cache
@@ -116,7 +119,7 @@ class Flusher:
 
     def ahead(self, descriptor: int) -> None:
         """Begin early with what `file` will have to do; what was written may still be lost after it."""
-        if self._is_on:
+        if self.is_on:
             getattr(os, "fdatasync", os.fsync)(descriptor)
 
     def folder(self, path: Path) -> None:
@@ -125,7 +128,7 @@ class Flusher:
         Raises:
             OSError: it failed; for each of those who shared it.
         """
-        if not self._is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
+        if not self.is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
             return
         with self._lock:
             turn = self._turns.setdefault(path, _Turn())
@@ -155,7 +158,7 @@ class Flusher:
 
     def content(self, path: Path) -> None:
         """Flush a file that is not open: another process may not have done it."""
-        if not self._is_on or os.name == "nt":  # Windows flushes only what is open for writing
+        if not self.is_on or os.name == "nt":  # Windows flushes only what is open for writing
             return
         descriptor = open_regular(path)
         try:

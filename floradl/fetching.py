@@ -23,6 +23,7 @@ from floradl.files import Disk
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
+from floradl.scribe import Scribe
 from floradl.sharing import Shelf
 from floradl.transport import MediaClient
 from floradl.words import DEFAULT_CONCURRENCY
@@ -76,6 +77,7 @@ class Tools:
         pressure: how many requests each host gets at the same time.
         bandwidth: how much may be received a second.
         shelf: the files that equal ones are made from.
+        scribe: writes small files; None: whoever has one writes it.
     """
 
     disk: Disk
@@ -88,6 +90,7 @@ class Tools:
     pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
     shelf: Shelf = field(default_factory=Shelf)
+    scribe: Scribe | None = None
 
 
 class Wire(Protocol):
@@ -111,7 +114,12 @@ class Wire(Protocol):
 
 
 def new_tools(
-    wire: Wire, disk: Disk, clock: Clock, backoff: Backoff | None, traffic: Traffic | None = None
+    wire: Wire,
+    disk: Disk,
+    clock: Clock,
+    backoff: Backoff | None,
+    traffic: Traffic | None = None,
+    scribe: Scribe | None = None,
 ) -> Tools:
     """What the transfers of a session share, as the options of its job say."""
     return Tools(
@@ -124,6 +132,7 @@ def new_tools(
         traffic=traffic or Traffic(),
         pressure=Pressure(wire.concurrency),
         bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
+        scribe=scribe,
     )
 
 

@@ -97,9 +97,18 @@ class Disk:
             files; a killed process still cannot.
         threads: how many pieces of file work run at the same time.
         min_free_bytes: how much room on its disk is left to others.
+        device: its disk; None: the one that is there when it is first looked at.
     """
 
-    def __init__(self, root: Path, *, fsync: bool = True, threads: int = 8, min_free_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        fsync: bool = True,
+        threads: int = 8,
+        min_free_bytes: int = 0,
+        device: int | None = None,
+    ) -> None:
         self.root = root
         self.min_free_bytes = min_free_bytes
         self.flusher = Flusher(is_on=fsync)
@@ -108,9 +117,14 @@ class Disk:
         self._upper_dirs = {PurePosixPath()}
         self._run_dirs: dict[PurePosixPath, None] = {}
         self._dirs_lock = threading.Lock()
-        self._device: int | None = None
+        self._device = device
         self._token = secrets.token_hex(8)
         self._numbers = itertools.count()
+
+    @property
+    def device(self) -> int | None:
+        """The disk it is on; None as long as nobody looked."""
+        return self._device
 
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking file work in a thread.

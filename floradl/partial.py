@@ -63,7 +63,7 @@ class Partial:
 
     def __init__(self, path: Path, flusher: Flusher) -> None:
         self._path = path
-        self._is_begun = False
+        self.is_begun = False
         self._flusher = flusher
         self._descriptor: int | None = None
         self._lock = threading.RLock()
@@ -97,7 +97,7 @@ class Partial:
 
     def load(self) -> None:
         """Take up what an earlier process left, if its hash agrees."""
-        self._is_begun = True
+        self.is_begun = True
         try:
             with os.fdopen(os.open(self._sidecar, READ_FLAGS), "rb") as file:
                 known = msgspec.json.decode(file.read(), type=_Sidecar)
@@ -249,7 +249,7 @@ class Partial:
     def discard(self) -> None:
         """Remove it, if it was begun at all; most outputs never are."""
         self.close()
-        if not self._is_begun:
+        if not self.is_begun:
             return
         self._sidecar.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
@@ -262,7 +262,7 @@ class Partial:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            self._is_begun = True
+            self.is_begun = True
             self._descriptor = os.open(self._path, WRITE_FLAGS, 0o666)
             os.ftruncate(self._descriptor, max([self.size_bytes, *(sum(one) for one in self.ahead)]))
             os.lseek(self._descriptor, self.size_bytes, os.SEEK_SET)

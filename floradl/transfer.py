@@ -102,7 +102,7 @@ class _Transfer:
         self._announced_bytes = announced_size(wanted.size_bytes)
         path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
         self.partial = Partial(path, tools.disk.flusher)
-        self._arrival = Arrival(wanted, tools.disk, self.partial, tools.shelf)
+        self._arrival = Arrival(wanted, tools.disk, self.partial, tools.shelf, tools.scribe)
         self.flow = Flow(wanted.name, tools.clock.monotonic())
         self.tries = 0
 

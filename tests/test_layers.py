@@ -46,6 +46,7 @@ LAYERS = (
         "thumbnails",
         "schedulers",
     },
+    {"scribe"},
     {
         "manifest",
         "stamps",
