@@ -215,16 +215,17 @@ class Scribe:
                 self._heed(msgspec.msgpack.decode(message, type=Outcome))
         except BlockingIOError:
             return
-        except (OSError, msgspec.DecodeError) as exc:
-            log.info("the second process is not understood: %s", exc)
+        except (OSError, msgspec.DecodeError, KeyError) as exc:  # KeyError: an order that nobody gave
+            log.info("no more of the second process: %r", exc)
         self._hang_up()
 
     def _heed(self, outcome: Outcome) -> None:
         if outcome.slot < 0:
             self._free = list(range(_SLOTS))
             return
+        waiting = self._waiting.pop(outcome.slot)
         self._free.append(outcome.slot)
-        self._waiting.pop(outcome.slot).set_result(outcome)
+        waiting.set_result(outcome)
 
     def _hang_up(self) -> None:
         """No more of the process: who still waits is told that nothing was written."""
@@ -236,7 +237,7 @@ class Scribe:
             self._process.kill()  # before anybody else writes what it may be at
             self._process.wait()
             self._process = None
-        self._free = []
+        self._memory, self._free = None, []
         waiting, self._waiting = self._waiting, {}
         for slot, future in waiting.items():
             future.set_result(Outcome(slot))

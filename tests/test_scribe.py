@@ -239,11 +239,12 @@ async def test_a_process_that_cannot_begin(disk: Disk, monkeypatch: pytest.Monke
         assert not one.takes(1)
 
 
-async def test_words_that_are_not_understood(ready: Scribe) -> None:
+@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode(Outcome(3, "ab"))])
+async def test_words_that_are_not_understood(ready: Scribe, words: bytes) -> None:
     """Whoever says them is asked for nothing more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        theirs.send(b"\xc1")
+        theirs.send(words)
         ready._read(ours)
     assert not ready.takes(1)
 
