@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable
 
 from floradl.errors import UsageError, printable
-
-_SECRETS = ("FLORA_API_KEY", "FLORADL_API_KEY", "FLORADL_PING_URL")
+from floradl.keys import SECRET_VARIABLES
 
 
 def parse_command(text: str) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ async def run_after(
     Returns:
         What went wrong; "" when it ended with exit code 0.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     try:
         process = await asyncio.create_subprocess_exec(
             *words,

@@ -33,6 +33,7 @@ import msgspec
 
 from floradl.durable import Digest, destination_error
 from floradl.files import Disk
+from floradl.keys import SECRET_VARIABLES
 from floradl.stopping import to_its_end
 
 SLOT_BYTES = 512 * 1024
@@ -45,7 +46,6 @@ _SLOTS = 64
 _PROGRAM = f"from {__name__} import main; main()"
 _THREADS = 4  # with more they wait for each other again
 _MESSAGE_BYTES = 64 * 1024
-_SECRETS = frozenset({"FLORA_API_KEY"})
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class Scribe:
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, and numbers
                     command,
                     pass_fds=(theirs.fileno(), memory),
-                    env={name: value for name, value in os.environ.items() if name not in _SECRETS},
+                    env={name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ import pytest
 from floradl import layout, scribe
 from floradl.errors import DestinationError
 from floradl.files import Disk
+from floradl.keys import SECRET_VARIABLES
 from floradl.model import Receipt
 from floradl.scribe import SLOT_BYTES, Outcome, Scribe, Written, serve
 from tests.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
@@ -196,14 +197,15 @@ async def test_signals_of_the_whole_job_do_not_end_it(ready: Scribe) -> None:
 
 async def test_it_ends_with_its_context(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is left, and none had the key."""
-    monkeypatch.setenv("FLORA_API_KEY", "sk_test")
+    for name in SECRET_VARIABLES:
+        monkeypatch.setenv(name, "sk_test")
     async with Scribe(disk, start_after=1) as one:
         one.takes(1)
         await until(lambda: one.takes(1))
         process = process_of(one)
         environment = environment_of(process)
     assert process.returncode is not None
-    assert b"FLORA_API_KEY" not in environment
+    assert not [name for name in SECRET_VARIABLES if name.encode() in environment]
 
 
 async def test_few_files_begin_no_process(disk: Disk) -> None:
