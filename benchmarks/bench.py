@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,18 +67,12 @@ class Bench:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A fresh folder. Its files are emptied afterwards; it goes with `work`.
-
-        Not at once: without a journal ext4 gives no inode away that was freed in the last minutes, and looks
-        through all of them for every new file. Whoever came next would be timed at that.
-        """
+        """A fresh folder. Its files are emptied afterwards (`empty_tree`); it goes with `work`."""
         path = Path(tempfile.mkdtemp(dir=self.work))
         try:
             yield path
         finally:
-            for parent, _, names in os.walk(path):
-                for name in names:
-                    os.truncate(Path(parent, name), 0)
+            empty_tree(path)
 
     def take_turns(self, entrants: Sequence[Entrant], runs: int | None = None) -> list[Row]:
         """Let each run as often as is wanted here, or `runs` times; see `measure.take_turns`."""
@@ -161,6 +156,21 @@ def report_of(outcome: Outcome) -> Report:
     if not report.complete:
         raise BenchmarkError(f"floradl's report is not of a complete archive: {report}")
     return report
+
+
+def empty_tree(folder: Path) -> None:
+    """Give back the room of all files below a folder, and leave them standing.
+
+    Not removed at once: without a journal ext4 gives no inode away that was freed in the last minutes, and
+    looks through all of them for every new file. Whoever came next would be timed at that. What has another
+    name too is left alone: its bytes may be somebody else's.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+                os.truncate(path, 0)
 
 
 def check_tree(dest: Path, count: int, size_bytes: int, who: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import account, report, results
-from benchmarks.bench import check_tree
+from benchmarks.bench import check_tree, empty_tree
 from benchmarks.checks import checks
 from benchmarks.errors import BenchmarkError
 from benchmarks.measure import Entrant, run_process, take_turns
@@ -50,6 +50,20 @@ def test_every_benchmark_has_its_block_on_the_page() -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     missing = [name for name in SUITE if f"<!-- benchmarks: {name} -->" not in page]
     assert not missing
+
+
+def test_what_a_turn_left_is_emptied_and_stays(tmp_path: Path) -> None:
+    """No inode is freed for the next one to look through; what has a name elsewhere too keeps its bytes."""
+    turn, other = tmp_path / "turn", tmp_path / "other.png"
+    (turn / "run").mkdir(parents=True)
+    (turn / "run" / "a.png").write_bytes(b"fetched")
+    other.write_bytes(b"not theirs")
+    (turn / "hard.png").hardlink_to(other)
+    (turn / "soft.png").symlink_to(other)
+    empty_tree(turn)
+    assert (turn / "run" / "a.png").read_bytes() == b""
+    assert other.read_bytes() == b"not theirs"
+    assert (turn / "hard.png").exists()
 
 
 def test_contenders_take_turns() -> None:
