@@ -21,7 +21,7 @@ import httpx
 
 from floradl.answer import Stretch, require_stretch
 from floradl.errors import TransferError
-from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
+from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.partial import Partial
 from floradl.parts import Part, Plan, Ramp
 from floradl.retry import MAX_RETRY_AFTER_S
@@ -179,9 +179,7 @@ class Ahead:
         asked = Stretch(part.start, part.end, self._partial.validator, self._total_bytes)
         disk = self._tools.disk
         async with asker.response(self._url, asked.request_headers()) as response:
-            require_stretch(
-                response.status_code, dict(response.headers.items()), asked, now_s=self._tools.clock.now()
-            )
+            require_stretch(response.status_code, head_of(response), asked, now_s=self._tools.clock.now())
             await disk.call(self._partial.begin_ahead, part.start)
             writing = Writing(disk, partial(self._partial.append_ahead, part.start), self._flushing)
             pace, size_bytes, excess_bytes = Pace(self._tools, self._flow), 0, 0

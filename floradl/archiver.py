@@ -32,7 +32,6 @@ from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.retry import Backoff
 from floradl.scanning import Scanning
-from floradl.scribe import Scribe
 from floradl.stamps import Stamps
 from floradl.stopping import ends_by_itself
 from floradl.surroundings import Seen, Surroundings
@@ -72,8 +71,7 @@ async def archive(
     clock = clock or Clock()
     tally, stop = tally or Tally(), stop or asyncio.Event()
     disk = Disk(options.dest, fsync=options.fsync, min_free_bytes=options.min_free_bytes)
-    scribe = Scribe(disk)
-    tools = new_tools(options, disk, clock, backoff, tally.traffic, scribe)
+    tools = new_tools(options, disk, clock, backoff, tally.traffic)
     new_transport = new_transport or media_transports(
         allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
     )
@@ -88,7 +86,7 @@ async def archive(
                 await store.open()
                 session = _Session(options, api, store, tools, tally)
                 pool = await _new_pool(session, new_transport)
-                async with scribe, pool.at_work():
+                async with pool.at_work():
                     await session.run(pool, stop)
                 await store.fold(options.base_url)
                 await disk.call(keep_stamps, store, disk, session.stamps)

@@ -14,10 +14,10 @@ from pathlib import PurePosixPath
 from floradl import layout, media
 from floradl.durable import HEAD_BYTES, Digest, Meter
 from floradl.errors import TransferError, printable, safe_url
-from floradl.files import Disk
+from floradl.files import Disk, NewFile
 from floradl.model import MEDIA_TYPES, Receipt
 from floradl.partial import Partial
-from floradl.scribe import Scribe
+from floradl.scribe import SLOT_BYTES, Scribe
 from floradl.sharing import Shelf
 from floradl.words import SharedBy
 
@@ -80,12 +80,10 @@ class Arrival:
         disk: the archive.
         partial: where they are, but for the last ones.
         shelf: the files that an equal one may be made from.
-        scribe: may take small files; None: there is none.
+        scribe: writes small files.
     """
 
-    def __init__(
-        self, wanted: Wanted, disk: Disk, partial: Partial, shelf: Shelf, scribe: Scribe | None
-    ) -> None:
+    def __init__(self, wanted: Wanted, disk: Disk, partial: Partial, shelf: Shelf, scribe: Scribe) -> None:
         self._wanted = wanted
         self._disk = disk
         self._partial = partial
@@ -125,7 +123,7 @@ class Arrival:
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
         path = wanted.folder / name
-        placed = await self._ordered(chunks, path, is_bounded=is_bounded)
+        placed = await self._written(chunks, path, is_bounded=is_bounded)
         if placed is None:
             placed = await self._disk.call(self._place, chunks, path, is_bounded=is_bounded)
         return Receipt(
@@ -144,17 +142,16 @@ class Arrival:
             shared_by=placed.shared_by,
         )
 
-    async def _ordered(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed | None:
-        """Have a small file written, which replaces and shares nothing; None: nobody did."""
-        wanted, scribe = self._wanted, self._scribe
-        if scribe is None or self._partial.is_begun or wanted.shares or wanted.replaces is not None:
+    async def _written(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed | None:
+        """Have a small file written, which replaces and shares nothing; None: it is none."""
+        wanted = self._wanted
+        if self._partial.is_begun or wanted.shares or wanted.replaces is not None:
             return None
-        if not scribe.takes(sum(map(len, chunks))):
+        file = NewFile(path.name, chunks)
+        if file.size_bytes > SLOT_BYTES:
             return None
         self._require_end(chunks, is_bounded=is_bounded)
-        written = await scribe.write(path, chunks, wanted.mtime_ms)
-        if written is None:
-            return None
+        (written,) = await self._scribe.write(wanted.folder, [file], wanted.mtime_ms)
         return _Placed(digest=written.digest, in_the_way=written.in_the_way)
 
     def _place(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed:

@@ -104,7 +104,7 @@ class Flusher:
 
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on
-        self._turns: dict[Path, _Turn] = {}
+        self._turns: dict[str, _Turn] = {}
         self._lock = threading.Lock()
 
     def file(self, descriptor: int) -> None:
@@ -122,7 +122,7 @@ class Flusher:
         if self.is_on:
             getattr(os, "fdatasync", os.fsync)(descriptor)
 
-    def folder(self, path: Path) -> None:
+    def folder(self, path: Path | str) -> None:
         """Flush a folder, so that a name in it stays. Threads that ask at the same time share a flush.
 
         Raises:
@@ -130,8 +130,9 @@ class Flusher:
         """
         if not self.is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
             return
+        name = str(path)
         with self._lock:
-            turn = self._turns.setdefault(path, _Turn())
+            turn = self._turns.setdefault(name, _Turn())
             turn.asked += 1
             mine = turn.asked
         try:
@@ -149,14 +150,14 @@ class Flusher:
             with self._lock:
                 turn.left += 1
                 if turn.left == turn.asked:
-                    self._turns.pop(path, None)
+                    self._turns.pop(name, None)
 
     def found(self, path: Path) -> None:
         """Flush a file that another process left, and its folder: it may have been killed before it did."""
         self.content(path)
         self.folder(path.parent)
 
-    def content(self, path: Path) -> None:
+    def content(self, path: Path | str) -> None:
         """Flush a file that is not open: another process may not have done it."""
         if not self.is_on or os.name == "nt":  # Windows flushes only what is open for writing
             return
@@ -166,7 +167,7 @@ class Flusher:
         finally:
             os.close(descriptor)
 
-    def seal(self, descriptor: int, path: Path, mtime_ms: int | None) -> None:
+    def seal(self, descriptor: int, path: Path | str, mtime_ms: int | None) -> None:
         """Date and flush a file that is complete. The date goes first, so that the flush covers it."""
         if mtime_ms is not None:
             os.utime(path, ns=(mtime_ms * 1_000_000, mtime_ms * 1_000_000))
@@ -182,7 +183,7 @@ def open_regular(path: Path | str) -> int:
     return descriptor
 
 
-def _flush_folder(path: Path) -> None:
+def _flush_folder(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

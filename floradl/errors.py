@@ -193,5 +193,7 @@ def safe_url(url: str, *, limit: int = 200) -> str:
 
 def printable(text: str, *, limit: int = 200) -> str:
     """One line of text from outside, safe for a terminal: no control or bidi characters, bounded."""
-    shown = "".join(character if character.isprintable() else "�" for character in text[: limit + 1])
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(character if character.isprintable() else "�" for character in shown)
     return shown if len(shown) <= limit else f"{shown[:limit]}…"

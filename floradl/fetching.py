@@ -20,6 +20,7 @@ from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
+from floradl.gathering import PATIENCE_S, Gathering
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
@@ -68,6 +69,7 @@ class Tools:
 
     Args:
         disk: the archive.
+        scribe: writes small files to it.
         clock: for waits and for the speed floor.
         gate: the pauses that hosts asked for.
         retries: how often an output is tried again while nothing arrives.
@@ -77,10 +79,11 @@ class Tools:
         pressure: how many requests each host gets at the same time.
         bandwidth: how much may be received a second.
         shelf: the files that equal ones are made from.
-        scribe: writes small files; None: whoever has one writes it.
+        gathering: which hosts' answers are waited for with their bodies.
     """
 
     disk: Disk
+    scribe: Scribe
     clock: Clock
     gate: HostGate
     retries: int
@@ -90,7 +93,7 @@ class Tools:
     pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
     shelf: Shelf = field(default_factory=Shelf)
-    scribe: Scribe | None = None
+    gathering: Gathering = field(default_factory=Gathering)
 
 
 class Wire(Protocol):
@@ -119,11 +122,11 @@ def new_tools(
     clock: Clock,
     backoff: Backoff | None,
     traffic: Traffic | None = None,
-    scribe: Scribe | None = None,
 ) -> Tools:
     """What the transfers of a session share, as the options of its job say."""
     return Tools(
         disk=disk,
+        scribe=Scribe(disk),
         clock=clock,
         gate=HostGate(clock),
         retries=wire.retries,
@@ -132,7 +135,7 @@ def new_tools(
         traffic=traffic or Traffic(),
         pressure=Pressure(wire.concurrency),
         bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
-        scribe=scribe,
+        gathering=Gathering(is_on=not wire.limit_rate_bytes),
     )
 
 
@@ -149,8 +152,16 @@ class Asker:
         self.asked_host = ""
 
     @asynccontextmanager
-    async def response(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        """The answer after redirects, each of them checked; httpx's errors end here."""
+    async def response(
+        self, url: str, headers: dict[str, str], *, may_gather: bool = False
+    ) -> AsyncIterator[httpx.Response]:
+        """The answer after redirects, each of them checked; httpx's errors end here.
+
+        Args:
+            url: what to ask for.
+            headers: which part of it.
+            may_gather: whether what comes before a failure may be lost.
+        """
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self.asked_host = host_of(url)
@@ -158,10 +169,15 @@ class Asker:
                 async with self._tools.pressure.slot(self.asked_host) as turn:
                     await self._tools.gate.wait(self.asked_host)
                     turn.begin()
-                    response = await self._client.get(allowed, headers)
+                    gather_bytes = self._tools.gathering.size_bytes(self.asked_host) if may_gather else 0
+                    response = await self._get(allowed, headers, gather_bytes)
                     try:
                         if not response.has_redirect_location:
+                            began_s = self._tools.clock.monotonic()
                             yield response
+                            if not gather_bytes:
+                                took_s = self._tools.clock.monotonic() - began_s
+                                self._tools.gathering.streamed(self.asked_host, took_s)
                             return
                         url = _redirect_target(url, response.headers["location"])
                     finally:
@@ -172,6 +188,23 @@ class Asker:
         raise TransferError(
             "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
         )
+
+    async def _get(self, url: httpx.URL, headers: dict[str, str], gather_bytes: int) -> httpx.Response:
+        """The answer, with so much of its body; asked for anew, without, where that does not come."""
+        if not gather_bytes:
+            return await self._client.get(url, headers)
+        host, gathering = self.asked_host, self._tools.gathering
+        began_s = self._tools.clock.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_S) as patience:
+                response = await self._client.get(url, headers, gather_bytes=gather_bytes)
+        except (TimeoutError, httpx.TransportError):
+            gathering.failed(host)
+            if not patience.expired():
+                raise
+            return await self._client.get(url, headers)
+        gathering.gathered(host, self._tools.clock.monotonic() - began_s)
+        return response
 
 
 class Pace:
@@ -313,6 +346,15 @@ def _redirect_target(url: str, location: str) -> str:
         return urljoin(url, location)
     except ValueError as exc:
         raise TransferError("unsafe_url", "a redirect to what is not a URL", wants_fresh_url=True) from exc
+
+
+def head_of(response: httpx.Response) -> dict[str, str]:
+    """The headers of an answer, by their names in lower case."""
+    encoding, head = response.headers.encoding, dict[str, str]()
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode(encoding).lower(), raw_value.decode(encoding)
+        head[name] = f"{head[name]}, {value}" if name in head else value
+    return head
 
 
 def host_of(url: str) -> str:

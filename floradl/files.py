@@ -25,7 +25,6 @@ import stat
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -74,6 +73,28 @@ class Item:
 
     kind: Kind
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to write, all of it in memory; what stands at its place is kept unless it `replaces` that."""
+
+    name: str
+    chunks: Sequence[bytes | memoryview]
+    replaces: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it will be."""
+        return sum(map(len, self.chunks))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that is durable under its name, and where something went that stood there."""
+
+    digest: Digest
+    in_the_way: PurePosixPath | None = None
 
 
 COARSE_NS = 2_000_000_000
@@ -197,9 +218,9 @@ class Disk:
 
     def ensure_dir(self, relative: PurePosixPath) -> Path:
         """Make a folder below DEST, each new level flushed; refuse one that is a link or a file."""
+        if self.knows(relative):
+            return self.root / relative
         path = self.root / relative
-        if self._is_known(relative):
-            return path
         parent = self.ensure_dir(relative.parent)
         self._require_same_device()
         try:
@@ -209,22 +230,25 @@ class Disk:
         # Also where it was there: another thread may have made it just now and not flushed it yet. Not under
         # the lock, so that threads that make folders of many runs share the flushes of their parent.
         self.flusher.folder(parent)
-        with self._dirs_lock:
-            self._remember(relative)
+        self.remember(relative)
         return path
 
-    def _is_known(self, folder: PurePosixPath) -> bool:
-        """Whether a folder was made or looked at by this process not long ago."""
+    def knows(self, folder: PurePosixPath) -> bool:
+        """Whether a folder was made or looked at, and flushed, by this process not long ago."""
         return folder in self._upper_dirs or folder in self._run_dirs
 
-    def _remember(self, folder: PurePosixPath) -> None:
-        """Spare the next look at a folder; of runs' folders, which have no end, at the last ones."""
-        if len(folder.parts) < _RUN_LEVEL or folder.parts[0] == layout.PRIVATE.name:
-            self._upper_dirs.add(folder)
-            return
-        self._run_dirs[folder] = None
-        if len(self._run_dirs) > MAX_RUN_DIRS:
-            del self._run_dirs[next(iter(self._run_dirs))]
+    def remember(self, folder: PurePosixPath) -> None:
+        """Spare the next look at a folder that is there and whose name is durable.
+
+        Of runs' folders, which have no end, the last ones are remembered.
+        """
+        with self._dirs_lock:
+            if len(folder.parts) < _RUN_LEVEL or folder.parts[0] == layout.PRIVATE.name:
+                self._upper_dirs.add(folder)
+                return
+            self._run_dirs[folder] = None
+            if len(self._run_dirs) > MAX_RUN_DIRS:
+                del self._run_dirs[next(iter(self._run_dirs))]
 
     def _require_same_device(self) -> None:
         """Raise `OSError` when another disk stands at DEST than the one that was there at first.
@@ -259,18 +283,46 @@ class Disk:
             is_flushed_later: whether the caller flushes the folder (`flush_folder`) before the file counts.
         """
         meter = Meter()
-        with self._arriving(relative, mtime_ms, lambda: make_room(meter.digest())) as (descriptor, _):
-            for part in parts:
-                write_all(descriptor, part)
-                meter.take(part)
-            check(meter.digest())
+
+        def fill(temporary: str, descriptor: int) -> None:
+            try:
+                for part in parts:
+                    write_all(descriptor, part)
+                    meter.take(part)
+                check(meter.digest())
+                self.flusher.seal(descriptor, temporary, mtime_ms)
+            finally:
+                os.close(descriptor)
+
+        self._place(relative, _create, fill, lambda: make_room(meter.digest()))
         if not is_flushed_later:
             self.flush_folder(relative.parent)
         return meter.digest()
 
+    def write_files(
+        self, folder: PurePosixPath, files: Iterable[NewFile], mtime_ms: int | None
+    ) -> list[Written]:
+        """Write some files of a folder, one after the other, and flush it once; see `write_atomic`."""
+        written = [self._write_new(folder / file.name, file, mtime_ms) for file in files]
+        self.flush_folder(folder)
+        return written
+
+    def _write_new(self, path: PurePosixPath, file: NewFile, mtime_ms: int | None) -> Written:
+        in_the_way: PurePosixPath | None = None
+
+        def make_room(digest: Digest) -> None:
+            nonlocal in_the_way
+            if not file.replaces:
+                in_the_way = self.make_way(path, digest.sha256)
+
+        digest = self.write_atomic(
+            path, file.chunks, mtime_ms=mtime_ms, make_room=make_room, is_flushed_later=True
+        )
+        return Written(digest, in_the_way)
+
     def flush_folder(self, folder: PurePosixPath) -> None:
         """Make the names in a folder durable."""
-        self.flusher.folder(self.root / folder)
+        self.flusher.folder(f"{self.root}/{folder}")
 
     def clone(
         self,
@@ -282,9 +334,16 @@ class Disk:
         make_room: Callable[[], None] = lambda: None,
     ) -> None:
         """As `write_atomic`, sharing the blocks of another file; `OSError` where that is not possible."""
-        with self._arriving(relative, mtime_ms, make_room) as (descriptor, temporary):
-            share_blocks(source, descriptor)
-            check(self.digest(temporary))
+
+        def fill(temporary: str, descriptor: int) -> None:
+            try:
+                share_blocks(source, descriptor)
+                check(_digest_of(temporary))
+                self.flusher.seal(descriptor, temporary, mtime_ms)
+            finally:
+                os.close(descriptor)
+
+        self._place(relative, _create, fill, make_room)
         self.flush_folder(relative.parent)
 
     def link(
@@ -296,50 +355,42 @@ class Disk:
         make_room: Callable[[], None] = lambda: None,
     ) -> None:
         """As `clone`, giving another file a second name. Both are one file: its date stays as it is."""
-        with self._placed(relative, make_room, lambda path: path.hardlink_to(source)) as (_, temporary):
-            check(self.digest(temporary))
-            self.flusher.content(self.root / temporary)
-        (self.root / temporary).unlink(
-            missing_ok=True
-        )  # to rename a file to its own second name does nothing
+
+        def fill(temporary: str, _: None) -> None:
+            check(_digest_of(temporary))
+            self.flusher.content(temporary)
+
+        temporary = self._place(relative, lambda path: os.link(source, path), fill, make_room)
+        # To rename a file to its own second name does nothing.
+        Path(temporary).unlink(missing_ok=True)
         self.flush_folder(relative.parent)
 
-    @contextmanager
-    def _arriving(
-        self, relative: PurePosixPath, mtime_ms: int | None, make_room: Callable[[], None] = lambda: None
-    ) -> Iterator[tuple[int, PurePosixPath]]:
-        """A temporary file to fill, open and by name; see `_placed`."""
+    def _place(
+        self,
+        relative: PurePosixPath,
+        make: Callable[[str], T],
+        fill: Callable[[str, T], None],
+        make_room: Callable[[], None],
+    ) -> str:
+        """Have a temporary file made and filled, and give it its name; its folder is still to be flushed.
 
-        def create(path: Path) -> int:
-            return os.open(path, WRITE_FLAGS | os.O_EXCL, 0o666)
-
-        with self._placed(relative, make_room, create) as (descriptor, temporary):
-            try:
-                yield descriptor, temporary
-                self.flusher.seal(descriptor, self.root / temporary, mtime_ms)
-            finally:
-                os.close(descriptor)
-
-    @contextmanager
-    def _placed(
-        self, relative: PurePosixPath, make_room: Callable[[], None], make: Callable[[Path], T]
-    ) -> Iterator[tuple[T, PurePosixPath]]:
-        """A temporary file, by `make`, and its name; it gets its place when the body ends well.
-
-        The folder of that place is still to be flushed.
+        Returns:
+            Where the temporary file was.
         """
-        folder = self.ensure_dir(relative.parent)
+        self.ensure_dir(relative.parent)
         number = next(self._numbers)
-        name = layout.TEMPORARIES[number % len(layout.TEMPORARIES)] / f"{self._token}-{number}"
-        temporary = self.root / name
+        folder = layout.TEMPORARIES[number % len(layout.TEMPORARIES)]
+        temporary = f"{self.root}/{folder}/{self._token}-{number}"
         made = make(temporary)
         try:
-            yield made, name
+            fill(temporary, made)
             make_room()
-            temporary.replace(folder / relative.name)
+            # No `Path`, here and where names are put together above: two of them take longer than the call.
+            os.replace(temporary, f"{self.root}/{relative}")  # noqa: PTH105 - see above
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             raise
+        return temporary
 
     def read(self, relative: PurePosixPath) -> bytes | None:
         """A file's bytes; None when there is none."""
@@ -376,7 +427,7 @@ class Disk:
 
     def exists(self, relative: PurePosixPath) -> bool:
         """Whether anything stands there, a link included."""
-        return os.path.lexists(self.root / relative)
+        return os.path.lexists(f"{self.root}/{relative}")
 
     def is_file(self, relative: PurePosixPath) -> bool:
         """Whether a regular file stands there, and no link to one."""
@@ -388,10 +439,8 @@ class Disk:
 
     def digest(self, relative: PurePosixPath) -> Digest:
         """Read a file and hash it."""
-        meter = Meter()
-        for block in self.blocks(relative):
-            meter.take(block)
-        return meter.digest()
+        self._require_real_dirs(relative.parent)
+        return _digest_of(self.root / relative)
 
     def adopt(self, relative: PurePosixPath) -> Digest:
         """As `digest`, for a file to be recorded that this process did not write: it is flushed."""
@@ -405,11 +454,8 @@ class Disk:
 
     def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
         """A file's bytes, piece by piece; each piece is gone when the next is asked for."""
-        descriptor = self._open_existing(relative)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            block = memoryview(bytearray(min(BLOCK_BYTES, os.fstat(descriptor).st_size + 1)))
-            while length := file.readinto(block):
-                yield block[:length]
+        self._require_real_dirs(relative.parent)
+        yield from _blocks_of(self.root / relative)
 
     def real_path(self, relative: PurePosixPath) -> Path:
         """Where a file stands, once no link leads there; raises `OSError` when it is no regular file."""
@@ -515,7 +561,7 @@ class Disk:
 
     def _require_real_dirs(self, folder: PurePosixPath) -> None:
         for level in (*reversed(folder.parents), folder):
-            if not self._is_known(level):
+            if not self.knows(level):
                 require_real_dir(self.root / level)
 
     def _open_existing(self, relative: PurePosixPath) -> int:
@@ -538,6 +584,25 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _create(path: str) -> int:
+    return os.open(path, WRITE_FLAGS | os.O_EXCL, 0o666)
+
+
+def _blocks_of(path: Path | str) -> Iterator[memoryview]:
+    descriptor = open_regular(path)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        block = memoryview(bytearray(min(BLOCK_BYTES, os.fstat(descriptor).st_size + 1)))
+        while length := file.readinto(block):
+            yield block[:length]
+
+
+def _digest_of(path: Path | str) -> Digest:
+    meter = Meter()
+    for block in _blocks_of(path):
+        meter.take(block)
+    return meter.digest()
 
 
 def items_of(folder: Path | str) -> Mapping[str, Item]:

@@ -81,12 +81,17 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     if "@" in parts.netloc:
         # httpx would send them, and to whom is the URL's choice.
         raise TransferError("unsafe_url", "the output's URL holds credentials", wants_fresh_url=True)
-    if is_loopback_host(host):
-        if not allow_loopback:
-            raise TransferError("unsafe_url", "the output's URL leads to this machine", wants_fresh_url=True)
-    elif _is_private_literal(host):
-        raise TransferError("unsafe_url", "the output's URL leads to a private address", wants_fresh_url=True)
+    if refusal := _host_refusal(host, allow_loopback=allow_loopback):
+        raise TransferError("unsafe_url", f"the output's URL leads to {refusal}", wants_fresh_url=True)
     return parsed
+
+
+@functools.lru_cache(maxsize=256)  # nearly all outputs have the same
+def _host_refusal(host: str, *, allow_loopback: bool) -> str:
+    """What a host is that must not be asked, or "", as far as its name alone tells."""
+    if is_loopback_host(host):
+        return "" if allow_loopback else "this machine"
+    return "a private address" if _is_private_literal(host) else ""
 
 
 def is_public_address(address: str) -> bool:

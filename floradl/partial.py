@@ -57,12 +57,13 @@ class Partial:
     time, one to each stretch.
 
     Args:
-        path: where its bytes go, `layout.partial_path` below the archive.
+        where: gives the place where its bytes go, `layout.partial_path` below the archive; asked when that is
+            needed, since most outputs are small and never have one.
         flusher: for the flush before the final name.
     """
 
-    def __init__(self, path: Path, flusher: Flusher) -> None:
-        self._path = path
+    def __init__(self, where: Callable[[], Path], flusher: Flusher) -> None:
+        self._where = where
         self.is_begun = False
         self._flusher = flusher
         self._descriptor: int | None = None
@@ -75,6 +76,10 @@ class Partial:
         self._unsaved_bytes = 0
         self.validator = ""
         self.total_bytes: int | None = None
+
+    @cached_property
+    def _path(self) -> Path:
+        return self._where()
 
     @cached_property
     def _sidecar(self) -> Path:

@@ -3,7 +3,7 @@
 A run goes in by `Pool.admit` and passes three stages, each behind a bounded queue, so that what is in
 memory depends on the settings and not on the history:
 
-1. Preparers look at the disk, decide, and write what needs no network (`prepare`).
+1. Preparers look at the disk, decide (`prepare`), and write what needs no network.
 2. Workers bring one output at a time under its final name.
 3. One recorder journals what came of it, many results to a flush.
 
@@ -27,6 +27,7 @@ from floradl.clock import format_ms
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.fetching import Tools
+from floradl.files import Written
 from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
@@ -40,7 +41,7 @@ from floradl.plan import (
     run_folder,
     shares_content,
 )
-from floradl.prepare import Job, Preparer, as_failed
+from floradl.prepare import Job, Prepared, Preparer, as_failed
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 from floradl.words import Kind
@@ -108,7 +109,7 @@ class Pool:
     async def at_work(self) -> AsyncIterator[None]:
         """The pool at work. The error that ended it comes out bare, not wrapped in a group."""
         try:
-            async with self._new_client() as client, asyncio.TaskGroup() as group:
+            async with self._tools.scribe, self._new_client() as client, asyncio.TaskGroup() as group:
                 self._start(group, client)
                 yield
                 self._close()
@@ -175,10 +176,17 @@ class Pool:
         self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
         self._tally.outputs += prepared.outputs
         self._tally.already += prepared.already
-        for result in prepared.results:
+        for result in prepared.results_of(await self._written(prepared)):
             await self._results.put(result)
         for job in prepared.jobs:
             await self._jobs.put(job)
+
+    async def _written(self, prepared: Prepared) -> list[Written]:
+        """Write what needs no network."""
+        files = prepared.files
+        if not files:
+            return []
+        return await self._tools.scribe.write(prepared.folder, files, prepared.mtime_ms)
 
     async def _with_outputs(self, visit: Visit, entry: RunEntry | None) -> tuple[Generation, RecordRule]:
         """A run's record with its outputs, asked for where the list lacks them and they are not all here."""

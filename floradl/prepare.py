@@ -1,22 +1,22 @@
-"""A run's folder before any of its outputs is asked for: one look, the decisions, one write. Blocks.
+"""A run's folder before any of its outputs is asked for: one look, the decisions. Blocks.
 
-Written is what needs no network: the run's record first, then its texts, each a temporary file that is
-flushed and renamed; then one flush of the folder for all of them. Nothing of it counts before `prepare`
-returns: the run's facts stand before its outputs in `results`, and are to be recorded in this order.
+What needs no network is then written, by whoever asked: the run's record first, then its texts, in this order
+(`Prepared.files`). Nothing counts before all of them are durable: `results_of` gives what is to be recorded
+then, the run's facts before its outputs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from floradl import layout
 from floradl.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import ApiError, printable
-from floradl.files import Disk
+from floradl.files import Disk, NewFile, Written
 from floradl.job import RecordRule, Visit
 from floradl.model import Failure, Filters, Generation, Receipt, merge_records, parse_generation
 from floradl.outcome import Result, facts_of, receipt_of
@@ -38,6 +38,15 @@ class Job:
     was_archived: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A text to be written, and where the damaged file went whose place it takes."""
+
+    job: Job
+    file: NewFile
+    aside: PurePosixPath | None
+
+
 @dataclass(slots=True)
 class Prepared:
     """What came of one run.
@@ -46,7 +55,9 @@ class Prepared:
         run: its record, at the place where it is archived.
         folder: that place.
         is_due: False where the filters leave nothing of it.
-        results: what is to be recorded, in this order.
+        record: its record, where that is to be written.
+        texts: its texts that are to be written.
+        facts: what is to be recorded besides texts, in this order.
         jobs: the outputs that are still to be brought.
         outputs: how many outputs were looked at.
         already: how many of them are there.
@@ -56,11 +67,28 @@ class Prepared:
     run: Generation
     folder: PurePosixPath
     is_due: bool = True
-    results: list[Result] = field(default_factory=list)
+    record: NewFile | None = None
+    texts: list[_Draft] = field(default_factory=list)
+    facts: list[Result] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     outputs: int = 0
     already: int = 0
     kept_aside: list[PurePosixPath] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[NewFile]:
+        """What is to be written to `folder`, in this order, before anything is recorded."""
+        return [*([] if self.record is None else [self.record]), *(draft.file for draft in self.texts)]
+
+    @property
+    def mtime_ms(self) -> int | None:
+        """The date of its files."""
+        return self.run.done_at_ms
+
+    def results_of(self, written: Sequence[Written]) -> list[Result]:
+        """What is to be recorded, in this order, now that `files` are durable."""
+        texts = written[len(written) - len(self.texts) :]
+        return [*self.facts, *map(_receipt_of, self.texts, texts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +106,7 @@ class Preparer:
     partials: frozenset[str]
 
     def prepare(self, visit: Visit, run: Generation, rule: RecordRule, entry: RunEntry | None) -> Prepared:
-        """Look at a run's folder, decide, and write what needs no network.
+        """Look at a run's folder, and decide; what is damaged, and to be written now, is set aside.
 
         Args:
             visit: the run, and what about it.
@@ -96,11 +124,11 @@ class Preparer:
         if self.filters.types and not decisions:
             prepared.is_due = False
             return prepared
-        is_written = self._write_record(prepared, rule, entry, files)
+        self._draft_record(prepared, rule, entry, files)
         if visit.is_current and entry is not None and entry.vanished_at is not None:
-            prepared.results.append(VanishedOp(run.run_id, None))
+            prepared.facts.append(VanishedOp(run.run_id, None))
         if sources := _sources(visit, entry):
-            prepared.results.append(SourcesOp(run.run_id, sources))
+            prepared.facts.append(SourcesOp(run.run_id, sources))
         prepared.outputs = len(decisions)
         for decision in decisions:
             known = entry.outputs.get(decision.output.key) if entry else None
@@ -109,14 +137,11 @@ class Preparer:
             if decision.action == Action.SKIP:
                 prepared.already += 1
             elif decision.failure is not None:
-                prepared.results.append(as_failed(decision.failure, job))
+                prepared.facts.append(as_failed(decision.failure, job))
             elif decision.action == Action.WRITE:
-                prepared.results.append(self._write_text(job))
-                is_written = True
+                prepared.texts.append(self._draft_text(job))
             else:
                 prepared.jobs.append(job)
-        if is_written:
-            self.disk.flush_folder(folder)
         return prepared
 
     def _with_what_is_known(
@@ -154,40 +179,38 @@ class Preparer:
             return decisions
         return [decision for decision in decisions if decision.output.key in visit.only]
 
-    def _write_record(
+    def _draft_record(
         self, prepared: Prepared, rule: RecordRule, entry: RunEntry | None, files: Mapping[str, int]
-    ) -> bool:
-        """Write the record if it is new or says something new; whether that was so.
-
-        It is written before any entry speaks of the run, and for a run without outputs too.
-        """
+    ) -> None:
+        """Have the record written if it is new or says something new, for a run without outputs too."""
         run, folder = prepared.run, prepared.folder
         name = layout.record_name(run.kind)
         if name is None:
-            return False
-        path, has_record = folder / name, entry is not None and name in files
+            return
+        has_record = entry is not None and name in files
         if has_record and rule == RecordRule.KEEP:
-            return False
+            return
         sha256 = hashlib.sha256(run.raw).hexdigest()
         if rule == RecordRule.REPLACE:
-            aside = self.disk.set_aside(path)
+            aside = self.disk.set_aside(folder / name)
             prepared.kept_aside.extend([] if aside is None else [aside])
         elif has_record and entry is not None and entry.record_sha256 == sha256:
-            return False
-        self.disk.write_atomic(path, [run.raw], mtime_ms=run.done_at_ms, is_flushed_later=True)
-        prepared.results.append(RunOp(run.run_id, facts_of(run, folder, sha256)))
-        return True
+            return
+        prepared.record = NewFile(name, [run.raw], replaces=True)
+        prepared.facts.append(RunOp(run.run_id, facts_of(run, folder, sha256)))
 
-    def _write_text(self, job: Job) -> Receipt:
-        run, folder, output, file = job.run, job.folder, job.decision.output, job.decision.file or ""
-        text = (output.value or "").encode()
+    def _draft_text(self, job: Job) -> _Draft:
+        text = (job.decision.output.value or "").encode()
         if self.disk.min_free_bytes:
             self.disk.require_room(len(text))
-        aside = self.disk.set_aside(folder / job.replaces) if job.replaces else None
-        in_the_way = self.disk.make_way(folder / file, hashlib.sha256(text).hexdigest())
-        digest = self.disk.write_atomic(folder / file, [text], mtime_ms=run.done_at_ms, is_flushed_later=True)
-        receipt = receipt_of(run.run_id, output, file, digest, is_fetched=True)
-        return replace(receipt, aside=aside, in_the_way=in_the_way)
+        aside = self.disk.set_aside(job.folder / job.replaces) if job.replaces else None
+        return _Draft(job, NewFile(job.decision.file or "", [text]), aside)
+
+
+def _receipt_of(draft: _Draft, written: Written) -> Receipt:
+    output = draft.job.decision.output
+    receipt = receipt_of(draft.job.run.run_id, output, draft.file.name, written.digest, is_fetched=True)
+    return replace(receipt, aside=draft.aside, in_the_way=written.in_the_way)
 
 
 def as_failed(failure: Failure, job: Job) -> Failure:

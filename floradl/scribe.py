@@ -1,15 +1,15 @@
-"""Small files, written by a second process.
+"""Small files, written by processes of their own.
 
-A file of some hundred kilobytes is a dozen calls into the system, and after each of them its thread waits for
-Python's lock; with thousands of files more time goes into that than into the files. A process of its own has
-a lock of its own. The bytes cross in shared memory; what to do with them, and what came of it, over a
-socket.
+A file of some hundred kilobytes is a dozen calls into the system, and in a thread of this process each of
+them takes Python's lock from the event loop; with thousands of files more time goes into that than into the
+files. So a few processes, each with a lock of its own, do nothing else. The bytes cross in shared memory;
+what to do with them, and what came of it, over one socket, from which whoever is idle takes the next order.
 
-The second process does what a thread does here: it has a `Disk` on the same folder, and a file is reported
-when it is durable under its final name. It knows nothing that this process does not: when it cannot be
-started, is killed, or has no room for a file, `Scribe` says so, and the caller, which still has the bytes,
-writes them itself. Where this process ends, the socket does, and the other ends at once; what it leaves then
-is what a killed thread leaves.
+A writer does what a thread does here: it has a `Disk` on the same folder, and files are reported when they
+are durable under their final names. It knows nothing that this process does not: when the writers cannot be
+started, are killed, or have no room for a file, a thread of this process writes it; the bytes are still here.
+Where this process ends, the socket does, and the writers end at once; what they leave then is what a killed
+thread leaves.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, cast
 
 import msgspec
 
 from floradl.durable import Digest, destination_error
-from floradl.files import Disk
+from floradl.files import Disk, NewFile, Written
 from floradl.keys import SECRET_VARIABLES
 from floradl.stopping import to_its_end
 
@@ -40,43 +39,55 @@ SLOT_BYTES = 512 * 1024
 """The largest file that crosses."""
 
 START_AFTER = 48
-"""A process is begun when so many files came: for a few it would cost more than it brings."""
+"""Writers are begun when so many orders came: for a few they would cost more than they bring."""
 
-_SLOTS = 64
+_SLOTS = 72
+_MAX_FILES = 64  # in an order, which has to fit into a message
 _PROGRAM = f"from {__name__} import main; main()"
-_THREADS = 4  # with more they wait for each other again
+_WRITERS = 4  # more than processors, since each waits for the disk most of the time
 _MESSAGE_BYTES = 64 * 1024
 
 log = logging.getLogger(__name__)
 
 
-class Order(msgspec.Struct, frozen=True):
-    """A file to write: where its bytes are in the shared memory, its place in the archive, its date."""
+class Ordered(msgspec.Struct, frozen=True, array_like=True):
+    """One file of an order; see `NewFile`. Its bytes stand behind those of the one before it."""
+
+    name: str
+    size_bytes: int
+    replaces: bool
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """Files of one folder to write: the slot of the shared memory where their bytes are, and their date.
+
+    `is_known` says that the folder is there and durable.
+    """
 
     slot: int
-    size_bytes: int
-    path: str
+    folder: str
+    is_known: bool
+    files: list[Ordered]
     mtime_ms: int | None
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of the order whose bytes are in `slot`; `slot` is -1 once, when the process is ready.
+class Done(msgspec.Struct, frozen=True, array_like=True):
+    """A file that was written; see `Written`."""
 
-    `sha256` is "" where the file was not written: `error` is the `OSError` (number, text, file name) that
+    sha256: str
+    in_the_way: str | None
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of the order whose bytes are in `slot`; `slot` is -1 once, when the writers are ready.
+
+    `files` is empty where not all was written: `error` is the `OSError` (number, text, file name) that
     stopped it, or None for whatever else.
     """
 
     slot: int
-    sha256: str = ""
-    in_the_way: str | None = None
+    files: list[Done] = []
     error: tuple[int, str, str | None] | None = None
-
-
-class Written(msgspec.Struct, frozen=True):
-    """A file that is durable under its name, and where something went that stood there."""
-
-    digest: Digest
-    in_the_way: PurePosixPath | None
 
 
 class _Setup(msgspec.Struct, frozen=True):
@@ -86,90 +97,99 @@ class _Setup(msgspec.Struct, frozen=True):
 
 
 class Scribe:
-    """Has small files written; see the module. As a context it ends its process.
+    """Has small files written; see the module. Outside of its context, threads of this process write them.
 
     Args:
         disk: the archive.
-        start_after: how many files come before a process is begun.
+        start_after: how many orders come before writers are begun.
 
     Attributes:
-        written: how many files its process wrote.
+        written: how many files the writers wrote.
     """
 
     def __init__(self, disk: Disk, *, start_after: int = START_AFTER) -> None:
         self._disk = disk
-        self._left_to_start = start_after if hasattr(os, "memfd_create") and sys.executable else -1
+        self._start_after = start_after
+        self._left_to_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._memory: mmap.mmap | None = None
         self._free: list[int] = []
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Outcome)
         self.written = 0
 
     async def __aenter__(self) -> Self:
+        if hasattr(os, "memfd_create") and sys.executable:
+            self._left_to_start = self._start_after
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._left_to_start = 0
         if self.written:
-            log.info("a second process wrote %d small files", self.written)
+            log.info("processes of their own wrote %d small files", self.written)
         self._hang_up()
 
-    def takes(self, size_bytes: int) -> bool:
-        """Whether `write` can take a file of this size now. Who is told no writes it; that is counted."""
-        if size_bytes > SLOT_BYTES:
-            return False
-        if not self._free:
-            self._count()
-            return False
-        return True
-
     async def write(
-        self, path: PurePosixPath, chunks: Sequence[bytes], mtime_ms: int | None
-    ) -> Written | None:
-        """Write a whole file that it `takes`, as `Disk.write_atomic` does; what is in its way is set aside.
-
-        Args:
-            path: its place.
-            chunks: its bytes.
-            mtime_ms: its date.
-
-        Returns:
-            None: it was not written, and is the caller's to write.
+        self, folder: PurePosixPath, files: Sequence[NewFile], mtime_ms: int | None
+    ) -> list[Written]:
+        """Write some files of one folder, as `Disk.write_files` does.
 
         Raises:
             DestinationError: the disk.
             asyncio.CancelledError: only after the work has ended.
         """
-        size_bytes = sum(map(len, chunks))
+        sizes = [file.size_bytes for file in files]
+        if sum(sizes) <= SLOT_BYTES and len(files) <= _MAX_FILES:
+            if self._free:
+                written = await self._ordered(folder, files, sizes, mtime_ms)
+                if written is not None:
+                    return written
+            else:
+                self._count()
+        return await self._disk.call(self._disk.write_files, folder, files, mtime_ms)
+
+    async def _ordered(
+        self, folder: PurePosixPath, files: Sequence[NewFile], sizes: Sequence[int], mtime_ms: int | None
+    ) -> list[Written] | None:
+        """Have files written; None: they were not, or not all of them."""
         slot = self._free.pop()
-        self._put(slot, chunks)
-        order = Order(slot, size_bytes, str(path), mtime_ms)
+        self._put(slot, files)
+        ordered = [Ordered(file.name, size, file.replaces) for file, size in zip(files, sizes, strict=True)]
+        order = Order(slot, str(folder), self._disk.knows(folder), ordered, mtime_ms)
         waiting = self._waiting[slot] = asyncio.get_running_loop().create_future()
         self._send(order)
         outcome = await to_its_end(waiting)
         if outcome.error is not None:
             raise destination_error(OSError(*outcome.error), self._disk.root)
-        if not outcome.sha256:
+        if not outcome.files:
             return None
-        self.written += 1
-        aside = None if outcome.in_the_way is None else PurePosixPath(outcome.in_the_way)
-        return Written(Digest(size_bytes, outcome.sha256, b""), aside)
+        self._disk.remember(folder)
+        self.written += len(files)
+        return [
+            Written(
+                Digest(size, done.sha256, b""),
+                None if done.in_the_way is None else PurePosixPath(done.in_the_way),
+            )
+            for done, size in zip(outcome.files, sizes, strict=True)
+        ]
 
     def _count(self) -> None:
-        """One more file that was not for the process; begins it, once."""
+        """One more order that was not for the writers; begins them, once."""
         if self._left_to_start > 0:
             self._left_to_start -= 1
             if not self._left_to_start:
                 try:
                     self._start()
                 except OSError as exc:
-                    log.info("no second process for small files: %s", exc.strerror)
+                    log.info("no processes for small files: %s", exc.strerror)
                     self._hang_up()
 
     def _start(self) -> None:
-        """Begin the process. Nothing is sent before it says that it is ready."""
+        """Begin the writers. Nothing is sent before they say that they are ready."""
         memory = os.memfd_create("floradl")
         try:
             os.ftruncate(memory, _SLOTS * SLOT_BYTES)
@@ -185,38 +205,39 @@ class Scribe:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is for this process; the other ends with it
+                    start_new_session=True,  # Ctrl-C is for this process; and all writers are one group
                 )
         finally:
             os.close(memory)
         disk = self._disk
         setup = _Setup(str(disk.root.absolute()), disk.flusher.is_on, disk.device)
         ours.setblocking(False)
-        ours.send(msgspec.msgpack.encode(setup))
+        ours.send(self._encoder.encode(setup))
         asyncio.get_running_loop().add_reader(ours, self._read, ours)
 
-    def _put(self, slot: int, chunks: Sequence[bytes]) -> None:
+    def _put(self, slot: int, files: Sequence[NewFile]) -> None:
         at = slot * SLOT_BYTES
         with memoryview(cast("mmap.mmap", self._memory)) as memory:
-            for chunk in chunks:
-                memory[at : at + len(chunk)] = memoryview(chunk)
-                at += len(chunk)
+            for file in files:
+                for chunk in file.chunks:
+                    memory[at : at + len(chunk)] = memoryview(chunk)
+                    at += len(chunk)
 
     def _send(self, order: Order) -> None:
         try:
-            cast("socket.socket", self._socket).send(msgspec.msgpack.encode(order))
+            cast("socket.socket", self._socket).send(self._encoder.encode(order))
         except OSError:  # it is gone, and the socket tells so, too; or it is full, which would be odd
             self._hang_up()
 
     def _read(self, channel: socket.socket) -> None:
-        """Take up what the process says, all of it."""
+        """Take up what the writers say, all of it."""
         try:
             while message := channel.recv(_MESSAGE_BYTES):
-                self._heed(msgspec.msgpack.decode(message, type=Outcome))
+                self._heed(self._decoder.decode(message))
         except BlockingIOError:
             return
         except (OSError, msgspec.DecodeError, KeyError) as exc:  # KeyError: an order that nobody gave
-            log.info("no more of the second process: %r", exc)
+            log.info("no more processes for small files: %r", exc)
         self._hang_up()
 
     def _heed(self, outcome: Outcome) -> None:
@@ -228,19 +249,35 @@ class Scribe:
         waiting.set_result(outcome)
 
     def _hang_up(self) -> None:
-        """No more of the process: who still waits is told that nothing was written."""
+        """No more of the writers: who still waits is told that nothing was written."""
+        process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
+            if process is not None:
+                _wait_for_end(self._socket)  # before anybody else writes what they may be at
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            self._process.kill()  # before anybody else writes what it may be at
-            self._process.wait()
-            self._process = None
         self._memory, self._free = None, []
         waiting, self._waiting = self._waiting, {}
         for slot, future in waiting.items():
             future.set_result(Outcome(slot))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the writers, which all are in the group of the one that began them."""
+    with suppress(ProcessLookupError):  # they have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _wait_for_end(channel: socket.socket) -> None:
+    """Wait until nobody has the other end any more."""
+    channel.setblocking(True)
+    with suppress(ConnectionError):
+        while channel.recv(_MESSAGE_BYTES):
+            pass
 
 
 def serve(channel: socket.socket, memory: memoryview, disk: Disk) -> None:
@@ -251,55 +288,47 @@ def serve(channel: socket.socket, memory: memoryview, disk: Disk) -> None:
         memory: where the bytes are.
         disk: the archive.
     """
-    orders: SimpleQueue[Order | None] = SimpleQueue()
-
-    def work() -> None:
-        while (order := orders.get()) is not None:
-            outcome = _carried_out(order, memory, disk)
-            try:
-                channel.send(msgspec.msgpack.encode(outcome))
-            except OSError:
-                return  # nobody listens any more
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(_THREADS)]
-    for thread in threads:
-        thread.start()
-    channel.send(msgspec.msgpack.encode(Outcome(-1)))
-    while message := channel.recv(_MESSAGE_BYTES):
-        orders.put(msgspec.msgpack.decode(message, type=Order))
-    for _ in threads:
-        orders.put(None)
+    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Order)
+    with suppress(ConnectionError):  # nobody listens any more
+        while message := channel.recv(_MESSAGE_BYTES):
+            channel.send(encoder.encode(_carried_out(decoder.decode(message), memory, disk)))
 
 
 def _carried_out(order: Order, memory: memoryview, disk: Disk) -> Outcome:
-    in_the_way: PurePosixPath | None = None
-    path = PurePosixPath(order.path)
-
-    def make_room(digest: Digest) -> None:
-        nonlocal in_the_way
-        in_the_way = disk.make_way(path, digest.sha256)
-
-    at = order.slot * SLOT_BYTES
-    part = memory[at : at + order.size_bytes]
+    folder, at, files = PurePosixPath(order.folder), order.slot * SLOT_BYTES, []
+    for file in order.files:
+        files.append(NewFile(file.name, [memory[at : at + file.size_bytes]], file.replaces))
+        at += file.size_bytes
+    if order.is_known:
+        disk.remember(folder)
     try:
-        digest = disk.write_atomic(path, [part], mtime_ms=order.mtime_ms, make_room=make_room)
+        written = disk.write_files(folder, files, order.mtime_ms)
     except OSError as exc:
         name = None if exc.filename is None else str(exc.filename)
         return Outcome(order.slot, error=(exc.errno or 0, exc.strerror or type(exc).__name__, name))
     except Exception:  # noqa: BLE001 - whatever it is, the other process meets it too, and can tell of it
         return Outcome(order.slot)
-    return Outcome(order.slot, digest.sha256, None if in_the_way is None else str(in_the_way))
+    asides = [None if one.in_the_way is None else str(one.in_the_way) for one in written]
+    done = [Done(one.digest.sha256, aside) for one, aside in zip(written, asides, strict=True)]
+    return Outcome(order.slot, done)
 
 
 def main() -> None:
-    """The second process."""
-    # The first one's end is the end; signals that are sent to all of a job are for the first.
+    """The process that begins the writers, and ends all of them with the first that ends."""
+    # The first process's end is the end; signals that are sent to all of a job are for that one.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         memory = memoryview(mmap.mmap(int(sys.argv[2]), 0))
         setup = msgspec.msgpack.decode(channel.recv(_MESSAGE_BYTES), type=_Setup)
         try:
-            serve(channel, memory, Disk(Path(setup.root), fsync=setup.fsync, device=setup.device))
+            for _ in range(_WRITERS):
+                if not os.fork():  # Python starts only once so, and there are no threads that would mind
+                    serve(channel, memory, Disk(Path(setup.root), fsync=setup.fsync, device=setup.device))
+                    break
+            else:
+                channel.send(msgspec.msgpack.encode(Outcome(-1)))
+                os.wait()
+                os.killpg(0, signal.SIGKILL)
         finally:
             os._exit(0)  # in the middle of a file, too, as the first process ended

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_
 from floradl.arrival import Arrival, Wanted, bad_body
 from floradl.durable import HEAD_BYTES
 from floradl.errors import ApiError, TransferError, printable, safe_url
-from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing
+from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.model import Failure, Receipt, announced_size
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S
@@ -100,11 +101,13 @@ class _Transfer:
         self._tools = tools
         self._furthest_bytes = 0
         self._announced_bytes = announced_size(wanted.size_bytes)
-        path = tools.disk.root / layout.partial_path(wanted.run_id, wanted.key)
-        self.partial = Partial(path, tools.disk.flusher)
+        self.partial = Partial(self._partial_path, tools.disk.flusher)
         self._arrival = Arrival(wanted, tools.disk, self.partial, tools.shelf, tools.scribe)
         self.flow = Flow(wanted.name, tools.clock.monotonic())
         self.tries = 0
+
+    def _partial_path(self) -> Path:
+        return self._tools.disk.root / layout.partial_path(self._wanted.run_id, self._wanted.key)
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
         """Try every URL there is, the API's newest last."""
@@ -218,8 +221,11 @@ class _Transfer:
         flushing = Flushing(self._tools.disk, partial.flush)
         try:
             async with AsyncExitStack() as stack:
-                async with self._asker.response(url, have.request_headers()) as response:
-                    head = dict(response.headers.items())
+                # After a failure it is to be seen what comes, and kept.
+                is_first = self.tries == 1 and not have.size_bytes
+                asked = self._asker.response(url, have.request_headers(), may_gather=is_first)
+                async with asked as response:
+                    head = head_of(response)
                     now_s = self._tools.clock.now()
                     answer = read_answer(
                         response.status_code, head, have, now_s=now_s, announced_bytes=announced_bytes

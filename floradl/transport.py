@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_HELD_BACK_BYTES = 0
-"""How much of a body the engine collects before it tells of the answer: nothing, since an answer whose body
-breaks off at once would be lost with its status. A 416 like that has to start a download over."""
+_GATHER = "gather_bytes"
+"""The extension of a request that says how much of a body the engine collects before it tells of the answer.
+Where it does, an answer whose body breaks off is lost with its status and what came of it."""
 
 _CONNECT_ATTEMPT_S = 10.0
 """The patience with one address where the name has others."""
@@ -54,6 +54,7 @@ _MAX_CLIENTS = 32
 _IDLE_S = 30.0
 _FAREWELL_S = 0.01
 _HEADERS = {"User-Agent": net.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+_NO_BODY = httpx.ByteStream(b"")
 _NOT_FORWARDED = frozenset({b"host", b"connection"})  # the engine's business
 
 
@@ -85,6 +86,7 @@ class MediaClient:
     def __init__(self, transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> None:
         self._transport = transport
         self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
+        self._headers = httpx.Headers(_HEADERS)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -95,14 +97,25 @@ class MediaClient:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
-    async def get(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Response:
+    async def get(
+        self, url: httpx.URL, headers: Mapping[str, str], *, gather_bytes: int = 0
+    ) -> httpx.Response:
         """The head of an answer, whatever its status; its body is still to be read, and it must be closed.
+
+        Args:
+            url: what to ask for.
+            headers: besides those that every request has.
+            gather_bytes: how much of the body to wait for, too, where the transport can.
 
         Raises:
             TransferError: `unsafe_url`, where the URL leads to what must not be asked.
             httpx.TransportError: there is no answer.
         """
-        request = httpx.Request("GET", url, headers={**_HEADERS, **headers}, extensions=self._extensions)
+        sent = self._headers.copy()
+        sent.update({"Host": url.netloc.decode("ascii"), **headers})
+        # A stream, if an empty one, spares httpx the search for what a body would need.
+        extensions = self._extensions | {_GATHER: gather_bytes}
+        request = httpx.Request("GET", url, headers=sent, stream=_NO_BODY, extensions=extensions)
         response = await self._transport.handle_async_request(request)
         response.request = request
         return response
@@ -266,7 +279,8 @@ class MediaTransport(httpx.AsyncBaseTransport):
             if name.lower() not in _NOT_FORWARDED
         ]
         builder = client.request(request.method, url).headers(headers)
-        streamed = builder.streamed_read_buffer_limit(_HELD_BACK_BYTES).build_streamed()
+        gather_bytes = request.extensions.get(_GATHER, 0)
+        streamed = builder.streamed_read_buffer_limit(gather_bytes).build_streamed()
         try:
             response = await _unless_cancelled(streamed.__aenter__())
         except PyreqwestError as exc:

@@ -25,6 +25,7 @@ from floradl.model import Failure, Receipt
 from floradl.partial import Partial
 from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
+from floradl.scribe import Scribe
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 from tests.support import FakeTime
@@ -172,6 +173,7 @@ def bench_at(path: Path) -> Iterator[Bench]:
     time = FakeTime()
     tools = Tools(
         disk=disk,
+        scribe=Scribe(disk),
         clock=time.clock,
         gate=HostGate(time.clock),
         retries=3,

@@ -306,14 +306,14 @@ async def test_a_disk_that_fails_is_no_reason_to_go_on(
 ) -> None:
     """Once the bytes are shared, what fails is what any file needs: it is raised, and no name is given."""
     put_other(bench, data)
-    real = Path.replace
+    real = os.replace
 
-    def fail(path: Path, target: Path) -> Path:
-        if target == own_file(bench):
+    def fail(path: Path, target: Path | str) -> None:
+        if Path(target) == own_file(bench):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return real(path, target)
+        real(path, target)
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(DestinationError, match="Input/output error"):
         await bench.fetch(Host([Reply(200, data, etag())], bench.time), sharing(bench))
     assert not own_file(bench).exists()

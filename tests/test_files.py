@@ -133,6 +133,16 @@ def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.Monk
     assert taken.read_bytes() == b"of another writer"
 
 
+def test_a_file_piece_by_piece(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its bytes in order, and none through a link."""
+    monkeypatch.setattr("floradl.files.BLOCK_BYTES", 4)
+    disk.write_atomic(FILE, [b"0123456789"])
+    assert [bytes(block) for block in disk.blocks(FILE)] == [b"0123", b"4567", b"89"]
+    (disk.root / FILE).with_name("link").symlink_to(disk.root / FILE)
+    with pytest.raises(OSError, match=r"regular|symbolic"):
+        list(disk.blocks(FILE.with_name("link")))
+
+
 def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that takes a few bytes at a time still gets all of them, in order."""
     write = os.write
@@ -538,7 +548,7 @@ def test_threads_share_the_flush_of_a_folder(tmp_path: Path, monkeypatch: pytest
     assert flush.began.wait(30)
     for thread in threads[1:]:
         thread.start()
-    while flusher._turns[tmp_path].asked < len(threads):
+    while flusher._turns[str(tmp_path)].asked < len(threads):
         threads[1].join(timeout=0.01)
     flush.may_end.set()
     for thread in threads:
@@ -586,7 +596,7 @@ def test_a_shared_flush_that_fails_fails_for_all(tmp_path: Path, monkeypatch: py
     assert flush.began.wait(30)
     for thread in threads[1:]:
         thread.start()
-    while flusher._turns[tmp_path].asked < len(threads):
+    while flusher._turns[str(tmp_path)].asked < len(threads):
         threads[1].join(timeout=0.01)
     flush.may_end.set()
     for thread in threads:
@@ -788,16 +798,13 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, function: str, number: int) -> No
     def failing(*_: Any, **__: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
-    if function == "replace":
-        monkeypatch.setattr(Path, "replace", failing)
-    else:
-        monkeypatch.setattr(os, function, failing)
+    monkeypatch.setattr(os, function, failing)
 
 
 def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note every new folder, flush and rename from now on; a flush with the folder or the size it covers."""
     events: list[str] = []
-    fsync, replace, mkdir = os.fsync, Path.replace, Path.mkdir
+    fsync, replace, mkdir = os.fsync, os.replace, Path.mkdir
 
     def noted_fsync(descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -807,16 +814,16 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             events.append(f"fsync {status.st_size} bytes")
         fsync(descriptor)
 
-    def noted_replace(path: Path, target: Path) -> Path:
-        events.append(f"replace {target.name}")
-        return replace(path, target)
+    def noted_replace(path: Path, target: Path | str) -> None:
+        events.append(f"replace {Path(target).name}")
+        replace(path, target)
 
     def noted_mkdir(path: Path) -> None:
         events.append(f"mkdir {path.name}")
         mkdir(path)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(Path, "mkdir", noted_mkdir)
     return events
 

@@ -21,6 +21,7 @@ LAYERS = (
         "durable",
         "pace",
         "bandwidth",
+        "gathering",
         "retry",
         "pressure",
         "net",

@@ -27,7 +27,7 @@ Edit = Callable[[bytes], bytes]
 
 def open_partial(folder: Path) -> Partial:
     """The partial of one output, as a new process finds it."""
-    return Partial(folder / "one.part", Flusher(is_on=True))
+    return Partial(lambda: folder / "one.part", Flusher(is_on=True))
 
 
 def loaded(folder: Path) -> Partial:
@@ -255,7 +255,7 @@ def test_commit_flushes_before_and_after_the_rename(tmp_path: Path, monkeypatch:
 def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever gives up durability gets no flush, and still a rename of a whole file."""
     events = record_disk_events(monkeypatch)
-    begun = Partial(tmp_path / "one.part", Flusher(is_on=False))
+    begun = Partial(lambda: tmp_path / "one.part", Flusher(is_on=False))
     begun.commit([b"some"], tmp_path / "final.png", None)
     assert events == ["write", "replace final.png"]
 
@@ -308,7 +308,7 @@ def test_partial_is_not_written_through_a_link(tmp_path: Path) -> None:
 def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note every write, date, flush and rename from now on; a flush with what it covers."""
     events: list[str] = []
-    write, fsync, utime, replace = os.write, os.fsync, os.utime, Path.replace
+    write, fsync, utime, replace = os.write, os.fsync, os.utime, os.replace
 
     def noted_write(descriptor: int, data: bytes) -> int:
         events.append("write")
@@ -323,14 +323,14 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         events.append("utime")
         utime(path, ns=ns)
 
-    def noted_replace(path: Path, target: Path) -> Path:
-        events.append(f"replace {target.name}")
-        return replace(path, target)
+    def noted_replace(path: Path, target: Path | str) -> None:
+        events.append(f"replace {Path(target).name}")
+        replace(path, target)
 
     monkeypatch.setattr(os, "write", noted_write)
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "utime", noted_utime)
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "replace", noted_replace)
     return events
 
 
@@ -405,7 +405,7 @@ def test_flushed_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     flushed: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
     for is_on in (False, True):
-        partial = Partial(tmp_path / "one.part", Flusher(is_on=is_on))
+        partial = Partial(lambda: tmp_path / "one.part", Flusher(is_on=is_on))
         partial.append([b"0123456789"])
         partial.flush()
         partial.discard()

@@ -21,7 +21,7 @@ from floradl.errors import DestinationError
 from floradl.files import Disk
 from floradl.job import RecordRule, Visit
 from floradl.model import Failure, Filters, Generation, Receipt, parse_asset, parse_generation
-from floradl.outcome import facts_of
+from floradl.outcome import Result, facts_of
 from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed
 from floradl.words import Kind, Source
@@ -74,6 +74,17 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@dataclasses.dataclass
+class Whole:
+    """What came of a run, and what is to be recorded once its files are written."""
+
+    prepared: Prepared
+    results: list[Result]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prepared, name)
+
+
 def prepare(
     disk: Disk,
     run: Generation,
@@ -83,10 +94,12 @@ def prepare(
     rule: RecordRule = RecordRule.UPDATE,
     filters: Filters | None = None,
     partials: frozenset[str] = frozenset(),
-) -> Prepared:
-    """One run, prepared."""
+) -> Whole:
+    """One run, prepared, and its files written."""
     preparer = Preparer(disk, filters or Filters(), partials)
-    return preparer.prepare(visit or Visit(run), run, rule, entry)
+    prepared = preparer.prepare(visit or Visit(run), run, rule, entry)
+    written = disk.write_files(prepared.folder, prepared.files, prepared.mtime_ms) if prepared.files else []
+    return Whole(prepared, prepared.results_of(written))
 
 
 def files(disk: Disk) -> dict[str, bytes]:
@@ -99,21 +112,21 @@ def files(disk: Disk) -> dict[str, bytes]:
 def steps(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes each flush and each rename from now on."""
     noted: list[str] = []
-    replace, folder, seal = Path.replace, Flusher.folder, Flusher.seal
+    replace, folder, seal = os.replace, Flusher.folder, Flusher.seal
 
-    def noted_replace(path: Path, target: Path) -> Path:
-        noted.append(f"name {target.name}")
-        return replace(path, target)
+    def noted_replace(path: Path, target: Path | str) -> None:
+        noted.append(f"name {Path(target).name}")
+        replace(path, target)
 
-    def noted_folder(flusher: Flusher, path: Path) -> None:
-        noted.append(f"flush {path.relative_to(disk.root)}")
+    def noted_folder(flusher: Flusher, path: Path | str) -> None:
+        noted.append(f"flush {Path(path).relative_to(disk.root)}")
         folder(flusher, path)
 
-    def noted_seal(flusher: Flusher, descriptor: int, path: Path, mtime_ms: int | None) -> None:
+    def noted_seal(flusher: Flusher, descriptor: int, path: Path | str, mtime_ms: int | None) -> None:
         noted.append(f"flush {os.fstat(descriptor).st_size} bytes")
         seal(flusher, descriptor, path, mtime_ms)
 
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(Flusher, "folder", noted_folder)
     monkeypatch.setattr(Flusher, "seal", noted_seal)
     return noted
@@ -162,19 +175,19 @@ def test_nothing_counts_where_the_disk_fails(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """Whatever of it cannot be made durable, no result comes out that could be recorded."""
-    replace, flush_folder = Path.replace, Flusher.folder
+    replace, flush_folder = os.replace, Flusher.folder
 
-    def failing_replace(path: Path, target: Path) -> Path:
-        if target.name == broken:
+    def failing_replace(path: Path, target: Path | str) -> None:
+        if Path(target).name == broken:
             raise OSError(errno.EIO, "broken")
-        return replace(path, target)
+        replace(path, target)
 
-    def failing_folder(flusher: Flusher, path: Path) -> None:
-        if broken == "the folder" and path.name == FOLDER.name:
+    def failing_folder(flusher: Flusher, path: Path | str) -> None:
+        if broken == "the folder" and Path(path).name == FOLDER.name:
             raise OSError(errno.EIO, "broken")
         flush_folder(flusher, path)
 
-    monkeypatch.setattr(Path, "replace", failing_replace)
+    monkeypatch.setattr(os, "replace", failing_replace)
     monkeypatch.setattr(Flusher, "folder", failing_folder)
     with pytest.raises(OSError, match="broken"):
         prepare(disk, made(TEXT))
@@ -362,7 +375,7 @@ TECHNIQUE = {"technique": {"technique_id": "tech_1", "name": "Relight"}}
 BOTH = ("technique-runs", "generations")
 
 
-def told(prepared: Prepared) -> list[tuple[str, ...]]:
+def told(prepared: Whole) -> list[tuple[str, ...]]:
     """The lists that are recorded to have the run."""
     return [result.sources for result in prepared.results if isinstance(result, SourcesOp)]
 
@@ -412,7 +425,7 @@ def test_without_a_record_that_says_more(disk: Disk, record: bytes | None) -> No
     assert json.loads(files(disk)["run.json"])["charged_cost"] == 1
 
 
-def facts(prepared: Prepared) -> list[RunOp]:
+def facts(prepared: Whole) -> list[RunOp]:
     """The facts to be recorded, if there are any."""
     return [result for result in prepared.results if isinstance(result, RunOp)]
 

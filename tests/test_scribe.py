@@ -1,4 +1,4 @@
-"""The second process that writes small files: a real one, on real files, but where it is to misbehave."""
+"""The processes that write small files: real ones, on real files, but where they are to misbehave."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -21,10 +22,10 @@ import pytest
 
 from floradl import layout, scribe
 from floradl.errors import DestinationError
-from floradl.files import Disk
+from floradl.files import Disk, NewFile, Written
 from floradl.keys import SECRET_VARIABLES
 from floradl.model import Receipt
-from floradl.scribe import SLOT_BYTES, Outcome, Scribe, Written, serve
+from floradl.scribe import SLOT_BYTES, Done, Order, Ordered, Outcome, Scribe, serve
 from tests.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
 __all__ = ["bench"]
@@ -51,11 +52,26 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 async def ready(disk: Disk) -> AsyncIterator[Scribe]:
-    """A scribe whose process is ready."""
+    """A scribe whose writers are ready."""
     async with Scribe(disk, start_after=1) as one:
-        assert not one.takes(1)
-        await until(lambda: one.takes(1))
+        await written(one, FILE.with_name("first.png"), [b"by a thread"])
+        await until(lambda: is_ready(one))
+        assert one.written == 0
+        (disk.root / FILE.with_name("first.png")).unlink()
         yield one
+
+
+def is_ready(one: Scribe) -> bool:
+    """Whether its writers take orders."""
+    return bool(one._free)
+
+
+async def written(
+    one: Scribe, path: PurePosixPath, chunks: list[bytes], mtime_ms: int | None = None
+) -> Written:
+    """One file, written."""
+    (done,) = await one.write(path.parent, [NewFile(path.name, chunks)], mtime_ms)
+    return done
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -68,9 +84,21 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def process_of(one: Scribe) -> subprocess.Popen[bytes]:
-    """Its process."""
+    """The process that began the writers."""
     assert one._process is not None
     return one._process
+
+
+def writers_of(one: Scribe) -> list[int]:
+    """The writers: the children of that process."""
+    pid = process_of(one).pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in children.split()]
+
+
+def signal_all(one: Scribe, number: int) -> None:
+    """Send a signal to all of them."""
+    os.killpg(process_of(one).pid, number)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -78,21 +106,40 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def environment_of(process: subprocess.Popen[bytes]) -> bytes:
+def environment_of(pid: int) -> bytes:
     """A process's environment, as the system tells it."""
-    return Path(f"/proc/{process.pid}/environ").read_bytes()
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 async def test_a_file_is_written_whole_and_dated(ready: Scribe, disk: Disk) -> None:
     """What a thread would have done, and nothing else is left."""
-    written = await ready.write(FILE, PIECES, 1_700_000_000_000)
-    assert written is not None
-    assert (written.digest.size_bytes, written.in_the_way) == (len(DATA), None)
-    assert written.digest.sha256 == hashlib.sha256(DATA).hexdigest()
+    done = await written(ready, FILE, PIECES, 1_700_000_000_000)
+    assert (done.digest.size_bytes, done.in_the_way) == (len(DATA), None)
+    assert done.digest.sha256 == hashlib.sha256(DATA).hexdigest()
     path = disk.root / FILE
     assert path.read_bytes() == DATA
     assert path.stat().st_mtime == 1_700_000_000
     assert not [path for path in (disk.root / layout.TEMPORARY).rglob("*") if path.is_file()]
+    assert ready.written == 1
+
+
+async def test_files_of_a_folder_are_one_order(ready: Scribe, disk: Disk) -> None:
+    """Each has its own bytes; a record takes the place of an older one, and of nothing else is any lost."""
+    disk.write_files(FILE.parent, [NewFile("run.json", [b"old"]), NewFile("text.txt", [b"mine"])], None)
+    files = [
+        NewFile("run.json", [b"new", b"er"], replaces=True),
+        NewFile("empty.txt", []),
+        NewFile("text.txt", [b"text"]),
+    ]
+    done = await ready.write(FILE.parent, files, None)
+    assert ready.written == 3
+    assert [one.digest.sha256 for one in done] == [
+        hashlib.sha256(data).hexdigest() for data in (b"newer", b"", b"text")
+    ]
+    assert [(disk.root / FILE.parent / file.name).read_bytes() for file in files] == [b"newer", b"", b"text"]
+    assert [one.in_the_way is None for one in done] == [True, True, False]
+    assert done[2].in_the_way is not None
+    assert disk.read(done[2].in_the_way) == b"mine"
 
 
 async def test_many_at_once_do_not_mix(ready: Scribe, disk: Disk) -> None:
@@ -101,157 +148,212 @@ async def test_many_at_once_do_not_mix(ready: Scribe, disk: Disk) -> None:
     async def one(number: int) -> bool:
         data = number.to_bytes(4, "big") * (1000 + number)
         path = FILE.with_name(f"output_{number}.png")
-        await until(lambda: ready.takes(len(data)))
-        assert await ready.write(path, [data], None) is not None
+        await written(ready, path, [data])
         return (disk.root / path).read_bytes() == data
 
     assert all(await asyncio.gather(*map(one, range(300))))
+    assert ready.written >= 1
 
 
 async def test_what_stands_in_the_way_is_kept(ready: Scribe, disk: Disk) -> None:
     """Somebody's file at the place is set aside."""
     disk.write_atomic(FILE, [b"somebody's"])
-    written = await ready.write(FILE, PIECES, None)
-    assert written is not None
-    assert written.in_the_way is not None
-    assert (disk.root / written.in_the_way).read_bytes() == b"somebody's"
+    done = await written(ready, FILE, PIECES)
+    assert done.in_the_way is not None
+    assert (disk.root / done.in_the_way).read_bytes() == b"somebody's"
     assert (disk.root / FILE).read_bytes() == DATA
 
 
 async def test_the_disk_that_fails_is_told_of(ready: Scribe, disk: Disk, tmp_path: Path) -> None:
     """The error is the one that a thread would have raised, and nothing is written through a link."""
-    (disk.root / FILE.parts[0]).symlink_to(tmp_path)
+    (disk.root / "ws_link").symlink_to(tmp_path)
     with pytest.raises(DestinationError, match="symbolic link"):
-        await ready.write(FILE, PIECES, None)
+        await written(ready, "ws_link" / FILE, PIECES)
     assert names_in(tmp_path) == ["out"]
 
 
-async def test_large_files_are_not_for_it(ready: Scribe) -> None:
-    """What does not fit into its memory is for the caller."""
-    assert ready.takes(SLOT_BYTES)
-    assert not ready.takes(SLOT_BYTES + 1)
+async def test_a_folder_that_is_known_is_not_made_again(ready: Scribe, disk: Disk) -> None:
+    """Neither by the writers where this process knows it, nor by this process where a writer made it."""
+    disk.remember(FILE.parent.with_name("run_gone"))
+    with pytest.raises(DestinationError, match="No such file"):
+        await written(ready, FILE.parent.with_name("run_gone") / "one.png", PIECES)
+    other = FILE.parent.with_name("run_d")
+    await written(ready, other / "one.png", PIECES)
+    assert disk.knows(other)
+
+
+@pytest.mark.parametrize("files", [1, scribe._MAX_FILES + 1])
+async def test_what_does_not_fit_is_written_by_a_thread(ready: Scribe, disk: Disk, files: int) -> None:
+    """A large file, or very many."""
+    data = bytes(SLOT_BYTES + 1 if files == 1 else 1)
+    done = await ready.write(FILE.parent, [NewFile(f"{n}.png", [data]) for n in range(files)], None)
+    assert {one.digest.sha256 for one in done} == {hashlib.sha256(data).hexdigest()}
+    assert (len(disk.listing(FILE.parent)), ready.written) == (files, 0)
 
 
 async def test_no_more_at_once_than_there_is_room_for(ready: Scribe, disk: Disk) -> None:
-    """Who comes when all places are taken writes his file himself."""
+    """Of whoever comes when all places are taken, a thread writes the file."""
+    signal_all(ready, signal.SIGSTOP)
     writes = [
-        asyncio.ensure_future(ready.write(FILE.with_name(f"{number}.png"), PIECES, None))
+        asyncio.ensure_future(written(ready, FILE.with_name(f"{number}.png"), PIECES))
         for number in range(scribe._SLOTS)
     ]
     await asyncio.sleep(0)
-    assert not ready.takes(1)
-    assert all(isinstance(one, Written) for one in await asyncio.gather(*writes))
-    assert ready.takes(1)
-    assert len(disk.listing(FILE.parent)) == scribe._SLOTS
+    assert not is_ready(ready)
+    await written(ready, FILE, PIECES)
+    assert ready.written == 0
+    signal_all(ready, signal.SIGCONT)
+    await asyncio.gather(*writes)
+    assert ready.written == scribe._SLOTS
+    assert len(disk.listing(FILE.parent)) == scribe._SLOTS + 1
 
 
-async def test_killed_it_leaves_the_file_to_the_caller(ready: Scribe) -> None:
-    """In the middle of an order, as when memory runs out."""
-    process = process_of(ready)
-    process.send_signal(signal.SIGSTOP)
-    writing = asyncio.ensure_future(ready.write(FILE, PIECES, None))
+@pytest.mark.parametrize("which", ["the first", "a writer", "all"])
+async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk, which: str) -> None:
+    """In the middle of an order, as when memory runs out; the others do not go on without the one."""
+    process, writers = process_of(ready), writers_of(ready)
+    assert len(writers) == scribe._WRITERS
+    signal_all(ready, signal.SIGSTOP)
+    writing = asyncio.ensure_future(written(ready, FILE, PIECES))
     await asyncio.sleep(0)
-    process.kill()
-    assert await writing is None
-    assert not ready.takes(1)
-    assert process.returncode == -signal.SIGKILL
+    if which == "all":
+        signal_all(ready, signal.SIGKILL)
+    else:
+        os.kill(process.pid if which == "the first" else writers[0], signal.SIGKILL)
+        signal_all(ready, signal.SIGCONT)
+    assert (await writing).digest.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert (disk.root / FILE).read_bytes() == DATA
+    if which != "the first":  # without that one the writers go on, and end with this process
+        await until(lambda: not is_ready(ready))
+        assert process.returncode == -signal.SIGKILL
+        assert not any(map(is_alive, writers))
 
 
-async def test_killed_while_it_has_nothing_to_do(ready: Scribe) -> None:
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
+
+
+async def test_killed_while_they_have_nothing_to_do(ready: Scribe) -> None:
     """Nothing is ordered any more."""
-    process_of(ready).kill()
-    await until(lambda: not ready.takes(1))
+    signal_all(ready, signal.SIGKILL)
+    await until(lambda: not is_ready(ready))
 
 
 async def test_gone_before_the_order(ready: Scribe) -> None:
     """The order cannot even be sent."""
-    process = process_of(ready)
-    process.kill()
-    process.wait()
-    assert await ready.write(FILE, PIECES, None) is None
-    assert not ready.takes(1)
+    writers = writers_of(ready)
+    signal_all(ready, signal.SIGKILL)
+    process_of(ready).wait()
+    wait_for_end(writers)  # and the event loop has not noticed yet
+    await written(ready, FILE, PIECES)
+    assert ready.written == 0
+    assert not is_ready(ready)
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """Wait until none of these processes is there."""
+    ends = time.monotonic() + READY_S
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 async def test_a_stop_waits_until_the_file_is_there(ready: Scribe, disk: Disk) -> None:
     """A cancelled caller must not meet a file that comes afterwards."""
-    process_of(ready).send_signal(signal.SIGSTOP)
-    writing = asyncio.ensure_future(ready.write(FILE, PIECES, None))
+    signal_all(ready, signal.SIGSTOP)
+    writing = asyncio.ensure_future(written(ready, FILE, PIECES))
     await asyncio.sleep(0)
     writing.cancel()
     await asyncio.sleep(0.05)
     assert not writing.done()
-    process_of(ready).send_signal(signal.SIGCONT)
+    signal_all(ready, signal.SIGCONT)
     with pytest.raises(asyncio.CancelledError):
         await writing
     assert (disk.root / FILE).read_bytes() == DATA
 
 
-async def test_signals_of_the_whole_job_do_not_end_it(ready: Scribe) -> None:
-    """The first process decides when it ends."""
-    process = process_of(ready)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGTERM)
-    assert await ready.write(FILE, PIECES, None) is not None
-    assert os.getsid(process.pid) == process.pid  # the terminal's signals do not even reach it
+async def test_signals_of_the_whole_job_do_not_end_them(ready: Scribe) -> None:
+    """The first process decides when they end."""
+    signal_all(ready, signal.SIGINT)
+    signal_all(ready, signal.SIGTERM)
+    await written(ready, FILE, PIECES)
+    assert ready.written == 1
+    pid = process_of(ready).pid
+    assert {os.getsid(writer) for writer in writers_of(ready)} == {pid}  # the terminal's do not reach them
 
 
-async def test_it_ends_with_its_context(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_they_end_with_the_context(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is left, and none had the key."""
     for name in SECRET_VARIABLES:
         monkeypatch.setenv(name, "sk_test")
     async with Scribe(disk, start_after=1) as one:
-        one.takes(1)
-        await until(lambda: one.takes(1))
-        process = process_of(one)
-        environment = environment_of(process)
+        await written(one, FILE, PIECES)
+        await until(lambda: is_ready(one))
+        process, writers = process_of(one), writers_of(one)
+        environments = [environment_of(pid) for pid in (process.pid, *writers)]
     assert process.returncode is not None
-    assert not [name for name in SECRET_VARIABLES if name.encode() in environment]
+    assert not any(map(is_alive, writers))
+    assert not [name for name in SECRET_VARIABLES for one in environments if name.encode() in one]
 
 
 async def test_few_files_begin_no_process(disk: Disk) -> None:
     """It would cost more than it brings."""
     async with Scribe(disk, start_after=3) as one:
-        assert not one.takes(1)
-        assert not one.takes(1)
+        await written(one, FILE, PIECES)
+        await written(one, FILE, PIECES)
         assert one._process is None
 
 
-async def test_where_no_process_can_be_had_files_are_the_callers(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_outside_of_the_context_threads_write(disk: Disk) -> None:
+    """Nobody would end the processes."""
+    one = Scribe(disk, start_after=1)
+    assert (await written(one, FILE, PIECES)).digest.size_bytes == len(DATA)
+    assert one._process is None
+
+
+async def test_where_no_process_can_be_had_threads_write(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter cannot be found."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with Scribe(disk, start_after=1) as one:
-        assert [one.takes(1) for _ in range(5)] == [False] * 5
+        for _ in range(5):
+            await written(one, FILE, PIECES)
+        assert not is_ready(one)
 
 
 async def test_where_the_system_has_no_such_memory(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """All systems but Linux."""
     monkeypatch.delattr(os, "memfd_create")
     async with Scribe(disk, start_after=1) as one:
-        assert [one.takes(1) for _ in range(5)] == [False] * 5
+        for _ in range(5):
+            await written(one, FILE, PIECES)
+        assert one._process is None
 
 
 async def test_a_process_that_cannot_begin(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is there, and ends before it says a word."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
     async with Scribe(disk, start_after=1) as one:
-        one.takes(1)
+        await written(one, FILE, PIECES)
         await until(lambda: one._process is None)
-        assert not one.takes(1)
+        await written(one, FILE, PIECES)
+        assert not is_ready(one)
 
 
-@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode(Outcome(3, "ab"))])
+@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode(Outcome(3, [Done("ab", None)]))])
 async def test_words_that_are_not_understood(ready: Scribe, words: bytes) -> None:
     """Whoever says them is asked for nothing more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         theirs.send(words)
         ready._read(ours)
-    assert not ready.takes(1)
+    assert not is_ready(ready)
 
 
-async def test_an_output_comes_by_it(ready: Scribe, bench: Bench) -> None:
+async def test_an_output_comes_by_them(ready: Scribe, bench: Bench) -> None:
     """A receipt as any other, for a file that no thread of this process wrote."""
     bench = bench.with_tools(scribe=ready)
     receipt = await bench.fetch(Host([Reply(200, PNG, etag())], bench.time))
@@ -261,12 +363,11 @@ async def test_an_output_comes_by_it(ready: Scribe, bench: Bench) -> None:
     assert ready.written == 1
 
 
-async def test_an_output_after_the_process_was_killed(ready: Scribe, bench: Bench) -> None:
+async def test_an_output_after_they_were_killed(ready: Scribe, bench: Bench) -> None:
     """It is archived all the same, by a thread."""
     bench = bench.with_tools(scribe=ready)
-    process = process_of(ready)
-    process.kill()
-    process.wait()
+    signal_all(ready, signal.SIGKILL)
+    process_of(ready).wait()
     assert isinstance(await bench.fetch(Host([Reply(200, PNG, etag())], bench.time)), Receipt)
     assert (bench.files, bench.leftovers) == ({"output_1.png": PNG}, [])
     assert isinstance(await bench.fetch(Host([Reply(200, PNG, etag())], bench.time)), Receipt)
@@ -280,7 +381,7 @@ async def test_a_cut_picture_is_not_ordered(ready: Scribe, bench: Bench) -> None
     assert (bench.files, ready.written) == ({}, 0)
 
 
-async def test_what_takes_the_place_of_another_file_is_not_for_it(ready: Scribe, bench: Bench) -> None:
+async def test_what_takes_the_place_of_another_file_is_not_for_them(ready: Scribe, bench: Bench) -> None:
     """The damaged one is set aside in the same step as ever."""
     bench = bench.with_tools(scribe=ready)
     bench.disk.write_atomic(FOLDER / "output_1.png", [b"damaged"])
@@ -292,7 +393,7 @@ async def test_what_takes_the_place_of_another_file_is_not_for_it(ready: Scribe,
 
 
 class Served:
-    """The second process's part, in a thread."""
+    """A writer's part, in a thread."""
 
     def __init__(self, disk: Disk) -> None:
         self.memory = mmap.mmap(-1, 2 * SLOT_BYTES)
@@ -300,16 +401,16 @@ class Served:
         self.theirs = theirs
         self.thread = threading.Thread(target=serve, args=(theirs, memoryview(self.memory), disk))
         self.thread.start()
-        assert self.answer() == Outcome(-1)
 
     def answer(self) -> Outcome:
         """The next thing it says."""
         return msgspec.msgpack.decode(self.channel.recv(1 << 16), type=Outcome)
 
-    def order(self, path: PurePosixPath, data: bytes) -> None:
+    def order(self, path: PurePosixPath, data: bytes, *, is_known: bool = False) -> None:
         """Order a file."""
         self.memory[SLOT_BYTES : SLOT_BYTES + len(data)] = data
-        self.channel.send(msgspec.msgpack.encode(scribe.Order(1, len(data), str(path), None)))
+        files = [Ordered(path.name, len(data), replaces=False)]
+        self.channel.send(msgspec.msgpack.encode(Order(1, str(path.parent), is_known, files, None)))
 
     def end(self) -> None:
         """Hang up, and wait for the end."""
@@ -320,13 +421,13 @@ class Served:
 
 
 def test_serving(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the second process answers, to orders that go well and to those that do not."""
+    """What a writer answers, to orders that go well and to those that do not."""
     served = Served(disk)
     served.order(FILE, DATA)
-    assert served.answer() == Outcome(1, hashlib.sha256(DATA).hexdigest())
+    assert served.answer() == Outcome(1, [Done(hashlib.sha256(DATA).hexdigest(), None)])
     disk.write_atomic(FILE, [b"other"])
     served.order(FILE, DATA)
-    assert served.answer().in_the_way == ".floradl/aside/run_c+output_1.png"
+    assert served.answer().files[0].in_the_way == ".floradl/aside/run_c+output_1.png"
     with monkeypatch.context() as patch:
 
         def fail(code: int, *more: str) -> Callable[..., None]:
@@ -335,29 +436,48 @@ def test_serving(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
 
             return write
 
-        patch.setattr(disk, "write_atomic", fail(errno.ENOSPC))
+        patch.setattr(disk, "write_files", fail(errno.ENOSPC))
         served.order(FILE, DATA)
         assert served.answer() == Outcome(1, error=(errno.ENOSPC, "No space left on device", None))
-        patch.setattr(disk, "write_atomic", fail(errno.EIO, "some/file"))
+        patch.setattr(disk, "write_files", fail(errno.EIO, "some/file"))
         served.order(FILE, DATA)
         assert served.answer() == Outcome(1, error=(errno.EIO, "Input/output error", "some/file"))
-        patch.setattr(disk, "write_atomic", None)
+        patch.setattr(disk, "write_files", None)
         served.order(FILE, DATA)
         assert served.answer() == Outcome(1)
     served.end()
 
 
+def test_a_folder_that_is_said_to_be_there(disk: Disk) -> None:
+    """It is not made; where it is not there, that is an error and no file in a folder of nobody's."""
+    served = Served(disk)
+    served.order(FILE, DATA, is_known=True)
+    error = served.answer().error
+    assert error is not None
+    assert error[0] == errno.ENOENT
+    served.end()
+
+
+def test_the_end_of_those_who_had_something_to_say() -> None:
+    """It is waited for, whatever they said last."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(b"something")
+    theirs.close()
+    scribe._wait_for_end(ours)
+    ours.close()
+
+
 def test_nobody_listens_any_more(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first process ended while a file was written."""
     served, began, goes_on = Served(disk), threading.Event(), threading.Event()
-    write_atomic = disk.write_atomic
+    write_files = disk.write_files
 
-    def slow(*args: object, **named: object) -> object:
+    def slow(*args: object) -> object:
         began.set()
         assert goes_on.wait(READY_S)
-        return write_atomic(*args, **named)  # type: ignore[arg-type]  # handed on as they came
+        return write_files(*args)  # type: ignore[arg-type]  # handed on as they came
 
-    monkeypatch.setattr(disk, "write_atomic", slow)
+    monkeypatch.setattr(disk, "write_files", slow)
     served.order(FILE, DATA)
     assert began.wait(READY_S)
     served.channel.close()
@@ -365,29 +485,51 @@ def test_nobody_listens_any_more(disk: Disk, monkeypatch: pytest.MonkeyPatch) ->
     served.end()
 
 
-def test_the_process_itself(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+class Beginning:
+    """The process that begins the writers, in a thread, without beginning any."""
+
+    def __init__(self, disk: Disk, monkeypatch: pytest.MonkeyPatch, *, is_writer: bool) -> None:
+        self.ignored: list[int] = []
+        self.ends: list[object] = []
+        monkeypatch.setattr(signal, "signal", lambda number, _: self.ignored.append(number))
+        monkeypatch.setattr(os, "_exit", self.ends.append)
+        monkeypatch.setattr(os, "fork", lambda: 0 if is_writer else 1)
+        monkeypatch.setattr(os, "wait", lambda: self.ends.append("wait"))
+        monkeypatch.setattr(os, "killpg", lambda *group: self.ends.append(group))
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.memory = os.memfd_create("test")
+        os.ftruncate(self.memory, SLOT_BYTES)
+        monkeypatch.setattr(sys, "argv", ["", str(theirs.detach()), str(self.memory)])
+        self.channel.send(msgspec.msgpack.encode(scribe._Setup(str(disk.root), True, disk.device)))
+        self.thread = threading.Thread(target=scribe.main)
+        self.thread.start()
+
+    def end(self) -> None:
+        """Wait for its end."""
+        self.channel.close()
+        self.thread.join(READY_S)
+        assert not self.thread.is_alive()
+        os.close(self.memory)
+
+
+def test_the_process_of_a_writer(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes its setup from the socket, leaves signals alone, and ends when nobody is there."""
-    ignored: list[int] = []
-    ends: list[int] = []
-    monkeypatch.setattr(signal, "signal", lambda number, _: ignored.append(number))
-    monkeypatch.setattr(os, "_exit", ends.append)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    memory = os.memfd_create("test")
-    os.ftruncate(memory, SLOT_BYTES)
-    setup = scribe._Setup(str(disk.root), True, disk.device)
-    monkeypatch.setattr(sys, "argv", ["", str(theirs.detach()), str(memory)])
-    ours.send(msgspec.msgpack.encode(setup))
-    running = threading.Thread(target=scribe.main)
-    running.start()
-    assert msgspec.msgpack.decode(ours.recv(1 << 16), type=Outcome) == Outcome(-1)
-    os.pwrite(memory, DATA, 0)
-    ours.send(msgspec.msgpack.encode(scribe.Order(0, len(DATA), str(FILE), None)))
-    assert msgspec.msgpack.decode(ours.recv(1 << 16), type=Outcome).sha256
-    ours.close()
-    running.join(READY_S)
-    os.close(memory)
-    assert (sorted(ignored), ends) == ([signal.SIGINT, signal.SIGTERM], [0])
+    begun = Beginning(disk, monkeypatch, is_writer=True)
+    os.pwrite(begun.memory, DATA, 0)
+    order = Order(0, str(FILE.parent), False, [Ordered(FILE.name, len(DATA), replaces=False)], None)
+    begun.channel.send(msgspec.msgpack.encode(order))
+    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome).files
+    begun.end()
+    assert (sorted(begun.ignored), begun.ends) == ([signal.SIGINT, signal.SIGTERM], [0])
     assert (disk.root / FILE).read_bytes() == DATA
+
+
+def test_the_process_that_begins_them(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that they are there, and ends all of them with the first that ends."""
+    begun = Beginning(disk, monkeypatch, is_writer=False)
+    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome) == Outcome(-1)
+    begun.end()
+    assert begun.ends == ["wait", (0, signal.SIGKILL), 0]
 
 
 def test_another_disk_at_its_place_is_refused(disk: Disk) -> None:

@@ -188,7 +188,7 @@ class Bench:
     def leave_partial(self, data: bytes, *, etag: str = '"one"', total_bytes: int | None = None) -> None:
         """A partial as an earlier process left it."""
         path = self.disk.root / layout.partial_path("run_c", "output_1")
-        earlier = Partial(path, Flusher(is_on=False))
+        earlier = Partial(lambda: path, Flusher(is_on=False))
         earlier.expect(etag, total_bytes)
         earlier.append([data])
         earlier.suspend()

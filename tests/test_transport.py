@@ -371,6 +371,22 @@ async def test_nothing_that_came_before_a_cut_is_lost() -> None:
     assert size == 400_000
 
 
+async def test_a_body_that_is_waited_for() -> None:
+    """An answer comes with as much of its body as was asked for; one whose body breaks off does not come."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n"
+    made = media_transports(allow_loopback=True, timeout_s=5)()
+    async with serving(Host(head + b"a" * 900_000)) as host, MediaClient(made, timeout_s=5) as media:
+        url = httpx.URL(f"http://127.0.0.1:{host.port}/")
+        response = await media.get(url, {}, gather_bytes=300_000)
+        assert (response.status_code, len(await response.aread())) == (200, 900_000)
+        host.reply, host.then = head + b"a" * 200_000, "close"
+        with pytest.raises(httpx.RemoteProtocolError):
+            await media.get(url, {}, gather_bytes=300_000)
+        response = await media.get(url, {}, gather_bytes=100_000)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await response.aread()
+
+
 async def test_bytes_come_as_they_are() -> None:
     """A body that says that it is compressed is given as it came, and its headers too."""
     reply = b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\nETag: "a"\r\n\r\nplain'

@@ -93,7 +93,17 @@ def conduct(
             job = prepare(console) if wrong is None else _raising(wrong)
         except UsageError as exc:
             job = _raising(exc)
-        return asyncio.run(conductor.run(job, meanwhile))
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            return runner.run(conductor.run(job, meanwhile))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """The fastest event loop that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def code_of(exit_code: Exit, interruption: Interruption, *, is_interrupted: bool) -> int:

@@ -76,19 +76,19 @@ def test_what_is_recorded_anew_is_flushed_first(dest: Path, monkeypatch: pytest.
     files = {path.stat().st_ino: path for path in dest.glob("ws_*/prj_*/run_*/*")}
     flushed: set[Path] = set()
     unflushed: list[set[Path]] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace = os.fsync, os.replace
 
     def noted_fsync(descriptor: int) -> None:
         fsync(descriptor)
         flushed.update(files[inode] for inode in [os.fstat(descriptor).st_ino] if inode in files)
 
-    def noted_replace(path: Path, target: Path) -> Path:
-        if target.name == "manifest.json":
+    def noted_replace(path: Path, target: Path | str) -> None:
+        if Path(target).name == "manifest.json":
             unflushed.append(set(files.values()) - flushed)
-        return replace(path, target)
+        replace(path, target)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    monkeypatch.setattr(os, "replace", noted_replace)
     options = RepairOptions(VerifyOptions(dest), "https://app.flora.ai/api/v1")
     report = asyncio.run(repair(options, None))
     assert not report.left
