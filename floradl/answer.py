@@ -14,6 +14,7 @@ from floradl.retry import is_retry_status, parse_retry_after
 
 _DEAD_STATUSES = frozenset({401, 403, 404, 410})
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 WRONG_SIZE = "wrong_size"
 """The code of the error that a file has another size than the API announced."""
@@ -118,7 +119,7 @@ def _read_answer(status: int, headers: Mapping[str, str], have: Have, now_s: flo
         return _read_range(headers.get("content-range", ""), validator, have)
     length = headers.get("content-length", "")
     is_resumable = headers.get("accept-ranges", "").lower() != "none"
-    total_bytes = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
+    total_bytes = int(length) if _LENGTH.fullmatch(length) else None
     return Answer(False, validator if is_resumable else "", total_bytes)
 
 

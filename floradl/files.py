@@ -270,7 +270,6 @@ class Disk:
         mtime_ms: int | None = None,
         check: Callable[[Digest], None] = lambda _: None,
         make_room: Callable[[Digest], None] = lambda _: None,
-        is_flushed_later: bool = False,
     ) -> Digest:
         """Write a whole file: temporary file, flush, rename, flush of the folder. Replaces what is there.
 
@@ -280,8 +279,56 @@ class Disk:
             mtime_ms: its date.
             check: looks at what was written before it gets its name; raises to refuse it.
             make_room: called with what is about to be renamed, when all of it is flushed.
-            is_flushed_later: whether the caller flushes the folder (`flush_folder`) before the file counts.
         """
+        self.ensure_dir(relative.parent)
+        meter = self._write(f"{self.root}/{relative}", parts, mtime_ms, check, make_room)
+        self.flush_folder(relative.parent)
+        return meter.digest()
+
+    def write_files(
+        self,
+        folder: PurePosixPath,
+        files: Iterable[NewFile],
+        mtime_ms: int | None,
+        *,
+        is_flushed_later: bool = False,
+    ) -> list[Written]:
+        """Write some files of a folder, one after the other, and flush it once; see `write_atomic`.
+
+        Args:
+            folder: their folder.
+            files: the files.
+            mtime_ms: their date.
+            is_flushed_later: whether the caller flushes the folder (`flush_folder`) before they count.
+        """
+        self.ensure_dir(folder)
+        place = f"{self.root}/{folder}"
+        written = [self._write_new(folder, place, file, mtime_ms) for file in files]
+        if not is_flushed_later:
+            self.flusher.folder(place)
+        return written
+
+    def _write_new(self, folder: PurePosixPath, place: str, file: NewFile, mtime_ms: int | None) -> Written:
+        in_the_way: PurePosixPath | None = None
+        target = f"{place}/{file.name}"
+
+        def make_room(digest: Digest) -> None:
+            nonlocal in_the_way
+            if not file.replaces and os.path.lexists(target):
+                in_the_way = self.make_way(folder / file.name, digest.sha256)
+
+        meter = self._write(target, file.chunks, mtime_ms, lambda _: None, make_room)
+        return Written(meter.digest(), in_the_way)
+
+    def _write(
+        self,
+        target: str,
+        parts: Iterable[bytes | memoryview],
+        mtime_ms: int | None,
+        check: Callable[[Digest], None],
+        make_room: Callable[[Digest], None],
+    ) -> Meter:
+        """As `write_atomic`, in a folder that is there."""
         meter = Meter()
 
         def fill(temporary: str, descriptor: int) -> None:
@@ -294,31 +341,8 @@ class Disk:
             finally:
                 os.close(descriptor)
 
-        self._place(relative, _create, fill, lambda: make_room(meter.digest()))
-        if not is_flushed_later:
-            self.flush_folder(relative.parent)
-        return meter.digest()
-
-    def write_files(
-        self, folder: PurePosixPath, files: Iterable[NewFile], mtime_ms: int | None
-    ) -> list[Written]:
-        """Write some files of a folder, one after the other, and flush it once; see `write_atomic`."""
-        written = [self._write_new(folder / file.name, file, mtime_ms) for file in files]
-        self.flush_folder(folder)
-        return written
-
-    def _write_new(self, path: PurePosixPath, file: NewFile, mtime_ms: int | None) -> Written:
-        in_the_way: PurePosixPath | None = None
-
-        def make_room(digest: Digest) -> None:
-            nonlocal in_the_way
-            if not file.replaces:
-                in_the_way = self.make_way(path, digest.sha256)
-
-        digest = self.write_atomic(
-            path, file.chunks, mtime_ms=mtime_ms, make_room=make_room, is_flushed_later=True
-        )
-        return Written(digest, in_the_way)
+        self._place(target, _create, fill, lambda: make_room(meter.digest()))
+        return meter
 
     def flush_folder(self, folder: PurePosixPath) -> None:
         """Make the names in a folder durable."""
@@ -343,7 +367,8 @@ class Disk:
             finally:
                 os.close(descriptor)
 
-        self._place(relative, _create, fill, make_room)
+        self.ensure_dir(relative.parent)
+        self._place(f"{self.root}/{relative}", _create, fill, make_room)
         self.flush_folder(relative.parent)
 
     def link(
@@ -360,24 +385,25 @@ class Disk:
             check(_digest_of(temporary))
             self.flusher.content(temporary)
 
-        temporary = self._place(relative, lambda path: os.link(source, path), fill, make_room)
+        self.ensure_dir(relative.parent)
+        target = f"{self.root}/{relative}"
+        temporary = self._place(target, lambda path: os.link(source, path), fill, make_room)
         # To rename a file to its own second name does nothing.
         Path(temporary).unlink(missing_ok=True)
         self.flush_folder(relative.parent)
 
     def _place(
         self,
-        relative: PurePosixPath,
+        target: str,
         make: Callable[[str], T],
         fill: Callable[[str, T], None],
         make_room: Callable[[], None],
     ) -> str:
-        """Have a temporary file made and filled, and give it its name; its folder is still to be flushed.
+        """Have a temporary file made and filled, and give it its name; that folder is still to be flushed.
 
         Returns:
             Where the temporary file was.
         """
-        self.ensure_dir(relative.parent)
         number = next(self._numbers)
         folder = layout.TEMPORARIES[number % len(layout.TEMPORARIES)]
         temporary = f"{self.root}/{folder}/{self._token}-{number}"
@@ -386,7 +412,7 @@ class Disk:
             fill(temporary, made)
             make_room()
             # No `Path`, here and where names are put together above: two of them take longer than the call.
-            os.replace(temporary, f"{self.root}/{relative}")  # noqa: PTH105 - see above
+            os.replace(temporary, target)  # noqa: PTH105 - see above
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

@@ -98,6 +98,8 @@ class Partial:
     @property
     def ahead(self) -> list[tuple[int, int]]:
         """Start and size of the stretches further on."""
+        if not self._ahead:
+            return []
         return sorted((start, meter.size_bytes) for start, meter in self._ahead.items() if meter.size_bytes)
 
     def load(self) -> None:

@@ -44,10 +44,15 @@ START_AFTER = 48
 _SLOTS = 72
 _MAX_FILES = 64  # in an order, which has to fit into a message
 _PROGRAM = f"from {__name__} import main; main()"
+_AT_ONCE = 4  # orders that a writer takes together, where so many wait: outputs of a run share a flush
 _WRITERS = 4  # more than processors, since each waits for the disk most of the time
 _MESSAGE_BYTES = 64 * 1024
 
 log = logging.getLogger(__name__)
+
+
+Error = tuple[int, str, str | None]
+"""An `OSError`: number, text, file name."""
 
 
 class Ordered(msgspec.Struct, frozen=True, array_like=True):
@@ -81,13 +86,12 @@ class Done(msgspec.Struct, frozen=True, array_like=True):
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """What became of the order whose bytes are in `slot`; `slot` is -1 once, when the writers are ready.
 
-    `files` is empty where not all was written: `error` is the `OSError` (number, text, file name) that
-    stopped it, or None for whatever else.
+    `files` is empty where not all was written: `error` is what stopped it, None for whatever is no `OSError`.
     """
 
     slot: int
     files: list[Done] = []
-    error: tuple[int, str, str | None] | None = None
+    error: Error | None = None
 
 
 class _Setup(msgspec.Struct, frozen=True):
@@ -167,7 +171,8 @@ class Scribe:
             raise destination_error(OSError(*outcome.error), self._disk.root)
         if not outcome.files:
             return None
-        self._disk.remember(folder)
+        if not order.is_known:
+            self._disk.remember(folder)
         self.written += len(files)
         return [
             Written(
@@ -290,11 +295,34 @@ def serve(channel: socket.socket, memory: memoryview, disk: Disk) -> None:
     """
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Order)
     with suppress(ConnectionError):  # nobody listens any more
-        while message := channel.recv(_MESSAGE_BYTES):
-            channel.send(encoder.encode(_carried_out(decoder.decode(message), memory, disk)))
+        while messages := _next_messages(channel):
+            orders = [decoder.decode(message) for message in messages]
+            for outcome in _carried_out(orders, memory, disk):
+                channel.send(encoder.encode(outcome))
 
 
-def _carried_out(order: Order, memory: memoryview, disk: Disk) -> Outcome:
+def _next_messages(channel: socket.socket) -> list[bytes]:
+    """What waits to be done, but not all where there is much; nothing once nobody is there any more."""
+    messages = [channel.recv(_MESSAGE_BYTES)]
+    with suppress(BlockingIOError):
+        while messages[-1] and len(messages) < _AT_ONCE:
+            messages.append(channel.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT))
+    return [message for message in messages if message]
+
+
+def _carried_out(orders: Sequence[Order], memory: memoryview, disk: Disk) -> list[Outcome]:
+    """Carry out orders, with one flush for all of a folder."""
+    outcomes = [_written(order, memory, disk) for order in orders]
+    unflushed = {order.folder for order, outcome in zip(orders, outcomes, strict=True) if outcome.files}
+    errors = {folder: _flush_error(folder, disk) for folder in unflushed}
+    return [
+        Outcome(order.slot, error=error) if outcome.files and (error := errors[order.folder]) else outcome
+        for order, outcome in zip(orders, outcomes, strict=True)
+    ]
+
+
+def _written(order: Order, memory: memoryview, disk: Disk) -> Outcome:
+    """Write the files of an order; their folder is still to be flushed."""
     folder, at, files = PurePosixPath(order.folder), order.slot * SLOT_BYTES, []
     for file in order.files:
         files.append(NewFile(file.name, [memory[at : at + file.size_bytes]], file.replaces))
@@ -302,15 +330,27 @@ def _carried_out(order: Order, memory: memoryview, disk: Disk) -> Outcome:
     if order.is_known:
         disk.remember(folder)
     try:
-        written = disk.write_files(folder, files, order.mtime_ms)
+        written = disk.write_files(folder, files, order.mtime_ms, is_flushed_later=True)
     except OSError as exc:
-        name = None if exc.filename is None else str(exc.filename)
-        return Outcome(order.slot, error=(exc.errno or 0, exc.strerror or type(exc).__name__, name))
+        return Outcome(order.slot, error=_error(exc))
     except Exception:  # noqa: BLE001 - whatever it is, the other process meets it too, and can tell of it
         return Outcome(order.slot)
     asides = [None if one.in_the_way is None else str(one.in_the_way) for one in written]
     done = [Done(one.digest.sha256, aside) for one, aside in zip(written, asides, strict=True)]
     return Outcome(order.slot, done)
+
+
+def _flush_error(folder: str, disk: Disk) -> Error | None:
+    try:
+        disk.flush_folder(PurePosixPath(folder))
+    except OSError as exc:
+        return _error(exc)
+    return None
+
+
+def _error(exc: OSError) -> Error:
+    name = None if exc.filename is None else str(exc.filename)
+    return exc.errno or 0, exc.strerror or type(exc).__name__, name
 
 
 def main() -> None:

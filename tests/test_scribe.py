@@ -226,7 +226,7 @@ async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk,
     if which != "the first":  # without that one the writers go on, and end with this process
         await until(lambda: not is_ready(ready))
         assert process.returncode == -signal.SIGKILL
-        assert not any(map(is_alive, writers))
+        wait_for_end(writers)
 
 
 def is_alive(pid: int) -> bool:
@@ -296,7 +296,7 @@ async def test_they_end_with_the_context(disk: Disk, monkeypatch: pytest.MonkeyP
         process, writers = process_of(one), writers_of(one)
         environments = [environment_of(pid) for pid in (process.pid, *writers)]
     assert process.returncode is not None
-    assert not any(map(is_alive, writers))
+    wait_for_end(writers)
     assert not [name for name in SECRET_VARIABLES for one in environments if name.encode() in one]
 
 
@@ -448,6 +448,41 @@ def test_serving(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     served.end()
 
 
+def test_what_waits_is_done_together(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each order has its answer; files of a folder share its flush, and an error of that is theirs alone."""
+    memory = memoryview(bytes(SLOT_BYTES) + DATA)
+    names = ["run_a/1.png", "run_b/1.png", "run_a/2.png"]
+    orders = [
+        Order(1, f"ws/prj/{folder}", False, [Ordered(name, len(DATA), replaces=False)], None)
+        for folder, name in (name.split("/") for name in names)
+    ]
+    flushed: list[str] = []
+
+    def flush(folder: PurePosixPath) -> None:
+        flushed.append(folder.name)
+        if folder.name == "run_b":
+            raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(disk, "flush_folder", flush)
+    done, broken, also = scribe._carried_out(orders, memory, disk)
+    assert sorted(flushed) == ["run_a", "run_b"]
+    assert len(done.files) == len(also.files) == 1
+    assert (broken.files, broken.error) == ([], (errno.EIO, "broken", None))
+    assert all((disk.root / "ws/prj" / name).read_bytes() == DATA for name in names)
+
+
+def test_as_much_as_waits_is_taken_at_once() -> None:
+    """But not more than leaves something for the other writers; the end of all comes last."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for number in range(scribe._AT_ONCE + 1):
+        ours.send(b"%d" % number)
+    ours.close()
+    assert len(scribe._next_messages(theirs)) == scribe._AT_ONCE
+    assert scribe._next_messages(theirs) == [b"%d" % scribe._AT_ONCE]
+    assert scribe._next_messages(theirs) == []
+    theirs.close()
+
+
 def test_a_folder_that_is_said_to_be_there(disk: Disk) -> None:
     """It is not made; where it is not there, that is an error and no file in a folder of nobody's."""
     served = Served(disk)
@@ -472,10 +507,10 @@ def test_nobody_listens_any_more(disk: Disk, monkeypatch: pytest.MonkeyPatch) ->
     served, began, goes_on = Served(disk), threading.Event(), threading.Event()
     write_files = disk.write_files
 
-    def slow(*args: object) -> object:
+    def slow(*args: object, **named: object) -> object:
         began.set()
         assert goes_on.wait(READY_S)
-        return write_files(*args)  # type: ignore[arg-type]  # handed on as they came
+        return write_files(*args, **named)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(disk, "write_files", slow)
     served.order(FILE, DATA)
