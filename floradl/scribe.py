@@ -255,33 +255,29 @@ class Scribe:
 
     def _hang_up(self) -> None:
         """No more of the writers: who still waits is told that nothing was written."""
-        process, self._process = self._process, None
-        if process is not None:
-            _kill(process)
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            if process is not None:
-                _wait_for_end(self._socket)  # before anybody else writes what they may be at
-            self._socket.close()
-            self._socket = None
+        is_idle = len(self._free) == _SLOTS
         self._memory, self._free = None, []
+        channel, self._socket = self._socket, None
+        process, self._process = self._process, None
+        if channel is not None:
+            asyncio.get_running_loop().remove_reader(channel)
+            if process is not None and not is_idle:
+                _kill(process, channel)  # before anybody else writes what they may be at
+            channel.close()  # which ends those that have nothing to do
+        if process is not None:
+            process.wait()
         waiting, self._waiting = self._waiting, {}
         for slot, future in waiting.items():
             future.set_result(Outcome(slot))
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the writers, which all are in the group of the one that began them."""
+def _kill(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    """End the writers, which all are in the group of the process that began them, and wait for that."""
     with suppress(ProcessLookupError):  # they have ended
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _wait_for_end(channel: socket.socket) -> None:
-    """Wait until nobody has the other end any more."""
     channel.setblocking(True)
     with suppress(ConnectionError):
-        while channel.recv(_MESSAGE_BYTES):
+        while channel.recv(_MESSAGE_BYTES):  # until nobody has the other end any more
             pass
 
 
@@ -362,13 +358,24 @@ def main() -> None:
         memory = memoryview(mmap.mmap(int(sys.argv[2]), 0))
         setup = msgspec.msgpack.decode(channel.recv(_MESSAGE_BYTES), type=_Setup)
         try:
-            for _ in range(_WRITERS):
-                if not os.fork():  # Python starts only once so, and there are no threads that would mind
+            writers = set[int]()
+            while len(writers) < _WRITERS:
+                # Forked, so that Python starts only once; there are no threads here that would mind.
+                writers.add(pid := os.fork())
+                if not pid:
                     serve(channel, memory, Disk(Path(setup.root), fsync=setup.fsync, device=setup.device))
-                    break
-            else:
-                channel.send(msgspec.msgpack.encode(Outcome(-1)))
-                os.wait()
-                os.killpg(0, signal.SIGKILL)
+                    return
+            channel.send(msgspec.msgpack.encode(Outcome(-1)))
+            channel.close()
+            _end_together(writers)
         finally:
             os._exit(0)  # in the middle of a file, too, as the first process ended
+
+
+def _end_together(writers: set[int]) -> None:
+    """Wait for the end of one, and end all."""
+    writers.discard(os.wait()[0])
+    for pid in writers:
+        os.kill(pid, signal.SIGKILL)
+    for pid in writers:
+        os.waitpid(pid, 0)

@@ -225,7 +225,7 @@ async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk,
     assert (disk.root / FILE).read_bytes() == DATA
     if which != "the first":  # without that one the writers go on, and end with this process
         await until(lambda: not is_ready(ready))
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode is not None
         wait_for_end(writers)
 
 
@@ -298,6 +298,14 @@ async def test_they_end_with_the_context(disk: Disk, monkeypatch: pytest.MonkeyP
     assert process.returncode is not None
     wait_for_end(writers)
     assert not [name for name in SECRET_VARIABLES for one in environments if name.encode() in one]
+
+
+async def test_it_ends_before_they_are_ready(disk: Disk) -> None:
+    """Nobody waits for what has not even begun."""
+    async with Scribe(disk, start_after=1) as one:
+        await written(one, FILE, PIECES)
+        process = process_of(one)
+    assert process.returncode == -signal.SIGKILL
 
 
 async def test_few_files_begin_no_process(disk: Disk) -> None:
@@ -493,12 +501,14 @@ def test_a_folder_that_is_said_to_be_there(disk: Disk) -> None:
     served.end()
 
 
-def test_the_end_of_those_who_had_something_to_say() -> None:
-    """It is waited for, whatever they said last."""
+def test_the_end_is_waited_for_whatever_was_said_last() -> None:
+    """Of processes that have ended by themselves, too."""
+    process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)  # noqa: S603 - our own
+    process.wait()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.send(b"something")
     theirs.close()
-    scribe._wait_for_end(ours)
+    scribe._kill(process, ours)
     ours.close()
 
 
@@ -523,14 +533,15 @@ def test_nobody_listens_any_more(disk: Disk, monkeypatch: pytest.MonkeyPatch) ->
 class Beginning:
     """The process that begins the writers, in a thread, without beginning any."""
 
-    def __init__(self, disk: Disk, monkeypatch: pytest.MonkeyPatch, *, is_writer: bool) -> None:
+    def __init__(self, disk: Disk, monkeypatch: pytest.MonkeyPatch, forked: list[int]) -> None:
         self.ignored: list[int] = []
         self.ends: list[object] = []
         monkeypatch.setattr(signal, "signal", lambda number, _: self.ignored.append(number))
         monkeypatch.setattr(os, "_exit", self.ends.append)
-        monkeypatch.setattr(os, "fork", lambda: 0 if is_writer else 1)
-        monkeypatch.setattr(os, "wait", lambda: self.ends.append("wait"))
-        monkeypatch.setattr(os, "killpg", lambda *group: self.ends.append(group))
+        monkeypatch.setattr(os, "fork", lambda: forked.pop(0))
+        monkeypatch.setattr(os, "wait", lambda: (102, 0))
+        monkeypatch.setattr(os, "kill", lambda pid, number: self.ends.append((pid, number)))
+        monkeypatch.setattr(os, "waitpid", lambda pid, _: self.ends.append(pid))
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.memory = os.memfd_create("test")
         os.ftruncate(self.memory, SLOT_BYTES)
@@ -549,7 +560,7 @@ class Beginning:
 
 def test_the_process_of_a_writer(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes its setup from the socket, leaves signals alone, and ends when nobody is there."""
-    begun = Beginning(disk, monkeypatch, is_writer=True)
+    begun = Beginning(disk, monkeypatch, [0])
     os.pwrite(begun.memory, DATA, 0)
     order = Order(0, str(FILE.parent), False, [Ordered(FILE.name, len(DATA), replaces=False)], None)
     begun.channel.send(msgspec.msgpack.encode(order))
@@ -561,10 +572,11 @@ def test_the_process_of_a_writer(disk: Disk, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_process_that_begins_them(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that they are there, and ends all of them with the first that ends."""
-    begun = Beginning(disk, monkeypatch, is_writer=False)
+    begun = Beginning(disk, monkeypatch, [101, 102, 103, 104])
     assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome) == Outcome(-1)
     begun.end()
-    assert begun.ends == ["wait", (0, signal.SIGKILL), 0]
+    killed = {(pid, int(signal.SIGKILL)) for pid in (101, 103, 104)}
+    assert (set(begun.ends[:3]), set(begun.ends[3:6]), begun.ends[6:]) == (killed, {101, 103, 104}, [0])
 
 
 def test_another_disk_at_its_place_is_refused(disk: Disk) -> None:
