@@ -503,7 +503,7 @@ def test_a_folder_that_is_said_to_be_there(disk: Disk) -> None:
 
 def test_the_end_is_waited_for_whatever_was_said_last() -> None:
     """Of processes that have ended by themselves, too."""
-    process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)  # noqa: S603 - our own
+    process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
     process.wait()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.send(b"something")
