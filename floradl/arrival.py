@@ -14,12 +14,14 @@ from pathlib import PurePosixPath
 from floradl import layout, media
 from floradl.durable import HEAD_BYTES, Digest, Meter
 from floradl.errors import TransferError, printable, safe_url
-from floradl.files import Disk, NewFile
+from floradl.files import Disk
 from floradl.model import MEDIA_TYPES, Receipt
 from floradl.partial import Partial
-from floradl.scribe import SLOT_BYTES, Scribe
+from floradl.scribe import Scribe
 from floradl.sharing import Shelf
+from floradl.tree import NewFile
 from floradl.words import SharedBy
+from floradl.writer import SLOT_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from floradl import layout
 from floradl.clock import Clock
 from floradl.durable import Digest
 from floradl.entries import ADDITIONS, Op, OutputOp, RunEntry
-from floradl.files import Disk, Kind
+from floradl.files import Disk
 from floradl.findings import NO_FAULT, AuditTally, Finding, Trouble
 from floradl.inspection import (
     LITTER,
@@ -40,6 +40,7 @@ from floradl.reading import Reader
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.snapshot import entry_place
 from floradl.stopping import all_of
+from floradl.tree import Kind
 from floradl.words import Kind as EntryKind
 
 _DAY_S = 86_400

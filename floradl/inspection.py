@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 from floradl import layout
 from floradl.durable import Digest
 from floradl.entries import OutputEntry, RunEntry, State
-from floradl.files import Item, Kind
 from floradl.findings import Finding, Trouble
 from floradl.snapshot import entry_path, entry_place
+from floradl.tree import Item, Kind
 from floradl.words import Kind as EntryKind
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}

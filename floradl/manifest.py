@@ -43,7 +43,7 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import ManifestError
-from floradl.files import AppendFile, Disk, FileId
+from floradl.files import Disk
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.model import Scope
 from floradl.snapshot import (
@@ -59,6 +59,7 @@ from floradl.snapshot import (
     parse_snapshot,
     unreadable,
 )
+from floradl.tree import AppendFile, FileId
 from floradl.words import Kind
 
 LARGE_BYTES = 16 * 1024 * 1024

@@ -27,7 +27,6 @@ from floradl.clock import format_ms
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.fetching import Tools
-from floradl.files import Written
 from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
@@ -44,6 +43,7 @@ from floradl.plan import (
 from floradl.prepare import Job, Prepared, Preparer, as_failed
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
+from floradl.tree import Written
 from floradl.words import Kind
 
 _PREPARERS = 8

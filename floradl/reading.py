@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from io import FileIO
 
 from floradl.durable import BLOCK_BYTES, Digest, Meter, open_regular, require_real_dir
-from floradl.files import Disk, Item, items_of
+from floradl.files import Disk
+from floradl.tree import Item, items_of
 
 
 class Reader:

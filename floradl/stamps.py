@@ -25,8 +25,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from floradl.files import COARSE_NS, FileId
 from floradl.glance import FolderDate
+from floradl.tree import COARSE_NS, FileId
 
 MIN_PART = 5000
 PARTS = 8

@@ -32,7 +32,7 @@ LAYERS = (
         "sharing",
     },
     {
-        "files",
+        "tree",
         "partial",
         "answer",
         "journal",
@@ -47,6 +47,7 @@ LAYERS = (
         "thumbnails",
         "schedulers",
     },
+    {"files", "writer"},
     {"scribe"},
     {
         "manifest",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -22,10 +19,12 @@ import pytest
 
 from floradl import layout, scribe
 from floradl.errors import DestinationError
-from floradl.files import Disk, NewFile, Written
+from floradl.files import Disk
 from floradl.keys import SECRET_VARIABLES
 from floradl.model import Receipt
-from floradl.scribe import SLOT_BYTES, Done, Order, Ordered, Outcome, Scribe, serve
+from floradl.scribe import Scribe
+from floradl.tree import NewFile, Written
+from floradl.writer import MAX_FILES, SLOT_BYTES, WRITERS, Done, Outcome
 from tests.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
 __all__ = ["bench"]
@@ -182,7 +181,7 @@ async def test_a_folder_that_is_known_is_not_made_again(ready: Scribe, disk: Dis
     assert disk.knows(other)
 
 
-@pytest.mark.parametrize("files", [1, scribe._MAX_FILES + 1])
+@pytest.mark.parametrize("files", [1, MAX_FILES + 1])
 async def test_what_does_not_fit_is_written_by_a_thread(ready: Scribe, disk: Disk, files: int) -> None:
     """A large file, or very many."""
     data = bytes(SLOT_BYTES + 1 if files == 1 else 1)
@@ -212,7 +211,7 @@ async def test_no_more_at_once_than_there_is_room_for(ready: Scribe, disk: Disk)
 async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk, which: str) -> None:
     """In the middle of an order, as when memory runs out; the others do not go on without the one."""
     process, writers = process_of(ready), writers_of(ready)
-    assert len(writers) == scribe._WRITERS
+    assert len(writers) == WRITERS
     signal_all(ready, signal.SIGSTOP)
     writing = asyncio.ensure_future(written(ready, FILE, PIECES))
     await asyncio.sleep(0)
@@ -400,107 +399,6 @@ async def test_what_takes_the_place_of_another_file_is_not_for_them(ready: Scrib
     assert ready.written == 0
 
 
-class Served:
-    """A writer's part, in a thread."""
-
-    def __init__(self, disk: Disk) -> None:
-        self.memory = mmap.mmap(-1, 2 * SLOT_BYTES)
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.theirs = theirs
-        self.thread = threading.Thread(target=serve, args=(theirs, memoryview(self.memory), disk))
-        self.thread.start()
-
-    def answer(self) -> Outcome:
-        """The next thing it says."""
-        return msgspec.msgpack.decode(self.channel.recv(1 << 16), type=Outcome)
-
-    def order(self, path: PurePosixPath, data: bytes, *, is_known: bool = False) -> None:
-        """Order a file."""
-        self.memory[SLOT_BYTES : SLOT_BYTES + len(data)] = data
-        files = [Ordered(path.name, len(data), replaces=False)]
-        self.channel.send(msgspec.msgpack.encode(Order(1, str(path.parent), is_known, files, None)))
-
-    def end(self) -> None:
-        """Hang up, and wait for the end."""
-        self.channel.close()
-        self.thread.join(READY_S)
-        assert not self.thread.is_alive()
-        self.theirs.close()
-
-
-def test_serving(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a writer answers, to orders that go well and to those that do not."""
-    served = Served(disk)
-    served.order(FILE, DATA)
-    assert served.answer() == Outcome(1, [Done(hashlib.sha256(DATA).hexdigest(), None)])
-    disk.write_atomic(FILE, [b"other"])
-    served.order(FILE, DATA)
-    assert served.answer().files[0].in_the_way == ".floradl/aside/run_c+output_1.png"
-    with monkeypatch.context() as patch:
-
-        def fail(code: int, *more: str) -> Callable[..., None]:
-            def write(*_: object, **__: object) -> None:
-                raise OSError(code, os.strerror(code), *more)
-
-            return write
-
-        patch.setattr(disk, "write_files", fail(errno.ENOSPC))
-        served.order(FILE, DATA)
-        assert served.answer() == Outcome(1, error=(errno.ENOSPC, "No space left on device", None))
-        patch.setattr(disk, "write_files", fail(errno.EIO, "some/file"))
-        served.order(FILE, DATA)
-        assert served.answer() == Outcome(1, error=(errno.EIO, "Input/output error", "some/file"))
-        patch.setattr(disk, "write_files", None)
-        served.order(FILE, DATA)
-        assert served.answer() == Outcome(1)
-    served.end()
-
-
-def test_what_waits_is_done_together(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each order has its answer; files of a folder share its flush, and an error of that is theirs alone."""
-    memory = memoryview(bytes(SLOT_BYTES) + DATA)
-    names = ["run_a/1.png", "run_b/1.png", "run_a/2.png"]
-    orders = [
-        Order(1, f"ws/prj/{folder}", False, [Ordered(name, len(DATA), replaces=False)], None)
-        for folder, name in (name.split("/") for name in names)
-    ]
-    flushed: list[str] = []
-
-    def flush(folder: PurePosixPath) -> None:
-        flushed.append(folder.name)
-        if folder.name == "run_b":
-            raise OSError(errno.EIO, "broken")
-
-    monkeypatch.setattr(disk, "flush_folder", flush)
-    done, broken, also = scribe._carried_out(orders, memory, disk)
-    assert sorted(flushed) == ["run_a", "run_b"]
-    assert len(done.files) == len(also.files) == 1
-    assert (broken.files, broken.error) == ([], (errno.EIO, "broken", None))
-    assert all((disk.root / "ws/prj" / name).read_bytes() == DATA for name in names)
-
-
-def test_as_much_as_waits_is_taken_at_once() -> None:
-    """But not more than leaves something for the other writers; the end of all comes last."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for number in range(scribe._AT_ONCE + 1):
-        ours.send(b"%d" % number)
-    ours.close()
-    assert len(scribe._next_messages(theirs)) == scribe._AT_ONCE
-    assert scribe._next_messages(theirs) == [b"%d" % scribe._AT_ONCE]
-    assert scribe._next_messages(theirs) == []
-    theirs.close()
-
-
-def test_a_folder_that_is_said_to_be_there(disk: Disk) -> None:
-    """It is not made; where it is not there, that is an error and no file in a folder of nobody's."""
-    served = Served(disk)
-    served.order(FILE, DATA, is_known=True)
-    error = served.answer().error
-    assert error is not None
-    assert error[0] == errno.ENOENT
-    served.end()
-
-
 def test_the_end_is_waited_for_whatever_was_said_last() -> None:
     """Of processes that have ended by themselves, too."""
     process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
@@ -510,79 +408,3 @@ def test_the_end_is_waited_for_whatever_was_said_last() -> None:
     theirs.close()
     scribe._kill(process, ours)
     ours.close()
-
-
-def test_nobody_listens_any_more(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first process ended while a file was written."""
-    served, began, goes_on = Served(disk), threading.Event(), threading.Event()
-    write_files = disk.write_files
-
-    def slow(*args: object, **named: object) -> object:
-        began.set()
-        assert goes_on.wait(READY_S)
-        return write_files(*args, **named)  # type: ignore[arg-type]  # handed on as they came
-
-    monkeypatch.setattr(disk, "write_files", slow)
-    served.order(FILE, DATA)
-    assert began.wait(READY_S)
-    served.channel.close()
-    goes_on.set()
-    served.end()
-
-
-class Beginning:
-    """The process that begins the writers, in a thread, without beginning any."""
-
-    def __init__(self, disk: Disk, monkeypatch: pytest.MonkeyPatch, forked: list[int]) -> None:
-        self.ignored: list[int] = []
-        self.ends: list[object] = []
-        monkeypatch.setattr(signal, "signal", lambda number, _: self.ignored.append(number))
-        monkeypatch.setattr(os, "_exit", self.ends.append)
-        monkeypatch.setattr(os, "fork", lambda: forked.pop(0))
-        monkeypatch.setattr(os, "wait", lambda: (102, 0))
-        monkeypatch.setattr(os, "kill", lambda pid, number: self.ends.append((pid, number)))
-        monkeypatch.setattr(os, "waitpid", lambda pid, _: self.ends.append(pid))
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.memory = os.memfd_create("test")
-        os.ftruncate(self.memory, SLOT_BYTES)
-        monkeypatch.setattr(sys, "argv", ["", str(theirs.detach()), str(self.memory)])
-        self.channel.send(msgspec.msgpack.encode(scribe._Setup(str(disk.root), True, disk.device)))
-        self.thread = threading.Thread(target=scribe.main)
-        self.thread.start()
-
-    def end(self) -> None:
-        """Wait for its end."""
-        self.channel.close()
-        self.thread.join(READY_S)
-        assert not self.thread.is_alive()
-        os.close(self.memory)
-
-
-def test_the_process_of_a_writer(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes its setup from the socket, leaves signals alone, and ends when nobody is there."""
-    begun = Beginning(disk, monkeypatch, [0])
-    os.pwrite(begun.memory, DATA, 0)
-    order = Order(0, str(FILE.parent), False, [Ordered(FILE.name, len(DATA), replaces=False)], None)
-    begun.channel.send(msgspec.msgpack.encode(order))
-    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome).files
-    begun.end()
-    assert (sorted(begun.ignored), begun.ends) == ([signal.SIGINT, signal.SIGTERM], [0])
-    assert (disk.root / FILE).read_bytes() == DATA
-
-
-def test_the_process_that_begins_them(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says that they are there, and ends all of them with the first that ends."""
-    begun = Beginning(disk, monkeypatch, [101, 102, 103, 104])
-    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome) == Outcome(-1)
-    begun.end()
-    killed = {(pid, int(signal.SIGKILL)) for pid in (101, 103, 104)}
-    assert (set(begun.ends[:3]), set(begun.ends[3:6]), begun.ends[6:]) == (killed, {101, 103, 104}, [0])
-
-
-def test_another_disk_at_its_place_is_refused(disk: Disk) -> None:
-    """What was mounted since the first process looked is not written to."""
-    assert disk.device is not None
-    other = Disk(disk.root, device=disk.device + 1)
-    with pytest.raises(OSError, match="unmounted"):
-        other.write_atomic(FILE, [DATA])
-    other.close()

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.files import COARSE_NS, FileId
 from floradl.glance import FolderDate
 from floradl.stamps import (
     MIN_PART,
@@ -21,6 +20,7 @@ from floradl.stamps import (
     parse_stamps,
     part_of,
 )
+from floradl.tree import COARSE_NS, FileId
 
 MANIFEST = FileId(1000, 1_795_487_412_000_000_000, 77)
 NUMBERS = st.integers(0, 2**63)

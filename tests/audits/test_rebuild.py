@@ -13,10 +13,11 @@ from floradl.clock import Clock
 from floradl.durable import Digest
 from floradl.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.errors import NewerFormatError
-from floradl.files import Disk, Item, Kind
+from floradl.files import Disk
 from floradl.findings import Trouble
 from floradl.inspection import Expected, check_bytes, check_run
 from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
+from floradl.tree import Item, Kind
 from tests.audits.damages import line, write_journal
 from tests.audits.stage import PHOTO, TEXT, Stage, report_of, without_key
 from tests.support import all_entries, manifest
