@@ -48,10 +48,6 @@ from floradl.words import Kind
 
 _PREPARERS = 8
 _RESULTS = 512
-_COLLECT_S = 0.02
-"""How long results are collected for one flush of the journal while there is work. What a killed process has
-not recorded by then is found on the disk by the next, and not fetched again."""
-
 _MAX_FRESH_RUNS = 256
 
 log = logging.getLogger(__name__)
@@ -272,9 +268,6 @@ class Pool:
     async def _record_all(self) -> None:
         while True:
             batch = [await self._results.get()]
-            if not self._jobs.empty():
-                # More will come, and a flush costs the same for all of it.
-                await self._tools.clock.sleep(_COLLECT_S)
             while not self._results.empty():
                 batch.append(self._results.get_nowait())
             at = format_ms(self._tools.clock.now_ms())

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import files, manifest, plan, stamps
+from floradl import files, manifest, plan, stamps, tree
 from floradl.simulator import Simulator
 from floradl.words import Kind
 from tests.support import environment
@@ -128,7 +128,7 @@ def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
     if way:
         set_value(plan, "SHARED_KIND", Kind.RUN)
     if way == "reflink":
-        set_value(files, "share_blocks", _copy_blocks)
+        set_value(tree, "share_blocks", _copy_blocks)
 
 
 def _copy_blocks(source: Path, descriptor: int) -> None:
