@@ -7,10 +7,10 @@ environment. What it prints goes to standard error, since standard output is for
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -35,10 +35,12 @@ def parse_command(text: str) -> tuple[str, ...]:
     return words
 
 
-async def run_after(
+def run_after(
     words: tuple[str, ...], report: bytes, exit_code: int, on_start: Callable[[Callable[[], None]], None]
 ) -> str:
-    """Run a command to its end, however long it takes.
+    """Run a command to its end, however long it takes; a thread's work.
+
+    It may end without reading it all: an event loop's own pipes raise at that, each in its way.
 
     Args:
         words: the command's.
@@ -51,16 +53,16 @@ async def run_after(
     """
     environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     try:
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.PIPE,
+        process = subprocess.Popen(  # noqa: S603 - what the user asked for, and no shell sees it
+            words,
+            stdin=subprocess.PIPE,
             stdout=sys.stderr.fileno(),
             env=environment | {"FLORADL_EXIT_CODE": str(exit_code)},
         )
     except OSError as exc:
         return f"{printable(words[0])} could not be started: {exc.strerror}"
     on_start(process.kill)
-    await process.communicate(report)
+    process.communicate(report)
     if process.returncode:
         return f"{printable(words[0])} ended with {process.returncode}"
     return ""

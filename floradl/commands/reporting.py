@@ -190,7 +190,9 @@ class _Conductor:
 
         interruption.meanwhile = "the command of --exec-after is still at work"
         report = msgspec.json.encode(outcome.report)
-        wrong = await run_after(self._words, report, outcome.exit_code, interruption.leave_by)
+        wrong = await asyncio.to_thread(
+            run_after, self._words, report, outcome.exit_code, interruption.leave_by
+        )
         if not wrong:
             return outcome.exit_code
         self._console.warn(f"--exec-after: {wrong}")
