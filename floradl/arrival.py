@@ -19,9 +19,9 @@ from floradl.model import MEDIA_TYPES, Receipt
 from floradl.partial import Partial
 from floradl.scribe import Scribe
 from floradl.sharing import Shelf
+from floradl.slots import SLOT_BYTES, Lent
 from floradl.tree import NewFile
 from floradl.words import SharedBy
-from floradl.writer import SLOT_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,9 @@ class Arrival:
             head += chunk[: HEAD_BYTES - len(head)]
         return head
 
-    async def commit(self, chunks: list[bytes], url: str, content_type: str, *, is_bounded: bool) -> Receipt:
+    async def commit(
+        self, chunks: list[bytes], url: str, content_type: str, *, is_bounded: bool, lent: Lent | None = None
+    ) -> Receipt:
         """Give the bytes their name, if they are right.
 
         Args:
@@ -117,6 +119,7 @@ class Arrival:
             url: where they came from.
             content_type: what the host called them.
             is_bounded: whether host or API said how many there are.
+            lent: where a small file's bytes are, perhaps.
 
         Raises:
             TransferError: the file is cut off.
@@ -125,7 +128,7 @@ class Arrival:
         extension = media.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
         path = wanted.folder / name
-        placed = await self._written(chunks, path, is_bounded=is_bounded)
+        placed = await self._written(chunks, path, lent, is_bounded=is_bounded)
         if placed is None:
             placed = await self._disk.call(self._place, chunks, path, is_bounded=is_bounded)
         return Receipt(
@@ -144,7 +147,9 @@ class Arrival:
             shared_by=placed.shared_by,
         )
 
-    async def _written(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed | None:
+    async def _written(
+        self, chunks: list[bytes], path: PurePosixPath, lent: Lent | None, *, is_bounded: bool
+    ) -> _Placed | None:
         """Have a small file written, which replaces and shares nothing; None: it is none."""
         wanted = self._wanted
         if self._partial.is_begun or wanted.shares or wanted.replaces is not None:
@@ -153,7 +158,7 @@ class Arrival:
         if file.size_bytes > SLOT_BYTES:
             return None
         self._require_end(chunks, is_bounded=is_bounded)
-        (written,) = await self._scribe.write(wanted.folder, [file], wanted.mtime_ms)
+        (written,) = await self._scribe.write(wanted.folder, [file], wanted.mtime_ms, lent)
         return _Placed(digest=written.digest, in_the_way=written.in_the_way)
 
     def _place(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed:

@@ -51,6 +51,11 @@ class Bandwidth:
         self._clock = clock
         self._bucket = Bucket(bytes_per_s) if bytes_per_s else None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether anybody ever has to wait."""
+        return self._bucket is not None
+
     async def take(self, size_bytes: int) -> float:
         """Account for bytes that came, and wait until the next may.
 

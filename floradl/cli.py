@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 def entry() -> NoReturn:
     """The command. It ends without taking the interpreter down piece by piece.
 
-    That would cost up to half a second for a large manifest; and where a thread of the engine under media
-    requests is still saying goodbye, Python would abort the process. Nothing is left to do: files are flushed
-    and closed by then.
+    That would cost up to half a second for a large manifest. Nothing is left to do: files are flushed and
+    closed by then.
     """
     code = main()
     for stream in (sys.stdout, sys.stderr):

@@ -18,9 +18,9 @@ import httpx
 from floradl import net
 from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock
+from floradl.connection import Room
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
-from floradl.gathering import PATIENCE_S, Gathering
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.pressure import Pressure
 from floradl.retry import Backoff, HostGate
@@ -79,7 +79,6 @@ class Tools:
         pressure: how many requests each host gets at the same time.
         bandwidth: how much may be received a second.
         shelf: the files that equal ones are made from.
-        gathering: which hosts' answers are waited for with their bodies.
     """
 
     disk: Disk
@@ -93,7 +92,6 @@ class Tools:
     pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
     shelf: Shelf = field(default_factory=Shelf)
-    gathering: Gathering = field(default_factory=Gathering)
 
 
 class Wire(Protocol):
@@ -135,7 +133,6 @@ def new_tools(
         traffic=traffic or Traffic(),
         pressure=Pressure(wire.concurrency),
         bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
-        gathering=Gathering(is_on=not wire.limit_rate_bytes),
     )
 
 
@@ -153,14 +150,14 @@ class Asker:
 
     @asynccontextmanager
     async def response(
-        self, url: str, headers: dict[str, str], *, may_gather: bool = False
+        self, url: str, headers: dict[str, str], *, room: Room | None = None
     ) -> AsyncIterator[httpx.Response]:
         """The answer after redirects, each of them checked; httpx's errors end here.
 
         Args:
             url: what to ask for.
             headers: which part of it.
-            may_gather: whether what comes before a failure may be lost.
+            room: where a small body is to be.
         """
         try:
             for _ in range(MAX_REDIRECTS + 1):
@@ -169,15 +166,10 @@ class Asker:
                 async with self._tools.pressure.slot(self.asked_host) as turn:
                     await self._tools.gate.wait(self.asked_host)
                     turn.begin()
-                    gather_bytes = self._tools.gathering.size_bytes(self.asked_host) if may_gather else 0
-                    response = await self._get(allowed, headers, gather_bytes)
+                    response = await self._client.get(allowed, headers, room=room)
                     try:
                         if not response.has_redirect_location:
-                            began_s = self._tools.clock.monotonic()
                             yield response
-                            if not gather_bytes:
-                                took_s = self._tools.clock.monotonic() - began_s
-                                self._tools.gathering.streamed(self.asked_host, took_s)
                             return
                         url = _redirect_target(url, response.headers["location"])
                     finally:
@@ -188,23 +180,6 @@ class Asker:
         raise TransferError(
             "too_many_redirects", f"more than {MAX_REDIRECTS} redirects", wants_fresh_url=True
         )
-
-    async def _get(self, url: httpx.URL, headers: dict[str, str], gather_bytes: int) -> httpx.Response:
-        """The answer, with so much of its body; asked for anew, without, where that does not come."""
-        if not gather_bytes:
-            return await self._client.get(url, headers)
-        host, gathering = self.asked_host, self._tools.gathering
-        began_s = self._tools.clock.monotonic()
-        try:
-            async with asyncio.timeout(PATIENCE_S) as patience:
-                response = await self._client.get(url, headers, gather_bytes=gather_bytes)
-        except (TimeoutError, httpx.TransportError):
-            gathering.failed(host)
-            if not patience.expired():
-                raise
-            return await self._client.get(url, headers)
-        gathering.gathered(host, self._tools.clock.monotonic() - began_s)
-        return response
 
 
 class Pace:

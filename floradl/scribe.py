@@ -2,8 +2,11 @@
 
 A file of some hundred kilobytes is a dozen calls into the system, and in a thread of this process each of
 them takes Python's lock from the event loop; with thousands of files more time goes into that than into the
-files. So a few processes, each with a lock of its own, do nothing else. The bytes cross in shared memory;
-what to do with them, and what came of it, over one socket, from which whoever is idle takes the next order.
+files. So a few processes, each with a lock of its own, do nothing else. The bytes cross in shared memory,
+which is lent to whoever receives them, so that they come from the network to where the writers see them; what
+to do with them, and what came of it, over one socket, from which whoever is idle takes the next orders. Those
+for the same folder wait a moment for each other: outputs of a run come together, and share a message and a
+flush of their folder.
 
 A writer (`writer`) does what a thread does here. It knows nothing that this process does not: when the
 writers cannot be started, are killed, or have no room for a file, a thread of this process writes it; the
@@ -15,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import mmap
 import os
 import signal
 import socket
@@ -32,14 +34,15 @@ import msgspec
 from floradl.durable import Digest, destination_error
 from floradl.files import Disk
 from floradl.keys import SECRET_VARIABLES
+from floradl.slots import SLOT_BYTES, Lent, Slots
 from floradl.stopping import to_its_end
 from floradl.tree import NewFile, Written
-from floradl.writer import MAX_FILES, MESSAGE_BYTES, PROGRAM, SLOT_BYTES, Order, Ordered, Outcome, Setup
+from floradl.writer import MAX_FILES, MAX_ORDERS, MESSAGE_BYTES, PROGRAM, Order, Ordered, Outcome, Setup
 
 START_AFTER = 48
 """Writers are begun when so many orders came: for a few they would cost more than they bring."""
 
-_SLOTS = 72
+_TOGETHER_S = 0.005  # how long an order waits for others of its folder
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +64,12 @@ class Scribe:
         self._left_to_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._memory: mmap.mmap | None = None
-        self._free: list[int] = []
+        self._slots: Slots | None = None
+        self._is_ready = False
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._unsent: dict[str, list[Order]] = {}
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(Outcome)
+        self._decoder = msgspec.msgpack.Decoder(list[Outcome])
         self.written = 0
 
     async def __aenter__(self) -> Self:
@@ -81,10 +85,22 @@ class Scribe:
             log.info("processes of their own wrote %d small files", self.written)
         self._hang_up()
 
+    def lend(self) -> Lent:
+        """Memory for a small file that is still to come, to be given with it to `write`."""
+        return Lent(self._slots if self._is_ready else None)
+
     async def write(
-        self, folder: PurePosixPath, files: Sequence[NewFile], mtime_ms: int | None
+        self,
+        folder: PurePosixPath,
+        files: Sequence[NewFile],
+        mtime_ms: int | None,
+        lent: Lent | None = None,
     ) -> list[Written]:
         """Write some files of one folder, as `Disk.write_files` does.
+
+        Args:
+            folder, files, mtime_ms: as there.
+            lent: where the bytes are, perhaps.
 
         Raises:
             DestinationError: the disk.
@@ -92,8 +108,8 @@ class Scribe:
         """
         sizes = [file.size_bytes for file in files]
         if sum(sizes) <= SLOT_BYTES and len(files) <= MAX_FILES:
-            if self._free:
-                written = await self._ordered(folder, files, sizes, mtime_ms)
+            if self._is_ready:
+                written = await self._ordered(folder, files, sizes, mtime_ms, lent)
                 if written is not None:
                     return written
             else:
@@ -101,16 +117,32 @@ class Scribe:
         return await self._disk.call(self._disk.write_files, folder, files, mtime_ms)
 
     async def _ordered(
-        self, folder: PurePosixPath, files: Sequence[NewFile], sizes: Sequence[int], mtime_ms: int | None
+        self,
+        folder: PurePosixPath,
+        files: Sequence[NewFile],
+        sizes: Sequence[int],
+        mtime_ms: int | None,
+        lent: Lent | None,
     ) -> list[Written] | None:
         """Have files written; None: they were not, or not all of them."""
-        slot = self._free.pop()
-        self._put(slot, files)
+        slots, chunks = cast("Slots", self._slots), [chunk for file in files for chunk in file.chunks]
+        slot = None if lent is None else lent.slot_of(chunks, slots)
+        own = None
+        if slot is None:
+            slot = own = slots.take()
+        if slot is None:
+            return None
+        if own is not None:
+            _put(slots.view(own, sum(sizes)), chunks)
         ordered = [Ordered(file.name, size, file.replaces) for file, size in zip(files, sizes, strict=True)]
         order = Order(slot, str(folder), self._disk.knows(folder), ordered, mtime_ms)
         waiting = self._waiting[slot] = asyncio.get_running_loop().create_future()
-        self._send(order)
-        outcome = await to_its_end(waiting)
+        self._collect(order)
+        try:
+            outcome = await to_its_end(waiting)
+        finally:
+            if own is not None:  # what is lent is given back by whoever has it
+                slots.give_back(own)
         if outcome.error is not None:
             raise destination_error(OSError(*outcome.error), self._disk.root)
         if not outcome.files:
@@ -139,10 +171,9 @@ class Scribe:
 
     def _start(self) -> None:
         """Begin the writers. Nothing is sent before they say that they are ready."""
-        memory = os.memfd_create("floradl")
+        self._slots = Slots()
         try:
-            os.ftruncate(memory, _SLOTS * SLOT_BYTES)
-            self._memory = mmap.mmap(memory, _SLOTS * SLOT_BYTES)
+            memory = self._slots.descriptor
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._socket = ours
             with theirs:
@@ -157,24 +188,28 @@ class Scribe:
                     start_new_session=True,  # Ctrl-C is for this process; and all writers are one group
                 )
         finally:
-            os.close(memory)
+            self._slots.close_descriptor()
         disk = self._disk
         setup = Setup(str(disk.root.absolute()), disk.flusher.is_on, disk.device)
         ours.setblocking(False)
         ours.send(self._encoder.encode(setup))
         asyncio.get_running_loop().add_reader(ours, self._read, ours)
 
-    def _put(self, slot: int, files: Sequence[NewFile]) -> None:
-        at = slot * SLOT_BYTES
-        with memoryview(cast("mmap.mmap", self._memory)) as memory:
-            for file in files:
-                for chunk in file.chunks:
-                    memory[at : at + len(chunk)] = memoryview(chunk)
-                    at += len(chunk)
+    def _collect(self, order: Order) -> None:
+        """Send an order, together with others of its folder that come soon."""
+        orders = self._unsent.setdefault(order.folder, [])
+        orders.append(order)
+        if len(orders) == 1:
+            asyncio.get_running_loop().call_later(_TOGETHER_S, self._send, order.folder, orders)
+        elif len(orders) == MAX_ORDERS:
+            self._send(order.folder, orders)
 
-    def _send(self, order: Order) -> None:
+    def _send(self, folder: str, orders: list[Order]) -> None:
+        if self._unsent.get(folder) is not orders:
+            return  # they have been sent
+        del self._unsent[folder]
         try:
-            cast("socket.socket", self._socket).send(self._encoder.encode(order))
+            cast("socket.socket", self._socket).send(self._encoder.encode(orders))
         except OSError:  # it is gone, and the socket tells so, too; or it is full, which would be odd
             self._hang_up()
 
@@ -182,7 +217,8 @@ class Scribe:
         """Take up what the writers say, all of it."""
         try:
             while message := channel.recv(MESSAGE_BYTES):
-                self._heed(self._decoder.decode(message))
+                for outcome in self._decoder.decode(message):
+                    self._heed(outcome)
         except BlockingIOError:
             return
         except (OSError, msgspec.DecodeError, KeyError) as exc:  # KeyError: an order that nobody gave
@@ -191,16 +227,16 @@ class Scribe:
 
     def _heed(self, outcome: Outcome) -> None:
         if outcome.slot < 0:
-            self._free = list(range(_SLOTS))
-            return
-        waiting = self._waiting.pop(outcome.slot)
-        self._free.append(outcome.slot)
-        waiting.set_result(outcome)
+            self._is_ready = True
+        else:
+            self._waiting.pop(outcome.slot).set_result(outcome)
 
     def _hang_up(self) -> None:
         """No more of the writers: who still waits is told that nothing was written."""
-        is_idle = len(self._free) == _SLOTS
-        self._memory, self._free = None, []
+        waiting, self._waiting = self._waiting, {}
+        is_idle = self._is_ready and not waiting
+        self._slots, self._is_ready = None, False
+        self._unsent.clear()
         channel, self._socket = self._socket, None
         process, self._process = self._process, None
         if channel is not None:
@@ -210,9 +246,15 @@ class Scribe:
             channel.close()  # which ends those that have nothing to do
         if process is not None:
             process.wait()
-        waiting, self._waiting = self._waiting, {}
         for slot, future in waiting.items():
             future.set_result(Outcome(slot))
+
+
+def _put(memory: memoryview, chunks: Sequence[bytes | memoryview]) -> None:
+    at = 0
+    for chunk in chunks:
+        memory[at : at + len(chunk)] = chunk
+        at += len(chunk)
 
 
 def _kill(process: subprocess.Popen[bytes], channel: socket.socket) -> None:

@@ -32,6 +32,7 @@ from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_o
 from floradl.model import Failure, Receipt, announced_size
 from floradl.partial import Partial
 from floradl.retry import MAX_RETRY_AFTER_S
+from floradl.slots import Lent
 from floradl.transport import MediaClient
 
 MAX_TRIES = 100
@@ -204,6 +205,10 @@ class _Transfer:
         return await self._try(urls[0])
 
     async def _try(self, url: str) -> Receipt:
+        with self._tools.scribe.lend() as lent:
+            return await self._try_with(lent, url)
+
+    async def _try_with(self, lent: Lent, url: str) -> Receipt:
         self.tries += 1
         partial, announced_bytes = self.partial, self._announced_bytes
         is_of_announced = fits(partial.size_bytes, announced_bytes, is_whole=False) and fits(
@@ -218,12 +223,12 @@ class _Transfer:
             self._arrival.refuse_page([], "")
             # Killed after the last byte, before the final name.
             return await self._arrival.commit([], url, "", is_bounded=True)
+        # What is small is for the writers from the first byte on; what is rationed is counted as it comes.
+        room = None if have.size_bytes or self._tools.bandwidth.is_limited else lent.take
         flushing = Flushing(self._tools.disk, partial.flush)
         try:
             async with AsyncExitStack() as stack:
-                # After a failure it is to be seen what comes, and kept.
-                is_first = self.tries == 1 and not have.size_bytes
-                asked = self._asker.response(url, have.request_headers(), may_gather=is_first)
+                asked = self._asker.response(url, have.request_headers(), room=room)
                 async with asked as response:
                     head = head_of(response)
                     now_s = self._tools.clock.now()
@@ -245,7 +250,7 @@ class _Transfer:
         _require_whole(received, answer, announced_bytes)
         says_size = answer.total_bytes is not None or announced_bytes is not None
         is_bounded = says_size or "transfer-encoding" in head
-        return await self._arrival.commit(chunks, url, content_type, is_bounded=is_bounded)
+        return await self._arrival.commit(chunks, url, content_type, is_bounded=is_bounded, lent=lent)
 
     async def _begin(self, answer: Answer) -> None:
         """Prepare for a body, now that it is known what it is."""

@@ -1,61 +1,51 @@
-"""How media come over the network: an httpx transport whose work needs no Python.
+"""How media come over the network: an httpx transport of few parts.
 
-Requests and responses are httpx's, so any other httpx transport can stand in. Underneath is pyreqwest, which
-is hyper and rustls: sockets, TLS and HTTP run in a thread of their own without Python's lock, and bytes
-arrive in large pieces that are not copied again. docs/performance.md says what it was measured against.
+Requests and responses are httpx's, so any other httpx transport can stand in. Underneath are the event loop's
+connections and what `connection` makes of their bytes; docs/performance.md says what was tried besides.
 
 What holds for every request, whoever let its URL pass:
 
-- It goes to an address that was looked up and checked here, and to no other: a name is pinned to its address
-  before the engine sees it, so there is no second look-up. The host is taken from the URL as the engine reads
-  it, so what is checked is what is connected to.
+- It goes to an address that was looked up and checked here, and to no other: there is no second look-up.
 - It carries no credentials and no cookies, follows no redirect, and asks for the bytes as they are.
 - Silence ends after the timeout, in connecting, in waiting and in between two pieces of a body. A body that
   ends before its announced length is an error.
-- A proxy of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) is used as everywhere. It looks names
-  up itself, so only addresses that stand in a URL are checked then.
+- A proxy of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) is used as everywhere, by httpx's own
+  transport. It looks names up itself, so only addresses that stand in a URL are checked then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import os
+import ssl
 import time
 import urllib.request
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import NamedTuple, Self, cast
 
 import httpx
 
 from floradl import net
+from floradl.connection import Connection, Room
 from floradl.errors import TransferError
 
-if TYPE_CHECKING:
-    from pyreqwest.client import Client, ClientBuilder
-    from pyreqwest.exceptions import PyreqwestError
-    from pyreqwest.http import Url
-    from pyreqwest.request import StreamRequest
-    from pyreqwest.response import Response
-
-T = TypeVar("T")
-
-_GATHER = "gather_bytes"
-"""The extension of a request that says how much of a body the engine collects before it tells of the answer.
-Where it does, an answer whose body breaks off is lost with its status and what came of it."""
+_ROOM = "room"
+"""The extension of a request that says where a small body is to be; see `connection`."""
 
 _CONNECT_ATTEMPT_S = 10.0
 """The patience with one address where the name has others."""
 
 _LOOKED_UP_FOR_S = 60.0
-_MAX_CLIENTS = 32
+_MAX_NAMES = 32
+_MAX_IDLE = 128
 _IDLE_S = 30.0
-_FAREWELL_S = 0.01
 _HEADERS = {"User-Agent": net.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 _NO_BODY = httpx.ByteStream(b"")
-_NOT_FORWARDED = frozenset({b"host", b"connection"})  # the engine's business
 
 
 def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], httpx.AsyncBaseTransport]:
@@ -98,14 +88,14 @@ class MediaClient:
         await self._transport.__aexit__(kind, error, trace)
 
     async def get(
-        self, url: httpx.URL, headers: Mapping[str, str], *, gather_bytes: int = 0
+        self, url: httpx.URL, headers: Mapping[str, str], *, room: Room | None = None
     ) -> httpx.Response:
         """The head of an answer, whatever its status; its body is still to be read, and it must be closed.
 
         Args:
             url: what to ask for.
             headers: besides those that every request has.
-            gather_bytes: how much of the body to wait for, too, where the transport can.
+            room: where a small body is to be; it is waited for then, if the transport can.
 
         Raises:
             TransferError: `unsafe_url`, where the URL leads to what must not be asked.
@@ -114,7 +104,7 @@ class MediaClient:
         sent = self._headers.copy()
         sent.update({"Host": url.netloc.decode("ascii"), **headers})
         # A stream, if an empty one, spares httpx the search for what a body would need.
-        extensions = self._extensions | {_GATHER: gather_bytes}
+        extensions = self._extensions | {_ROOM: room}
         request = httpx.Request("GET", url, headers=sent, stream=_NO_BODY, extensions=extensions)
         response = await self._transport.handle_async_request(request)
         response.request = request
@@ -128,6 +118,23 @@ class _Name:
     addresses: list[str] = field(default_factory=list)
     good_until_s: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Place(NamedTuple):
+    """Where a connection leads: a host's name, which its certificate is for, at one of its addresses."""
+
+    is_secure: bool
+    host: str
+    port: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A connection that waits for the next request, and since when."""
+
+    connection: Connection
+    since_s: float
 
 
 class MediaTransport(httpx.AsyncBaseTransport):
@@ -145,8 +152,11 @@ class MediaTransport(httpx.AsyncBaseTransport):
         self._allow_loopback = allow_loopback
         self._timeout_s = timeout_s
         self._proxies = dict(proxies or {})
+        self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
         self._names: OrderedDict[tuple[str, int], _Name] = OrderedDict()
-        self._clients: OrderedDict[tuple[str, int, str], Client] = OrderedDict()
+        self._idle: OrderedDict[_Place, list[_Idle]] = OrderedDict()
+        self._idle_count = 0
+        self._context: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request to the first permitted address of its host that answers.
@@ -155,33 +165,37 @@ class MediaTransport(httpx.AsyncBaseTransport):
             TransferError: `unsafe_url` when no address of the host is permitted.
             httpx.TransportError: whatever else went wrong.
         """
-        from pyreqwest.http import Url  # here, since a night without downloads does not need it
-
-        url = Url(str(request.url))
-        host, port = url.host_str or "", url.port_or_known_default or 0
+        url = request.url
+        host, is_secure = url.raw_host.decode("ascii"), url.scheme == "https"
         proxy = self._proxies.get(url.scheme)
         if proxy is not None and not net.is_loopback_host(host) and not urllib.request.proxy_bypass(host):
-            return await self._send(self._proxied(url.scheme, proxy), url, request)
-        if url.domain is None:
-            self._require_permitted([host.strip("[]")])
-            return await self._send(self._pinned("", 0, ""), url, request)
+            return await self._over(proxy).handle_async_request(request)
+        port = url.port or (443 if is_secure else 80)
+        if _is_address(host):
+            (address,) = self._require_permitted([host])
+            return await self._send(_Place(is_secure, host, port, address), self._timeout_s, request)
         name = await self._look_up(host, port)
-        addresses = list(name.addresses)
-        for address in addresses[:-1]:
+        *others, last = name.addresses
+        attempt_s = min(self._timeout_s / 2, _CONNECT_ATTEMPT_S)
+        for address in others:
             try:
-                return await self._send(self._pinned(host, port, address, len(addresses)), url, request)
+                return await self._send(_Place(is_secure, host, port, address), attempt_s, request)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 _prefer_others(name, address)  # a host is down only when its last address is
-        return await self._send(self._pinned(host, port, addresses[-1], len(addresses)), url, request)
+        return await self._send(
+            _Place(is_secure, host, port, last), attempt_s if others else self._timeout_s, request
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""
-        while self._clients:
-            _, client = self._clients.popitem()
-            await client.close()
-            # The engine's thread tells of the end under Python's lock. A process that ended in that moment
-            # would be aborted by Python; see `cli.entry`.
-            await asyncio.sleep(_FAREWELL_S)
+        while self._idle:
+            _, idle = self._idle.popitem()
+            for one in idle:
+                one.connection.close()
+        self._idle_count = 0
+        while self._proxied:
+            _, proxied = self._proxied.popitem()
+            await proxied.aclose()
 
     def _require_permitted(self, addresses: list[str]) -> list[str]:
         permitted = [one for one in addresses if net.may_connect(one, allow_loopback=self._allow_loopback)]
@@ -194,7 +208,7 @@ class MediaTransport(httpx.AsyncBaseTransport):
         """A name's permitted addresses; looked up once for all who ask meanwhile."""
         name = self._names.setdefault((host, port), _Name())
         self._names.move_to_end((host, port))
-        if len(self._names) > _MAX_CLIENTS:
+        if len(self._names) > _MAX_NAMES:
             self._names.popitem(last=False)
         async with name.lock:
             if time.monotonic() >= name.good_until_s:
@@ -212,149 +226,138 @@ class MediaTransport(httpx.AsyncBaseTransport):
         except (OSError, UnicodeError) as exc:
             raise httpx.ConnectError(f"the name {host} is not known") from exc
 
-    def _pinned(self, host: str, port: int, address: str, choices: int = 1) -> Client:
-        """The engine's client for one address of a name; the one for URLs with an address without a name."""
-        key = (host, port, address)
-        if key not in self._clients:
-            patience_s = self._timeout_s if choices == 1 else min(self._timeout_s / 2, _CONNECT_ATTEMPT_S)
-
-            def prepare(builder: ClientBuilder) -> ClientBuilder:
-                builder = builder.connect_timeout(timedelta(seconds=patience_s)).no_proxy()
-                return builder.resolve(host, address, port) if host else builder
-
-            self._clients[key] = self._built(prepare)
-        return self._used(key)
-
-    def _proxied(self, scheme: str, proxy: str) -> Client:
-        key = (scheme, 0, proxy)
-        if key not in self._clients:
-            from pyreqwest.proxy import ProxyBuilder
-
-            timeout = timedelta(seconds=self._timeout_s)
-            self._clients[key] = self._built(
-                lambda builder: builder.connect_timeout(timeout).proxy(ProxyBuilder.all(proxy))
+    def _over(self, proxy: str) -> httpx.AsyncHTTPTransport:
+        """The transport for what goes by way of a proxy."""
+        if proxy not in self._proxied:
+            self._proxied[proxy] = httpx.AsyncHTTPTransport(
+                proxy=proxy, verify=self._certificates(), limits=httpx.Limits(keepalive_expiry=_IDLE_S)
             )
-        return self._used(key)
+        return self._proxied[proxy]
 
-    def _used(self, key: tuple[str, int, str]) -> Client:
-        """A client, which is now the last to be forgotten. What a forgotten one has under way goes on."""
-        self._clients.move_to_end(key)
-        client = self._clients[key]
-        if len(self._clients) > _MAX_CLIENTS:
-            self._clients.popitem(last=False)
-        return client
-
-    def _built(self, prepare: Callable[[ClientBuilder], ClientBuilder]) -> Client:
-        from pyreqwest.exceptions import BuilderError
-
+    async def _send(self, place: _Place, attempt_s: float, request: httpx.Request) -> httpx.Response:
+        sent = _encoded(request)
+        connection = self._kept(place) or await self._connected(place, attempt_s)
         try:
-            return prepare(self._builder()).build()
-        except BuilderError:
-            # A system without certificates: those that httpx brings are what the API is checked by, too.
-            return _with_certificates(prepare(self._builder())).build()
+            head = await connection.ask(sent, request.extensions.get(_ROOM))
+        except BaseException:  # a cancellation, too
+            connection.close()
+            raise
+        body = _Body(connection, lambda: self._keep(place, connection))
+        return httpx.Response(head.status, headers=head.headers, stream=body)
 
-    def _builder(self) -> ClientBuilder:
-        from pyreqwest.client import ClientBuilder
+    async def _connected(self, place: _Place, attempt_s: float) -> Connection:
+        """A new connection.
 
-        return (
-            ClientBuilder()
-            .user_agent(net.USER_AGENT)
-            .read_timeout(timedelta(seconds=self._timeout_s))
-            .pool_idle_timeout(timedelta(seconds=_IDLE_S))
-            .http1_only()  # several connections are faster than one that is shared
-            .follow_redirects(False)
-            .referer(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-        )
-
-    async def _send(self, client: Client, url: Url, request: httpx.Request) -> httpx.Response:
-        from pyreqwest.exceptions import PyreqwestError
-
-        headers = [
-            (name.decode("ascii"), value.decode("ascii"))
-            for name, value in request.headers.raw
-            if name.lower() not in _NOT_FORWARDED
-        ]
-        builder = client.request(request.method, url).headers(headers)
-        gather_bytes = request.extensions.get(_GATHER, 0)
-        streamed = builder.streamed_read_buffer_limit(gather_bytes).build_streamed()
+        Raises:
+            httpx.ConnectTimeout, httpx.ConnectError: there is none to be had.
+        """
         try:
-            response = await _unless_cancelled(streamed.__aenter__())
-        except PyreqwestError as exc:
-            raise _translated(exc, request) from exc
-        return httpx.Response(
-            response.status, headers=_headers_of(response), stream=_Body(streamed, response, request)
-        )
+            async with asyncio.timeout(attempt_s):
+                _, made = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._timeout_s),
+                    place.address,
+                    place.port,
+                    ssl=self._certificates() if place.is_secure else None,
+                    server_hostname=place.host if place.is_secure else None,
+                )
+        except TimeoutError as exc:
+            raise httpx.ConnectTimeout(f"{place.host} does not answer") from exc
+        except OSError as exc:
+            raise httpx.ConnectError(_reason(exc)) from exc
+        return made
+
+    def _kept(self, place: _Place) -> Connection | None:
+        """A connection that waits for a request; the one that was used last."""
+        idle = self._idle.get(place)
+        while idle:
+            one = idle.pop()
+            self._idle_count -= 1
+            if one.connection.is_open and time.monotonic() - one.since_s < _IDLE_S:
+                return one.connection
+            one.connection.close()
+        self._idle.pop(place, None)
+        return None
+
+    def _keep(self, place: _Place, connection: Connection) -> None:
+        """Keep a connection for the next request; at most so many, of the places that were asked last."""
+        self._idle.setdefault(place, []).append(_Idle(connection, time.monotonic()))
+        self._idle.move_to_end(place)
+        self._idle_count += 1
+        while self._idle_count > _MAX_IDLE:
+            oldest, idle = next(iter(self._idle.items()))
+            idle.pop(0).connection.close()
+            self._idle_count -= 1
+            if not idle:
+                del self._idle[oldest]
+
+    def _certificates(self) -> ssl.SSLContext:
+        """What hosts are checked by: the system's certificates; where it has none, those of httpx."""
+        if self._context is None:
+            context = ssl.create_default_context()
+            context.set_alpn_protocols(["http/1.1"])
+            if not _has_certificates():
+                import certifi
+
+                context.load_verify_locations(certifi.where())
+            self._context = context
+        return self._context
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body, in pieces as they come. They are buffers of the engine's: no copy is made."""
+    """A response's body, in pieces as they come; memory of the connection's, which is not copied.
 
-    def __init__(self, streamed: StreamRequest, response: Response, request: httpx.Request) -> None:
-        self._streamed = streamed
-        self._response = response
-        self._request = request
+    Args:
+        connection: whose answer it is.
+        keep: takes the connection back for another request.
+    """
+
+    def __init__(self, connection: Connection, keep: Callable[[], None]) -> None:
+        self._connection: Connection | None = connection
+        self._keep = keep
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        from pyreqwest.exceptions import PyreqwestError
-
-        reader = self._response.body_reader
-        try:
-            while (piece := await _unless_cancelled(reader.read_chunk())) is not None:
-                yield cast("bytes", memoryview(piece))
-        except PyreqwestError as exc:
-            raise _translated(exc, self._request) from exc
+        if self._connection is not None:
+            while (piece := await self._connection.read()) is not None:
+                yield cast("bytes", piece)
 
     async def aclose(self) -> None:
         """Give the connection back; close it where the body was not read to its end."""
-        await self._streamed.__aexit__(None, None, None)
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if connection.has_ended and connection.is_reusable and connection.is_open:
+            self._keep()
+        else:
+            connection.close()
 
 
-async def _unless_cancelled(answer: Awaitable[T]) -> T:
-    """What the engine says, unless the task was cancelled while it waited.
+def _encoded(request: httpx.Request) -> bytes:
+    """A request without a body, as it goes over the wire."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise httpx.LocalProtocolError("a line of the request has an end in its midst")
+    return b"\r\n".join([*lines, b"", b""])
 
-    The engine tosses a coin where an answer and a cancellation come together; the cancellation may be lost,
-    and its task would then wait for whatever comes next. An answer that is dropped closes its connection.
-    """
-    task = cast("asyncio.Task[object]", asyncio.current_task())
-    earlier = task.cancelling()
+
+def _reason(error: OSError) -> str:
+    """Why there is no connection; each event loop has other words for what the system says."""
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
+
+def _is_address(host: str) -> bool:
     try:
-        return await answer
-    finally:
-        if task.cancelling() > earlier:
-            raise asyncio.CancelledError
-
-
-def _headers_of(response: Response) -> list[tuple[str, str]]:
-    """A response's headers, without those whose values are no text to the engine."""
-    try:
-        return list(response.headers.items())
-    except ValueError:  # one of them: a file's name in Latin-1, for instance
-        return [item for name in response.headers for item in _header(response, name)]
-
-
-def _header(response: Response, name: str) -> list[tuple[str, str]]:
-    try:
-        return [(name, value) for value in response.get_header_all(name)]
+        ipaddress.ip_address(host)
     except ValueError:
-        return []
+        return False
+    return True
 
 
-def _with_certificates(builder: ClientBuilder) -> ClientBuilder:
-    import certifi
-
-    end = "-----END CERTIFICATE-----\n"
-    for certificate in certifi.contents().split(end)[:-1]:
-        builder = builder.add_root_certificate_pem(f"{certificate}{end}".encode())
-    return builder
-
-
-def _causes(exc: PyreqwestError) -> list[str]:
-    details = getattr(exc, "details", None) or {}
-    return [str(cause["message"]) for cause in details.get("causes") or ()]
+def _has_certificates() -> bool:
+    paths = ssl.get_default_verify_paths()  # None where there is no such file or folder
+    return bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
 
 
 def _prefer_others(name: _Name, address: str) -> None:
@@ -362,27 +365,3 @@ def _prefer_others(name: _Name, address: str) -> None:
     if address in name.addresses:
         name.addresses.remove(address)
         name.addresses.append(address)
-
-
-def _is_cut(causes: list[str]) -> bool:
-    words = ("EOF", "end of file", "closed before message completed", "Invalid chunk")
-    return any(word in cause for cause in causes for word in words)
-
-
-def _translated(exc: PyreqwestError, request: httpx.Request) -> httpx.TransportError:
-    """The engine's error as httpx's own transport would have raised it."""
-    from pyreqwest import exceptions
-
-    causes = _causes(exc)
-    message = causes[-1] if causes else exc.message
-    is_unconnected = "client error (Connect)" in causes
-    kind: type[httpx.TransportError]
-    if isinstance(exc, exceptions.RequestTimeoutError):
-        kind = httpx.ConnectTimeout if is_unconnected else httpx.ReadTimeout
-    elif is_unconnected:
-        kind = httpx.ConnectError
-    elif isinstance(exc, exceptions.DecodeError) or _is_cut(causes):
-        kind = httpx.RemoteProtocolError
-    else:
-        kind = httpx.ReadError
-    return kind(message, request=request)

@@ -18,15 +18,16 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from floradl.slots import SLOT_BYTES
 from floradl.tree import NewFile, Tree
 
-SLOT_BYTES = 512 * 1024
-"""How much of the shared memory an order has; what is larger does not cross."""
-
 MAX_FILES = 64
-"""In an order, which has to fit into a message."""
+"""In an order; so many orders have to fit into a message."""
 
-MESSAGE_BYTES = 64 * 1024
+MAX_ORDERS = 4
+"""In a message."""
+
+MESSAGE_BYTES = 128 * 1024
 """More than any message has."""
 
 WRITERS = 4
@@ -34,8 +35,6 @@ WRITERS = 4
 
 PROGRAM = f"from {__name__} import main; main()"
 """Begins the writers; its arguments are the descriptors of the socket and of the shared memory."""
-
-_AT_ONCE = 4  # orders that a writer takes together, where so many wait: outputs of a run share a flush
 
 Error = tuple[int, str, str | None]
 """An `OSError`: number, text, file name."""
@@ -92,25 +91,14 @@ def serve(channel: socket.socket, memory: memoryview, tree: Tree) -> None:
     """Write what is ordered until the other side hangs up. Blocks.
 
     Args:
-        channel: brings an `Order` each message, takes an `Outcome` each.
+        channel: brings some of an `Order` each message, takes as many of an `Outcome`.
         memory: where the bytes are.
         tree: the archive.
     """
-    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Order)
+    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Order])
     with suppress(ConnectionError):  # nobody listens any more
-        while messages := _next_messages(channel):
-            orders = [decoder.decode(message) for message in messages]
-            for outcome in _carried_out(orders, memory, tree):
-                channel.send(encoder.encode(outcome))
-
-
-def _next_messages(channel: socket.socket) -> list[bytes]:
-    """What waits to be done, but not all where there is much; nothing once nobody is there any more."""
-    messages = [channel.recv(MESSAGE_BYTES)]
-    with suppress(BlockingIOError):
-        while messages[-1] and len(messages) < _AT_ONCE:
-            messages.append(channel.recv(MESSAGE_BYTES, socket.MSG_DONTWAIT))
-    return [message for message in messages if message]
+        while message := channel.recv(MESSAGE_BYTES):
+            channel.send(encoder.encode(_carried_out(decoder.decode(message), memory, tree)))
 
 
 def _carried_out(orders: Sequence[Order], memory: memoryview, tree: Tree) -> list[Outcome]:
@@ -172,7 +160,7 @@ def main() -> None:
                 if not pid:
                     serve(channel, memory, Tree(Path(setup.root), fsync=setup.fsync, device=setup.device))
                     return
-            channel.send(msgspec.msgpack.encode(Outcome(-1)))
+            channel.send(msgspec.msgpack.encode([Outcome(-1)]))
             channel.close()
             _end_together(writers)
         finally:

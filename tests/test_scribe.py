@@ -17,14 +17,15 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
-from floradl import layout, scribe
+from floradl import layout, scribe, slots
 from floradl.errors import DestinationError
 from floradl.files import Disk
 from floradl.keys import SECRET_VARIABLES
 from floradl.model import Receipt
 from floradl.scribe import Scribe
+from floradl.slots import SLOT_BYTES
 from floradl.tree import NewFile, Written
-from floradl.writer import MAX_FILES, SLOT_BYTES, WRITERS, Done, Outcome
+from floradl.writer import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
 from tests.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
 __all__ = ["bench"]
@@ -62,7 +63,7 @@ async def ready(disk: Disk) -> AsyncIterator[Scribe]:
 
 def is_ready(one: Scribe) -> bool:
     """Whether its writers take orders."""
-    return bool(one._free)
+    return one._is_ready
 
 
 async def written(
@@ -141,6 +142,64 @@ async def test_files_of_a_folder_are_one_order(ready: Scribe, disk: Disk) -> Non
     assert disk.read(done[2].in_the_way) == b"mine"
 
 
+async def test_what_was_received_into_their_memory_is_not_copied(
+    ready: Scribe, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written from where it is, and the memory is free again only when whoever has it says so."""
+    monkeypatch.setattr(scribe, "_put", None)
+    with ready.lend() as lent:
+        chunk = lent.take(len(DATA))
+        chunk[:] = DATA
+        (done,) = await ready.write(FILE.parent, [NewFile(FILE.name, [chunk])], None, lent)
+        assert done.digest.sha256 == hashlib.sha256(DATA).hexdigest()
+        assert (disk.root / FILE).read_bytes() == DATA
+        with ready.lend() as other:
+            other.take(len(DATA))[:] = bytes(len(DATA))
+        assert bytes(chunk) == DATA
+    assert ready.written == 1
+
+
+async def test_what_was_lent_and_not_used(ready: Scribe, disk: Disk) -> None:
+    """The bytes that are given are those that are written, wherever they are."""
+    with ready.lend() as lent:
+        lent.take(len(DATA))[:] = bytes(len(DATA))
+        await ready.write(FILE.parent, [NewFile(FILE.name, PIECES)], None, lent)
+    assert (disk.root / FILE).read_bytes() == DATA
+    assert ready.written == 1
+
+
+async def test_what_was_lent_by_writers_that_are_gone(ready: Scribe, disk: Disk) -> None:
+    """The bytes are still there, for a thread."""
+    with ready.lend() as lent:
+        chunk = lent.take(len(DATA))
+        chunk[:] = DATA
+        signal_all(ready, signal.SIGKILL)
+        await until(lambda: not is_ready(ready))
+        await ready.write(FILE.parent, [NewFile(FILE.name, [chunk])], None, lent)
+    assert (disk.root / FILE).read_bytes() == DATA
+    assert ready.written == 0
+
+
+async def test_files_of_a_folder_are_ordered_together(
+    ready: Scribe, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come at the same time, so many at most; each of another folder goes by itself."""
+    sent: list[int] = []
+    send = ready._send
+
+    def noted(folder: str, orders: list[Order]) -> None:
+        if ready._unsent.get(folder) is orders:
+            sent.append(len(orders))
+        send(folder, orders)
+
+    monkeypatch.setattr(ready, "_send", noted)
+    paths = [FILE.with_name(f"{number}.png") for number in range(MAX_ORDERS + 1)]
+    paths.append(FILE.parent.with_name("run_d") / "0.png")
+    await asyncio.gather(*(written(ready, path, PIECES) for path in paths))
+    assert sorted(sent) == [1, 1, MAX_ORDERS]
+    assert all((disk.root / path).read_bytes() == DATA for path in paths)
+
+
 async def test_many_at_once_do_not_mix(ready: Scribe, disk: Disk) -> None:
     """Each file has its own bytes, however often a place in the memory is used again."""
 
@@ -195,16 +254,15 @@ async def test_no_more_at_once_than_there_is_room_for(ready: Scribe, disk: Disk)
     signal_all(ready, signal.SIGSTOP)
     writes = [
         asyncio.ensure_future(written(ready, FILE.with_name(f"{number}.png"), PIECES))
-        for number in range(scribe._SLOTS)
+        for number in range(slots._SLOTS)
     ]
     await asyncio.sleep(0)
-    assert not is_ready(ready)
     await written(ready, FILE, PIECES)
     assert ready.written == 0
     signal_all(ready, signal.SIGCONT)
     await asyncio.gather(*writes)
-    assert ready.written == scribe._SLOTS
-    assert len(disk.listing(FILE.parent)) == scribe._SLOTS + 1
+    assert ready.written == slots._SLOTS
+    assert len(disk.listing(FILE.parent)) == slots._SLOTS + 1
 
 
 @pytest.mark.parametrize("which", ["the first", "a writer", "all"])
@@ -214,7 +272,7 @@ async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk,
     assert len(writers) == WRITERS
     signal_all(ready, signal.SIGSTOP)
     writing = asyncio.ensure_future(written(ready, FILE, PIECES))
-    await asyncio.sleep(0)
+    await until(lambda: bool(ready._waiting) and not ready._unsent)
     if which == "all":
         signal_all(ready, signal.SIGKILL)
     else:
@@ -248,7 +306,8 @@ async def test_gone_before_the_order(ready: Scribe) -> None:
     signal_all(ready, signal.SIGKILL)
     process_of(ready).wait()
     wait_for_end(writers)  # and the event loop has not noticed yet
-    await written(ready, FILE, PIECES)
+    paths = [FILE.with_name(f"{number}.png") for number in range(MAX_ORDERS)]
+    await asyncio.gather(*(written(ready, path, PIECES) for path in paths))
     assert ready.written == 0
     assert not is_ready(ready)
 
@@ -265,7 +324,7 @@ async def test_a_stop_waits_until_the_file_is_there(ready: Scribe, disk: Disk) -
     """A cancelled caller must not meet a file that comes afterwards."""
     signal_all(ready, signal.SIGSTOP)
     writing = asyncio.ensure_future(written(ready, FILE, PIECES))
-    await asyncio.sleep(0)
+    await until(lambda: bool(ready._waiting) and not ready._unsent)
     writing.cancel()
     await asyncio.sleep(0.05)
     assert not writing.done()
@@ -350,7 +409,7 @@ async def test_a_process_that_cannot_begin(disk: Disk, monkeypatch: pytest.Monke
         assert not is_ready(one)
 
 
-@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode(Outcome(3, [Done("ab", None)]))])
+@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode([Outcome(3, [Done("ab", None)])])])
 async def test_words_that_are_not_understood(ready: Scribe, words: bytes) -> None:
     """Whoever says them is asked for nothing more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

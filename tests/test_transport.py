@@ -17,7 +17,8 @@ from typing import cast
 import httpx
 import pytest
 
-from floradl import net, transport
+from floradl import connection, net, transport
+from floradl.connection import ROOM_BYTES
 from floradl.errors import TransferError, UsageError
 from floradl.transport import MediaClient, MediaTransport, media_transports
 
@@ -273,12 +274,13 @@ async def test_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_many_hosts_do_not_pile_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account whose every output lies on another host costs a bounded number of pools and look-ups."""
     monkeypatch.setattr(net, "resolve", resolving(["127.0.0.1"])[0])
-    monkeypatch.setattr(transport, "_MAX_CLIENTS", 3)
+    monkeypatch.setattr(transport, "_MAX_NAMES", 3)
+    monkeypatch.setattr(transport, "_MAX_IDLE", 4)
     made = MediaTransport(allow_loopback=True, timeout_s=5)
     async with over(made) as media:
         for number in range(8):
             assert (await media.get(f"http://h{number}.invalid:{host.port}/")).text == "hello"
-        assert (len(made._clients), len(made._names)) == (3, 3)
+        assert (len(made._idle), made._idle_count, len(made._names)) == (4, 4, 3)
 
 
 # --- what its errors are -----------------------------------------------------------------------------
@@ -371,20 +373,62 @@ async def test_nothing_that_came_before_a_cut_is_lost() -> None:
     assert size == 400_000
 
 
-async def test_a_body_that_is_waited_for() -> None:
-    """An answer comes with as much of its body as was asked for; one whose body breaks off does not come."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n"
+async def test_a_small_body_that_is_waited_for() -> None:
+    """It comes with its head, whole, and where it was wanted; but not one that is larger."""
+    lent: list[bytearray] = []
+
+    def room(size_bytes: int) -> memoryview:
+        lent.append(bytearray(size_bytes + 1000))
+        return memoryview(lent[-1])
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
     made = media_transports(allow_loopback=True, timeout_s=5)()
-    async with serving(Host(head + b"a" * 900_000)) as host, MediaClient(made, timeout_s=5) as media:
+    async with serving(Host()) as host, MediaClient(made, timeout_s=5) as media:
         url = httpx.URL(f"http://127.0.0.1:{host.port}/")
-        response = await media.get(url, {}, gather_bytes=300_000)
-        assert (response.status_code, len(await response.aread())) == (200, 900_000)
-        host.reply, host.then = head + b"a" * 200_000, "close"
+        for size, pieces, is_lent in ((ROOM_BYTES, 1, True), (1, 1, True), (ROOM_BYTES + 1, 2, False)):
+            lent.clear()
+            host.reply = head % size + b"a" * size
+            response = await media.get(url, {}, room=room)
+            came = await pieces_of(response)
+            assert (b"".join(came), len(lent)) == (b"a" * size, is_lent)
+            assert len(came) >= pieces
+            assert not is_lent or (len(came), bytes(lent[0][: size + 1])) == (1, b"a" * size + b"\0")
+    assert host.connections == 1
+
+
+async def test_a_small_body_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads sees it come."""
+    monkeypatch.setattr(connection, "GATHER_S", 0.05)
+    made = media_transports(allow_loopback=True, timeout_s=5)()
+    host = Host(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", then="trickle")
+    async with serving(host), MediaClient(made, timeout_s=5) as media:
+        url = httpx.URL(f"http://127.0.0.1:{host.port}/")
+        response = await media.get(url, {}, room=lambda size: memoryview(bytearray(size)))
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        assert 0 < len(await anext(aiter(stream))) < 100
+        await response.aclose()
+
+
+async def test_a_small_body_that_breaks_off() -> None:
+    """Its head comes, and so does what there is of it, before the error."""
+    made = media_transports(allow_loopback=True, timeout_s=5)()
+    host = Host(b'HTTP/1.1 206 OK\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n' + b"a" * 700, then="close")
+    async with serving(host), MediaClient(made, timeout_s=5) as media:
+        url = httpx.URL(f"http://127.0.0.1:{host.port}/")
+        response = await media.get(url, {}, room=lambda size: memoryview(bytearray(size)))
+        assert (response.status_code, response.headers["etag"]) == (206, '"a"')
+        stream = aiter(cast("httpx.AsyncByteStream", response.stream))
+        assert bytes(await anext(stream)) == b"a" * 700
         with pytest.raises(httpx.RemoteProtocolError):
-            await media.get(url, {}, gather_bytes=300_000)
-        response = await media.get(url, {}, gather_bytes=100_000)
-        with pytest.raises(httpx.RemoteProtocolError):
-            await response.aread()
+            await anext(stream)
+        await response.aclose()
+
+
+async def pieces_of(response: httpx.Response) -> list[bytes]:
+    """The body, as it came."""
+    pieces = [bytes(piece) async for piece in cast("httpx.AsyncByteStream", response.stream)]
+    await response.aclose()
+    return pieces
 
 
 async def test_bytes_come_as_they_are() -> None:
@@ -401,7 +445,7 @@ async def test_bytes_come_as_they_are() -> None:
 
 
 async def test_a_header_that_is_no_text() -> None:
-    """A file's name in Latin-1 costs that header alone."""
+    """A file's name in Latin-1 harms no other."""
     reply = (
         b'HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename="b\xe4r.png"\r\n'
         b"Content-Type: image/png\r\nContent-Length: 5\r\n\r\nhello"
@@ -409,7 +453,7 @@ async def test_a_header_that_is_no_text() -> None:
     async with serving(Host(reply)) as host, client() as media:
         response = await media.get(f"http://127.0.0.1:{host.port}/")
     assert (response.text, response.headers["content-type"]) == ("hello", "image/png")
-    assert "content-disposition" not in response.headers
+    assert response.headers["content-disposition"] == 'attachment; filename="b\xe4r.png"'
 
 
 async def test_nothing_is_followed() -> None:
@@ -428,6 +472,41 @@ async def test_a_connection_that_was_closed_meanwhile(host: Host) -> None:
             assert (await media.get(f"http://127.0.0.1:{host.port}/")).text == "hello"
             await asyncio.sleep(0.02)
     assert host.connections == 5
+
+
+@pytest.mark.parametrize(("idle_s", "connections"), [(30.0, 1), (0.0, 2)])
+async def test_a_connection_that_was_idle_for_long(
+    host: Host, monkeypatch: pytest.MonkeyPatch, idle_s: float, connections: int
+) -> None:
+    """It is not used again: who knows what stands between us and the host."""
+    monkeypatch.setattr(transport, "_IDLE_S", idle_s)
+    async with client() as media:
+        for _ in range(2):
+            assert (await media.get(f"http://127.0.0.1:{host.port}/")).text == "hello"
+    assert host.connections == connections
+
+
+async def test_a_line_that_would_be_two(host: Host) -> None:
+    """Nothing that came from outside makes a request of its own."""
+    made = media_transports(allow_loopback=True, timeout_s=5)()
+    async with MediaClient(made, timeout_s=5) as media:
+        with pytest.raises(httpx.LocalProtocolError):
+            await media.get(httpx.URL(f"http://127.0.0.1:{host.port}/"), {"If-Range": "a\r\nGET /b"})
+    assert host.heads == []
+
+
+async def test_a_response_that_is_closed_twice(host: Host) -> None:
+    """Its connection is given back once, and there is nothing to read any more."""
+    made = MediaTransport(allow_loopback=True, timeout_s=5)
+    async with MediaClient(made, timeout_s=5) as media:
+        response = await media.get(
+            httpx.URL(f"http://127.0.0.1:{host.port}/"), {}, room=lambda size: memoryview(bytearray(size))
+        )
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        await stream.aclose()
+        await stream.aclose()
+        assert made._idle_count == 1
+        assert [piece async for piece in stream] == []
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
@@ -461,7 +540,7 @@ async def test_what_is_left_in_the_middle_is_closed(how: str) -> None:
 
 @pytest.mark.parametrize("awaited", ["head", "body"])
 async def test_cancelled_in_the_moment_bytes_arrive(awaited: str) -> None:
-    """A cancellation counts also where the answer comes at the same time; the engine may forget it then."""
+    """A cancellation counts also where the answer comes at the same time."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"
     async with client(timeout_s=30) as media:
         for _ in range(12):
@@ -494,7 +573,8 @@ def _fetching(media: httpx.AsyncClient, url: str) -> tuple[asyncio.Task[None], a
 # --- certificates ------------------------------------------------------------------------------------
 
 
-def _self_signed(folder: Path) -> tuple[Path, Path]:
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for `localhost`, and its key."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key),
                "-out", str(certificate), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
@@ -505,7 +585,7 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
 
 async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host whose certificate nobody vouches for is refused; one that SSL_CERT_FILE vouches for is not."""
-    certificate, key = _self_signed(tmp_path)
+    certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     host = Host()
@@ -526,7 +606,7 @@ def test_a_system_without_certificates() -> None:
     code = (
         "from floradl.transport import MediaTransport\n"
         "transport = MediaTransport(allow_loopback=False, timeout_s=5)\n"
-        "transport._pinned('media.test', 443, '8.8.8.8')\n"
+        "assert transport._certificates().cert_store_stats()['x509_ca'] > 50\n"
     )
     environment = os.environ | {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
@@ -549,7 +629,7 @@ async def test_media_go_through_the_proxy_of_the_environment(monkeypatch: pytest
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
         monkeypatch.setenv("NO_PROXY", "direct.invalid")
         async with client(allow_loopback=False) as media:
-            with pytest.raises(httpx.ConnectError):
+            with pytest.raises(httpx.ProxyError):
                 await media.get("https://media.invalid/a.png?secret=1")
             with pytest.raises(httpx.ConnectError, match="not known"):
                 await media.get("https://direct.invalid/a.png")

@@ -17,8 +17,9 @@ import msgspec
 import pytest
 
 from floradl import writer
+from floradl.slots import SLOT_BYTES
 from floradl.tree import Tree
-from floradl.writer import SLOT_BYTES, Done, Order, Ordered, Outcome, Setup, serve
+from floradl.writer import Done, Order, Ordered, Outcome, Setup, serve
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared memory as Linux has it")
 
@@ -42,18 +43,21 @@ class Served:
         self.memory = mmap.mmap(-1, 2 * SLOT_BYTES)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.theirs = theirs
-        self.thread = threading.Thread(target=serve, args=(theirs, memoryview(self.memory), disk))
+        self.thread = threading.Thread(
+            target=serve, args=(theirs, memoryview(self.memory), disk), daemon=True
+        )
         self.thread.start()
 
     def answer(self) -> Outcome:
         """The next thing it says."""
-        return msgspec.msgpack.decode(self.channel.recv(1 << 16), type=Outcome)
+        (outcome,) = msgspec.msgpack.decode(self.channel.recv(1 << 16), type=list[Outcome])
+        return outcome
 
     def order(self, path: PurePosixPath, data: bytes, *, is_known: bool = False) -> None:
         """Order a file."""
         self.memory[SLOT_BYTES : SLOT_BYTES + len(data)] = data
         files = [Ordered(path.name, len(data), replaces=False)]
-        self.channel.send(msgspec.msgpack.encode(Order(1, str(path.parent), is_known, files, None)))
+        self.channel.send(msgspec.msgpack.encode([Order(1, str(path.parent), is_known, files, None)]))
 
     def end(self) -> None:
         """Hang up, and wait for the end."""
@@ -91,7 +95,7 @@ def test_serving(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     served.end()
 
 
-def test_what_waits_is_done_together(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_ordered_together_is_done_together(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each order has its answer; files of a folder share its flush, and an error of that is theirs alone."""
     memory = memoryview(bytes(SLOT_BYTES) + DATA)
     names = ["run_a/1.png", "run_b/1.png", "run_a/2.png"]
@@ -112,18 +116,6 @@ def test_what_waits_is_done_together(disk: Tree, monkeypatch: pytest.MonkeyPatch
     assert len(done.files) == len(also.files) == 1
     assert (broken.files, broken.error) == ([], (errno.EIO, "broken", None))
     assert all((disk.root / "ws/prj" / name).read_bytes() == DATA for name in names)
-
-
-def test_as_much_as_waits_is_taken_at_once() -> None:
-    """But not more than leaves something for the other writers; the end of all comes last."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for number in range(writer._AT_ONCE + 1):
-        ours.send(b"%d" % number)
-    ours.close()
-    assert len(writer._next_messages(theirs)) == writer._AT_ONCE
-    assert writer._next_messages(theirs) == [b"%d" % writer._AT_ONCE]
-    assert writer._next_messages(theirs) == []
-    theirs.close()
 
 
 def test_a_folder_that_is_said_to_be_there(disk: Tree) -> None:
@@ -171,7 +163,7 @@ class Beginning:
         os.ftruncate(self.memory, SLOT_BYTES)
         monkeypatch.setattr(sys, "argv", ["", str(theirs.detach()), str(self.memory)])
         self.channel.send(msgspec.msgpack.encode(Setup(str(disk.root), True, disk.device)))
-        self.thread = threading.Thread(target=writer.main)
+        self.thread = threading.Thread(target=writer.main, daemon=True)
         self.thread.start()
 
     def end(self) -> None:
@@ -187,8 +179,9 @@ def test_the_process_of_a_writer(disk: Tree, monkeypatch: pytest.MonkeyPatch) ->
     begun = Beginning(disk, monkeypatch, [0])
     os.pwrite(begun.memory, DATA, 0)
     order = Order(0, str(FILE.parent), False, [Ordered(FILE.name, len(DATA), replaces=False)], None)
-    begun.channel.send(msgspec.msgpack.encode(order))
-    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome).files
+    begun.channel.send(msgspec.msgpack.encode([order]))
+    (outcome,) = msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=list[Outcome])
+    assert outcome.files
     begun.end()
     assert (sorted(begun.ignored), begun.ends) == ([signal.SIGINT, signal.SIGTERM], [0])
     assert (disk.root / FILE).read_bytes() == DATA
@@ -197,7 +190,7 @@ def test_the_process_of_a_writer(disk: Tree, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_process_that_begins_them(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that they are there, and ends all of them with the first that ends."""
     begun = Beginning(disk, monkeypatch, [101, 102, 103, 104])
-    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=Outcome) == Outcome(-1)
+    assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=list[Outcome]) == [Outcome(-1)]
     begun.end()
     killed = {(pid, int(signal.SIGKILL)) for pid in (101, 103, 104)}
     assert (set(begun.ends[:3]), set(begun.ends[3:6]), begun.ends[6:]) == (killed, {101, 103, 104}, [0])

@@ -37,7 +37,6 @@ _IMPORTED = (
     "floradl.commands.status",
     "floradl.commands.verify",
     "anyio._backends._asyncio",
-    "pyreqwest.client",
     "encodings.idna",
 )
 """What a run needs; some of it would be imported at its first request."""

@@ -1,0 +1,470 @@
+"""One connection to a media host: where an answer ends, what breaks it off, and how far a host gets ahead.
+
+Over real sockets and on both event loops, where those matter; else the bytes are handed over one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest
+
+from floradl import connection
+from floradl.connection import ROOM_BYTES, Connection
+from tests.test_transport import self_signed
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: media.test\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+SIZED = OK + b"Content-Length: 5\r\n\r\nhello"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+MIB = 1024 * 1024
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Each of the event loops that floradl runs on."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
+Step = bytes | float | str
+"""What a host does: bytes to send, seconds to wait, "close" or "reset"."""
+
+
+class Host:
+    """A host that does the next steps at each request of a connection."""
+
+    def __init__(self, *answers: Sequence[Step]) -> None:
+        self.answers = list(answers)
+        self.sent = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """All requests of one connection."""
+        self.tasks.add(cast("asyncio.Task[None]", asyncio.current_task()))
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                for step in self.answers.pop(0):
+                    await self._do(step, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _do(self, step: Step, writer: asyncio.StreamWriter) -> None:
+        if isinstance(step, bytes):
+            writer.write(step)
+            await writer.drain()
+            self.sent += len(step)
+        elif isinstance(step, float):
+            await asyncio.sleep(step)
+        elif step == "reset":
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        else:
+            writer.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Of a host on this machine, and its key."""
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@asynccontextmanager
+async def connected(
+    *answers: Sequence[Step], timeout_s: float = 5, certificate: tuple[Path, Path] | None = None
+) -> AsyncIterator[tuple[Connection, Host]]:
+    """A connection to a host that answers like this; over TLS, where it has a certificate."""
+    host, theirs, ours = Host(*answers), None, None
+    if certificate is not None:
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        theirs.load_cert_chain(*certificate)
+        ours = ssl.create_default_context(cafile=certificate[0])
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=theirs)
+    port = server.sockets[0].getsockname()[1]
+    _, made = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(timeout_s),
+        "127.0.0.1",
+        port,
+        ssl=ours,
+        server_hostname="localhost" if ours else None,
+    )
+    try:
+        yield made, host
+    finally:
+        made.close()
+        server.close()
+        for task in host.tasks:
+            task.cancel()
+        await asyncio.gather(*host.tasks, return_exceptions=True)
+
+
+async def body_of(one: Connection) -> bytes:
+    """All that is left of an answer's body."""
+    pieces = []
+    while (piece := await one.read()) is not None:
+        pieces.append(bytes(piece))
+    return b"".join(pieces)
+
+
+def room(size_bytes: int) -> memoryview:
+    """Memory, more than was asked for."""
+    return memoryview(bytearray(size_bytes + 10))
+
+
+# ---------------------------------------------------------------------------------- where an answer ends
+
+
+ANSWERS = [
+    pytest.param([SIZED], 200, b"hello", True, id="a length"),
+    pytest.param(
+        [OK, 0.02, b"Content-Length: 5\r\n", 0.02, b"\r\nhe", 0.02, b"llo"],
+        200,
+        b"hello",
+        True,
+        id="bit by bit",
+    ),
+    pytest.param([OK + b"Content-Length: 5\r\n\r\n", 0.02, b"hello"], 200, b"hello", True, id="a head alone"),
+    pytest.param([OK + b"Content-Length: 0\r\n\r\n"], 200, b"", True, id="no bytes"),
+    pytest.param([b"HTTP/1.1 204 No Content\r\n\r\n"], 204, b"", True, id="204"),
+    pytest.param([b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"], 304, b"", True, id="304"),
+    pytest.param([CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"], 200, b"hello", True, id="chunks"),
+    pytest.param(
+        [CHUNKED, 0.02, b"2;a=b\r\nhe\r\n3", 0.02, b"\r\nllo\r\n0\r\nX: y\r\n\r\n"],
+        200,
+        b"hello",
+        True,
+        id="chunks bit by bit",
+    ),
+    pytest.param(
+        [OK + b"\r\nhel", 0.02, b"lo", "close"], 200, b"hello", False, id="the end of the connection"
+    ),
+    pytest.param(
+        [OK + b"Transfer-Encoding: gzip\r\n\r\nhello", "close"],
+        200,
+        b"hello",
+        False,
+        id="a coding without chunks",
+    ),
+    pytest.param(
+        [b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0.05, "close"], 200, b"hello", False, id="1.0"
+    ),
+    pytest.param(
+        [b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello"],
+        200,
+        b"hello",
+        True,
+        id="1.0 that goes on",
+    ),
+    pytest.param(
+        [OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nhello"],
+        200,
+        b"hello",
+        False,
+        id="announced to be the last",
+    ),
+    pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n", 0.02, SIZED], 200, b"hello", True, id="100 before"),
+    pytest.param(
+        [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + SIZED], 200, b"hello", True, id="103 at once"
+    ),
+    pytest.param([SIZED + b"more"], 200, b"hello", False, id="more than announced"),
+    pytest.param(
+        [CHUNKED + b"5\r\nhello\r\n0\r\n\r\nmore"], 200, b"hello", False, id="more than the last chunk"
+    ),
+    pytest.param([b"HTTP/1.1 204 No Content\r\n\r\nmore"], 204, b"", False, id="more than nothing"),
+    pytest.param(
+        [OK + b"Content-Length: 3000000\r\n\r\n" + b"a" * 3_000_000], 200, b"a" * 3_000_000, True, id="large"
+    ),
+    pytest.param(
+        [CHUNKED] + [b"100000\r\n" + b"a" * MIB + b"\r\n"] * 4 + [b"0\r\n\r\n"],
+        200,
+        b"a" * 4 * MIB,
+        True,
+        id="large in chunks",
+    ),
+]
+
+
+@pytest.mark.parametrize(("steps", "status", "body", "is_reusable"), ANSWERS)
+async def test_where_an_answer_ends(steps: list[Step], status: int, body: bytes, is_reusable: bool) -> None:
+    """By its own words; and whether another request may follow it."""
+    async with connected(steps, [SIZED]) as (one, _):
+        head = await one.ask(REQUEST, None)
+        assert (head.status, await body_of(one), one.has_ended) == (status, body, True)
+        assert (one.is_reusable and one.is_open) == is_reusable
+        if is_reusable:
+            assert (await one.ask(REQUEST, None)).headers == [(b"Content-Length", b"5")]
+            assert await body_of(one) == b"hello"
+
+
+@pytest.mark.parametrize("wanted", [None, room])
+@pytest.mark.parametrize(
+    "answer", [OK + b"Content-Length: 5\r\n\r\nwrong", CHUNKED + b"5\r\nwrong\r\n0\r\n\r\n"]
+)
+async def test_a_body_that_nobody_read(answer: bytes, wanted: Callable[[int], memoryview] | None) -> None:
+    """None of it gets into the next one."""
+    async with connected([answer], [SIZED]) as (one, _):
+        await one.ask(REQUEST, wanted)
+        assert one.has_ended
+        await one.ask(REQUEST, wanted)
+        assert await body_of(one) == b"hello"
+
+
+@pytest.mark.parametrize("size", [1, 5000, 40_000, ROOM_BYTES, ROOM_BYTES + 1])
+async def test_a_body_has_the_bytes_that_were_sent(size: int) -> None:
+    """With and without room for it, one after another on the same connection."""
+    bodies = [random.Random(number).randbytes(size) for number in range(4)]
+    answers = [[OK + b"Content-Length: %d\r\n\r\n" % size, body] for body in bodies]
+    async with connected(*answers) as (one, _):
+        for number, body in enumerate(bodies):
+            await one.ask(REQUEST, room if number % 2 else None)
+            assert await body_of(one) == body
+
+
+class FakeTransport(asyncio.Transport):
+    """Takes everything, and says whether it was ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Sent."""
+
+    def abort(self) -> None:
+        """The end."""
+        self.is_aborted = True
+
+    def is_closing(self) -> bool:
+        """Whether it was ended."""
+        return self.is_aborted
+
+    def pause_reading(self) -> None:
+        """Here nothing comes by itself."""
+
+    def resume_reading(self) -> None:
+        """Here nothing comes by itself."""
+
+
+def hand_over(one: Connection, data: bytes) -> None:
+    """Bytes come, as the event loop hands them over."""
+    while data:
+        buffer = one.get_buffer(-1)
+        assert len(buffer)
+        part = data[: len(buffer)]
+        buffer[: len(part)] = part
+        one.buffer_updated(len(part))
+        data = data[len(part) :]
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_wherever_the_bytes_are_cut(seed: int) -> None:
+    """The same answer, whatever the network makes of it."""
+    dice = random.Random(seed)
+    body = dice.randbytes(dice.choice([1, 7, 300, 40_000, 300_000]))
+    if dice.random() < 0.5:
+        data = OK + b"ETag: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    else:
+        at = dice.randrange(len(body) + 1)
+        chunks = [chunk for chunk in (body[:at], body[at:]) if chunk]
+        data = b"%sETag: x\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n" % (
+            OK,
+            b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks),
+        )
+    one = Connection(60)
+    one.connection_made(FakeTransport())
+    asked = asyncio.ensure_future(one.ask(REQUEST, room if dice.random() < 0.5 else None))
+    await asyncio.sleep(0)
+    received, at = bytearray(), 0
+    while at < len(data):
+        size = dice.choice([1, 2, 30, 5000, 100_000])
+        hand_over(one, data[at : at + size])
+        at += size
+        if dice.random() < 0.2 and asked.done() and at < len(data):
+            await asyncio.sleep(0)
+            if one._pieces or one._filled_bytes > one._taken_bytes:
+                received += await one.read() or b""
+    assert (await asked).headers[0] == (b"ETag", b"x")
+    assert received + await body_of(one) == body
+    assert one.is_reusable
+    one.close()
+
+
+# ---------------------------------------------------------------------------------- what breaks it off
+
+
+BROKEN = [
+    pytest.param(
+        [OK + b"Content-Length: 9\r\n\r\nabc", "close"], httpx.RemoteProtocolError, b"abc", id="short"
+    ),
+    pytest.param([CHUNKED + b"9\r\nabc", "close"], httpx.RemoteProtocolError, b"abc", id="a cut chunk"),
+    pytest.param([CHUNKED + b"3\r\nabc\r\nzz\r\n"], httpx.RemoteProtocolError, b"abc", id="no chunk"),
+    pytest.param([OK + b"Content-Length: 9\r\n\r\nabc", 0.05, "reset"], httpx.ReadError, b"abc", id="reset"),
+    pytest.param([OK + b"\r\nabc", 0.05, "reset"], httpx.ReadError, b"abc", id="reset without a length"),
+    pytest.param([OK + b"Content-Length: 9\r\n\r\nabc", 1.0], httpx.ReadTimeout, b"abc", id="silence"),
+    pytest.param([CHUNKED + b"3\r\nabc\r\n", 1.0], httpx.ReadTimeout, b"abc", id="silence between chunks"),
+]
+
+
+@pytest.mark.parametrize("wanted", [None, room])
+@pytest.mark.parametrize(("steps", "error", "body"), BROKEN)
+async def test_what_came_of_a_broken_body(
+    steps: list[Step],
+    error: type[Exception],
+    body: bytes,
+    wanted: Callable[[int], memoryview] | None,
+) -> None:
+    """It is to be had before the error, and the head was."""
+    async with connected(steps, timeout_s=0.2) as (one, _):
+        assert (await one.ask(REQUEST, wanted)).status == 200
+        assert bytes(await one.read() or b"") == body
+        for _ in range(2):
+            with pytest.raises(error):
+                await one.read()
+        assert (one.is_reusable, one.is_open, one.has_ended) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"),
+    [
+        pytest.param([b"SSH-2.0\r\n\r\n"], httpx.RemoteProtocolError, id="no HTTP"),
+        pytest.param([OK + b"X: " + b"a" * 100_000], httpx.RemoteProtocolError, id="an endless head"),
+        pytest.param([OK, "close"], httpx.RemoteProtocolError, id="half a head"),
+        pytest.param([OK, 0.05, "reset"], httpx.ReadError, id="half a head, and a reset"),
+        pytest.param([1.0], httpx.ReadTimeout, id="silence"),
+        pytest.param([OK, *[b"X: y\r\n", 0.05] * 20], httpx.ReadTimeout, id="a head that trickles"),
+        pytest.param(["close"], httpx.RemoteProtocolError, id="nothing"),
+        pytest.param(["reset"], httpx.TransportError, id="a reset"),
+    ],
+)
+async def test_no_head(steps: list[Step], error: type[Exception]) -> None:
+    """There is no answer to speak of."""
+    async with connected(steps, timeout_s=0.3) as (one, _):
+        with pytest.raises(error):
+            await one.ask(REQUEST, None)
+        assert (one.is_reusable, one.is_open) == (False, False)
+
+
+@pytest.mark.parametrize("came", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"?"])
+async def test_an_answer_that_nobody_asked_for(came: bytes) -> None:
+    """It belongs to no request: the connection is not used again."""
+    async with connected([SIZED, 0.05, came]) as (one, _):
+        await one.ask(REQUEST, None)
+        await body_of(one)
+        await asyncio.sleep(0.2)
+        assert (one.is_reusable, one.is_open) == (False, False)
+
+
+async def test_whoever_waits_is_told_once() -> None:
+    """What comes after an error counts for nothing."""
+    one = Connection(60)
+    transport = FakeTransport()
+    one.connection_made(transport)
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    hand_over(one, b"no HTTP\r\n\r\n")
+    assert transport.is_aborted
+    one.buffer_updated(3)
+    one.connection_lost(OSError())
+    with pytest.raises(httpx.RemoteProtocolError, match="no HTTP"):
+        await asked
+
+
+# ---------------------------------------------------------------------------------- time
+
+
+async def test_one_alarm_for_many_requests() -> None:
+    """It rings while a later request is under way, which has all its time."""
+    async with connected([SIZED], [0.3, SIZED], timeout_s=0.4) as (one, _):
+        await one.ask(REQUEST, None)
+        assert await body_of(one) == b"hello"
+        await asyncio.sleep(0.2)
+        await one.ask(REQUEST, None)
+        assert await body_of(one) == b"hello"
+        await asyncio.sleep(0.5)  # and nobody is silent who was not asked
+        assert one.is_open
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_a_host_does_not_get_far_ahead(certificate: tuple[Path, Path], is_secure: bool) -> None:
+    """What nobody takes is not received; nor is the host called silent then. Then all of it comes."""
+    size = 32 * MIB
+    steps: list[Step] = [OK + b"Content-Length: %d\r\n\r\n" % size, *[random.Random(1).randbytes(MIB)] * 32]
+    tls = certificate if is_secure else None
+    async with connected(steps, [SIZED], timeout_s=0.5, certificate=tls) as (one, host):
+        await one.ask(REQUEST, None)
+        await asyncio.sleep(1.2)
+        assert host.sent < size / 2
+        assert await body_of(one) == b"".join(cast("list[bytes]", steps[1:]))
+        await one.ask(REQUEST, room)
+        assert await body_of(one) == b"hello"
+        assert one.is_reusable
+
+
+@pytest.mark.parametrize(("steps", "error", "body"), [row for row in BROKEN if "reset" not in str(row.id)])
+async def test_what_came_of_a_broken_body_over_tls(
+    certificate: tuple[Path, Path], steps: list[Step], error: type[Exception], body: bytes
+) -> None:
+    """The same; and the connection is not used again."""
+    async with connected(steps, timeout_s=0.3, certificate=certificate) as (one, _):
+        assert (await one.ask(REQUEST, room)).status == 200
+        assert bytes(await one.read() or b"") == body
+        with pytest.raises(error):
+            await one.read()
+        assert not one.is_reusable
+
+
+async def test_a_connection_that_is_lost_while_its_host_waits() -> None:
+    """What had come is to be had."""
+    async with connected([CHUNKED, *[b"100000\r\n" + b"a" * MIB + b"\r\n"] * 3, 1.0]) as (one, _):
+        await one.ask(REQUEST, None)
+        await asyncio.sleep(0.1)
+        came, size = one._ahead_bytes, 0
+        one._transport.abort()
+        while size < came:
+            size += len(await one.read() or b"")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await one.read()
+        assert size == came > 0
+
+
+async def test_a_small_body_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given as it comes after a while, where it was wanted."""
+    monkeypatch.setattr(connection, "GATHER_S", 0.05)
+    memory = bytearray(5)
+    head = OK + b"Content-Length: 5\r\n\r\n"
+    async with connected([head, b"he", 0.2, b"llo"], [head, b"he", 0.01, b"llo", 0.2]) as (one, _):
+        await one.ask(REQUEST, lambda _: memoryview(memory))
+        assert bytes(await one.read() or b"") == b"he"
+        assert (await body_of(one), bytes(memory)) == (b"llo", b"hello")
+        await one.ask(REQUEST, lambda _: memoryview(memory))
+        assert one.has_ended
+        await asyncio.sleep(0.1)
+        assert await body_of(one) == b"hello"
+
+
+async def test_a_wait_that_is_cancelled() -> None:
+    """Nobody waits any more, and what comes harms nobody."""
+    async with connected([0.05, SIZED, 0.2]) as (one, _):
+        asked = asyncio.ensure_future(one.ask(REQUEST, None))
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await asyncio.sleep(0.1)
+        assert await body_of(one) == b"hello"
