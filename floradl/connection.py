@@ -229,7 +229,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone: the end of a body that has no other, or too soon."""
-        if self._state is _State.OPEN and exc is None:
+        if self._error is not None:
+            pass  # it was ended here, which is not the end of a body
+        elif self._state is _State.OPEN and exc is None:
             self._end()
         elif self._state is not _State.IDLE and exc is None:
             self._fail(httpx.RemoteProtocolError("the host closed it before the end of its answer"))
@@ -242,28 +244,24 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_head(self) -> None:
         data = bytes(self._buffer[: self._buffered_bytes])
-        end = data.find(_END) + len(_END)
-        if end < len(_END):
-            if len(data) == _HEAD_BYTES:
-                self._fail(httpx.RemoteProtocolError("the head of the answer has no end"))
+        while (end := data.find(_END) + len(_END)) >= len(_END):
+            parsed = self._parsed = _Parsed()
+            parser = cast("httptools.HttpResponseParser", parsed.parser)
+            try:
+                parser.feed_data(data[:end])
+            except httptools.HttpParserError as exc:
+                self._fail(httpx.RemoteProtocolError(f"the answer is no HTTP: {exc}"))
+                return
+            status, data = parser.get_status_code(), data[end:]
+            if not 100 <= status < 200:  # else the answer is still to come
+                self._head, self.is_reusable = Head(status, parsed.headers), parsed.keeps_alive
+                self._begin_body(self._head, data)
+                return
+        if len(data) == _HEAD_BYTES:
+            self._fail(httpx.RemoteProtocolError("the head of the answer has no end"))
             return
-        parsed = self._parsed = _Parsed()
-        parser = cast("httptools.HttpResponseParser", parsed.parser)
-        try:
-            parser.feed_data(data[:end])
-        except httptools.HttpParserError as exc:
-            self._fail(httpx.RemoteProtocolError(f"the answer is no HTTP: {exc}"))
-            return
-        status = parser.get_status_code()
-        rest = data[end:]
-        if 100 <= status < 200:  # the answer is still to come
-            self._buffer[: len(rest)] = rest
-            self._buffered_bytes = len(rest)
-            if rest:
-                self._read_head()
-            return
-        self._head, self.is_reusable = Head(status, parsed.headers), parsed.keeps_alive
-        self._begin_body(self._head, rest)
+        self._buffer[: len(data)] = data
+        self._buffered_bytes = len(data)
 
     def _begin_body(self, head: Head, rest: bytes) -> None:
         """Find out where the body ends, and take what has come of it."""
@@ -383,8 +381,7 @@ class Connection(asyncio.BufferedProtocol):
             self._alarm = self._loop.call_at(self._deadline_s, self._look)
 
     def _fail(self, error: httpx.TransportError) -> None:
-        if self._error is None:
-            self._error = error
+        self._error = error
         self._is_gathering, self.is_reusable, self._deadline_s = False, False, None
         if self.is_open:
             self._transport.abort()

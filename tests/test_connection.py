@@ -182,6 +182,7 @@ ANSWERS = [
     pytest.param(
         [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + SIZED], 200, b"hello", True, id="103 at once"
     ),
+    pytest.param([b"HTTP/1.1 100 A\r\n\r\n" * 1500 + SIZED], 200, b"hello", True, id="100 over and over"),
     pytest.param([SIZED + b"more"], 200, b"hello", False, id="more than announced"),
     pytest.param(
         [CHUNKED + b"5\r\nhello\r\n0\r\n\r\nmore"], 200, b"hello", False, id="more than the last chunk"
@@ -318,6 +319,7 @@ BROKEN = [
     pytest.param([OK + b"\r\nabc", 0.05, "reset"], httpx.ReadError, b"abc", id="reset without a length"),
     pytest.param([OK + b"Content-Length: 9\r\n\r\nabc", 1.0], httpx.ReadTimeout, b"abc", id="silence"),
     pytest.param([CHUNKED + b"3\r\nabc\r\n", 1.0], httpx.ReadTimeout, b"abc", id="silence between chunks"),
+    pytest.param([OK + b"\r\nabc", 1.0], httpx.ReadTimeout, b"abc", id="silence without a length"),
 ]
 
 
