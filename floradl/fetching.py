@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -18,7 +18,6 @@ import httpx
 from floradl import net
 from floradl.bandwidth import Bandwidth
 from floradl.clock import Clock
-from floradl.connection import Room
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
 from floradl.pace import TOO_SLOW, SpeedFloor
@@ -28,6 +27,9 @@ from floradl.scribe import Scribe
 from floradl.sharing import Shelf
 from floradl.transport import MediaClient
 from floradl.words import DEFAULT_CONCURRENCY
+
+if TYPE_CHECKING:
+    from floradl.connection import Room
 
 MAX_REDIRECTS = 5
 

@@ -26,13 +26,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import httpx
 
 from floradl import net
-from floradl.connection import Connection, Room
 from floradl.errors import TransferError
+
+if TYPE_CHECKING:
+    from floradl.connection import Connection, Room
 
 _ROOM = "room"
 """The extension of a request that says where a small body is to be; see `connection`."""
@@ -251,6 +253,8 @@ class MediaTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ConnectTimeout, httpx.ConnectError: there is none to be had.
         """
+        from floradl.connection import Connection  # here, since a night without downloads does not need it
+
         try:
             async with asyncio.timeout(attempt_s):
                 _, made = await asyncio.get_running_loop().create_connection(

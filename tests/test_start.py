@@ -63,7 +63,10 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
     with serve_in_thread(Account.generate(3, seed=1)) as sim:
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         found = loaded(str(tmp_path / "out"), env=env)
+        again = loaded(str(tmp_path / "out"), env=env)
     assert "floradl.archiver" in found
+    assert {"floradl.connection", "httptools"} <= found
+    assert not {"floradl.connection", "httptools"} & again  # nothing was fetched
     unwanted = {"tqdm", "tomllib", "difflib"} | {
         f"floradl.{name}" for name in ("restorer", "repairer", "verifier", "audit", "preview", "simulator")
     }
