@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := ahead answer arrival bandwidth canvas chronicle connection discovery durable entries fetching files glance journal \
+GUARDED := ahead answer arrival bandwidth blocks canvas chronicle connection direct discovery durable entries fetching files glance journal \
 	layout listing lock manifest mend partial parts plan prepare pressure retry scribe sharing slots snapshot stamps transfer tree walk writer
 GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
 

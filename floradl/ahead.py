@@ -181,7 +181,7 @@ class Ahead:
         async with asker.response(self._url, asked.request_headers()) as response:
             require_stretch(response.status_code, head_of(response), asked, now_s=self._tools.clock.now())
             await disk.call(self._partial.begin_ahead, part.start)
-            writing = Writing(disk, partial(self._partial.append_ahead, part.start), self._flushing)
+            writing = Writing(self._tools, partial(self._partial.append_ahead, part.start), self._flushing)
             pace, size_bytes, excess_bytes = Pace(self._tools, self._flow), 0, 0
             try:
                 async for chunk in cast("httpx.AsyncByteStream", response.stream):

@@ -1,12 +1,13 @@
 """One HTTP/1.1 connection to a media host: requests one after another, and each answer as it comes.
 
 The event loop receives straight into the memory where a body stays: pieces of its own, or where whoever asks
-wants a small body to be (`Room`). Nothing is copied again but what comes together with a head. Heads and
-chunked bodies are read by llhttp (`httptools`), which refuses what two readers could understand differently.
+wants a small body to be (`Room`), or a large one (`Blocks`). Nothing is copied again but what comes together
+with a head. Heads and chunked bodies are read by llhttp (`httptools`), which refuses what two readers could
+understand differently.
 
 A small body for which there is room is waited for with its head, since head and body are then one thing to
 wait for instead of several; with thousands of them, a good part of the work. One that takes its time is
-given as it comes.
+given as it comes. Of a large one whole blocks are given; of one that is slow to fill, what there is.
 
 Source: RFC 9112, sections 6.3 (where a body ends), 8 (what is incomplete), 9.3 (which connections go on).
 """
@@ -22,6 +23,8 @@ from typing import NamedTuple, cast
 import httptools
 import httpx
 
+from floradl.blocks import BLOCK_BYTES, Blocks
+
 Room = Callable[[int], memoryview]
 """Gives memory for a body of so many bytes."""
 
@@ -30,6 +33,9 @@ ROOM_BYTES = 256 * 1024
 
 GATHER_S = 0.5
 """How long a small body is waited for with its head."""
+
+FILL_S = 0.1
+"""How long a block is waited for, from its first byte on."""
 
 _HEAD_BYTES = 32 * 1024
 _PIECE_BYTES = 256 * 1024
@@ -100,7 +106,11 @@ class Connection(asyncio.BufferedProtocol):
         self._head: Head | None = None
         self._room: Room | None = None
         self._is_gathering = False
+        self._blocks: Blocks | None = None
         self._piece: memoryview | None = None
+        self._is_block = self._is_due = False
+        self._filling_since_s = 0.0
+        self._filling: asyncio.TimerHandle | None = None
         self._filled_bytes = self._taken_bytes = 0  # of the piece
         self._left_bytes = 0
         self._pieces: deque[memoryview | bytes] = deque()
@@ -124,17 +134,18 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the answer has come to its end."""
         return self._state is _State.IDLE
 
-    async def ask(self, request: bytes, room: Room | None) -> Head:
+    async def ask(self, request: bytes, room: Room | None, blocks: Blocks | None = None) -> Head:
         """Send a request, and wait for the head of the answer; with its body, where there is room for that.
 
         Args:
             request: as it goes over the wire.
             room: where a small body is to be.
+            blocks: where a large one is to be; whoever reads gives the blocks back.
 
         Raises:
             httpx.TransportError: there is no answer.
         """
-        self._begin_request(request, room)
+        self._begin_request(request, room, blocks)
         while self._head is None or self._is_gathering:
             if self._error is not None:  # without a head; else what came of its body is to be had first
                 raise self._error
@@ -150,7 +161,8 @@ class Connection(asyncio.BufferedProtocol):
         while True:
             if self._pieces:
                 return self._taken(self._pieces.popleft())
-            if self._piece is not None and self._filled_bytes > self._taken_bytes:
+            if self._piece is not None and self._filled_bytes > self._taken_bytes and self._is_due:
+                self._is_due, self._filling_since_s = not self._is_block, self._loop.time()
                 start, self._taken_bytes = self._taken_bytes, self._filled_bytes
                 return self._taken(self._piece[start : self._filled_bytes])
             if self._state is _State.IDLE:
@@ -164,23 +176,27 @@ class Connection(asyncio.BufferedProtocol):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        if self._filling is not None:
+            self._filling.cancel()
+            self._filling = None
         self._transport.abort()
         self._forget_parser()
-        self._piece, self._room = None, None
+        self._piece = self._room = self._blocks = None
         self._pieces.clear()
 
     def _taken(self, piece: memoryview | bytes) -> memoryview | bytes:
-        """Take a piece away; the host may go on when there is little left."""
+        """Take a piece away; the host may go on when none is left that is whole."""
         self._ahead_bytes -= len(piece)
-        if self._is_paused and self._ahead_bytes < _AHEAD_BYTES // 2:
+        if self._is_paused and not self._pieces:
             self._is_paused = False
             if self.is_open:
                 self._transport.resume_reading()
                 self._expect()
         return piece
 
-    def _begin_request(self, request: bytes, room: Room | None) -> None:
-        self._state, self._buffered_bytes, self._head, self._room = _State.HEAD, 0, None, room
+    def _begin_request(self, request: bytes, room: Room | None, blocks: Blocks | None) -> None:
+        self._state, self._buffered_bytes, self._head = _State.HEAD, 0, None
+        self._room, self._blocks = room, blocks
         self._pieces.clear()  # of an answer that nobody cared to read
         self._ahead_bytes = 0
         self._transport.write(request)
@@ -203,8 +219,7 @@ class Connection(asyncio.BufferedProtocol):
         """Where the next bytes go."""
         if self._state in (_State.SIZED, _State.OPEN):
             if self._piece is None:
-                size = _PIECE_BYTES if self._state is _State.OPEN else min(self._left_bytes, _PIECE_BYTES)
-                self._piece, self._filled_bytes, self._taken_bytes = memoryview(bytearray(size)), 0, 0
+                self._piece, self._filled_bytes, self._taken_bytes = self._new_piece(), 0, 0
             return self._piece[self._filled_bytes :]
         return self._buffer[self._buffered_bytes :]
 
@@ -215,6 +230,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._state in (_State.SIZED, _State.OPEN):
             self._deadline_s = self._loop.time() + self._timeout_s
             self._fill(nbytes)
+            if self._is_block and self._piece is not None and not self._is_due:
+                self._wait_for_rest()
+                return
         elif self._state is _State.HEAD:
             self._buffered_bytes += nbytes
             self._read_head()
@@ -285,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
             self._left_bytes = length
             if self._room is not None and length <= ROOM_BYTES:
                 self._piece, self._filled_bytes, self._taken_bytes = self._room(length)[:length], 0, 0
-                self._is_gathering = True
+                self._is_block, self._is_due, self._is_gathering = False, True, True
             if len(rest) > length:
                 self.is_reusable = False
             self._store(rest[:length])
@@ -301,6 +319,31 @@ class Connection(asyncio.BufferedProtocol):
         if data:
             self.get_buffer(-1)[: len(data)] = data
             self._fill(len(data))
+
+    def _new_piece(self) -> memoryview:
+        """Memory for what comes next."""
+        left_bytes = self._left_bytes if self._state is _State.SIZED else _PIECE_BYTES
+        self._is_block = self._blocks is not None and left_bytes >= BLOCK_BYTES
+        self._is_due = not self._is_block
+        if self._blocks is not None and self._is_block:
+            self._filling_since_s = self._loop.time()
+            return self._blocks.take()
+        return memoryview(bytearray(min(left_bytes, _PIECE_BYTES)))
+
+    def _wait_for_rest(self) -> None:
+        """Some of a block came. One timer for many blocks: most are long full when it rings."""
+        if self._filling is None:
+            self._filling = self._loop.call_at(self._filling_since_s + FILL_S, self._look_at_block)
+
+    def _look_at_block(self) -> None:
+        self._filling = None
+        if not self._is_block or self._piece is None or self._is_due:
+            return
+        if self._loop.time() < self._filling_since_s + FILL_S:
+            self._wait_for_rest()
+        else:
+            self._is_due = True
+            self._wake()
 
     def _fill(self, nbytes: int) -> None:
         """So many bytes came into the piece."""
@@ -381,7 +424,7 @@ class Connection(asyncio.BufferedProtocol):
             self._alarm = self._loop.call_at(self._deadline_s, self._look)
 
     def _fail(self, error: httpx.TransportError) -> None:
-        self._error = error
+        self._error, self._is_due = error, True
         self._is_gathering, self.is_reusable, self._deadline_s = False, False, None
         if self.is_open:
             self._transport.abort()

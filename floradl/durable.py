@@ -1,6 +1,6 @@
 """The steps that durability is made of: whole writes, flushes, hashes, refusals of links.
 
-Blocking, and used by `tree` and `partial` alone: together the three are the only code that writes files.
+Blocking, and used by `tree` and `partial` alone: with `direct` they are the only code that writes files.
 """
 
 from __future__ import annotations

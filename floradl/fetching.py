@@ -17,6 +17,7 @@ import httpx
 
 from floradl import net
 from floradl.bandwidth import Bandwidth
+from floradl.blocks import Blocks
 from floradl.clock import Clock
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
@@ -81,6 +82,7 @@ class Tools:
         pressure: how many requests each host gets at the same time.
         bandwidth: how much may be received a second.
         shelf: the files that equal ones are made from.
+        blocks: memory for large bodies.
     """
 
     disk: Disk
@@ -94,6 +96,7 @@ class Tools:
     pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
     shelf: Shelf = field(default_factory=Shelf)
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Wire(Protocol):
@@ -161,6 +164,8 @@ class Asker:
             headers: which part of it.
             room: where a small body is to be.
         """
+        # What is rationed is counted as it comes.
+        blocks = None if self._tools.bandwidth.is_limited else self._tools.blocks
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self.asked_host = host_of(url)
@@ -168,7 +173,7 @@ class Asker:
                 async with self._tools.pressure.slot(self.asked_host) as turn:
                     await self._tools.gate.wait(self.asked_host)
                     turn.begin()
-                    response = await self._client.get(allowed, headers, room=room)
+                    response = await self._client.get(allowed, headers, room=room, blocks=blocks)
                     try:
                         if not response.has_redirect_location:
                             yield response
@@ -250,7 +255,7 @@ class Writing:
     """Bytes on their way to the disk, in order: one large piece is written while the next is collected.
 
     Args:
-        disk: the archive.
+        tools: shared by the session.
         write: takes the next bytes; blocks.
         flushing: is told of what was written.
 
@@ -259,11 +264,13 @@ class Writing:
         size_bytes: of them.
     """
 
-    def __init__(self, disk: Disk, write: Callable[[Sequence[bytes]], None], flushing: Flushing) -> None:
-        self._disk = disk
+    def __init__(self, tools: Tools, write: Callable[[Sequence[bytes]], None], flushing: Flushing) -> None:
+        self._disk = tools.disk
+        self._blocks = tools.blocks
         self._write = write
         self._flushing = flushing
         self._running: asyncio.Future[None] | None = None
+        self._running_chunks: list[bytes] = []
         self._running_bytes = 0
         self.chunks: list[bytes] = []
         self.size_bytes = 0
@@ -296,6 +303,8 @@ class Writing:
             # What could not be written stays in the way of all that comes after it: no bytes after a gap.
             if self._running.done() and self._running.exception() is None:
                 self._running = None
+                for chunk in self._running_chunks:
+                    self._blocks.give_back(chunk)
                 self._flushing.note(self._running_bytes)
 
     async def finish(self) -> None:
@@ -309,7 +318,7 @@ class Writing:
 
     def _begin(self) -> None:
         self._running = self._disk.begin(self._write, self.chunks)
-        self._running_bytes = self.size_bytes
+        self._running_chunks, self._running_bytes = self.chunks, self.size_bytes
         self.chunks, self.size_bytes = [], 0
 
 

@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import aiofiles.os
 
+from floradl.direct import Direct
 from floradl.durable import destination_error
 from floradl.stopping import to_its_end
 from floradl.tree import Tree
@@ -32,10 +33,14 @@ class Disk(Tree):
     Args:
         root, fsync, min_free_bytes: as for `Tree`.
         threads: how many pieces of file work run at the same time.
+
+    Attributes:
+        direct: writes large files.
     """
 
     def __init__(self, root: Path, *, fsync: bool = True, threads: int = 8, min_free_bytes: int = 0) -> None:
         super().__init__(root, fsync=fsync, min_free_bytes=min_free_bytes)
+        self.direct = Direct(is_on=fsync)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="floradl-disk")
         self._in_thread = aiofiles.os.wrap(self._translated_call)
 

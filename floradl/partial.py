@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from floradl.direct import Direct
 from floradl.durable import BLOCK_BYTES, READ_FLAGS, WRITE_FLAGS, Digest, Flusher, Meter, write_all
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
@@ -60,12 +61,14 @@ class Partial:
         where: gives the place where its bytes go, `layout.partial_path` below the archive; asked when that is
             needed, since most outputs are small and never have one.
         flusher: for the flush before the final name.
+        direct: writes blocks of large files.
     """
 
-    def __init__(self, where: Callable[[], Path], flusher: Flusher) -> None:
+    def __init__(self, where: Callable[[], Path], flusher: Flusher, direct: Direct) -> None:
         self._where = where
         self.is_begun = False
         self._flusher = flusher
+        self._direct = direct
         self._descriptor: int | None = None
         self._lock = threading.RLock()
         self._begin()
@@ -147,17 +150,20 @@ class Partial:
             self._path.unlink(missing_ok=True)
         self._begin()
 
-    def append(self, chunks: Sequence[bytes]) -> None:
+    def append(self, chunks: Sequence[bytes | memoryview]) -> None:
         """Write the next bytes."""
         with self._lock:
-            self._write(self._open(), self._meter, chunks)
+            descriptor = self._open()
+            for chunk in chunks:
+                written = self._direct.write(descriptor, chunk, self.size_bytes)
+                self._write(descriptor, self._meter, chunk, written)
 
     def begin_ahead(self, start: int) -> None:
         """Bytes from `start` on, further on than what is there, will be written by `append_ahead`."""
         with self._lock:
             self._ahead[start] = Meter()
 
-    def append_ahead(self, start: int, chunks: Sequence[bytes]) -> None:
+    def append_ahead(self, start: int, chunks: Sequence[bytes | memoryview]) -> None:
         """Write the next bytes of the stretch that begins at `start`; nothing if it was dropped meanwhile."""
         with self._lock:
             meter = self._ahead.get(start)
@@ -166,7 +172,8 @@ class Partial:
             descriptor = self._open()
             os.lseek(descriptor, start + meter.size_bytes, os.SEEK_SET)
             try:
-                self._write(descriptor, meter, chunks)
+                for chunk in chunks:  # not directly: they are read again soon
+                    self._write(descriptor, meter, chunk)
             finally:
                 os.lseek(descriptor, self.size_bytes, os.SEEK_SET)
 
@@ -275,11 +282,13 @@ class Partial:
             os.lseek(self._descriptor, self.size_bytes, os.SEEK_SET)
         return self._descriptor
 
-    def _write(self, descriptor: int, meter: Meter, chunks: Sequence[bytes]) -> None:
-        for chunk in chunks:
-            write_all(descriptor, chunk)
-            meter.take(chunk)
-            self._unsaved_bytes += len(chunk)
+    def _write(
+        self, descriptor: int, meter: Meter, chunk: bytes | memoryview, written_bytes: int = 0
+    ) -> None:
+        """Write and hash a chunk, the first bytes of which are written."""
+        write_all(descriptor, memoryview(chunk)[written_bytes:])
+        meter.take(chunk)
+        self._unsaved_bytes += len(chunk)
         if self.validator and self._unsaved_bytes >= CHECKPOINT_BYTES:
             self._write_sidecar()
 

@@ -102,7 +102,7 @@ class _Transfer:
         self._tools = tools
         self._furthest_bytes = 0
         self._announced_bytes = announced_size(wanted.size_bytes)
-        self.partial = Partial(self._partial_path, tools.disk.flusher)
+        self.partial = Partial(self._partial_path, tools.disk.flusher, tools.disk.direct)
         self._arrival = Arrival(wanted, tools.disk, self.partial, tools.shelf, tools.scribe)
         self.flow = Flow(wanted.name, tools.clock.monotonic())
         self.tries = 0
@@ -286,7 +286,7 @@ class _Transfer:
         Returns:
             The last chunks, which are not written yet; nothing where `ahead` has the rest.
         """
-        writing = Writing(self._tools.disk, self.partial.append, flushing)
+        writing = Writing(self._tools, self.partial.append, flushing)
         pace, position, is_checked = Pace(self._tools, self.flow), self.partial.size_bytes, False
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.

@@ -34,10 +34,11 @@ from floradl import net
 from floradl.errors import TransferError
 
 if TYPE_CHECKING:
+    from floradl.blocks import Blocks
     from floradl.connection import Connection, Room
 
-_ROOM = "room"
-"""The extension of a request that says where a small body is to be; see `connection`."""
+_ROOM, _BLOCKS = "room", "blocks"
+"""The extensions of a request that say where a small body is to be, and a large one; see `connection`."""
 
 _CONNECT_ATTEMPT_S = 10.0
 """The patience with one address where the name has others."""
@@ -90,7 +91,12 @@ class MediaClient:
         await self._transport.__aexit__(kind, error, trace)
 
     async def get(
-        self, url: httpx.URL, headers: Mapping[str, str], *, room: Room | None = None
+        self,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        *,
+        room: Room | None = None,
+        blocks: Blocks | None = None,
     ) -> httpx.Response:
         """The head of an answer, whatever its status; its body is still to be read, and it must be closed.
 
@@ -98,6 +104,7 @@ class MediaClient:
             url: what to ask for.
             headers: besides those that every request has.
             room: where a small body is to be; it is waited for then, if the transport can.
+            blocks: where a large one is to be, if the transport can; whoever reads it gives them back.
 
         Raises:
             TransferError: `unsafe_url`, where the URL leads to what must not be asked.
@@ -106,7 +113,7 @@ class MediaClient:
         sent = self._headers.copy()
         sent.update({"Host": url.netloc.decode("ascii"), **headers})
         # A stream, if an empty one, spares httpx the search for what a body would need.
-        extensions = self._extensions | {_ROOM: room}
+        extensions = self._extensions | {_ROOM: room, _BLOCKS: blocks}
         request = httpx.Request("GET", url, headers=sent, stream=_NO_BODY, extensions=extensions)
         response = await self._transport.handle_async_request(request)
         response.request = request
@@ -240,7 +247,8 @@ class MediaTransport(httpx.AsyncBaseTransport):
         sent = _encoded(request)
         connection = self._kept(place) or await self._connected(place, attempt_s)
         try:
-            head = await connection.ask(sent, request.extensions.get(_ROOM))
+            wanted = request.extensions
+            head = await connection.ask(sent, wanted.get(_ROOM), wanted.get(_BLOCKS))
         except BaseException:  # a cancellation, too
             connection.close()
             raise

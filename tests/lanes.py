@@ -33,8 +33,9 @@ from tests.support import (
 )
 from tests.zygote import Zygote
 
-SPREAD = 12
-"""By how many steps two runs of the same job may differ: results that share one flush, or do not."""
+SPREAD = 20
+"""By how many steps two runs of the same job may differ, where the other lane is at work or is not: results
+that share one flush, or do not; files that are begun in one folder, or in several."""
 
 
 def picture(run_id: str, body: bytes, *, at_ms: int, list_outputs: bool = True) -> SimRun:

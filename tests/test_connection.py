@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from floradl import connection
+from floradl.blocks import BLOCK_BYTES, Blocks, is_block
 from floradl.connection import ROOM_BYTES, Connection
 from tests.test_transport import self_signed
 
@@ -277,7 +278,7 @@ def hand_over(one: Connection, data: bytes) -> None:
 async def test_wherever_the_bytes_are_cut(seed: int) -> None:
     """The same answer, whatever the network makes of it."""
     dice = random.Random(seed)
-    body = dice.randbytes(dice.choice([1, 7, 300, 40_000, 300_000]))
+    body = dice.randbytes(dice.choice([1, 7, 300, 40_000, 300_000, 2 * MIB + 5000, 3 * MIB]))
     if dice.random() < 0.5:
         data = OK + b"ETag: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     else:
@@ -289,16 +290,21 @@ async def test_wherever_the_bytes_are_cut(seed: int) -> None:
         )
     one = Connection(60)
     one.connection_made(FakeTransport())
-    asked = asyncio.ensure_future(one.ask(REQUEST, room if dice.random() < 0.5 else None))
+    wanted, blocks = (room if dice.random() < 0.5 else None), (Blocks() if dice.random() < 0.7 else None)
+    asked = asyncio.ensure_future(one.ask(REQUEST, wanted, blocks))
     await asyncio.sleep(0)
     received, at = bytearray(), 0
     while at < len(data):
-        size = dice.choice([1, 2, 30, 5000, 100_000])
+        size = dice.choice(
+            [1, 2, 30, 5000, 100_000] if len(body) < MIB else [5000, 100_000, 700_000, 2 * MIB]
+        )
         hand_over(one, data[at : at + size])
         at += size
         if dice.random() < 0.2 and asked.done() and at < len(data):
             await asyncio.sleep(0)
-            if one._pieces or one._filled_bytes > one._taken_bytes:
+            if one._pieces or (
+                one._piece is not None and one._filled_bytes > one._taken_bytes and one._is_due
+            ):
                 received += await one.read() or b""
     assert (await asked).headers[0] == (b"ETag", b"x")
     assert received + await body_of(one) == body
@@ -458,6 +464,127 @@ async def test_a_small_body_is_not_waited_for_without_end(monkeypatch: pytest.Mo
         assert one.has_ended
         await asyncio.sleep(0.1)
         assert await body_of(one) == b"hello"
+
+
+# ---------------------------------------------------------------------------------- large bodies, in blocks
+
+
+def sized(*pieces: bytes) -> bytes:
+    """The head of an answer of so many bytes."""
+    return OK + b"Content-Length: %d\r\n\r\n" % sum(map(len, pieces))
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_a_large_body_comes_in_blocks(certificate: tuple[Path, Path], is_secure: bool) -> None:
+    """Whole ones, which are used again when they are given back; its end fills none."""
+    body = random.Random(1).randbytes(20 * BLOCK_BYTES + 70_000)
+    blocks, pieces, memories = Blocks(), [], set()
+    tls = certificate if is_secure else None
+    async with connected([sized(body) + body], [SIZED], certificate=tls) as (one, _):
+        await one.ask(REQUEST, room, blocks)
+        while (piece := await one.read()) is not None:
+            pieces.append(bytes(piece))
+            if is_block(piece):
+                memories.add(id(piece.obj))
+                blocks.give_back(piece)
+        assert b"".join(pieces) == body
+        assert [len(piece) for piece in pieces[:20]] == [BLOCK_BYTES] * 20
+        assert len(memories) <= 3
+        await one.ask(REQUEST, None, blocks)
+        assert (await body_of(one), one.is_reusable) == (b"hello", True)
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES])
+async def test_sizes_around_a_block(size: int) -> None:
+    """All of it comes, one after another on the same connection, into blocks and without."""
+    bodies = [random.Random(number).randbytes(size) for number in range(4)]
+    async with connected(*[[sized(body), body] for body in bodies]) as (one, _):
+        for number, body in enumerate(bodies):
+            await one.ask(REQUEST, None, Blocks() if number % 2 else None)
+            assert await body_of(one) == body
+            assert one.is_reusable
+
+
+async def test_a_block_that_is_slow_to_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is of it is given after a while, again and again; then come whole ones as before."""
+    monkeypatch.setattr(connection, "FILL_S", 0.05)
+    body = random.Random(1).randbytes(3 * BLOCK_BYTES)
+    at = BLOCK_BYTES // 2
+    steps: list[Step] = [sized(body) + body[:at], 0.4, body[at : at + 9], 0.4, body[at + 9 :]]
+    async with connected(steps) as (one, _):
+        loop, pieces = asyncio.get_running_loop(), []
+        await one.ask(REQUEST, None, Blocks())
+        began_s = loop.time()
+        while (piece := await one.read()) is not None:
+            pieces.append((piece, loop.time() - began_s))
+        assert b"".join(bytes(piece) for piece, _ in pieces) == body
+        sizes = [len(piece) for piece, _ in pieces]
+        assert sum(sizes[:-4]) == at
+        assert sizes[-4:] == [9, BLOCK_BYTES - at - 9, BLOCK_BYTES, BLOCK_BYTES]
+        assert pieces[0][1] < 0.3 <= pieces[-4][1] < 0.7 <= pieces[-3][1]
+        assert not any(is_block(piece) for piece, _ in pieces[:-2])
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [("close", httpx.RemoteProtocolError), ("reset", httpx.ReadError), (1.0, httpx.ReadTimeout)],
+)
+async def test_a_block_that_breaks_off(last: Step, error: type[Exception]) -> None:
+    """What came of it is to be had, and then it is told why there is no more."""
+    body = random.Random(1).randbytes(2 * BLOCK_BYTES)
+    came = body[: BLOCK_BYTES + 5000]
+    async with connected([sized(body) + came, 0.05, last], timeout_s=0.3) as (one, _):
+        await one.ask(REQUEST, None, Blocks())
+        received = bytearray()
+        while len(received) < len(came):
+            received += await one.read() or b""
+        with pytest.raises(error):
+            await one.read()
+        assert received == came
+        assert not one.is_reusable
+
+
+async def test_whoever_reads_late_gets_all_of_it() -> None:
+    """A host that had to wait in the middle of a block goes on when the blocks before it are taken."""
+    body = random.Random(1).randbytes(8 * BLOCK_BYTES)
+    one = Connection(60)
+    one.connection_made(FakeTransport())
+    asked = asyncio.ensure_future(one.ask(REQUEST, None, Blocks()))
+    await asyncio.sleep(0)
+    hand_over(one, sized(body) + body[: 2 * BLOCK_BYTES + 5000])
+    await asked
+    assert one._is_paused
+    received = bytes(await one.read() or b"")
+    assert one._is_paused
+    received += bytes(await one.read() or b"")
+    assert [one._is_paused] == [False]
+    hand_over(one, body[2 * BLOCK_BYTES + 5000 :])
+    assert received + await body_of(one) == body
+    one.close()
+
+
+async def test_a_timer_that_rings_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One timer serves many blocks: it looks at the one that is there, and finds none at the end."""
+    monkeypatch.setattr(connection, "FILL_S", 0.05)
+    body = random.Random(1).randbytes(2 * BLOCK_BYTES)
+    at = BLOCK_BYTES + 5000
+    steps: list[Step] = [sized(body) + body[:5000], 0.03, body[5000:at], 0.03, body[at:], 0.2]
+    async with connected(steps) as (one, _):
+        await one.ask(REQUEST, None, Blocks())
+        assert [len(await one.read() or b"") for _ in range(2)] == [BLOCK_BYTES, BLOCK_BYTES]
+        await asyncio.sleep(0.1)
+        assert await one.read() is None
+
+
+async def test_a_connection_that_is_closed_while_a_block_fills() -> None:
+    """Nothing is left that would ring."""
+    body = bytes(BLOCK_BYTES)
+    async with connected([sized(body) + b"a", 0.5]) as (one, _):
+        await one.ask(REQUEST, None, Blocks())
+        await asyncio.sleep(0.02)
+        one.close()
+        await asyncio.sleep(connection.FILL_S + 0.05)
+        assert one._filling is None
 
 
 async def test_a_wait_that_is_cancelled() -> None:

@@ -12,13 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "floradl"
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 LAYERS = (
-    {"errors", "words", "clock", "stopping", "quantities"},
+    {"errors", "words", "clock", "stopping", "quantities", "blocks"},
     {
         "model",
         "entries",
         "layout",
         "media",
         "durable",
+        "direct",
         "pace",
         "bandwidth",
         "connection",

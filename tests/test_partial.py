@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from floradl import partial
+from floradl.blocks import BLOCK_BYTES, Blocks
+from floradl.direct import Direct
 from floradl.durable import HEAD_BYTES, Flusher
 from floradl.partial import MIN_RESUME_BYTES, Partial
 
@@ -27,7 +29,7 @@ Edit = Callable[[bytes], bytes]
 
 def open_partial(folder: Path) -> Partial:
     """The partial of one output, as a new process finds it."""
-    return Partial(lambda: folder / "one.part", Flusher(is_on=True))
+    return Partial(lambda: folder / "one.part", Flusher(is_on=True), Direct(is_on=True))
 
 
 def loaded(folder: Path) -> Partial:
@@ -255,7 +257,7 @@ def test_commit_flushes_before_and_after_the_rename(tmp_path: Path, monkeypatch:
 def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever gives up durability gets no flush, and still a rename of a whole file."""
     events = record_disk_events(monkeypatch)
-    begun = Partial(lambda: tmp_path / "one.part", Flusher(is_on=False))
+    begun = Partial(lambda: tmp_path / "one.part", Flusher(is_on=False), Direct(is_on=False))
     begun.commit([b"some"], tmp_path / "final.png", None)
     assert events == ["write", "replace final.png"]
 
@@ -405,8 +407,82 @@ def test_flushed_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     flushed: list[int] = []
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
     for is_on in (False, True):
-        partial = Partial(lambda: tmp_path / "one.part", Flusher(is_on=is_on))
+        partial = Partial(lambda: tmp_path / "one.part", Flusher(is_on=is_on), Direct(is_on=is_on))
         partial.append([b"0123456789"])
         partial.flush()
         partial.discard()
     assert flushed == [10]
+
+
+def a_block(fill: bytes) -> memoryview:
+    """A block of these bytes."""
+    block = Blocks().take()
+    block[:] = fill * BLOCK_BYTES
+    return block
+
+
+class Noted(Direct):
+    """Notes what it is asked to write, and writes some of it.
+
+    Args:
+        most_bytes: of a block.
+    """
+
+    def __init__(self, most_bytes: int = BLOCK_BYTES) -> None:
+        super().__init__(is_on=True)
+        self.asked: list[tuple[int, int]] = []
+        self._most_bytes = most_bytes
+
+    def write(self, descriptor: int, chunk: bytes | memoryview, at: int) -> int:
+        """As it does."""
+        assert os.lseek(descriptor, 0, os.SEEK_CUR) == at
+        self.asked.append((at, len(chunk)))
+        if not isinstance(chunk, memoryview):
+            return 0
+        return os.write(descriptor, chunk[: self._most_bytes])
+
+
+@pytest.mark.parametrize("most_bytes", [BLOCK_BYTES, 8192, 0])
+def test_blocks_among_other_chunks(tmp_path: Path, most_bytes: int) -> None:
+    """Whoever writes them, all bytes are there, in order and hashed; those further on are not asked about."""
+    noted = Noted(most_bytes)
+    begun = Partial(lambda: tmp_path / "one.part", Flusher(is_on=True), noted)
+    begun.append([a_block(b"a"), b"b" * 100, a_block(b"c")])
+    begun.begin_ahead(4 * BLOCK_BYTES)
+    begun.append_ahead(4 * BLOCK_BYTES, [a_block(b"f")])
+    begun.append([a_block(b"d")])
+    assert [size for _, size in noted.asked] == [BLOCK_BYTES, 100, BLOCK_BYTES, BLOCK_BYTES]
+    begun.append([b"e" * (BLOCK_BYTES - 100)])
+    begun.absorb()
+    expected = b"".join(
+        [
+            b"a" * BLOCK_BYTES,
+            b"b" * 100,
+            b"c" * BLOCK_BYTES,
+            b"d" * BLOCK_BYTES,
+            b"e" * (BLOCK_BYTES - 100),
+            b"f" * BLOCK_BYTES,
+        ]
+    )
+    digest = begun.commit([], tmp_path / "one", None)
+    assert (tmp_path / "one").read_bytes() == expected
+    assert (digest.size_bytes, digest.sha256) == (len(expected), hashlib.sha256(expected).hexdigest())
+
+
+def test_blocks_on_the_disk_of_these_tests(tmp_path: Path) -> None:
+    """Directly or not, after another process and between chunks of any size: the file is what came."""
+    body = os.urandom(3 * BLOCK_BYTES)
+    blocks = [a_block(b"x"), a_block(b"y"), a_block(b"z")]
+    for number, block in enumerate(blocks):
+        block[:] = body[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
+    earlier = open_partial(tmp_path)
+    earlier.expect(ETAG, 5 * BLOCK_BYTES)
+    earlier.append([blocks[0]])
+    earlier.suspend()
+    later = loaded(tmp_path)
+    assert later.size_bytes == BLOCK_BYTES
+    later.append([blocks[1], b"tail"])
+    later.append([blocks[2]])
+    expected = body[: 2 * BLOCK_BYTES] + b"tail" + body[2 * BLOCK_BYTES :]
+    assert later.commit([b"end"], tmp_path / "one", None).size_bytes == len(expected) + 3
+    assert (tmp_path / "one").read_bytes() == expected + b"end"

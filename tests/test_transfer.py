@@ -19,6 +19,7 @@ import pytest
 from floradl import fetching, layout, pace
 from floradl.arrival import Wanted
 from floradl.bandwidth import BURST_BYTES, Bandwidth
+from floradl.direct import Direct
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.fetching import Tools, Traffic, new_tools
@@ -188,7 +189,7 @@ class Bench:
     def leave_partial(self, data: bytes, *, etag: str = '"one"', total_bytes: int | None = None) -> None:
         """A partial as an earlier process left it."""
         path = self.disk.root / layout.partial_path("run_c", "output_1")
-        earlier = Partial(lambda: path, Flusher(is_on=False))
+        earlier = Partial(lambda: path, Flusher(is_on=False), Direct(is_on=False))
         earlier.expect(etag, total_bytes)
         earlier.append([data])
         earlier.suspend()
