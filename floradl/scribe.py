@@ -63,6 +63,7 @@ class Scribe:
         self._start_after = start_after
         self._left_to_start = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._process_end: int | None = None
         self._socket: socket.socket | None = None
         self._slots: Slots | None = None
         self._is_ready = False
@@ -193,7 +194,12 @@ class Scribe:
         setup = Setup(str(disk.root.absolute()), disk.flusher.is_on, disk.device)
         ours.setblocking(False)
         ours.send(self._encoder.encode(setup))
-        asyncio.get_running_loop().add_reader(ours, self._read, ours)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours, self._read, ours)
+        with suppress(AttributeError, OSError):  # a system or a sandbox without
+            # Whoever began them ends them together. Without it, nobody would tell of one that ends later.
+            self._process_end = os.pidfd_open(self._process.pid)
+            loop.add_reader(self._process_end, self._hang_up)
 
     def _collect(self, order: Order) -> None:
         """Send an order, together with others of its folder that come soon."""
@@ -239,6 +245,10 @@ class Scribe:
         self._unsent.clear()
         channel, self._socket = self._socket, None
         process, self._process = self._process, None
+        process_end, self._process_end = self._process_end, None
+        if process_end is not None:
+            asyncio.get_running_loop().remove_reader(process_end)
+            os.close(process_end)
         if channel is not None:
             asyncio.get_running_loop().remove_reader(channel)
             if process is not None and not is_idle:

@@ -277,13 +277,30 @@ async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk,
         signal_all(ready, signal.SIGKILL)
     else:
         os.kill(process.pid if which == "the first" else writers[0], signal.SIGKILL)
+    if which == "a writer":
         signal_all(ready, signal.SIGCONT)
     assert (await writing).digest.sha256 == hashlib.sha256(DATA).hexdigest()
     assert (disk.root / FILE).read_bytes() == DATA
-    if which != "the first":  # without that one the writers go on, and end with this process
-        await until(lambda: not is_ready(ready))
-        assert process.returncode is not None
-        wait_for_end(writers)
+    await until(lambda: not is_ready(ready))
+    assert process.returncode is not None
+    wait_for_end(writers)
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError])
+async def test_where_the_end_of_a_process_cannot_be_seen(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """They write all the same."""
+
+    def missing(_pid: int) -> int:
+        raise error
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    async with Scribe(disk, start_after=1) as one:
+        await written(one, FILE.with_name("first.png"), PIECES)
+        await until(lambda: is_ready(one))
+        await written(one, FILE, PIECES)
+        assert one.written == 1
 
 
 def is_alive(pid: int) -> bool:
