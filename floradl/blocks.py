@@ -11,7 +11,11 @@ _MAX_FREE = 32
 
 
 class Blocks:
-    """Gives blocks of memory. Each begins with a page, so that it can be written past the system's cache."""
+    """Gives blocks of memory; for one thread.
+
+    Each begins with a page, so that it can be written past the system's cache. They are shared mappings, as
+    `mmap` makes them when told nothing else: private ones must not be written so while a process is begun.
+    """
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
@@ -21,12 +25,15 @@ class Blocks:
         return memoryview(self._free.pop() if self._free else mmap.mmap(-1, BLOCK_BYTES))
 
     def give_back(self, chunk: bytes | memoryview) -> None:
-        """Nobody reads or writes this block any more.
+        """Nobody reads or writes this block any more; whoever does so nevertheless gets a `ValueError`.
 
-        What is no block, or part of one whose other parts may be in use, is left to Python.
+        What is not a whole block is left to Python: its other parts may be in use.
         """
-        if is_block(chunk) and len(self._free) < _MAX_FREE:
-            self._free.append(cast("mmap.mmap", chunk.obj))
+        if is_block(chunk):
+            memory = cast("mmap.mmap", chunk.obj)
+            chunk.release()
+            if len(self._free) < _MAX_FREE:
+                self._free.append(memory)
 
 
 def is_block(chunk: bytes | memoryview) -> TypeGuard[memoryview]:

@@ -15,6 +15,7 @@ Source: RFC 9112, sections 6.3 (where a body ends), 8 (what is incomplete), 9.3 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
@@ -35,11 +36,11 @@ GATHER_S = 0.5
 """How long a small body is waited for with its head."""
 
 FILL_S = 0.1
-"""How long a block is waited for, from its first byte on."""
+"""How long a block is waited for; what there is of it then is given, and the wait for its rest begins."""
 
 _HEAD_BYTES = 32 * 1024
 _PIECE_BYTES = 256 * 1024
-_AHEAD_BYTES = 1024 * 1024
+_AHEAD_BYTES = 1536 * 1024
 """A host has to wait when so much came that nobody has taken."""
 
 _END = b"\r\n\r\n"
@@ -116,6 +117,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pieces: deque[memoryview | bytes] = deque()
         self._ahead_bytes = 0
         self._is_paused = False
+        self._tls: ssl.SSLObject | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: httpx.TransportError | None = None
         self._deadline_s: float | None = None
@@ -179,15 +181,16 @@ class Connection(asyncio.BufferedProtocol):
         if self._filling is not None:
             self._filling.cancel()
             self._filling = None
+        self._tls = None  # nobody wants to know what is left
         self._transport.abort()
         self._forget_parser()
         self._piece = self._room = self._blocks = None
         self._pieces.clear()
 
     def _taken(self, piece: memoryview | bytes) -> memoryview | bytes:
-        """Take a piece away; the host may go on when none is left that is whole."""
+        """Take a piece away; the host may go on when little is left, or nothing that could be read."""
         self._ahead_bytes -= len(piece)
-        if self._is_paused and not self._pieces:
+        if self._is_paused and (self._ahead_bytes < _AHEAD_BYTES // 2 or not self._pieces):
             self._is_paused = False
             if self.is_open:
                 self._transport.resume_reading()
@@ -214,6 +217,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is there."""
         self._transport = cast("asyncio.Transport", transport)
+        self._tls = transport.get_extra_info("ssl_object")
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the event loop's signature
         """Where the next bytes go."""
@@ -230,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._state in (_State.SIZED, _State.OPEN):
             self._deadline_s = self._loop.time() + self._timeout_s
             self._fill(nbytes)
-            if self._is_block and self._piece is not None and not self._is_due:
+            if self._is_filling:
                 self._wait_for_rest()
                 return
         elif self._state is _State.HEAD:
@@ -247,6 +251,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone: the end of a body that has no other, or too soon."""
+        if exc is None:
+            self._take_rest()
         if self._error is not None:
             pass  # it was ended here, which is not the end of a body
         elif self._state is _State.OPEN and exc is None:
@@ -257,6 +263,18 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(httpx.ReadError(str(exc) or type(exc).__name__))
         self.is_reusable, self._deadline_s = False, None
         self._wake()
+
+    def _take_rest(self) -> None:
+        """Take what came over TLS while reading paused: that layer goes on, and forgets it at its end."""
+        while self._tls is not None and self._state is not _State.IDLE and self._error is None:
+            buffer = self.get_buffer(-1)
+            try:
+                nbytes = cast("int", self._tls.read(len(buffer), buffer))
+            except ssl.SSLError:  # there is no more
+                return
+            if not nbytes:
+                return
+            self.buffer_updated(nbytes)
 
     # ------------------------------------------------------------------------------------ reading
 
@@ -319,6 +337,8 @@ class Connection(asyncio.BufferedProtocol):
         if data:
             self.get_buffer(-1)[: len(data)] = data
             self._fill(len(data))
+            if self._is_filling:
+                self._wait_for_rest()
 
     def _new_piece(self) -> memoryview:
         """Memory for what comes next."""
@@ -330,6 +350,11 @@ class Connection(asyncio.BufferedProtocol):
             return self._blocks.take()
         return memoryview(bytearray(min(left_bytes, _PIECE_BYTES)))
 
+    @property
+    def _is_filling(self) -> bool:
+        """Whether there is some of a block, for the rest of which there is still time."""
+        return self._is_block and self._piece is not None and not self._is_due
+
     def _wait_for_rest(self) -> None:
         """Some of a block came. One timer for many blocks: most are long full when it rings."""
         if self._filling is None:
@@ -337,7 +362,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look_at_block(self) -> None:
         self._filling = None
-        if not self._is_block or self._piece is None or self._is_due:
+        if not self._is_filling:
             return
         if self._loop.time() < self._filling_since_s + FILL_S:
             self._wait_for_rest()
@@ -387,7 +412,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self, *, excess: bool = False) -> None:
         """The answer has come to its end."""
-        self._state, self._room = _State.IDLE, None
+        self._state, self._room, self._blocks = _State.IDLE, None, None
         self._forget_parser()
         self._buffered_bytes, self._deadline_s, self._is_gathering = 0, None, False
         if excess:

@@ -5,7 +5,8 @@ disk when it is flushed; of a large file's time that is more than its hash takes
 cache what others need. A block (`blocks`) goes to the disk as it is, while other threads hash and receive.
 
 The cache is better where the disk is slow, since it collects: then, and where the file system has no such
-writes, everything goes that way. Either way a file is durable only once it is flushed.
+writes, everything goes that way; and what follows a stretch of another length than a page's, as when a
+transfer was resumed in the midst of one. Either way a file is durable only once it is flushed.
 
 Source: open(2), O_DIRECT.
 """
@@ -13,6 +14,7 @@ Source: open(2), O_DIRECT.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 
@@ -28,7 +30,10 @@ SLOW_LOOKS = 2
 SLOW_BYTES_PER_S = 100_000_000
 """A disk, or one behind a network, that is not as fast as this is better served by the cache."""
 
-_ALIGNMENT = 4096  # what any disk is content with
+_ALIGNMENT = 4096  # what nearly any disk is content with; another says so
+_UNABLE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOMEM})
+
+log = logging.getLogger(__name__)
 
 
 class Direct:
@@ -70,9 +75,9 @@ class Direct:
         try:
             written = _written(descriptor, chunk)
         except OSError as exc:
-            if exc.errno != errno.EINVAL:
+            if exc.errno not in _UNABLE:
                 raise
-            self._is_on = False  # a file system without
+            self._give_up(exc.strerror)
         finally:
             self._end(written)
         return written
@@ -95,8 +100,13 @@ class Direct:
             is_slow = self._written_bytes < SLOW_BYTES_PER_S * self._busy_s
             self._slow_looks = self._slow_looks + 1 if is_slow else 0
             if self._slow_looks == SLOW_LOOKS:
-                self._is_on = False
+                self._give_up("the disk is slow")
             self._busy_s, self._written_bytes = 0.0, 0
+
+    def _give_up(self, reason: str | None) -> None:
+        if self._is_on:
+            log.info("large files go by way of the system's cache from now on: %s", reason)
+        self._is_on = False
 
 
 def _written(descriptor: int, block: memoryview) -> int:

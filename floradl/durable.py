@@ -1,6 +1,6 @@
 """The steps that durability is made of: whole writes, flushes, hashes, refusals of links.
 
-Blocking, and used by `tree` and `partial` alone: with `direct` they are the only code that writes files.
+Blocking. `tree` and `partial` alone use them; no other code but `direct` writes an archive's files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from floradl.errors import DestinationError
 HEAD_BYTES = 1024
 """How much of a file's beginning is kept to tell what it is."""
 
-BLOCK_BYTES = 1024 * 1024
+READ_BYTES = 1024 * 1024
+"""How much of a file is read at a time."""
 
 _FICLONE = 0x40049409  # linux/fs.h
 

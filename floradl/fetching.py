@@ -303,7 +303,8 @@ class Writing:
             # What could not be written stays in the way of all that comes after it: no bytes after a gap.
             if self._running.done() and self._running.exception() is None:
                 self._running = None
-                for chunk in self._running_chunks:
+                written, self._running_chunks = self._running_chunks, []
+                for chunk in written:
                     self._blocks.give_back(chunk)
                 self._flushing.note(self._running_bytes)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from floradl.direct import Direct
-from floradl.durable import BLOCK_BYTES, READ_FLAGS, WRITE_FLAGS, Digest, Flusher, Meter, write_all
+from floradl.durable import READ_BYTES, READ_FLAGS, WRITE_FLAGS, Digest, Flusher, Meter, write_all
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
 """How much of a transfer `kill -9` can cost: after each such stretch a partial can be resumed from."""
@@ -311,7 +311,7 @@ class Partial:
 
 def _read_into(meter: Meter, file: io.FileIO, size_bytes: int) -> bool:
     """Pass the next bytes of a file to a meter; False when there are fewer."""
-    while size_bytes > 0 and (block := file.read(min(BLOCK_BYTES, size_bytes))):
+    while size_bytes > 0 and (block := file.read(min(READ_BYTES, size_bytes))):
         meter.take(block)
         size_bytes -= len(block)
     return size_bytes <= 0

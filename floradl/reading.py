@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import FileIO
 
-from floradl.durable import BLOCK_BYTES, Digest, Meter, open_regular, require_real_dir
+from floradl.durable import READ_BYTES, Digest, Meter, open_regular, require_real_dir
 from floradl.files import Disk
 from floradl.tree import Item, items_of
 
@@ -48,7 +48,7 @@ class Reader:
         Raises:
             OSError: there is no regular file, a link leads there, or the disk does not give it.
         """
-        buffer = self._buffer = self._buffer or memoryview(bytearray(BLOCK_BYTES))
+        buffer = self._buffer = self._buffer or memoryview(bytearray(READ_BYTES))
         meter = Meter()
         with self.opened(path) as file:
             while length := file.readinto(buffer):

@@ -27,7 +27,7 @@ from typing import NamedTuple, TypeVar
 
 from floradl import layout
 from floradl.durable import (
-    BLOCK_BYTES,
+    READ_BYTES,
     WRITE_FLAGS,
     Digest,
     Flusher,
@@ -570,7 +570,7 @@ def _create(path: str) -> int:
 def _blocks_of(path: Path | str) -> Iterator[memoryview]:
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        block = memoryview(bytearray(min(BLOCK_BYTES, os.fstat(descriptor).st_size + 1)))
+        block = memoryview(bytearray(min(READ_BYTES, os.fstat(descriptor).st_size + 1)))
         while length := file.readinto(block):
             yield block[:length]
 

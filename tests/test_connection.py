@@ -10,8 +10,9 @@ import random
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -576,15 +577,83 @@ async def test_a_timer_that_rings_too_late(monkeypatch: pytest.MonkeyPatch) -> N
         assert await one.read() is None
 
 
+async def test_a_block_that_begins_with_the_head() -> None:
+    """It is not waited for any longer than others are."""
+    body = bytes(BLOCK_BYTES)
+    async with connected([sized(body) + body[:5000], 2.0, body[5000:]]) as (one, _):
+        await one.ask(REQUEST, None, Blocks())
+        async with asyncio.timeout(1.5):
+            assert len(await one.read() or b"") == 5000
+
+
 async def test_a_connection_that_is_closed_while_a_block_fills() -> None:
     """Nothing is left that would ring."""
     body = bytes(BLOCK_BYTES)
-    async with connected([sized(body) + b"a", 0.5]) as (one, _):
+    async with connected([sized(body), 0.02, b"a", 0.5]) as (one, _):
         await one.ask(REQUEST, None, Blocks())
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
+        assert one._filling is not None
         one.close()
         await asyncio.sleep(connection.FILL_S + 0.05)
         assert one._filling is None
+
+
+@contextmanager
+def closing_behind(answer: bytes, certificate: tuple[Path, Path], *, says_so: bool) -> Iterator[int]:
+    """A host in a thread that sends this over TLS, once, and its end right behind; its port.
+
+    Args:
+        says_so: whether it ends TLS, too, or the connection alone.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    done = threading.Event()
+
+    def serve() -> None:
+        with listener.accept()[0] as plain, context.wrap_socket(plain, server_side=True) as secure:
+            secure.recv(4096)
+            secure.sendall(answer)
+            if says_so:
+                secure.setblocking(False)
+                with suppress(ssl.SSLWantReadError):
+                    secure.unwrap()
+            with suppress(OSError):
+                secure.shutdown(socket.SHUT_WR)
+            done.wait(10)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield listener.getsockname()[1]
+        done.set()
+        serving.join()
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("form", ["sized", "chunked", "open"])
+@pytest.mark.parametrize("size", [1_100_000, 1_363_148, 2_150_000, 3_565_158])
+async def test_whoever_reads_late_gets_what_came_before_the_end_of_tls(
+    certificate: tuple[Path, Path], size: int, form: str, says_so: bool
+) -> None:
+    """A host that closes right behind a body, while reading pauses: all of it had come, and is given."""
+    body = random.Random(1).randbytes(size)
+    answer = {
+        "sized": sized(body) + body,
+        "chunked": CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (size, body),
+        "open": OK + b"\r\n" + body,
+    }[form]
+    context = ssl.create_default_context(cafile=certificate[0])
+    with closing_behind(answer, certificate, says_so=says_so) as port:
+        _, one = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(5), "127.0.0.1", port, ssl=context, server_hostname="localhost"
+        )
+        await one.ask(REQUEST, None, Blocks())
+        received = bytearray()
+        while (piece := await one.read()) is not None:
+            received += piece
+            await asyncio.sleep(0.02 * len(piece) / MIB)
+        one.close()
+    assert received == body
 
 
 async def test_a_wait_that_is_cancelled() -> None:

@@ -137,16 +137,23 @@ def test_a_system_without_fcntl(descriptor: int, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("knows_at_once", [True, False])
-def test_a_file_system_without(disk: FileSystem, descriptor: int, knows_at_once: bool) -> None:
-    """It says so when it is told, or when something is written; it is not asked again."""
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOMEM])
+def test_a_file_system_without(
+    disk: FileSystem, descriptor: int, caplog: pytest.LogCaptureFixture, number: int, knows_at_once: bool
+) -> None:
+    """It says so when it is told, or when something is written; it is not asked again, and the log has it."""
 
     def refuse(_descriptor: int, _data: memoryview) -> int:
-        raise OSError(errno.EINVAL, "no such writes here")
+        raise OSError(number, "no such writes here")
 
     disk.is_able, disk.answer = not knows_at_once, refuse
     one = Direct(is_on=True)
-    assert [one.write(descriptor, a_block(), 0), one.write(descriptor, a_block(), 0)] == [0, 0]
+    with caplog.at_level("INFO"):
+        assert [one.write(descriptor, a_block(), 0), one.write(descriptor, a_block(), 0)] == [0, 0]
     assert (disk.were_direct, disk.is_as_before) == ([] if knows_at_once else [True], True)
+    assert [record.message for record in caplog.records] == [
+        "large files go by way of the system's cache from now on: no such writes here"
+    ]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])

@@ -90,7 +90,7 @@ def test_write_atomic_replaces(disk: Disk) -> None:
 
 def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash, size and head do not depend on how a file is cut into blocks."""
-    monkeypatch.setattr("floradl.tree.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("floradl.tree.READ_BYTES", 1000)
     data = bytes(range(256)) * 20
     disk.write_atomic(FILE, [data])
     digest = disk.digest(FILE)
@@ -135,7 +135,7 @@ def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.Monk
 
 def test_a_file_piece_by_piece(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its bytes in order, and none through a link."""
-    monkeypatch.setattr("floradl.tree.BLOCK_BYTES", 4)
+    monkeypatch.setattr("floradl.tree.READ_BYTES", 4)
     disk.write_atomic(FILE, [b"0123456789"])
     assert [bytes(block) for block in disk.blocks(FILE)] == [b"0123", b"4567", b"89"]
     (disk.root / FILE).with_name("link").symlink_to(disk.root / FILE)
