@@ -240,10 +240,14 @@ async def test_a_body_has_the_bytes_that_were_sent(size: int) -> None:
 
 
 class FakeTransport(asyncio.Transport):
-    """Takes everything, and says whether it was ended."""
+    """Takes everything, and says whether it was ended.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Args:
+        tls: what there is of TLS.
+    """
+
+    def __init__(self, tls: object = None) -> None:
+        super().__init__({"ssl_object": tls})
         self.is_aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -596,6 +600,57 @@ async def test_a_connection_that_is_closed_while_a_block_fills() -> None:
         one.close()
         await asyncio.sleep(connection.FILL_S + 0.05)
         assert one._filling is None
+
+
+class FakeTls:
+    """A layer that has something left, and then, as it may, an end or an error.
+
+    Args:
+        left: what it has.
+        last: what comes then.
+    """
+
+    def __init__(self, left: bytes, last: int | Exception) -> None:
+        self._left = left
+        self._last = last
+
+    def read(self, size: int, buffer: memoryview) -> int:
+        """As an `ssl.SSLObject` does."""
+        if not self._left:
+            if isinstance(self._last, Exception):
+                raise self._last
+            return self._last
+        part, self._left = self._left[:size], self._left[size:]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@pytest.mark.parametrize("last", [0, ssl.SSLWantReadError(), ssl.SSLZeroReturnError()])
+@pytest.mark.parametrize("left", [b"", b"ing that was left"])
+async def test_what_tls_has_left_at_its_end(left: bytes, last: int | Exception) -> None:
+    """It is part of the body, which ends there if it has no other end."""
+    one = Connection(60)
+    one.connection_made(FakeTransport(FakeTls(left, last)))
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    hand_over(one, OK + b"\r\nsometh")
+    await asked
+    one.connection_lost(None)
+    assert await body_of(one) == b"someth" + left
+
+
+async def test_what_tls_has_left_when_nobody_wants_it() -> None:
+    """It is not read from a connection that was closed here."""
+    tls = FakeTls(b"left", 0)
+    one = Connection(60)
+    one.connection_made(FakeTransport(tls))
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    hand_over(one, OK + b"\r\nsometh")
+    await asked
+    one.close()
+    one.connection_lost(None)
+    assert tls._left == b"left"
 
 
 @contextmanager

@@ -156,6 +156,23 @@ def test_a_file_system_without(
     ]
 
 
+def test_two_that_find_out_together(
+    disk: FileSystem, descriptor: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That a file system cannot do this is said once."""
+    one = Direct(is_on=True)
+
+    def refuse(_descriptor: int, _data: memoryview) -> int:
+        if len(disk.were_direct) == 1:
+            assert one.write(descriptor, a_block(), 0) == 0
+        raise OSError(errno.EINVAL, "no such writes here")
+
+    disk.answer = refuse
+    with caplog.at_level("INFO"):
+        assert one.write(descriptor, a_block(), 0) == 0
+    assert (disk.were_direct, len(caplog.records)) == ([True, True], 1)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 def test_the_disk_fails(disk: FileSystem, descriptor: int, number: int) -> None:
     """Whoever writes has to know."""

@@ -290,7 +290,7 @@ async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk,
 async def test_where_the_end_of_a_process_cannot_be_seen(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    """They write all the same."""
+    """They write all the same; that they are gone is told by the socket."""
 
     def missing(_pid: int) -> int:
         raise error
@@ -301,6 +301,8 @@ async def test_where_the_end_of_a_process_cannot_be_seen(
         await until(lambda: is_ready(one))
         await written(one, FILE, PIECES)
         assert one.written == 1
+        signal_all(one, signal.SIGKILL)
+        await until(lambda: not is_ready(one))
 
 
 def is_alive(pid: int) -> bool:
