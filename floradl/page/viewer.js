@@ -242,7 +242,9 @@
     leave();
   });
   dialog.addEventListener("close", () => {
-    if (item) leave(); // closed by the browser, which asks only those first who did something here
+    // Closed by the browser, which asks only those first who did something here. Open, it is so again: back and
+    // forward may be quicker than this event.
+    if (item && !dialog.open) leave();
   });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) leave();

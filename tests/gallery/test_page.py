@@ -227,6 +227,25 @@ def test_deep_links_and_the_back_button(watched: Watched, index: str) -> None:
     expect(page.locator(".viewer-text")).to_be_visible()
 
 
+def test_the_viewer_that_is_open_again_before_its_end_is_told(watched: Watched, index: str) -> None:
+    """As by back and forward, one right after the other: that it closed is told late, and ends nothing."""
+    page = opened(watched, index)
+    page.locator(tile("run_text")).click(position={"x": 5, "y": 5})
+    expect(page.locator(".viewer-text")).to_be_visible()
+    page.evaluate(
+        """async () => {
+            const viewer = document.getElementById("viewer");
+            const told = new Promise((resolve) => viewer.addEventListener("close", resolve, { once: true }));
+            viewer.close();
+            viewer.showModal();
+            await told;
+            await new Promise((resolve) => setTimeout(resolve, 500));
+        }"""
+    )
+    expect(page.locator(".viewer-text")).to_be_visible()
+    assert "run=run_text" in page.url
+
+
 def test_the_keyboard_alone_reaches_everything(watched: Watched, index: str) -> None:
     """One stop in the grid, arrows within it, and what is far away comes into being when it is gone to."""
     page = opened(watched, index)
