@@ -490,7 +490,7 @@ async def test_a_large_body_comes_in_blocks(certificate: tuple[Path, Path], is_s
         while (piece := await one.read()) is not None:
             pieces.append(bytes(piece))
             if is_block(piece):
-                memories.add(id(piece.obj))
+                memories.add(piece.obj)
                 blocks.give_back(piece)
         assert b"".join(pieces) == body
         assert [len(piece) for piece in pieces[:20]] == [BLOCK_BYTES] * 20

@@ -127,12 +127,12 @@ class Counted(Blocks):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: set[int] = set()
+        self.known: set[object] = set()  # kept, or another would look like one of them
 
     def take(self) -> memoryview:
         """As it does."""
         block = super().take()
-        self.known.add(id(block.obj))
+        self.known.add(block.obj)
         return block
 
 
