@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
 from floradl.clock import Clock
@@ -41,7 +41,7 @@ _PROJECTS_SHOWN = 5
 
 
 class Console:
-    """Where messages go.
+    """Where messages go; a context, within which it also shows what floradl's modules log.
 
     Args:
         quiet: whether all but warnings and errors is left out.
@@ -73,11 +73,23 @@ class Console:
         # A dumb terminal moves no cursor: it gets what a file gets.
         self.is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._screen = Screen(self._stream)
-        logger = logging.getLogger("floradl")
-        logger.setLevel(logging.INFO if verbose or log is not None else logging.WARNING)
-        logger.handlers = [_LogHandler(self, log, logging.INFO if verbose else logging.WARNING)]
         if log is not None:
             log.on_error(self.show)
+        self._kept: tuple[int, list[logging.Handler]] = (logging.NOTSET, [])
+
+    def __enter__(self) -> Self:
+        """Receive what floradl's modules log, until the context ends."""
+        logger = logging.getLogger("floradl")
+        self._kept = (logger.level, logger.handlers)
+        logger.setLevel(logging.INFO if self._verbose or self._log is not None else logging.WARNING)
+        logger.handlers = [_LogHandler(self, self._log, logging.INFO if self._verbose else logging.WARNING)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the logger back as it was: the whole process shares it, and may have handlers of its own."""
+        logger = logging.getLogger("floradl")
+        logger.setLevel(self._kept[0])
+        logger.handlers = self._kept[1]
 
     def say(self, text: str) -> None:
         """A message that is left out when quiet."""

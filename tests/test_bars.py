@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from floradl.bars import Screen, Speed, Speedometer, frame, plain_lines
+from floradl.cli import main
 from floradl.fetching import Flow
 from floradl.job import Tally
 from floradl.progress import Console, Display
@@ -144,6 +147,32 @@ def test_off_a_terminal_there_is_a_line_every_30_s() -> None:
     ]
     assert lines[1] == "  slow: run_1 output_1: 12.0 MB of 48.0 MB, 0:30"
     assert not re.search(r"[^\n\x20-\x7e]", stream.getvalue())
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_the_log_goes_back_to_whoever_had_it(monkeypatch: pytest.MonkeyPatch, *, verbose: bool) -> None:
+    """A console shows floradl's log while it is open; then level and handlers are those of before."""
+    logger, mine = logging.getLogger("floradl"), logging.NullHandler()
+    monkeypatch.setattr(logger, "handlers", [mine])
+    monkeypatch.setattr(logger, "level", logging.ERROR)
+    shown, stream, _ = console(is_terminal=False, verbose=verbose)
+    with shown:
+        logging.getLogger("floradl.test").warning("meanwhile")
+    logging.getLogger("floradl.test").warning("afterwards")
+    assert stream.getvalue() == "meanwhile\n"
+    assert (logger.level, logger.handlers) == (logging.ERROR, [mine])
+
+
+@pytest.mark.parametrize("command", ["status", "logout", "whoami", "list", "verify"])
+def test_a_command_gives_the_log_back(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program that calls a command in its own process keeps its own logging, however the command ended."""
+    logger = logging.getLogger("floradl")
+    before = (logger.level, list(logger.handlers))
+    main([command, *([str(tmp_path)] if command in ("status", "verify") else [])])
+    capsys.readouterr()
+    assert (logger.level, logger.handlers) == before
 
 
 def test_a_dumb_terminal_gets_what_a_file_gets(monkeypatch: pytest.MonkeyPatch) -> None:

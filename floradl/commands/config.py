@@ -108,28 +108,30 @@ def _as_text(value: object) -> str:
 def _check(flags: Mapping[str, Any]) -> int:
     path = default_config_path()
     is_quiet, as_json = _how_to_tell(flags, path)
-    console = Console(quiet=is_quiet)
-    try:
-        config = read_config(path, EVERY_OPTION)
-        readers = {"base_url": net.check_base_url, "api_key": lambda key: check_key(str(key).strip())}
-        problems = problems_of(config, os.environ, variants_by_key(), readers)
-        profiles = list(config.profiles)
-    except UsageError as exc:
-        problems, profiles = [exc], []
-    if as_json:
-        listed = [{"problem": problem.message, "hint": problem.hint} for problem in problems]
-        write_line(msgspec.json.encode({"config_file": str(path), "profiles": profiles, "problems": listed}))
-    else:
-        for problem in problems:
-            console.error(problem)
-    for warning in _unknown_variables():
-        console.warn(warning)
-    if problems:
-        return int(Exit.USAGE)
-    named = f" Profiles: {', '.join(map(printable, profiles))}." if profiles else ""
-    state = "is fine" if path.exists() else "does not exist, and need not"
-    console.say(f"{path} {state}.{named}")
-    return int(Exit.OK)
+    with Console(quiet=is_quiet) as console:
+        try:
+            config = read_config(path, EVERY_OPTION)
+            readers = {"base_url": net.check_base_url, "api_key": lambda key: check_key(str(key).strip())}
+            problems = problems_of(config, os.environ, variants_by_key(), readers)
+            profiles = list(config.profiles)
+        except UsageError as exc:
+            problems, profiles = [exc], []
+        if as_json:
+            listed = [{"problem": problem.message, "hint": problem.hint} for problem in problems]
+            write_line(
+                msgspec.json.encode({"config_file": str(path), "profiles": profiles, "problems": listed})
+            )
+        else:
+            for problem in problems:
+                console.error(problem)
+        for warning in _unknown_variables():
+            console.warn(warning)
+        if problems:
+            return int(Exit.USAGE)
+        named = f" Profiles: {', '.join(map(printable, profiles))}." if profiles else ""
+        state = "is fine" if path.exists() else "does not exist, and need not"
+        console.say(f"{path} {state}.{named}")
+        return int(Exit.OK)
 
 
 def _how_to_tell(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:

@@ -21,8 +21,8 @@ from floradl.words import Source
 
 def run(settings: Settings, dest: str) -> int:
     """Archive the demo account into `dest`, twice, and say what happened."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    return asyncio.run(_demo(expanded(dest), console))
+    with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
+        return asyncio.run(_demo(expanded(dest), console))
 
 
 async def _demo(dest: Path, console: Console) -> int:

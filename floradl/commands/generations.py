@@ -58,9 +58,9 @@ class _Look:
 
 def run(settings: Settings) -> int:
     """Print one page, or all, in the format asked for; with `--watch` again and again."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    query = _query(settings)
-    return asyncio.run(_list(settings, query, open_api(settings, Clock(), console.warn), console))
+    with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
+        query = _query(settings)
+        return asyncio.run(_list(settings, query, open_api(settings, Clock(), console.warn), console))
 
 
 def _query(settings: Settings) -> PageQuery:

@@ -32,27 +32,27 @@ _MAX_INPUT = 10_000
 
 def run(settings: Settings) -> int:
     """Ask for a key, check it, and keep it for the profile and the API that the settings name."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    base_url = net.check_base_url(settings.base_url)
-    profile = settings.profile
-    if profile is not None and not profile.isprintable():
-        raise UsageError(f"{printable(profile)!r} cannot be the name of a profile")
-    key = check_key(_read_key())
-    api = FloraApi(base_url, key, clock=Clock(), retries=settings.retries, timeout_s=settings.timeout)
-    workspaces = asyncio.run(_check(api))
-    if profile is not None:
-        _add_profile(profile, console)
-    kept = KeyStore().keep(Place(base_url, profile), key, to_file=settings.to_file)
-    where = kept.where if kept.path is None else f"{kept.where}, which only you can read"
-    console.say(f"The key works, and is kept in {where}.")
-    for line in workspace_lines(workspaces):
-        console.say(f"  {line}")
-    _warn_of_others(settings, console)
-    if kept.path is None:
-        console.say("Jobs that run while nobody is logged in may find it locked; for them use --to-file.")
-    chosen = f" --profile {shlex.quote(profile)}" if profile else ""
-    console.say(f"Next: floradl{chosen} ./out")
-    return int(Exit.OK)
+    with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
+        base_url = net.check_base_url(settings.base_url)
+        profile = settings.profile
+        if profile is not None and not profile.isprintable():
+            raise UsageError(f"{printable(profile)!r} cannot be the name of a profile")
+        key = check_key(_read_key())
+        api = FloraApi(base_url, key, clock=Clock(), retries=settings.retries, timeout_s=settings.timeout)
+        workspaces = asyncio.run(_check(api))
+        if profile is not None:
+            _add_profile(profile, console)
+        kept = KeyStore().keep(Place(base_url, profile), key, to_file=settings.to_file)
+        where = kept.where if kept.path is None else f"{kept.where}, which only you can read"
+        console.say(f"The key works, and is kept in {where}.")
+        for line in workspace_lines(workspaces):
+            console.say(f"  {line}")
+        _warn_of_others(settings, console)
+        if kept.path is None:
+            console.say("Jobs that run while nobody is logged in may find it locked; for them use --to-file.")
+        chosen = f" --profile {shlex.quote(profile)}" if profile else ""
+        console.say(f"Next: floradl{chosen} ./out")
+        return int(Exit.OK)
 
 
 def _read_key() -> str:

@@ -11,13 +11,13 @@ from floradl.progress import Console
 
 def run(settings: Settings) -> int:
     """Forget the key of the profile and the API that the settings name. Nothing kept is no error."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    places = KeyStore().forget(Place(net.check_base_url(settings.base_url), settings.profile))
-    if not places:
-        console.say("No key was kept for this profile and API.")
+    with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
+        places = KeyStore().forget(Place(net.check_base_url(settings.base_url), settings.profile))
+        if not places:
+            console.say("No key was kept for this profile and API.")
+            return int(Exit.OK)
+        console.say(f"The key is removed from {' and '.join(places)}.")
+        console.say(
+            "FLORA still accepts it; if others may have seen it, revoke it in FLORA's workspace settings."
+        )
         return int(Exit.OK)
-    console.say(f"The key is removed from {' and '.join(places)}.")
-    console.say(
-        "FLORA still accepts it; if others may have seen it, revoke it in FLORA's workspace settings."
-    )
-    return int(Exit.OK)

@@ -81,8 +81,10 @@ def conduct(
             wrong = exc  # the monitor hears of it first
         if log is not None:
             stack.enter_context(log)
-        console = Console(
-            quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress, log=log
+        console = stack.enter_context(
+            Console(
+                quiet=settings.quiet, verbose=settings.verbose, progress=not settings.no_progress, log=log
+            )
         )
         name = " ".join(("floradl", command, *map(str, folders)))
         console.note(logging.INFO, "begin", f"{name} (floradl {__version__})")

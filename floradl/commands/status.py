@@ -39,44 +39,44 @@ def run(settings: Settings, dest: str) -> int:
     """Print what the archive in `dest` holds."""
     if settings.json and settings.prometheus:
         raise UsageError("--json and --prometheus exclude each other", hint="Run floradl status for each.")
-    console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    clock, disk = Clock(), Disk(expanded(dest), threads=1)
-    named = settings.workspace_id or settings.project_id
-    scopes = scopes_of(settings.workspace_id, settings.project_id) if named else ()
-    try:
-        archive = asyncio.run(
-            _read(disk, clock, scopes, sources_of(settings.status_source), settings.lock_timeout)
-        )
-    finally:
-        disk.close()
-    now_ms, status = clock.now_ms(), archive.status
-    is_old = settings.max_age is not None and status.is_older_than(settings.max_age, now_ms)
-    exit_code = int(Exit.INCOMPLETE if is_old else Exit.OK)
-    path = os.fsencode(disk.root.absolute()).decode(errors="replace")
-    if settings.json:
-        facts = {
-            "path": path,
-            "archive_id": archive.archive_id,
-            "created_at": archive.created_at,
-            "base_url": archive.base_url,
-        }
-        write_line(
-            msgspec.json.encode(
-                status_object(
-                    status, archive=facts, now_ms=now_ms, max_age_s=settings.max_age, exit_code=exit_code
+    with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
+        clock, disk = Clock(), Disk(expanded(dest), threads=1)
+        named = settings.workspace_id or settings.project_id
+        scopes = scopes_of(settings.workspace_id, settings.project_id) if named else ()
+        try:
+            archive = asyncio.run(
+                _read(disk, clock, scopes, sources_of(settings.status_source), settings.lock_timeout)
+            )
+        finally:
+            disk.close()
+        now_ms, status = clock.now_ms(), archive.status
+        is_old = settings.max_age is not None and status.is_older_than(settings.max_age, now_ms)
+        exit_code = int(Exit.INCOMPLETE if is_old else Exit.OK)
+        path = os.fsencode(disk.root.absolute()).decode(errors="replace")
+        if settings.json:
+            facts = {
+                "path": path,
+                "archive_id": archive.archive_id,
+                "created_at": archive.created_at,
+                "base_url": archive.base_url,
+            }
+            write_line(
+                msgspec.json.encode(
+                    status_object(
+                        status, archive=facts, now_ms=now_ms, max_age_s=settings.max_age, exit_code=exit_code
+                    )
                 )
             )
-        )
-    elif settings.prometheus:
-        write_line("\n".join(metric_lines(status, path)).encode())
-    elif not settings.quiet:
-        width = shutil.get_terminal_size().columns
-        lines = status_lines(status, dest, width, now_ms, everything=settings.verbose)
-        write_line("\n".join(lines).encode(errors="replace"))
-    if is_old:
-        console.warn(age_line(status, now_ms))
-        console.warn(f"  `floradl {printable(dest)}` brings it up to date; its log says why it did not.")
-    return exit_code
+        elif settings.prometheus:
+            write_line("\n".join(metric_lines(status, path)).encode())
+        elif not settings.quiet:
+            width = shutil.get_terminal_size().columns
+            lines = status_lines(status, dest, width, now_ms, everything=settings.verbose)
+            write_line("\n".join(lines).encode(errors="replace"))
+        if is_old:
+            console.warn(age_line(status, now_ms))
+            console.warn(f"  `floradl {printable(dest)}` brings it up to date; its log says why it did not.")
+        return exit_code
 
 
 async def _read(

@@ -18,24 +18,24 @@ from floradl.progress import Console
 
 def run(settings: Settings) -> int:
     """Ask the API for the workspaces of the key in use."""
-    console = Console(quiet=settings.quiet, verbose=settings.verbose)
-    api = open_api(settings, Clock(), console.warn)
-    workspaces = asyncio.run(_ask(api))
-    if settings.json:
-        report = {
-            "base_url": settings.base_url,
-            "profile": settings.profile,
-            "key": {"shown": api.shown_key, "origin": settings.key_origin},
-            "workspaces": workspaces,
-        }
-        write_line(msgspec.json.encode(report))
+    with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
+        api = open_api(settings, Clock(), console.warn)
+        workspaces = asyncio.run(_ask(api))
+        if settings.json:
+            report = {
+                "base_url": settings.base_url,
+                "profile": settings.profile,
+                "key": {"shown": api.shown_key, "origin": settings.key_origin},
+                "workspaces": workspaces,
+            }
+            write_line(msgspec.json.encode(report))
+            return int(Exit.OK)
+        console.say(f"The key {api.shown_key} from {settings.key_origin}, at {settings.base_url}:")
+        for line in workspace_lines(workspaces):
+            write_line(line.encode())
+        if not workspaces:
+            console.say("It sees no workspace.")
         return int(Exit.OK)
-    console.say(f"The key {api.shown_key} from {settings.key_origin}, at {settings.base_url}:")
-    for line in workspace_lines(workspaces):
-        write_line(line.encode())
-    if not workspaces:
-        console.say("It sees no workspace.")
-    return int(Exit.OK)
 
 
 async def _ask(api: FloraApi) -> tuple[Workspace, ...]:
