@@ -4,9 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := ahead answer arrival bandwidth blocks canvas chronicle connection direct discovery durable entries fetching files glance journal \
-	layout listing lock manifest mend partial parts plan prepare pressure retry scribe sharing slots snapshot stamps transfer tree walk writer
-GUARDED_TESTS := $(wildcard $(GUARDED:%=tests/test_%.py))
+GUARDED := ahead answer arrival bandwidth buffers canvas chronicle connection direct discovery durable entries \
+	fetching files glance journal layout listing lock manifest mend partial parts plan prepare pressure \
+	retry scribe sharing slots snapshot stamps transfer tree walk writer
+GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/test_bandwidth.py \
+	tests/test_blocks.py tests/test_canvas.py tests/test_chronicle.py tests/test_connection.py \
+	tests/test_direct.py tests/test_discovery.py tests/test_files.py tests/test_glance.py \
+	tests/test_journal.py tests/test_layout.py tests/test_listing.py tests/test_lock.py \
+	tests/test_manifest.py tests/test_mend.py tests/test_partial.py tests/test_parts.py tests/test_plan.py \
+	tests/test_prepare.py tests/test_pressure.py tests/test_retry.py tests/test_scribe.py \
+	tests/test_sharing.py tests/test_slots.py tests/test_snapshot.py tests/test_stamps.py \
+	tests/test_transfer.py tests/test_tree.py tests/test_writer.py
 
 .DEFAULT_GOAL := help
 PROPERTIES := tests/test_layout.py tests/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py

@@ -27,9 +27,9 @@ from benchmarks.results import Group, Sample
 from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind, Source
 from floradl.entries import OutputEntry, OutputOp, RunFacts, RunOp, ScanEntry, ScanOp, ScopeEntry, State
 from floradl.manifest import Manifest
-from floradl.words import Kind, Source
 
 FIRST, LATER = "the first night", "later nights"
 PER_RUN = 4

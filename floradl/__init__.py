@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from floradl.api import FloraApi
     from floradl.audit import Sample
     from floradl.clock import Clock
+    from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
     from floradl.copying import Way
     from floradl.errors import (
         ApiError,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
-    from floradl.words import DEFAULT_BASE_URL, OutputType, Source, Status
 
 __version__ = "0.1.0"
 
@@ -87,7 +87,7 @@ _HOMES = {
     "AuditReport": "findings",
     "AuditTally": "findings",
     "Clock": "clock",
-    "DEFAULT_BASE_URL": "words",
+    "DEFAULT_BASE_URL": "constants",
     "DestinationError": "errors",
     "Failure": "model",
     "Filters": "model",
@@ -101,7 +101,7 @@ _HOMES = {
     "KeyRefusedError": "errors",
     "LockedError": "errors",
     "Output": "model",
-    "OutputType": "words",
+    "OutputType": "constants",
     "Progress": "jobs",
     "RepairOptions": "repairer",
     "Report": "job",
@@ -109,8 +109,8 @@ _HOMES = {
     "RestoreReport": "restorer",
     "Sample": "audit",
     "Scope": "model",
-    "Source": "words",
-    "Status": "words",
+    "Source": "constants",
+    "Status": "constants",
     "Tally": "job",
     "Trouble": "findings",
     "UsageError": "errors",

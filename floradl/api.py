@@ -22,6 +22,7 @@ import msgspec
 
 from floradl import net
 from floradl.clock import Clock
+from floradl.constants import SOURCE_WORDS, Kind, Source, Status
 from floradl.errors import (
     ApiAnswerError,
     ApiError,
@@ -45,7 +46,6 @@ from floradl.model import (
 )
 from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
-from floradl.words import SOURCE_WORDS, Kind, Source, Status
 
 PAGE_LIMIT = 100
 """The most a page may hold; without a limit the API gives fewer."""

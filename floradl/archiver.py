@@ -20,6 +20,7 @@ import httpx
 from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import Clock
+from floradl.constants import Kind
 from floradl.errors import FloradlError, printable
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
@@ -33,10 +34,9 @@ from floradl.recall import visit_by_id
 from floradl.retry import Backoff
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
-from floradl.stopping import ends_by_itself
 from floradl.surroundings import Seen, Surroundings
+from floradl.tasks import ends_by_itself
 from floradl.transport import MediaClient, media_transports
-from floradl.words import Kind
 
 _WAIT_EVERY_S = 15.0
 

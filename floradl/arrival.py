@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from floradl import layout, media
+from floradl.constants import SharedBy
 from floradl.durable import HEAD_BYTES, Digest, Meter
 from floradl.errors import TransferError, printable, safe_url
 from floradl.files import Disk
@@ -21,7 +22,6 @@ from floradl.scribe import Scribe
 from floradl.sharing import Shelf
 from floradl.slots import SLOT_BYTES, Lent
 from floradl.tree import NewFile
-from floradl.words import SharedBy
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from floradl import layout
 from floradl.clock import Clock
+from floradl.constants import Kind as EntryKind
 from floradl.durable import Digest
 from floradl.entries import ADDITIONS, Op, OutputOp, RunEntry
 from floradl.files import Disk
@@ -39,9 +40,8 @@ from floradl.manifest import Manifest
 from floradl.reading import Reader
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.snapshot import entry_place
-from floradl.stopping import all_of
+from floradl.tasks import all_of
 from floradl.tree import Kind
-from floradl.words import Kind as EntryKind
 
 _DAY_S = 86_400
 _RUNS_AT_ONCE = 1000

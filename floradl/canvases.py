@@ -31,6 +31,7 @@ from floradl.canvas import (
 )
 from floradl.chronicle import fields_of
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind, Source
 from floradl.discovery import Project, is_final, iter_pages, project_path
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
 from floradl.errors import ApiAnswerError, ApiError, printable
@@ -41,8 +42,7 @@ from floradl.manifest import Store
 from floradl.model import moment_ms
 from floradl.names import Place
 from floradl.rebuild import snapshot_op
-from floradl.stopping import all_of, to_its_end
-from floradl.words import Kind, Source
+from floradl.tasks import all_of, to_its_end
 
 _CANVASES_AT_ONCE = 4
 _MAX_PAGES = 1000

@@ -29,9 +29,9 @@ import msgspec
 
 from floradl import layout
 from floradl.clock import MAX_MS
+from floradl.constants import Kind
 from floradl.dimensions import Size
 from floradl.entries import OutputEntry, RunEntry, State
-from floradl.words import Kind
 
 MAX_OUTPUTS = 2000
 EXCERPT_CHARACTERS = 280

@@ -24,7 +24,7 @@ from typing import NamedTuple, cast
 import httptools
 import httpx
 
-from floradl.blocks import BLOCK_BYTES, Blocks
+from floradl.buffers import BLOCK_BYTES, Blocks
 
 Room = Callable[[int], memoryview]
 """Gives memory for a body of so many bytes."""

@@ -17,6 +17,7 @@ import msgspec
 
 from floradl import layout
 from floradl.clock import parse_ms
+from floradl.constants import Kind, Source
 from floradl.durable import Digest
 from floradl.entries import (
     LabelsOp,
@@ -33,7 +34,6 @@ from floradl.entries import (
 from floradl.files import Disk
 from floradl.model import Failure
 from floradl.snapshot import entry_path
-from floradl.words import Kind, Source
 
 _IMPOSSIBLE = {
     errno.EXDEV,

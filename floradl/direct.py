@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 
-from floradl.blocks import is_block
+from floradl.buffers import is_block
 from floradl.clock import Clock
 
 LOOK_BYTES = 16 * 1024 * 1024

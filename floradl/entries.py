@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from floradl.words import Kind, Source
+from floradl.constants import Kind, Source
 
 FORMAT = "floradl-manifest"
 VERSION = 2
@@ -37,7 +37,7 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One output. `file` lies in the run's folder; `url` is without its query, and absent for texts.
 
     `same_as` is the path of the file that it was made from, because that had the same bytes, and `shared_by`
-    how (`words.SharedBy`, or what a newer floradl knows); nothing relies on that file afterwards.
+    how (`constants.SharedBy`, or what a newer floradl knows); nothing relies on that file afterwards.
     """
 
     type: str

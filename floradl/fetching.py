@@ -17,8 +17,9 @@ import httpx
 
 from floradl import net
 from floradl.bandwidth import Bandwidth
-from floradl.blocks import Blocks
+from floradl.buffers import Blocks
 from floradl.clock import Clock
+from floradl.constants import DEFAULT_CONCURRENCY
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
 from floradl.pace import TOO_SLOW, SpeedFloor
@@ -27,7 +28,6 @@ from floradl.retry import Backoff, HostGate
 from floradl.scribe import Scribe
 from floradl.sharing import Shelf
 from floradl.transport import MediaClient
-from floradl.words import DEFAULT_CONCURRENCY
 
 if TYPE_CHECKING:
     from floradl.connection import Room

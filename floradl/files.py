@@ -20,7 +20,7 @@ import aiofiles.os
 
 from floradl.direct import Direct
 from floradl.durable import destination_error
-from floradl.stopping import to_its_end
+from floradl.tasks import to_its_end
 from floradl.tree import Tree
 
 P = ParamSpec("P")

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from floradl.constants import Source
 from floradl.errors import ApiError, KeyRefusedError
 from floradl.job import SourceNews
 from floradl.names import Place
-from floradl.words import Source
 
 log = logging.getLogger(__name__)
 

@@ -42,6 +42,7 @@ from floradl.catalogue import (
     thumbnail_name,
 )
 from floradl.clock import Clock
+from floradl.constants import Kind, OutputType
 from floradl.dimensions import Size, picture_size
 from floradl.durable import Digest
 from floradl.entries import OutputEntry, RunEntry, State
@@ -52,9 +53,8 @@ from floradl.manifest import Manifest, load_manifest
 from floradl.names import Place, read_names
 from floradl.reading import Reader
 from floradl.snapshot import entry_place
-from floradl.stopping import all_of, ends_by_itself
+from floradl.tasks import all_of, ends_by_itself
 from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
-from floradl.words import Kind, OutputType
 
 _RUNS_PER_JOB = 8
 _MARK = b'<meta name="generator" content="floradl">'

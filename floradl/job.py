@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.entries import RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
 from floradl.fetching import Flow, Traffic
@@ -22,7 +23,6 @@ from floradl.model import (
     Scope,
     failure_objects,
 )
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""

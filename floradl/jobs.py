@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from floradl.api import FloraApi
+    from floradl.constants import Status
     from floradl.errors import ApiError
     from floradl.findings import AuditReport, AuditTally
     from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
-    from floradl.words import Status
 
 PROGRESS_EVERY_S = 0.5
 """How often a callback hears of progress."""

@@ -10,13 +10,13 @@ from pathlib import PurePosixPath
 from floradl import layout
 from floradl.canvas import Label, Node, is_labels_of, labels_by_run, merged_labels, targets_of
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind
 from floradl.entries import LabelsOp
 from floradl.files import Disk
 from floradl.manifest import Store
 from floradl.names import Place
 from floradl.snapshot import entry_path
-from floradl.stopping import to_its_end
-from floradl.words import Kind
+from floradl.tasks import to_its_end
 
 
 class Labels:

@@ -24,7 +24,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NewType
 
-from floradl.words import Kind
+from floradl.constants import Kind
 
 SafeName = NewType("SafeName", str)
 """One path component that is safe on every system. Only this module makes them."""

@@ -24,6 +24,7 @@ import msgspec
 
 from floradl import __version__, layout
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind
 from floradl.entries import (
     FORMAT,
     VERSION,
@@ -60,7 +61,6 @@ from floradl.snapshot import (
     unreadable,
 )
 from floradl.tree import AppendFile, FileId
-from floradl.words import Kind
 
 LARGE_BYTES = 16 * 1024 * 1024
 """How large a `manifest.json` is not written for the dates of a scan alone; below, that takes a blink."""

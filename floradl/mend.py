@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from floradl import layout
+from floradl.constants import Kind, Status
 from floradl.entries import RunEntry
 from floradl.errors import ApiError
 from floradl.files import Disk
@@ -24,7 +25,6 @@ from floradl.model import Failure, Filters, Generation, parse_record
 from floradl.plan import is_there, keys_to_mend
 from floradl.snapshot import entry_path, entry_place
 from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
-from floradl.words import Kind, Status
 
 log = logging.getLogger(__name__)
 

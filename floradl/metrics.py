@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from floradl.clock import format_ms, parse_ms
+from floradl.constants import Kind
 from floradl.model import Scope
 from floradl.names import PlaceName
 from floradl.status import Status, Sums
 from floradl.verified import Verdict
-from floradl.words import Kind
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]

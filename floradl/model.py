@@ -25,8 +25,8 @@ from typing import Any, cast
 import msgspec
 
 from floradl.clock import MAX_MS, parse_ms
+from floradl.constants import TYPE_WORDS, Kind, OutputType, SharedBy, Source, Status
 from floradl.errors import ApiAnswerError, printable
-from floradl.words import TYPE_WORDS, Kind, OutputType, SharedBy, Source, Status
 
 # The API's `created_at` has no documented unit; its webhooks send milliseconds. Anything below this is
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.

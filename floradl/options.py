@@ -10,6 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from floradl.constants import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_SOURCES,
+    EVERY_SOURCE,
+    TYPE_WORDS,
+    Source,
+    Status,
+)
 from floradl.errors import UsageError, printable
 from floradl.values import (
     Choice,
@@ -26,15 +35,6 @@ from floradl.values import (
     parse_time,
     parse_timeout_s,
     parse_when,
-)
-from floradl.words import (
-    DEFAULT_BASE_URL,
-    DEFAULT_CONCURRENCY,
-    DEFAULT_SOURCES,
-    EVERY_SOURCE,
-    TYPE_WORDS,
-    Source,
-    Status,
 )
 
 

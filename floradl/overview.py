@@ -8,6 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from floradl.clock import format_ms, parse_ms
+from floradl.constants import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 from floradl.errors import printable
 from floradl.model import Scope
 from floradl.names import PlaceName
@@ -16,7 +17,6 @@ from floradl.quantities import format_bytes
 from floradl.status import FailedOutput, ScopeAge, Status, Sums, VanishedRun
 from floradl.tables import Column, cut, format_age, table_lines
 from floradl.verified import Verdict
-from floradl.words import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 
 _ROWS_SHOWN = 20
 _REASONS_SHOWN = 8

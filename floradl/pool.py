@@ -24,6 +24,7 @@ from floradl import media, plan
 from floradl.api import FloraApi
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
+from floradl.constants import Kind
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.fetching import Tools
@@ -44,7 +45,6 @@ from floradl.prepare import Job, Prepared, Preparer, as_failed
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
 from floradl.tree import Written
-from floradl.words import Kind
 
 _PREPARERS = 8
 _RESULTS = 512

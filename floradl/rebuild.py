@@ -25,6 +25,7 @@ import msgspec
 from floradl import layout, media
 from floradl.chronicle import Chronicle, fields_of, read_chronicle
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind, Source, Status
 from floradl.entries import (
     ADDITIONS,
     ErrorEntry,
@@ -45,7 +46,6 @@ from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
 from floradl.model import MEDIA_TYPES, Generation, Output, moment_ms, parse_record
 from floradl.outcome import facts_of
-from floradl.words import Kind, Source, Status
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
 _HEAD_LINE = re.compile(rb'"(archive_id|created_at)": "([0-9A-Za-z:.+-]{1,64})",?')

@@ -29,6 +29,7 @@ from floradl import layout
 from floradl.api import FloraApi
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
+from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 from floradl.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.errors import FloradlError
 from floradl.fetching import Tools, new_tools
@@ -43,10 +44,9 @@ from floradl.pool import Pool
 from floradl.rebuild import Recovered, snapshot_op
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.retry import Backoff
-from floradl.stopping import ends_by_itself
+from floradl.tasks import ends_by_itself
 from floradl.transport import MediaClient, media_transports
 from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""

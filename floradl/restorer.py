@@ -21,6 +21,7 @@ import httpx
 from floradl import layout
 from floradl.api import FloraApi
 from floradl.clock import Clock
+from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.copying import Copied, Copier, Way
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
@@ -32,11 +33,10 @@ from floradl.manifest import Manifest, load_manifest
 from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.names import Place, copy_names
 from floradl.retry import Backoff
-from floradl.stopping import all_of, ends_by_itself
 from floradl.targets import ArchiveTarget, FlatTarget, Target
+from floradl.tasks import all_of, ends_by_itself
 from floradl.transport import MediaClient, media_transports
 from floradl.verifier import require_any_archive
-from floradl.words import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
 """The id of a run, an asset or a canvas, its entry, and those of its outputs that are wanted."""

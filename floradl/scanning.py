@@ -17,6 +17,7 @@ import msgspec
 
 from floradl.api import FloraApi
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind, Source
 from floradl.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.found import Found
@@ -27,8 +28,7 @@ from floradl.mend import Mend
 from floradl.model import Generation, Scope
 from floradl.names import Place
 from floradl.pool import Pool
-from floradl.stopping import all_of
-from floradl.words import Kind, Source
+from floradl.tasks import all_of
 
 _SCOPES_AT_ONCE = 4
 """How many lists are walked at the same time. FLORA's rate limits are a workspace's, shared with people at

@@ -35,7 +35,7 @@ from floradl.durable import Digest, destination_error
 from floradl.files import Disk
 from floradl.keys import SECRET_VARIABLES
 from floradl.slots import SLOT_BYTES, Lent, Slots
-from floradl.stopping import to_its_end
+from floradl.tasks import to_its_end
 from floradl.tree import NewFile, Written
 from floradl.writer import MAX_FILES, MAX_ORDERS, MESSAGE_BYTES, PROGRAM, Order, Ordered, Outcome, Setup
 

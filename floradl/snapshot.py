@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from floradl import layout
+from floradl.constants import Kind, Source
 from floradl.entries import FORMAT, VERSION, ErrorEntry, RunEntry, State
 from floradl.errors import ManifestError, NewerFormatError
-from floradl.words import Kind, Source
 
 _RUNS_PER_CHUNK = 2000
 _SHA256 = re.compile("[0-9a-f]{64}")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from floradl.clock import MAX_MS, parse_ms
+from floradl.constants import Kind, Source
 from floradl.entries import ScanEntry, State
 from floradl.errors import ApiError
 from floradl.manifest import Manifest
@@ -20,7 +21,6 @@ from floradl.model import Scope, parse_generation
 from floradl.names import Place, PlaceName
 from floradl.snapshot import CountedOutput, CountedRun
 from floradl.verified import Verified
-from floradl.words import Kind, Source
 
 _DAY_MS = 86_400_000
 
@@ -116,7 +116,7 @@ class Status:
 
     All sums are of runs, but `besides`: what there is of each other kind, whose `runs` are entries (assets,
     or canvases with their snapshots), and which cost nothing. `by_sources` is by the lists that have the
-    runs, in the order of `words.Source`; `by_technique` leaves out the runs of none.
+    runs, in the order of `constants.Source`; `by_technique` leaves out the runs of none.
     """
 
     total: Sums = field(default_factory=Sums)

@@ -15,6 +15,7 @@ import msgspec
 from floradl.api import FloraApi
 from floradl.canvases import keep_canvases
 from floradl.clock import format_ms
+from floradl.constants import Kind, Source
 from floradl.discovery import Discovery, discover
 from floradl.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.errors import ApiError, printable
@@ -25,7 +26,6 @@ from floradl.listing import full_walk_is_due
 from floradl.manifest import Store
 from floradl.model import Scope
 from floradl.names import Place, PlaceName, archived, keep_names, read_names, seen_by, unnamed, unseen
-from floradl.words import Kind, Source
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from floradl import layout
 from floradl.api import FloraApi
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
+from floradl.constants import Kind
 from floradl.copying import Copied
 from floradl.durable import Digest
 from floradl.entries import RunEntry, State
@@ -30,10 +31,9 @@ from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.snapshot import entry_path
-from floradl.stopping import ends_by_itself
+from floradl.tasks import ends_by_itself
 from floradl.transfer import fetch_output
 from floradl.transport import MediaClient
-from floradl.words import Kind
 
 
 class Target(ABC):

@@ -34,7 +34,7 @@ from floradl import net
 from floradl.errors import TransferError
 
 if TYPE_CHECKING:
-    from floradl.blocks import Blocks
+    from floradl.buffers import Blocks
     from floradl.connection import Connection, Room
 
 _ROOM, _BLOCKS = "room", "blocks"

@@ -10,13 +10,13 @@ from pathlib import Path
 from floradl import layout
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
+from floradl.constants import Kind
 from floradl.errors import DestinationError
 from floradl.files import Disk
 from floradl.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.lock import ReadLock
-from floradl.stopping import ends_by_itself
+from floradl.tasks import ends_by_itself
 from floradl.verified import Verdict, note_verified
-from floradl.words import Kind
 
 MAX_THREADS = 32
 

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+from floradl.constants import DEFAULT_BASE_URL
 from floradl.keystore import Place
 from floradl.nightly import job_name
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from floradl.words import DEFAULT_BASE_URL
 from tests.schedulers import Home
 from tests.support import COMMAND
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from floradl import files, manifest, plan, stamps, tree
+from floradl.constants import Kind
 from floradl.simulator import Simulator
-from floradl.words import Kind
 from tests.support import environment
 from tests.zygote import Zygote
 

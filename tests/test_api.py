@@ -14,6 +14,7 @@ import respx
 
 from floradl import api as api_module
 from floradl.api import FloraApi, Page, PageQuery, is_open, parse_page
+from floradl.constants import Kind, Source
 from floradl.errors import (
     ApiAnswerError,
     ApiError,
@@ -25,7 +26,6 @@ from floradl.errors import (
 )
 from floradl.model import Generation, Scope, Workspace, parse_generation
 from floradl.retry import Backoff
-from floradl.words import Kind, Source
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ import mmap
 
 import pytest
 
-from floradl import blocks
-from floradl.blocks import BLOCK_BYTES, Blocks, is_block
+from floradl import buffers
+from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 
 
 def test_nobody_gets_the_block_of_another() -> None:
@@ -60,7 +60,7 @@ def test_what_is_no_whole_block_is_not_used_again(other: bytes | memoryview) -> 
 
 def test_what_was_needed_once_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many blocks wait to be used again."""
-    monkeypatch.setattr(blocks, "_MAX_FREE", 2)
+    monkeypatch.setattr(buffers, "_MAX_FREE", 2)
     memory = Blocks()
     taken = [memory.take() for _ in range(4)]
     known = [block.obj for block in taken]

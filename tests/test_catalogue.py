@@ -25,9 +25,9 @@ from floradl.catalogue import (
     shelves_of,
     text_script,
 )
+from floradl.constants import Kind
 from floradl.dimensions import Size
 from floradl.entries import ErrorEntry, OutputEntry, RunEntry, State
-from floradl.words import Kind
 
 DAY_MS = 86_400_000
 JULY_MS = 1_782_864_000_000  # 2026-07-01

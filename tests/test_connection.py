@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from floradl import connection
-from floradl.blocks import BLOCK_BYTES, Blocks, is_block
+from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.connection import ROOM_BYTES, Connection
 from tests.test_transport import self_signed
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from floradl import direct
-from floradl.blocks import BLOCK_BYTES, Blocks
+from floradl.buffers import BLOCK_BYTES, Blocks
 from floradl.clock import Clock
 from floradl.direct import LOOK_BYTES, SLOW_BYTES_PER_S, SLOW_LOOKS, Direct
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floradl.constants import Kind
 from floradl.entries import (
     VERSION,
     ErrorEntry,
@@ -30,7 +31,6 @@ from floradl.entries import (
 )
 from floradl.errors import Exit, ManifestError
 from floradl.journal import encode_lines, has_lost_lines, parse_journal
-from floradl.words import Kind
 from tests.support import by_day
 
 HEADER = JournalHeader(VERSION, "9f0c", "2026-11-23T02:30:00Z")

@@ -17,7 +17,7 @@ import pytest
 
 from floradl.arrival import Wanted
 from floradl.bandwidth import Bandwidth
-from floradl.blocks import BLOCK_BYTES, Blocks, is_block
+from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
 from floradl.direct import Direct
 from floradl.errors import DestinationError

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from floradl import layout
+from floradl.constants import Kind
 from floradl.layout import is_output_of, item_path, output_name, partial_path, safe_name
-from floradl.words import Kind
 
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"} | {
     f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from floradl.api import FloraApi
 from floradl.clock import format_ms
+from floradl.constants import Source
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, iter_listed, with_outputs
 from floradl.model import EVERYTHING, Scope, parse_generation
 from floradl.retry import Backoff
 from floradl.simulator import Account, SimOutput, SimRun
-from floradl.words import Source
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from floradl import layout
 from floradl.clock import Clock
+from floradl.constants import Kind
 from floradl.durable import Flusher
 from floradl.entries import (
     ErrorEntry,
@@ -41,7 +42,6 @@ from floradl.files import Disk
 from floradl.journal import encode_lines, parse_journal
 from floradl.manifest import Manifest, Store, load_manifest
 from floradl.model import EVERYTHING, Scope
-from floradl.words import Kind
 
 from .test_journal import OPS
 

@@ -14,6 +14,7 @@ import pytest
 
 from floradl import layout
 from floradl.clock import Clock
+from floradl.constants import Kind
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.files import Disk
 from floradl.job import RecordRule
@@ -21,7 +22,6 @@ from floradl.manifest import Manifest, Store
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
 from floradl.model import Filters, Output, parse_asset, parse_generation
 from floradl.stamps import Stamp
-from floradl.words import Kind
 
 URL = "https://media.test/a.png"
 RECORD = {

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floradl.clock import MAX_MS
+from floradl.constants import Kind, Source
 from floradl.errors import ApiAnswerError
 from floradl.model import (
     Filters,
@@ -27,7 +28,6 @@ from floradl.model import (
     parse_outputs,
     parse_record,
 )
-from floradl.words import Kind, Source
 
 BARE = {"run_id": "run_1", "status": "completed"}
 FULL: dict[str, Any] = BARE | {

@@ -12,11 +12,11 @@ import pytest
 
 from floradl.api import FloraApi
 from floradl.archiver import archive
+from floradl.constants import Source
 from floradl.job import ArchiveOptions, Report
 from floradl.model import Scope
 from floradl.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from floradl.words import Source
 from tests.support import FakeTime, assert_archived, completed, floradl, manifest, png
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from floradl import partial
-from floradl.blocks import BLOCK_BYTES, Blocks
+from floradl.buffers import BLOCK_BYTES, Blocks
 from floradl.direct import Direct
 from floradl.durable import HEAD_BYTES, Flusher
 from floradl.partial import MIN_RESUME_BYTES, Partial

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import msgspec
 import pytest
 
+from floradl.constants import Kind
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.layout import partial_path
 from floradl.model import Filters, Generation, Output
@@ -23,7 +24,6 @@ from floradl.plan import (
     run_folder,
     shares_content,
 )
-from floradl.words import Kind
 
 URL = "https://media.flora.ai/a/output_1.png"
 IMAGE = Output("output_1", "imageUrl", URL)

@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from floradl import layout
+from floradl.constants import Kind, Source
 from floradl.durable import Flusher
 from floradl.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import DestinationError
@@ -24,7 +25,6 @@ from floradl.model import Failure, Filters, Generation, Receipt, parse_asset, pa
 from floradl.outcome import Result, facts_of
 from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed
-from floradl.words import Kind, Source
 
 DONE_AT_MS = 1_700_000_000_000
 FOLDER = PurePosixPath("ws_a/prj_b/run_c")

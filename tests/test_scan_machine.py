@@ -29,12 +29,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from floradl import listing
 from floradl.api import FloraApi, PageQuery
 from floradl.archiver import archive
+from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
 from floradl.job import ArchiveOptions, Report
 from floradl.model import Scope
 from floradl.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, Listing, SimOutput, SimRun, SimTechnique, serve_in_thread
-from floradl.words import Source
 from tests.support import FakeTime, by_day, manifest
 
 LIST = "/api/v1/[gt]*s"

@@ -13,6 +13,7 @@ import pytest
 
 from floradl.api import FloraApi
 from floradl.archiver import archive
+from floradl.constants import Source
 from floradl.errors import ApiUnavailableError, KeyRefusedError
 from floradl.job import ArchiveOptions, Report
 from floradl.model import Filters, Scope
@@ -27,7 +28,6 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from floradl.words import Source
 from tests.support import FakeTime, assert_archived, completed, manifest
 
 pytestmark = pytest.mark.anyio

@@ -11,10 +11,10 @@ import pytest
 
 from floradl.api import FloraApi
 from floradl.archiver import archive
+from floradl.constants import Source
 from floradl.job import ArchiveOptions, Report
 from floradl.retry import Backoff
 from floradl.simulator import Account, AssetStatus, Fault, Listing, SimNode, Simulator, serve_in_thread
-from floradl.words import Source
 from tests.support import (
     FakeTime,
     all_entries,

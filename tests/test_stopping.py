@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from floradl.stopping import ends_by_itself, to_its_end
+from floradl.tasks import ends_by_itself, to_its_end
 
 pytestmark = pytest.mark.anyio
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from floradl.clock import Clock
 from floradl.config import Settings
+from floradl.constants import EVERY_SOURCE, TYPE_WORDS, Source
 from floradl.errors import UsageError, printable
 from floradl.model import EVERYTHING, Filters, Scope
 from floradl.values import parse_moment_ms
-from floradl.words import EVERY_SOURCE, TYPE_WORDS, Source
 
 if TYPE_CHECKING:
     from floradl.api import FloraApi

@@ -11,12 +11,12 @@ from floradl import ArchiveOptions, FloraApi, Report, Tally, net
 from floradl.clock import Clock
 from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
+from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.files import Disk
 from floradl.manifest import load_manifest
 from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
-from floradl.words import Source
 
 
 def run(settings: Settings, dest: str) -> int:

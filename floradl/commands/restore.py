@@ -18,10 +18,10 @@ from floradl.commands.context import (
 )
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
+from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.progress import Console, restore_lines
 from floradl.restorer import restore_object
-from floradl.words import Source
 
 
 def run(settings: Settings, source: str, dest: str) -> int:

@@ -13,6 +13,7 @@ from floradl import layout
 from floradl.clock import Clock
 from floradl.commands.context import expanded, scopes_of, sources_of, write_line
 from floradl.config import Settings
+from floradl.constants import Source
 from floradl.errors import DestinationError, Exit, UsageError, printable
 from floradl.files import Disk
 from floradl.lock import ReadLock
@@ -24,7 +25,6 @@ from floradl.overview import age_line, status_lines
 from floradl.progress import Console
 from floradl.status import Status, summarize
 from floradl.verified import read_verified
-from floradl.words import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 from floradl import layout
 from floradl.clock import Clock, parse_ms
+from floradl.constants import Kind, Source
 from floradl.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
 from floradl.files import Disk
 from floradl.manifest import Store
@@ -30,7 +31,6 @@ from floradl.simulator import (
     Simulator,
     serve_in_thread,
 )
-from floradl.words import Kind, Source
 from tests.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
 from tests.zygote import floradl
 
