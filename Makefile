@@ -8,7 +8,7 @@ GUARDED := ahead answer arrival bandwidth buffers canvas chronicle connection di
 	fetching files glance journal layout listing lock manifest mend partial parts plan prepare pressure \
 	retry scribe sharing slots snapshot stamps transfer tree walk writer
 GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/test_bandwidth.py \
-	tests/test_blocks.py tests/test_canvas.py tests/test_chronicle.py tests/test_connection.py \
+	tests/test_buffers.py tests/test_canvas.py tests/test_chronicle.py tests/test_connection.py \
 	tests/test_direct.py tests/test_discovery.py tests/test_files.py tests/test_glance.py \
 	tests/test_journal.py tests/test_layout.py tests/test_listing.py tests/test_lock.py \
 	tests/test_manifest.py tests/test_mend.py tests/test_partial.py tests/test_parts.py tests/test_plan.py \

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
-
-__version__ = "0.1.0"
+    from floradl.version import __version__
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -82,6 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "version",
     "ApiError": "errors",
     "ArchiveOptions": "job",
     "AuditReport": "findings",

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from floradl import __version__
 from floradl.errors import Exit, FloradlError
+from floradl.version import __version__
 
 if TYPE_CHECKING:
     from floradl.config import Settings

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+SECRET_VARIABLES = frozenset({"FLORA_API_KEY", "FLORADL_API_KEY", "FLORADL_PING_URL"})
+"""Variables of the environment that no other process is handed."""
+
 
 class Status(StrEnum):
     """A run's status; the only field that tells whether it is done (`progress` and `completed_at` do not)."""

@@ -14,8 +14,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from floradl.constants import SECRET_VARIABLES
 from floradl.errors import UsageError, printable
-from floradl.keys import SECRET_VARIABLES
 
 
 def parse_command(text: str) -> tuple[str, ...]:

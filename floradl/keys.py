@@ -10,9 +10,6 @@ import re
 
 from floradl.errors import UsageError
 
-SECRET_VARIABLES = frozenset({"FLORA_API_KEY", "FLORADL_API_KEY", "FLORADL_PING_URL"})
-"""Variables of the environment that no other process is handed."""
-
 _PREFIX = "sk_"
 _SHOWN = 4
 _LONG_ENOUGH = 16

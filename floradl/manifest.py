@@ -22,7 +22,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from floradl import __version__, layout
+from floradl import layout
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.entries import (
@@ -61,6 +61,7 @@ from floradl.snapshot import (
     unreadable,
 )
 from floradl.tree import AppendFile, FileId
+from floradl.version import __version__
 
 LARGE_BYTES = 16 * 1024 * 1024
 """How large a `manifest.json` is not written for the dates of a scan alone; below, that takes a blink."""

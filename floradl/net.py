@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from floradl import __version__
 from floradl.errors import TransferError, UsageError, safe_url
+from floradl.version import __version__
 
 USER_AGENT = f"floradl/{__version__}"
 

@@ -31,9 +31,9 @@ from typing import Self, cast
 
 import msgspec
 
+from floradl.constants import SECRET_VARIABLES
 from floradl.durable import Digest, destination_error
 from floradl.files import Disk
-from floradl.keys import SECRET_VARIABLES
 from floradl.slots import SLOT_BYTES, Lent, Slots
 from floradl.tasks import to_its_end
 from floradl.tree import NewFile, Written

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from floradl import __version__
 from floradl.errors import UsageError, printable
 from floradl.options import COMMANDS, EVERY_OPTION, Option
+from floradl.version import __version__
 
 _SUMMARIES = {
     "archive": "archive all completed generations, fetching only what is missing (may be left out)",

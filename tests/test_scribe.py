@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from floradl import layout, scribe, slots
+from floradl.constants import SECRET_VARIABLES
 from floradl.errors import DestinationError
 from floradl.files import Disk
-from floradl.keys import SECRET_VARIABLES
 from floradl.model import Receipt
 from floradl.scribe import Scribe
 from floradl.slots import SLOT_BYTES

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from floradl import __version__
 from floradl.clock import Clock
 from floradl.commands.context import Interruption, catch_signals, expanded, write_line
 from floradl.config import Settings
 from floradl.errors import Exit, FloradlError, UsageError, printable
 from floradl.progress import Console
+from floradl.version import __version__
 
 if TYPE_CHECKING:  # loaded only where they are asked for
     from floradl.logfile import LogFile
