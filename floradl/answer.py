@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from floradl.errors import TransferError
-from floradl.retry import is_retry_status, parse_retry_after
+from floradl.network.retry import is_retry_status, parse_retry_after
 
 _DEAD_STATUSES = frozenset({401, 403, 404, 410})
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)

@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
-from floradl import net
 from floradl.clock import Clock
 from floradl.constants import SOURCE_WORDS, Kind, Source, Status
 from floradl.errors import (
@@ -44,8 +43,9 @@ from floradl.model import (
     parse_node,
     replace_half_pairs,
 )
+from floradl.network import addresses
+from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 from floradl.pace import TOO_SLOW, SpeedFloor
-from floradl.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 
 PAGE_LIMIT = 100
 """The most a page may hold; without a limit the API gives fewer."""
@@ -183,8 +183,10 @@ class FloraApi:
         transport: httpx.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        base_url, clock = net.check_base_url(base_url), clock or Clock()
-        self._client = net.api_client(base_url, check_key(key), timeout_s=timeout_s, transport=transport)
+        base_url, clock = addresses.check_base_url(base_url), clock or Clock()
+        self._client = addresses.api_client(
+            base_url, check_key(key), timeout_s=timeout_s, transport=transport
+        )
         self._base_url = base_url
         self._key = key
         self._origin = _origin(base_url)
@@ -215,7 +217,7 @@ class FloraApi:
         port does not count on loopback, where it means nothing.
         """
         parts = httpx.URL(self._base_url)
-        place = parts.copy_with(port=None) if net.is_loopback_host(parts.host) else parts
+        place = parts.copy_with(port=None) if addresses.is_loopback_host(parts.host) else parts
         return hashlib.sha256(f"{archive_id}\n{place}\n{self._key}".encode()).hexdigest()[:16]
 
     async def page(self, query: PageQuery, *, given_cursors: Container[str] = ()) -> Page:

@@ -29,14 +29,14 @@ from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
+from floradl.network.retry import Backoff
+from floradl.network.transport import MediaClient, media_transports
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
-from floradl.retry import Backoff
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
 from floradl.surroundings import Seen, Surroundings
 from floradl.tasks import ends_by_itself
-from floradl.transport import MediaClient, media_transports
 
 _WAIT_EVERY_S = 15.0
 

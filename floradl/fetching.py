@@ -15,22 +15,22 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from floradl import net
-from floradl.bandwidth import Bandwidth
 from floradl.buffers import Blocks
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_CONCURRENCY
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
+from floradl.network import addresses
+from floradl.network.bandwidth import Bandwidth
+from floradl.network.concurrency import Pressure
+from floradl.network.retry import Backoff, HostGate
+from floradl.network.transport import MediaClient
 from floradl.pace import TOO_SLOW, SpeedFloor
-from floradl.pressure import Pressure
-from floradl.retry import Backoff, HostGate
 from floradl.scribe import Scribe
 from floradl.sharing import Shelf
-from floradl.transport import MediaClient
 
 if TYPE_CHECKING:
-    from floradl.connection import Room
+    from floradl.network.http11 import Room
 
 MAX_REDIRECTS = 5
 
@@ -133,7 +133,7 @@ def new_tools(
         clock=clock,
         gate=HostGate(clock),
         retries=wire.retries,
-        allow_loopback=net.is_loopback_host(httpx.URL(wire.base_url).host),
+        allow_loopback=addresses.is_loopback_host(httpx.URL(wire.base_url).host),
         backoff=backoff or Backoff(),
         traffic=traffic or Traffic(),
         pressure=Pressure(wire.concurrency),
@@ -169,7 +169,7 @@ class Asker:
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self.asked_host = host_of(url)
-                allowed = net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+                allowed = addresses.check_media_url(url, allow_loopback=self._tools.allow_loopback)
                 async with self._tools.pressure.slot(self.asked_host) as turn:
                     await self._tools.gate.wait(self.asked_host)
                     turn.begin()

@@ -53,7 +53,7 @@ class ArchiveOptions:
 
     Args:
         dest: the archive's folder; made when missing.
-        base_url: the API's, as `net.check_base_url` returned it.
+        base_url: the API's, as `addresses.check_base_url` returned it.
         scopes: which workspaces and projects to list.
         sources: what of them.
         required_sources: those of them that it is a failure to be refused.

@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from floradl import net
 from floradl.clock import Clock
 from floradl.errors import printable
+from floradl.network import addresses
 
 MAX_BODY_BYTES = 10_000
 
@@ -74,7 +74,7 @@ class Monitor:
         reason = ""
         # A client of its own, which has never seen the key. No proxy to this machine.
         async with httpx.AsyncClient(
-            timeout=_TIMEOUT_S, trust_env=not net.is_loopback_host(host), transport=self._transport
+            timeout=_TIMEOUT_S, trust_env=not addresses.is_loopback_host(host), transport=self._transport
         ) as client:
             for wait_s in (*_WAITS_S, None):
                 try:

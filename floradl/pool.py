@@ -32,6 +32,7 @@ from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
+from floradl.network.transport import MediaClient
 from floradl.outcome import Result, op_of, receipt_of
 from floradl.plan import (
     Action,
@@ -43,7 +44,6 @@ from floradl.plan import (
 )
 from floradl.prepare import Job, Prepared, Preparer, as_failed
 from floradl.transfer import fetch_output
-from floradl.transport import MediaClient
 from floradl.tree import Written
 
 _PREPARERS = 8

@@ -40,12 +40,12 @@ from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
 from floradl.model import Filters, Receipt
+from floradl.network.retry import Backoff
+from floradl.network.transport import MediaClient, media_transports
 from floradl.pool import Pool
 from floradl.rebuild import Recovered, snapshot_op
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
-from floradl.retry import Backoff
 from floradl.tasks import ends_by_itself
-from floradl.transport import MediaClient, media_transports
 from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
@@ -69,7 +69,7 @@ class RepairOptions:
 
     Args:
         check: the check that goes before.
-        base_url: the API's, as `net.check_base_url` returned it; it decides where media may come from.
+        base_url: the API's, as `addresses.check_base_url` returned it; it decides where media may come from.
         concurrency: outputs on their way at the same time, at most; hosts may want fewer.
         retries: tries after the first, for an output while nothing arrives.
         timeout_s: how long a media connection may stay silent.

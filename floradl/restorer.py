@@ -32,10 +32,10 @@ from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.names import Place, copy_names
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
+from floradl.network.transport import MediaClient, media_transports
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself
-from floradl.transport import MediaClient, media_transports
 from floradl.verifier import require_any_archive
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
@@ -52,7 +52,7 @@ class RestoreOptions:
     Args:
         source: an archive; nothing in it is changed.
         dest: where files go; made when missing.
-        base_url: the API's, as `net.check_base_url` returned it.
+        base_url: the API's, as `addresses.check_base_url` returned it.
         scopes, filters, sources: what is wanted of the archive.
         way: how bytes get there.
         is_flat: all files into one folder.

@@ -26,6 +26,7 @@ from floradl.lock import ArchiveLock
 from floradl.manifest import Store
 from floradl.mend import Mend, known_record
 from floradl.model import Failure, Filters, Generation, Output, Receipt
+from floradl.network.transport import MediaClient
 from floradl.outcome import op_of, receipt_of
 from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
@@ -33,7 +34,6 @@ from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.snapshot import entry_path
 from floradl.tasks import ends_by_itself
 from floradl.transfer import fetch_output
-from floradl.transport import MediaClient
 
 
 class Target(ABC):

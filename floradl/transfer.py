@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from floradl import layout, net, parts
+from floradl import layout, parts
 from floradl.ahead import Ahead
 from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
 from floradl.arrival import Arrival, Wanted, bad_body
@@ -30,10 +30,11 @@ from floradl.durable import HEAD_BYTES
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.model import Failure, Receipt, announced_size
+from floradl.network import addresses
+from floradl.network.retry import MAX_RETRY_AFTER_S
+from floradl.network.transport import MediaClient
 from floradl.partial import Partial
-from floradl.retry import MAX_RETRY_AFTER_S
 from floradl.slots import Lent
-from floradl.transport import MediaClient
 
 MAX_TRIES = 100
 """The end of patience with a host that sends a few bytes and breaks off, again and again."""
@@ -134,7 +135,7 @@ class _Transfer:
                 urls = self._candidates(fresh)
 
     def _candidates(self, url: str) -> deque[str]:
-        net.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+        addresses.check_media_url(url, allow_loopback=self._tools.allow_loopback)
         return deque(urls_to_try(url))
 
     async def _ask_fresh(self, fresh_url: FreshUrl) -> str | None:

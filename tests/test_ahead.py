@@ -22,12 +22,12 @@ from floradl.errors import DestinationError
 from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.model import Failure, Receipt
+from floradl.network.concurrency import Pressure
+from floradl.network.retry import Backoff, HostGate
+from floradl.network.transport import MediaClient
 from floradl.partial import Partial
-from floradl.pressure import Pressure
-from floradl.retry import Backoff, HostGate
 from floradl.scribe import Scribe
 from floradl.transfer import fetch_output
-from floradl.transport import MediaClient
 from tests.support import FakeTime
 from tests.test_transfer import Bench, handles_of
 

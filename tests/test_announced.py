@@ -12,7 +12,7 @@ from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.constants import Source
 from floradl.job import ArchiveOptions, Report
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimAsset, SimOutput, Simulator, serve_in_thread
 from tests.support import assert_sound, floradl, manifest, output_files, png
 

@@ -25,7 +25,7 @@ from floradl.errors import (
     UsageError,
 )
 from floradl.model import Generation, Scope, Workspace, parse_generation
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio

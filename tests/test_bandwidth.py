@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.bandwidth import BURST_BYTES, Bandwidth, Bucket
+from floradl.network.bandwidth import BURST_BYTES, Bandwidth, Bucket
 from tests.support import FakeTime
 
 pieces = st.lists(st.tuples(st.integers(1, 1_000_000), st.floats(0, 2)), max_size=50)

@@ -19,9 +19,9 @@ from typing import cast
 import httpx
 import pytest
 
-from floradl import connection
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
-from floradl.connection import ROOM_BYTES, Connection
+from floradl.network import http11
+from floradl.network.http11 import ROOM_BYTES, Connection
 from tests.test_transport import self_signed
 
 pytestmark = pytest.mark.anyio
@@ -458,7 +458,7 @@ async def test_a_connection_that_is_lost_while_its_host_waits() -> None:
 
 async def test_a_small_body_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given as it comes after a while, where it was wanted."""
-    monkeypatch.setattr(connection, "GATHER_S", 0.05)
+    monkeypatch.setattr(http11, "GATHER_S", 0.05)
     memory = bytearray(5)
     head = OK + b"Content-Length: 5\r\n\r\n"
     async with connected([head, b"he", 0.2, b"llo"], [head, b"he", 0.01, b"llo", 0.2]) as (one, _):
@@ -512,7 +512,7 @@ async def test_sizes_around_a_block(size: int) -> None:
 
 async def test_a_block_that_is_slow_to_fill(monkeypatch: pytest.MonkeyPatch) -> None:
     """What there is of it is given after a while, again and again; then come whole ones as before."""
-    monkeypatch.setattr(connection, "FILL_S", 0.05)
+    monkeypatch.setattr(http11, "FILL_S", 0.05)
     body = random.Random(1).randbytes(3 * BLOCK_BYTES)
     at = BLOCK_BYTES // 2
     steps: list[Step] = [sized(body) + body[:at], 0.4, body[at : at + 9], 0.4, body[at + 9 :]]
@@ -570,7 +570,7 @@ async def test_whoever_reads_late_gets_all_of_it() -> None:
 
 async def test_a_timer_that_rings_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """One timer serves many blocks: it looks at the one that is there, and finds none at the end."""
-    monkeypatch.setattr(connection, "FILL_S", 0.05)
+    monkeypatch.setattr(http11, "FILL_S", 0.05)
     body = random.Random(1).randbytes(2 * BLOCK_BYTES)
     at = BLOCK_BYTES + 5000
     steps: list[Step] = [sized(body) + body[:5000], 0.03, body[5000:at], 0.03, body[at:], 0.2]
@@ -598,7 +598,7 @@ async def test_a_connection_that_is_closed_while_a_block_fills() -> None:
         await asyncio.sleep(0.05)
         assert one._filling is not None
         one.close()
-        await asyncio.sleep(connection.FILL_S + 0.05)
+        await asyncio.sleep(http11.FILL_S + 0.05)
         assert one._filling is None
 
 

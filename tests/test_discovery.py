@@ -22,7 +22,7 @@ from floradl.discovery import (
 )
 from floradl.errors import ApiAnswerError, ApiUnavailableError, KeyRefusedError
 from floradl.model import EVERYTHING, Scope
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimProject, Simulator, SimWorkspace, serve_in_thread
 from tests.support import FakeTime
 

@@ -31,7 +31,7 @@ from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.errors import FloradlError, ManifestError
 from floradl.job import ArchiveOptions, Report
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from tests.support import FakeTime, by_day, manifest, png
 
 API = "https://api.test/api/v1"

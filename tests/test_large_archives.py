@@ -17,7 +17,7 @@ import pytest
 from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.job import ArchiveOptions, Report
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.steps import Stop, make_large, stepped
 from tests.support import (

@@ -16,7 +16,6 @@ from typing import cast
 import pytest
 
 from floradl.arrival import Wanted
-from floradl.bandwidth import Bandwidth
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
 from floradl.direct import Direct
@@ -25,9 +24,10 @@ from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.model import Failure, Receipt
-from floradl.retry import Backoff
+from floradl.network.bandwidth import Bandwidth
+from floradl.network.retry import Backoff
+from floradl.network.transport import MediaClient, media_transports
 from floradl.transfer import fetch_output
-from floradl.transport import MediaClient, media_transports
 
 pytestmark = pytest.mark.anyio
 

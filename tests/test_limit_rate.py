@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from floradl.bandwidth import BURST_BYTES
+from floradl.network.bandwidth import BURST_BYTES
 from floradl.simulator import Account, SimOutput, SimRun, serve_in_thread
 from tests.support import assert_archived, completed, floradl, png
 

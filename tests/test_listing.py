@@ -18,7 +18,7 @@ from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, iter_listed, with_outputs
 from floradl.model import EVERYTHING, Scope, parse_generation
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import Account, SimOutput, SimRun
 from tests.support import FakeTime
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from floradl import net
 from floradl.errors import Exit, TransferError, UsageError
-from floradl.net import check_base_url, check_media_url, is_public_address
+from floradl.network import addresses
+from floradl.network.addresses import check_base_url, check_media_url, is_public_address
 
 pytestmark = pytest.mark.anyio
 
@@ -241,7 +241,9 @@ def transport(asked: list[httpx.Request]) -> httpx.MockTransport:
 
 async def test_api_client(transport: httpx.MockTransport, asked: list[httpx.Request]) -> None:
     """The API's client sends the key, and follows no redirect with it."""
-    async with net.api_client("https://api.test/v1", "sk_1", timeout_s=7, transport=transport) as client:
+    async with addresses.api_client(
+        "https://api.test/v1", "sk_1", timeout_s=7, transport=transport
+    ) as client:
         assert (await client.get("runs")).status_code == 302
     assert [str(request.url) for request in asked] == ["https://api.test/v1/runs"]
     assert asked[0].headers["authorization"] == "Bearer sk_1"
@@ -252,6 +254,6 @@ def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, url: str) 
     """A proxy of another kind, or no URL at all, is told before anything is fetched."""
     monkeypatch.setenv("HTTPS_PROXY", url)
     with pytest.raises(UsageError, match="proxy of the environment"):
-        net.environment_proxies()
+        addresses.environment_proxies()
     with pytest.raises(UsageError, match="proxy of the environment"):
-        net.api_client("https://api.invalid", "sk", timeout_s=5)
+        addresses.api_client("https://api.invalid", "sk", timeout_s=5)

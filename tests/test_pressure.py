@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import pytest
 
-from floradl import pressure
 from floradl.errors import TransferError
-from floradl.pressure import FIRST_PATIENCE, START, Limit, Pressure, Ticket
+from floradl.network import concurrency
+from floradl.network.concurrency import FIRST_PATIENCE, START, Limit, Pressure, Ticket
 
 ANSWER_S = 0.04
 
@@ -477,7 +477,7 @@ async def test_the_answer_of_those_who_wait() -> None:
 @pytest.mark.anyio
 async def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many hosts the one not asked for longest is forgotten, never one that is being asked."""
-    monkeypatch.setattr(pressure, "MAX_HOSTS", 3)
+    monkeypatch.setattr(concurrency, "MAX_HOSTS", 3)
     requests = Requests(64)
     tasks = [asyncio.create_task(requests.send(0, "busy"))]
     await settle()

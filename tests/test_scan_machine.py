@@ -33,7 +33,7 @@ from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
 from floradl.job import ArchiveOptions, Report
 from floradl.model import Scope
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, Listing, SimOutput, SimRun, SimTechnique, serve_in_thread
 from tests.support import FakeTime, by_day, manifest
 

@@ -17,7 +17,7 @@ from floradl.constants import Source
 from floradl.errors import ApiUnavailableError, KeyRefusedError
 from floradl.job import ArchiveOptions, Report
 from floradl.model import Filters, Scope
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import (
     Account,
     Fault,

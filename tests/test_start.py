@@ -15,7 +15,7 @@ from tests.support import environment
 HEAVY = {"asyncio", "ssl", "httpx", "msgspec", "aiofiles", "tqdm", "platformdirs", "tomllib", "filelock"}
 """What takes long to load, and only work needs."""
 
-NETWORK = {"httpx", "httpcore", "floradl.api", "floradl.net", "floradl.pool", "tqdm"}
+NETWORK = {"httpx", "httpcore", "floradl.api", "floradl.network.addresses", "floradl.pool", "tqdm"}
 """What speaks HTTP or shows it, and what reads an archive does not need."""
 
 
@@ -65,8 +65,8 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
         found = loaded(str(tmp_path / "out"), env=env)
         again = loaded(str(tmp_path / "out"), env=env)
     assert "floradl.archiver" in found
-    assert {"floradl.connection", "httptools"} <= found
-    assert not {"floradl.connection", "httptools"} & again  # nothing was fetched
+    assert {"floradl.network.http11", "httptools"} <= found
+    assert not {"floradl.network.http11", "httptools"} & again  # nothing was fetched
     unwanted = {
         "tqdm",
         "tomllib",

@@ -18,7 +18,6 @@ import pytest
 
 from floradl import fetching, layout, pace
 from floradl.arrival import Wanted
-from floradl.bandwidth import BURST_BYTES, Bandwidth
 from floradl.direct import Direct
 from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
@@ -26,10 +25,11 @@ from floradl.fetching import Tools, Traffic, new_tools
 from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.model import Failure, Receipt
+from floradl.network.bandwidth import BURST_BYTES, Bandwidth
+from floradl.network.retry import Backoff
+from floradl.network.transport import MediaClient
 from floradl.partial import MIN_RESUME_BYTES, Partial
-from floradl.retry import Backoff
 from floradl.transfer import MAX_TRIES, fetch_output, urls_to_try
-from floradl.transport import MediaClient
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio

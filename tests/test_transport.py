@@ -17,10 +17,11 @@ from typing import cast
 import httpx
 import pytest
 
-from floradl import connection, net, transport
-from floradl.connection import ROOM_BYTES
 from floradl.errors import TransferError, UsageError
-from floradl.transport import MediaClient, MediaTransport, media_transports
+from floradl.network import addresses as net
+from floradl.network import http11, transport
+from floradl.network.http11 import ROOM_BYTES
+from floradl.network.transport import MediaClient, MediaTransport, media_transports
 
 pytestmark = pytest.mark.anyio
 
@@ -398,7 +399,7 @@ async def test_a_small_body_that_is_waited_for() -> None:
 
 async def test_a_small_body_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads sees it come."""
-    monkeypatch.setattr(connection, "GATHER_S", 0.05)
+    monkeypatch.setattr(http11, "GATHER_S", 0.05)
     made = media_transports(allow_loopback=True, timeout_s=5)()
     host = Host(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", then="trickle")
     async with serving(host), MediaClient(made, timeout_s=5) as media:
@@ -604,7 +605,7 @@ async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_system_without_certificates() -> None:
     """Where the system has none, httpx's own are used, and all of them."""
     code = (
-        "from floradl.transport import MediaTransport\n"
+        "from floradl.network.transport import MediaTransport\n"
         "transport = MediaTransport(allow_loopback=False, timeout_s=5)\n"
         "assert transport._certificates().cert_store_stats()['x509_ca'] > 50\n"
     )

@@ -20,7 +20,7 @@ from floradl import Clock
 from floradl.api import FloraApi
 from floradl.archiver import archive
 from floradl.job import ArchiveOptions, Report
-from floradl.retry import Backoff
+from floradl.network.retry import Backoff
 from floradl.simulator import (
     Account,
     Fault,

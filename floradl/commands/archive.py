@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import floradl
-from floradl import ArchiveOptions, FloraApi, Tally, net
+from floradl import ArchiveOptions, FloraApi, Tally
 from floradl.clock import Clock
 from floradl.commands.context import (
     Interruption,
@@ -23,6 +23,7 @@ from floradl.config import Settings
 from floradl.constants import DEFAULT_SOURCES, EVERY_SOURCE, Source
 from floradl.errors import Exit, printable
 from floradl.job import preview_report, report_object
+from floradl.network import addresses
 from floradl.plan import Action, Decision, run_folder
 from floradl.progress import Console, summary_lines
 from floradl.tasks import ends_by_itself
@@ -53,7 +54,7 @@ def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptio
     """
     return ArchiveOptions(
         dest=expanded(dest),
-        base_url=net.check_base_url(settings.base_url),
+        base_url=addresses.check_base_url(settings.base_url),
         scopes=scopes_of(settings.workspace_id, settings.project_id),
         sources=sources_of(settings.source) or DEFAULT_SOURCES,
         required_sources=frozenset(Source(word) for word in settings.source if word != EVERY_SOURCE),

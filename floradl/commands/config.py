@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from floradl import net
 from floradl.commands.context import write_line
 from floradl.config import (
     Setting,
@@ -26,6 +25,7 @@ from floradl.config import (
 )
 from floradl.errors import Exit, UsageError, printable
 from floradl.keys import check_key, masked
+from floradl.network import addresses
 from floradl.options import COMMANDS, EVERY_OPTION, variants_by_key
 from floradl.progress import Console
 
@@ -111,7 +111,10 @@ def _check(flags: Mapping[str, Any]) -> int:
     with Console(quiet=is_quiet) as console:
         try:
             config = read_config(path, EVERY_OPTION)
-            readers = {"base_url": net.check_base_url, "api_key": lambda key: check_key(str(key).strip())}
+            readers = {
+                "base_url": addresses.check_base_url,
+                "api_key": lambda key: check_key(str(key).strip()),
+            }
             problems = problems_of(config, os.environ, variants_by_key(), readers)
             profiles = list(config.profiles)
         except UsageError as exc:

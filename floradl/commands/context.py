@@ -28,10 +28,10 @@ def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> F
     Raises:
         UsageError: no key, or a base URL that must not be used.
     """
-    from floradl import net  # a check of an archive shares this module and needs no HTTP
     from floradl.api import FloraApi
+    from floradl.network import addresses  # a check of an archive shares this module and needs no HTTP
 
-    base_url = net.check_base_url(settings.base_url)
+    base_url = addresses.check_base_url(settings.base_url)
     key = settings.api_key(_read_line)
     for warning in settings.warnings:
         warn(warning)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import floradl
-from floradl import ArchiveOptions, FloraApi, Report, Tally, net
+from floradl import ArchiveOptions, FloraApi, Report, Tally
 from floradl.clock import Clock
 from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
@@ -15,6 +15,7 @@ from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.files import Disk
 from floradl.manifest import load_manifest
+from floradl.network import addresses
 from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
 
@@ -58,7 +59,7 @@ async def _refuse_real_archive(dest: Path) -> None:
         manifest = await disk.call(load_manifest, disk, Clock())
     finally:
         disk.close()
-    if len(manifest) and not net.is_loopback_host(urlsplit(manifest.base_url).hostname or ""):
+    if len(manifest) and not addresses.is_loopback_host(urlsplit(manifest.base_url).hostname or ""):
         raise UsageError(f"{dest} holds a real archive", hint="Let the demo use a folder of its own.")
 
 

@@ -14,7 +14,6 @@ import re
 import shlex
 import sys
 
-from floradl import net
 from floradl.api import FloraApi
 from floradl.clock import Clock
 from floradl.commands.whoami import workspace_lines
@@ -23,6 +22,7 @@ from floradl.errors import DestinationError, Exit, UsageError, printable
 from floradl.keys import check_key
 from floradl.keystore import KeyStore, Place
 from floradl.model import Workspace
+from floradl.network import addresses
 from floradl.options import EVERY_OPTION, KEY
 from floradl.progress import Console
 
@@ -33,7 +33,7 @@ _MAX_INPUT = 10_000
 def run(settings: Settings) -> int:
     """Ask for a key, check it, and keep it for the profile and the API that the settings name."""
     with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
-        base_url = net.check_base_url(settings.base_url)
+        base_url = addresses.check_base_url(settings.base_url)
         profile = settings.profile
         if profile is not None and not profile.isprintable():
             raise UsageError(f"{printable(profile)!r} cannot be the name of a profile")

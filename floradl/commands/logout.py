@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from floradl import net
 from floradl.config import Settings
 from floradl.errors import Exit
 from floradl.keystore import KeyStore, Place
+from floradl.network import addresses
 from floradl.progress import Console
 
 
 def run(settings: Settings) -> int:
     """Forget the key of the profile and the API that the settings name. Nothing kept is no error."""
     with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
-        places = KeyStore().forget(Place(net.check_base_url(settings.base_url), settings.profile))
+        places = KeyStore().forget(Place(addresses.check_base_url(settings.base_url), settings.profile))
         if not places:
             console.say("No key was kept for this profile and API.")
             return int(Exit.OK)

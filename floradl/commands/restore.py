@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import floradl
-from floradl import FloraApi, RestoreOptions, Tally, Way, net
+from floradl import FloraApi, RestoreOptions, Tally, Way
 from floradl.clock import Clock
 from floradl.commands.context import (
     Interruption,
@@ -20,6 +20,7 @@ from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import UsageError
+from floradl.network import addresses
 from floradl.progress import Console, restore_lines
 from floradl.restorer import restore_object
 
@@ -47,7 +48,7 @@ def restore_options(settings: Settings, source: str, dest: str, clock: Clock) ->
     return RestoreOptions(
         source=expanded(source),
         dest=expanded(dest),
-        base_url=net.check_base_url(settings.base_url),
+        base_url=addresses.check_base_url(settings.base_url),
         scopes=scopes_of(settings.workspace_id, settings.project_id),
         filters=filters_of(settings, clock),
         sources=sources_of(settings.restore_source) or tuple(Source),

@@ -64,11 +64,11 @@ async def _work(
         await stack.enter_async_context(console.watch(tally))
         if not settings.repair:
             return await floradl.verify(options, stop=interruption.stop, tally=tally)
-        from floradl import net
+        from floradl.network import addresses
 
         how = floradl.RepairOptions(
             check=options,
-            base_url=net.check_base_url(settings.base_url),
+            base_url=addresses.check_base_url(settings.base_url),
             concurrency=settings.concurrency,
             retries=settings.retries,
             timeout_s=settings.timeout,

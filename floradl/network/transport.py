@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import httpx
 
-from floradl import net
 from floradl.errors import TransferError
+from floradl.network import addresses as net
 
 if TYPE_CHECKING:
     from floradl.buffers import Blocks
-    from floradl.connection import Connection, Room
+    from floradl.network.http11 import Connection, Room
 
 _ROOM, _BLOCKS = "room", "blocks"
 """The extensions of a request that say where a small body is to be, and a large one; see `connection`."""
@@ -261,7 +261,9 @@ class MediaTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ConnectTimeout, httpx.ConnectError: there is none to be had.
         """
-        from floradl.connection import Connection  # here, since a night without downloads does not need it
+        from floradl.network.http11 import (
+            Connection,  # here, since a night without downloads does not need it
+        )
 
         try:
             async with asyncio.timeout(attempt_s):

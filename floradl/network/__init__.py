@@ -1,0 +1,10 @@
+"""How bytes come from media hosts: where to, by which connection, how many at a time, how fast."""
+
+__all__ = (
+    "addresses",
+    "bandwidth",
+    "concurrency",
+    "http11",
+    "retry",
+    "transport",
+)
