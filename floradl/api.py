@@ -44,8 +44,8 @@ from floradl.model import (
     replace_half_pairs,
 )
 from floradl.network import addresses
+from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
 from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
-from floradl.pace import TOO_SLOW, SpeedFloor
 
 PAGE_LIMIT = 100
 """The most a page may hold; without a limit the API gives fewer."""

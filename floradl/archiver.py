@@ -29,8 +29,9 @@ from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
+from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.network.transport import MediaClient, media_transports
+from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.scanning import Scanning

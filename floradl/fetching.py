@@ -21,11 +21,10 @@ from floradl.constants import DEFAULT_CONCURRENCY
 from floradl.errors import TransferError, printable
 from floradl.files import Disk
 from floradl.network import addresses
-from floradl.network.bandwidth import Bandwidth
+from floradl.network.bandwidth import TOO_SLOW, Bandwidth, SpeedFloor
+from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate
-from floradl.network.transport import MediaClient
-from floradl.pace import TOO_SLOW, SpeedFloor
 from floradl.scribe import Scribe
 from floradl.sharing import Shelf
 

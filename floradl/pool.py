@@ -32,7 +32,7 @@ from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
-from floradl.network.transport import MediaClient
+from floradl.network.client import MediaClient
 from floradl.outcome import Result, op_of, receipt_of
 from floradl.plan import (
     Action,

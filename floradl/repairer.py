@@ -40,8 +40,9 @@ from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
 from floradl.model import Filters, Receipt
+from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.network.transport import MediaClient, media_transports
+from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.rebuild import Recovered, snapshot_op
 from floradl.recall import is_best_listed, visit_by_id, visit_listed

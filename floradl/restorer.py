@@ -32,8 +32,9 @@ from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.names import Place, copy_names
+from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.network.transport import MediaClient, media_transports
+from floradl.network.transport import media_transports
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself
 from floradl.verifier import require_any_archive

@@ -26,7 +26,7 @@ from floradl.lock import ArchiveLock
 from floradl.manifest import Store
 from floradl.mend import Mend, known_record
 from floradl.model import Failure, Filters, Generation, Output, Receipt
-from floradl.network.transport import MediaClient
+from floradl.network.client import MediaClient
 from floradl.outcome import op_of, receipt_of
 from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool

@@ -31,8 +31,8 @@ from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.model import Failure, Receipt, announced_size
 from floradl.network import addresses
+from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
-from floradl.network.transport import MediaClient
 from floradl.partial import Partial
 from floradl.slots import Lent
 

@@ -22,9 +22,9 @@ from floradl.errors import DestinationError
 from floradl.fetching import Tools
 from floradl.files import Disk
 from floradl.model import Failure, Receipt
+from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate
-from floradl.network.transport import MediaClient
 from floradl.partial import Partial
 from floradl.scribe import Scribe
 from floradl.transfer import fetch_output

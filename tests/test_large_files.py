@@ -25,8 +25,9 @@ from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.model import Failure, Receipt
 from floradl.network.bandwidth import Bandwidth
+from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.network.transport import MediaClient, media_transports
+from floradl.network.transport import media_transports
 from floradl.transfer import fetch_output
 
 pytestmark = pytest.mark.anyio

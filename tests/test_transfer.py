@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl import fetching, layout, pace
+from floradl import fetching, layout
 from floradl.arrival import Wanted
 from floradl.direct import Direct
 from floradl.durable import Flusher
@@ -25,9 +25,10 @@ from floradl.fetching import Tools, Traffic, new_tools
 from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.model import Failure, Receipt
+from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
+from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.network.transport import MediaClient
 from floradl.partial import MIN_RESUME_BYTES, Partial
 from floradl.transfer import MAX_TRIES, fetch_output, urls_to_try
 from tests.support import FakeTime
@@ -904,7 +905,7 @@ async def test_a_low_limit_is_not_blamed_on_the_host(bench: Bench) -> None:
     begun = bench.time.now_s
     assert isinstance(await limited.fetch(Host([WHOLE], bench.time)), Receipt)
     assert bench.time.now_s == pytest.approx(begun + len(PNG) / 10)
-    assert bench.time.now_s > begun + 2 * pace.FLOOR_WINDOW_S
+    assert bench.time.now_s > begun + 2 * bandwidth.FLOOR_WINDOW_S
 
 
 async def test_what_came_is_kept_when_a_wait_for_bandwidth_is_cancelled(bench: Bench) -> None:
@@ -989,10 +990,12 @@ async def test_fast_beginning_buys_no_patience(bench: Bench) -> None:
 
 async def test_just_fast_enough_goes_on(bench: Bench) -> None:
     """A minute at the floor itself is not too slow; one byte less is."""
-    minute_bytes = pace.FLOOR_BYTES_PER_S * int(pace.FLOOR_WINDOW_S)
+    minute_bytes = bandwidth.FLOOR_BYTES_PER_S * int(bandwidth.FLOOR_WINDOW_S)
 
     def slow(request: httpx.Request) -> httpx.Response:
-        body = Body([PNG.ljust(minute_bytes - 1), pace.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time)
+        body = Body(
+            [PNG.ljust(minute_bytes - 1), bandwidth.FLOOR_WINDOW_S, last, b"the rest"], time=bench.time
+        )
         return httpx.Response(200, stream=body, request=request)
 
     once = bench.with_tools(retries=0)

@@ -19,9 +19,11 @@ import pytest
 
 from floradl.errors import TransferError, UsageError
 from floradl.network import addresses as net
+from floradl.network import client as network_client
 from floradl.network import http11, transport
+from floradl.network.client import MediaClient
 from floradl.network.http11 import ROOM_BYTES
-from floradl.network.transport import MediaClient, MediaTransport, media_transports
+from floradl.network.transport import MediaTransport, media_transports
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +103,7 @@ async def client(*, allow_loopback: bool = True, timeout_s: float = 5) -> AsyncI
 
 def over(made: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     """httpx's own client over a transport: any of httpx's may use ours."""
-    return httpx.AsyncClient(transport=made, headers=transport._HEADERS, trust_env=False)
+    return httpx.AsyncClient(transport=made, headers=network_client._HEADERS, trust_env=False)
 
 
 def resolving(*answers: list[str]) -> tuple[Callable[[str, int], Awaitable[list[str]]], list[str]]:

@@ -3,8 +3,8 @@
 __all__ = (
     "addresses",
     "bandwidth",
+    "client",
     "concurrency",
-    "http11",
     "retry",
     "transport",
 )

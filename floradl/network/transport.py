@@ -25,20 +25,16 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httpx
 
 from floradl.errors import TransferError
 from floradl.network import addresses as net
+from floradl.network.client import BLOCKS, ROOM
 
 if TYPE_CHECKING:
-    from floradl.buffers import Blocks
-    from floradl.network.http11 import Connection, Room
-
-_ROOM, _BLOCKS = "room", "blocks"
-"""The extensions of a request that say where a small body is to be, and a large one; see `connection`."""
+    from floradl.network.http11 import Connection
 
 _CONNECT_ATTEMPT_S = 10.0
 """The patience with one address where the name has others."""
@@ -47,8 +43,6 @@ _LOOKED_UP_FOR_S = 60.0
 _MAX_NAMES = 32
 _MAX_IDLE = 128
 _IDLE_S = 30.0
-_HEADERS = {"User-Agent": net.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
-_NO_BODY = httpx.ByteStream(b"")
 
 
 def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], httpx.AsyncBaseTransport]:
@@ -63,61 +57,6 @@ def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], 
     """
     proxies = net.environment_proxies()
     return lambda: MediaTransport(allow_loopback=allow_loopback, timeout_s=timeout_s, proxies=proxies)
-
-
-class MediaClient:
-    """Asks media hosts, over any httpx transport.
-
-    What `httpx.AsyncClient` adds would all have to be switched off here (credentials, cookies, redirects, the
-    environment), and takes longer than the request itself does.
-
-    Args:
-        transport: httpx's seam; another one in tests.
-        timeout_s: how long a connection may stay silent.
-    """
-
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> None:
-        self._transport = transport
-        self._extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
-        self._headers = httpx.Headers(_HEADERS)
-
-    async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._transport.__aexit__(kind, error, trace)
-
-    async def get(
-        self,
-        url: httpx.URL,
-        headers: Mapping[str, str],
-        *,
-        room: Room | None = None,
-        blocks: Blocks | None = None,
-    ) -> httpx.Response:
-        """The head of an answer, whatever its status; its body is still to be read, and it must be closed.
-
-        Args:
-            url: what to ask for.
-            headers: besides those that every request has.
-            room: where a small body is to be; it is waited for then, if the transport can.
-            blocks: where a large one is to be, if the transport can; whoever reads it gives them back.
-
-        Raises:
-            TransferError: `unsafe_url`, where the URL leads to what must not be asked.
-            httpx.TransportError: there is no answer.
-        """
-        sent = self._headers.copy()
-        sent.update({"Host": url.netloc.decode("ascii"), **headers})
-        # A stream, if an empty one, spares httpx the search for what a body would need.
-        extensions = self._extensions | {_ROOM: room, _BLOCKS: blocks}
-        request = httpx.Request("GET", url, headers=sent, stream=_NO_BODY, extensions=extensions)
-        response = await self._transport.handle_async_request(request)
-        response.request = request
-        return response
 
 
 @dataclass(slots=True)
@@ -248,7 +187,7 @@ class MediaTransport(httpx.AsyncBaseTransport):
         connection = self._kept(place) or await self._connected(place, attempt_s)
         try:
             wanted = request.extensions
-            head = await connection.ask(sent, wanted.get(_ROOM), wanted.get(_BLOCKS))
+            head = await connection.ask(sent, wanted.get(ROOM), wanted.get(BLOCKS))
         except BaseException:  # a cancellation, too
             connection.close()
             raise
