@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 GUARDED := ahead answer arrival buffers canvas chronicle direct discovery durable entries fetching files glance \
 	journal layout listing lock manifest mend network/bandwidth network/concurrency network/http11 \
 	network/retry partial parts plan prepare scribe sharing slots snapshot stamps transfer tree walk writer
-GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/test_bandwidth.py \
-	tests/test_buffers.py tests/test_canvas.py tests/test_chronicle.py tests/test_connection.py \
+GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/network/test_bandwidth.py \
+	tests/test_buffers.py tests/test_canvas.py tests/test_chronicle.py tests/network/test_http11.py \
 	tests/test_direct.py tests/test_discovery.py tests/test_files.py tests/test_glance.py \
 	tests/test_journal.py tests/test_layout.py tests/test_listing.py tests/test_lock.py \
 	tests/test_manifest.py tests/test_mend.py tests/test_partial.py tests/test_parts.py tests/test_plan.py \
-	tests/test_prepare.py tests/test_pressure.py tests/test_retry.py tests/test_scribe.py \
+	tests/test_prepare.py tests/network/test_concurrency.py tests/network/test_retry.py tests/test_scribe.py \
 	tests/test_sharing.py tests/test_slots.py tests/test_snapshot.py tests/test_stamps.py \
 	tests/test_transfer.py tests/test_tree.py tests/test_writer.py
 

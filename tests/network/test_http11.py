@@ -22,7 +22,7 @@ import pytest
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.network import http11
 from floradl.network.http11 import ROOM_BYTES, Connection
-from tests.test_transport import self_signed
+from tests.network.test_transport import self_signed
 
 pytestmark = pytest.mark.anyio
 
