@@ -25,7 +25,7 @@ from benchmarks.measure import Entrant
 from benchmarks.media import PNG_HEAD, PNG_TAIL
 from benchmarks.results import Group, Sample
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.entries import OutputEntry, OutputOp, RunFacts, RunOp, ScanEntry, ScanOp, ScopeEntry, State

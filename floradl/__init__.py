@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
+    from floradl.api.models import Failure, Filters, Generation, Output, Scope
     from floradl.audit import Sample
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
     from floradl.job import ArchiveOptions, Report, Tally
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
-    from floradl.model import Failure, Filters, Generation, Output, Scope
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
@@ -89,18 +89,18 @@ _HOMES = {
     "Clock": "clock",
     "DEFAULT_BASE_URL": "constants",
     "DestinationError": "errors",
-    "Failure": "model",
-    "Filters": "model",
+    "Failure": "api.models",
+    "Filters": "api.models",
     "Finding": "findings",
-    "FloraApi": "api",
+    "FloraApi": "api.client",
     "FloradlError": "errors",
     "GalleryOptions": "gallery",
     "GalleryReport": "gallery",
     "GalleryTally": "gallery",
-    "Generation": "model",
+    "Generation": "api.models",
     "KeyRefusedError": "errors",
     "LockedError": "errors",
-    "Output": "model",
+    "Output": "api.models",
     "OutputType": "constants",
     "Progress": "jobs",
     "RepairOptions": "repairer",
@@ -108,7 +108,7 @@ _HOMES = {
     "RestoreOptions": "restorer",
     "RestoreReport": "restorer",
     "Sample": "audit",
-    "Scope": "model",
+    "Scope": "api.models",
     "Source": "constants",
     "Status": "constants",
     "Tally": "job",

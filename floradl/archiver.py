@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 import httpx
 
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.errors import FloradlError, printable

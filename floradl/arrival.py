@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from floradl import layout, media
+from floradl.api.models import MEDIA_TYPES, Receipt
 from floradl.constants import SharedBy
 from floradl.durable import HEAD_BYTES, Digest, Meter
 from floradl.errors import TransferError, printable, safe_url
 from floradl.files import Disk
-from floradl.model import MEDIA_TYPES, Receipt
 from floradl.partial import Partial
 from floradl.scribe import Scribe
 from floradl.sharing import Shelf
@@ -61,7 +61,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Placed:
-    """A file at its place; see `model.Receipt` for what the fields mean."""
+    """A file at its place; see `models.Receipt` for what the fields mean."""
 
     digest: Digest = field(default_factory=lambda: Meter().digest())
     aside: PurePosixPath | None = None

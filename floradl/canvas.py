@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from floradl.api.models import is_http, replace_half_pairs
+from floradl.api.projects import parse_list
 from floradl.chronicle import Chronicle, fields_of
 from floradl.constants import OutputType
-from floradl.discovery import parse_list
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import ApiAnswerError, safe_url
-from floradl.model import is_http, replace_half_pairs
 
 NODES_FORMAT = "floradl-canvas-nodes"
 LABELS_FORMAT = "floradl-canvas-labels"

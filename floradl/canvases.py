@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import moment_ms
+from floradl.api.projects import Project, is_final, iter_pages, project_path
 from floradl.canvas import (
     Node,
     SnapshotType,
@@ -32,14 +34,12 @@ from floradl.canvas import (
 from floradl.chronicle import fields_of
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
-from floradl.discovery import Project, is_final, iter_pages, project_path
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
 from floradl.errors import ApiAnswerError, ApiError, printable
 from floradl.files import Disk
 from floradl.job import Tally
 from floradl.labels import Labels
 from floradl.manifest import Store
-from floradl.model import moment_ms
 from floradl.names import Place
 from floradl.rebuild import snapshot_op
 from floradl.tasks import all_of, to_its_end

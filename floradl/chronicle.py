@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from floradl.api.models import items_verbatim, replace_half_pairs
 from floradl.clock import format_ms
 from floradl.errors import ApiAnswerError
-from floradl.model import items_verbatim, replace_half_pairs
 
 FORMAT = "floradl-names"
 VERSION = 1
@@ -69,7 +69,7 @@ class Chronicle:
         fields: the latest value of each field, JSON as the API wrote it.
         history: what fields were before, oldest first.
         first_seen_at: ISO 8601, or "" where an older floradl saw it first.
-        seen_by: the accounts (`api.FloraApi.account`) that are known to have seen it.
+        seen_by: the accounts (`client.FloraApi.account`) that are known to have seen it.
         more: keys of `floradl` that a newer floradl wrote.
     """
 

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout
+from floradl.api.models import Failure
 from floradl.clock import parse_ms
 from floradl.constants import Kind, Source
 from floradl.durable import Digest
@@ -32,7 +33,6 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.files import Disk
-from floradl.model import Failure
 from floradl.snapshot import entry_path
 
 _IMPOSSIBLE = {

@@ -103,7 +103,7 @@ class ScanEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Everything in scope that was created before `sealed_before` (unix ms) is recorded, except `open_runs`:
     the API's records of the runs that were still pending or running. It holds for `account` alone (see
-    `api.FloraApi.account`): another key may see other runs. `refused_at` is since when the API keeps this
+    `client.FloraApi.account`): another key may see other runs. `refused_at` is since when the API keeps this
     list from the key that scanned it before; None: it does not.
     """
 

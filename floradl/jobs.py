@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
+    from floradl.api.models import Generation, Scope
     from floradl.constants import Status
     from floradl.errors import ApiError
     from floradl.findings import AuditReport, AuditTally
     from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
     from floradl.job import ArchiveOptions, Report, Tally
-    from floradl.model import Generation, Scope
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
@@ -204,8 +204,8 @@ async def iter_generations(
     Raises:
         ApiError: a page could not be had, or, after all that could be, a record could not be read.
     """
-    from floradl.api import PageQuery
-    from floradl.model import EVERYTHING
+    from floradl.api.client import PageQuery
+    from floradl.api.models import EVERYTHING
 
     cursor, given, seen = None, set[str](), set[str]()
     bad: list[ApiError] = []

@@ -24,13 +24,13 @@ from dataclasses import replace
 
 import msgspec
 
-from floradl.api import FloraApi, PageQuery, is_open
+from floradl.api.client import FloraApi, PageQuery, is_open
+from floradl.api.models import Generation, Scope, parse_record, replace_half_pairs
+from floradl.api.walk import Walk
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.constants import Kind, Source, Status
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.model import Generation, Scope, parse_record, replace_half_pairs
-from floradl.walk import Walk
 
 OVERLAP_MS = 3_600_000
 """How far below the seal a scan walks: runs that were created while the last one was starting."""

@@ -23,6 +23,7 @@ from typing import Any, assert_never
 import msgspec
 
 from floradl import layout
+from floradl.api.models import Scope
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.entries import (
@@ -46,7 +47,6 @@ from floradl.entries import (
 from floradl.errors import ManifestError
 from floradl.files import Disk
 from floradl.journal import Journal, encode_lines, parse_journal
-from floradl.model import Scope
 from floradl.snapshot import (
     NOT_READABLE,
     CountedRun,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from floradl import layout
+from floradl.api.models import Failure, Filters, Generation, parse_record
 from floradl.constants import Kind, Status
 from floradl.entries import RunEntry
 from floradl.errors import ApiError
@@ -21,7 +22,6 @@ from floradl.files import Disk
 from floradl.glance import Glance
 from floradl.job import RecordRule, Visit
 from floradl.manifest import Manifest, Store
-from floradl.model import Failure, Filters, Generation, parse_record
 from floradl.plan import is_there, keys_to_mend
 from floradl.snapshot import entry_path, entry_place
 from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from floradl.api.models import Scope
 from floradl.clock import format_ms, parse_ms
 from floradl.constants import Kind
-from floradl.model import Scope
 from floradl.names import PlaceName
 from floradl.status import Status, Sums
 from floradl.verified import Verdict

@@ -16,21 +16,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from floradl import layout
+from floradl.api.projects import Discovery, Record, ask_project, ask_projects, ask_workspaces, is_final
 from floradl.chronicle import Chronicle, chronicle_bytes, noted, read_chronicle
 from floradl.clock import Clock
-from floradl.discovery import (
-    Discovery,
-    Record,
-    ask_project,
-    ask_projects,
-    ask_workspaces,
-    is_final,
-)
 from floradl.errors import ApiError, printable
 from floradl.files import Disk
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
 
 _MAX_PAGES = 50
 

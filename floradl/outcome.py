@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from floradl.api.models import Failure, Generation, Output, Receipt
 from floradl.durable import Digest
 from floradl.entries import (
     ErrorEntry,
@@ -17,7 +18,6 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import safe_url
-from floradl.model import Failure, Generation, Output, Receipt
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
 """What workers hand to the recorder."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from floradl.api.models import Scope
 from floradl.clock import format_ms, parse_ms
 from floradl.constants import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 from floradl.errors import printable
-from floradl.model import Scope
 from floradl.names import PlaceName
 from floradl.progress import output_name, place_name
 from floradl.quantities import format_bytes

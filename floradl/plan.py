@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from floradl import layout
+from floradl.api.models import Failure, Filters, Generation, Output, announced_size
 from floradl.constants import Kind
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import safe_url
-from floradl.model import Failure, Filters, Generation, Output, announced_size
 
 TEXT_EXTENSION = ".txt"
 SHARED_KIND = Kind.ASSET

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from floradl import media, plan
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
@@ -31,7 +32,6 @@ from floradl.fetching import Tools
 from floradl.job import RecordRule, Tally, Visit
 from floradl.listing import with_outputs
 from floradl.manifest import Store
-from floradl.model import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.network.client import MediaClient
 from floradl.outcome import Result, op_of, receipt_of
 from floradl.plan import (

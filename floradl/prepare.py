@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from floradl import layout
+from floradl.api.models import Failure, Filters, Generation, Receipt, merge_records, parse_generation
 from floradl.constants import Source
 from floradl.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import ApiError, printable
 from floradl.files import Disk
 from floradl.job import RecordRule, Visit
-from floradl.model import Failure, Filters, Generation, Receipt, merge_records, parse_generation
 from floradl.outcome import Result, facts_of, receipt_of
 from floradl.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
 from floradl.tree import NewFile, Written

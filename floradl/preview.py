@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation
 from floradl.clock import Clock
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiNotFoundError
@@ -16,7 +17,6 @@ from floradl.job import ArchiveOptions
 from floradl.listing import Scan, with_outputs
 from floradl.manifest import Manifest, load_manifest
 from floradl.mend import compare_with_disk, known_record
-from floradl.model import Generation
 from floradl.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
 
 log = logging.getLogger(__name__)

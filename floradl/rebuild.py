@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout, media
+from floradl.api.models import MEDIA_TYPES, Generation, Output, moment_ms, parse_record
 from floradl.chronicle import Chronicle, fields_of, read_chronicle
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source, Status
@@ -44,7 +45,6 @@ from floradl.files import Disk
 from floradl.findings import Finding, Trouble
 from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
-from floradl.model import MEDIA_TYPES, Generation, Output, moment_ms, parse_record
 from floradl.outcome import facts_of
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')

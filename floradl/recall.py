@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import aclosing
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation, Scope
 from floradl.constants import Kind, Status
 from floradl.errors import ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.files import Disk
 from floradl.job import RecordRule, Tally
 from floradl.listing import iter_listed
 from floradl.mend import Mend, known_record, lost_outputs
-from floradl.model import Generation, Scope
 from floradl.pool import Pool
 
 _PAST_CANVAS = "FLORA has the canvas of today alone; `floradl verify --repair` records the loss"

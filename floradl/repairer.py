@@ -26,7 +26,8 @@ import httpx
 import msgspec
 
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Filters, Receipt
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
@@ -39,7 +40,6 @@ from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend
-from floradl.model import Filters, Receipt
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports

@@ -19,7 +19,8 @@ from pathlib import Path
 import httpx
 
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.copying import Copied, Copier, Way
@@ -30,7 +31,6 @@ from floradl.files import Disk
 from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
-from floradl.model import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.names import Place, copy_names
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation, Scope
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
@@ -25,7 +26,6 @@ from floradl.job import ArchiveOptions, Tally, Visit
 from floradl.listing import Scan
 from floradl.manifest import Store
 from floradl.mend import Mend
-from floradl.model import Generation, Scope
 from floradl.names import Place
 from floradl.pool import Pool
 from floradl.tasks import all_of

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
+from floradl.api.models import Scope, parse_generation
 from floradl.clock import MAX_MS, parse_ms
 from floradl.constants import Kind, Source
 from floradl.entries import ScanEntry, State
 from floradl.errors import ApiError
 from floradl.manifest import Manifest
-from floradl.model import Scope, parse_generation
 from floradl.names import Place, PlaceName
 from floradl.snapshot import CountedOutput, CountedRun
 from floradl.verified import Verified

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Scope
+from floradl.api.projects import Discovery, discover
 from floradl.canvases import keep_canvases
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
-from floradl.discovery import Discovery, discover
 from floradl.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.errors import ApiError, printable
 from floradl.fetching import Tools
@@ -24,7 +25,6 @@ from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally
 from floradl.listing import full_walk_is_due
 from floradl.manifest import Store
-from floradl.model import Scope
 from floradl.names import Place, PlaceName, archived, keep_names, read_names, seen_by, unnamed, unseen
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from floradl import layout
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Failure, Filters, Generation, Output, Receipt
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
@@ -25,7 +26,6 @@ from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
 from floradl.manifest import Store
 from floradl.mend import Mend, known_record
-from floradl.model import Failure, Filters, Generation, Output, Receipt
 from floradl.network.client import MediaClient
 from floradl.outcome import op_of, receipt_of
 from floradl.plan import TEXT_EXTENSION

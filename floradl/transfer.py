@@ -25,11 +25,11 @@ import httpx
 from floradl import layout, parts
 from floradl.ahead import Ahead
 from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
+from floradl.api.models import Failure, Receipt, announced_size
 from floradl.arrival import Arrival, Wanted, bad_body
 from floradl.durable import HEAD_BYTES
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
-from floradl.model import Failure, Receipt, announced_size
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S

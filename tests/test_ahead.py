@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floradl import fetching, partial, parts
+from floradl.api.models import Failure, Receipt
 from floradl.errors import DestinationError
 from floradl.fetching import Tools
 from floradl.files import Disk
-from floradl.model import Failure, Receipt
 from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate

@@ -12,8 +12,9 @@ import httpx
 import pytest
 import respx
 
-from floradl import api as api_module
-from floradl.api import FloraApi, Page, PageQuery, is_open, parse_page
+from floradl.api import client
+from floradl.api.client import FloraApi, Page, PageQuery, is_open, parse_page
+from floradl.api.models import Generation, Scope, Workspace, parse_generation
 from floradl.constants import Kind, Source
 from floradl.errors import (
     ApiAnswerError,
@@ -24,7 +25,6 @@ from floradl.errors import (
     KeyRefusedError,
     UsageError,
 )
-from floradl.model import Generation, Scope, Workspace, parse_generation
 from floradl.network.retry import Backoff
 from tests.support import FakeTime
 
@@ -467,7 +467,7 @@ async def test_over_large_answer(
     api: FloraApi, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer larger than any page is left, with its request-id, before it fills the memory."""
-    monkeypatch.setattr(api_module, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -489,7 +489,7 @@ async def test_largest_answer(
     api: FloraApi, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of exactly the limit is read."""
-    monkeypatch.setattr(api_module, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
     respx_mock.get(PAGES).respond(200, content=b'{"generations": []}'.ljust(1000))
     assert (await page(api)).generations == ()
 

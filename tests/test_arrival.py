@@ -19,11 +19,11 @@ from types import SimpleNamespace
 import pytest
 
 from floradl import durable
+from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.entries import OutputOp
 from floradl.errors import DestinationError
 from floradl.files import Disk
-from floradl.model import Failure, Receipt
 from floradl.outcome import op_of
 from tests.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest
 

@@ -21,9 +21,9 @@ from benchmarks.media import Files, make
 from benchmarks.plot import draw
 from benchmarks.results import Group, Results, Row, Sample
 from benchmarks.suite import SUITE
-from floradl.api import parse_page
+from floradl.api.client import parse_page
+from floradl.api.models import Generation
 from floradl.media import missing_end, page_instead_of_media
-from floradl.model import Generation
 
 
 def a_row(name: str, *walls_s: float, **extra: float) -> Row:

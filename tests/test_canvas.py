@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl import canvas
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.projects import iter_pages, project_path
 from floradl.canvas import (
     Label,
     Node,
@@ -34,7 +35,6 @@ from floradl.canvas import (
     snapshot_stamp,
     targets_of,
 )
-from floradl.discovery import iter_pages, project_path
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import ApiAnswerError
 from floradl.simulator import (

@@ -10,18 +10,11 @@ import httpx
 import pytest
 import respx
 
-from floradl import discovery
-from floradl.api import FloraApi
-from floradl.discovery import (
-    Discovery,
-    ask_projects,
-    discover,
-    iter_pages,
-    parse_list,
-    project_path,
-)
+from floradl.api import projects as discovery
+from floradl.api.client import FloraApi
+from floradl.api.models import EVERYTHING, Scope
+from floradl.api.projects import Discovery, ask_projects, discover, iter_pages, parse_list, project_path
 from floradl.errors import ApiAnswerError, ApiUnavailableError, KeyRefusedError
-from floradl.model import EVERYTHING, Scope
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimProject, Simulator, SimWorkspace, serve_in_thread
 from tests.support import FakeTime

@@ -27,7 +27,7 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
 from floradl.archiver import archive
 from floradl.errors import FloradlError, ManifestError
 from floradl.job import ArchiveOptions, Report

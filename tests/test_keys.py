@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floradl.api.keys import check_key, masked, refusal_hint
 from floradl.errors import UsageError
-from floradl.keys import check_key, masked, refusal_hint
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
 from floradl.archiver import archive
 from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff

@@ -15,6 +15,7 @@ from typing import cast
 
 import pytest
 
+from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
@@ -23,7 +24,6 @@ from floradl.errors import DestinationError
 from floradl.fetching import Tools, new_tools
 from floradl.files import Disk
 from floradl.job import ArchiveOptions
-from floradl.model import Failure, Receipt
 from floradl.network.bandwidth import Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff

@@ -137,7 +137,7 @@ def test_imports_go_down_and_by_the_face(module: str) -> None:
         ),
         ("def f():\n    from floradl.cli.main import main", "floradl.jobs", "`jobs` may import"),
         (
-            "import floradl.api.client",
+            "import floradl.api.client.client",
             "floradl.network.client",
             "`network` may import nothing but the ground",
         ),

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from floradl.api.models import Generation, parse_asset, parse_generation, parse_node
 from floradl.commands.generations import list_lines
 from floradl.constants import Source
-from floradl.model import Generation, parse_asset, parse_generation, parse_node
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
 from floradl.tables import cells_wide
 from tests.support import COMMAND, environment, floradl, start

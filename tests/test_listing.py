@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import EVERYTHING, Scope, parse_generation
 from floradl.clock import format_ms
 from floradl.constants import Source
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, iter_listed, with_outputs
-from floradl.model import EVERYTHING, Scope, parse_generation
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, SimOutput, SimRun
 from tests.support import FakeTime
@@ -601,7 +601,7 @@ async def test_looking_ends_with_the_last_run_that_is_looked_for() -> None:
 
 async def test_a_walk_goes_back_further_than_it_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where what was met is forgotten the walk goes back to the beginning, and still misses nothing."""
-    monkeypatch.setattr("floradl.walk._REMEMBERED_PAGES", 1)
+    monkeypatch.setattr("floradl.api.walk._REMEMBERED_PAGES", 1)
     flora = Flora(*runs(30))
 
     def remove() -> None:

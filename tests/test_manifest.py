@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floradl import layout
+from floradl.api.models import EVERYTHING, Scope
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.durable import Flusher
@@ -41,7 +42,6 @@ from floradl.errors import DestinationError, Exit, ManifestError
 from floradl.files import Disk
 from floradl.journal import encode_lines, parse_journal
 from floradl.manifest import Manifest, Store, load_manifest
-from floradl.model import EVERYTHING, Scope
 
 from .test_journal import OPS
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from floradl import layout
+from floradl.api.models import Filters, Output, parse_asset, parse_generation
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
@@ -20,7 +21,6 @@ from floradl.files import Disk
 from floradl.job import RecordRule
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
-from floradl.model import Filters, Output, parse_asset, parse_generation
 from floradl.stamps import Stamp
 
 URL = "https://media.test/a.png"

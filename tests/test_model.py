@@ -11,10 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floradl.clock import MAX_MS
-from floradl.constants import Kind, Source
-from floradl.errors import ApiAnswerError
-from floradl.model import (
+from floradl.api.models import (
     Filters,
     Generation,
     Output,
@@ -28,6 +25,9 @@ from floradl.model import (
     parse_outputs,
     parse_record,
 )
+from floradl.clock import MAX_MS
+from floradl.constants import Kind, Source
+from floradl.errors import ApiAnswerError
 
 BARE = {"run_id": "run_1", "status": "completed"}
 FULL: dict[str, Any] = BARE | {

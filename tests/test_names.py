@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from floradl.api import FloraApi
-from floradl.discovery import Discovery, discover
+from floradl.api.client import FloraApi
+from floradl.api.models import EVERYTHING, Scope
+from floradl.api.projects import Discovery, discover
 from floradl.files import Disk
-from floradl.model import EVERYTHING, Scope
 from floradl.names import Place, keep_names, seen_by, unseen
 from floradl.simulator import (
     Account,

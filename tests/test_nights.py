@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Scope
 from floradl.archiver import archive
 from floradl.constants import Source
 from floradl.job import ArchiveOptions, Report
-from floradl.model import Scope
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import FakeTime, assert_archived, completed, floradl, manifest, png

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 import msgspec
 import pytest
 
+from floradl.api.models import Filters, Generation, Output
 from floradl.constants import Kind
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.layout import partial_path
-from floradl.model import Filters, Generation, Output
 from floradl.plan import (
     Action,
     OnDisk,

@@ -15,13 +15,13 @@ import pytest
 from msgspec.structs import replace
 
 from floradl import layout
+from floradl.api.models import Failure, Filters, Generation, Receipt, parse_asset, parse_generation
 from floradl.constants import Kind, Source
 from floradl.durable import Flusher
 from floradl.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import DestinationError
 from floradl.files import Disk
 from floradl.job import RecordRule, Visit
-from floradl.model import Failure, Filters, Generation, Receipt, parse_asset, parse_generation
 from floradl.outcome import Result, facts_of
 from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed

@@ -27,12 +27,12 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from floradl import listing
-from floradl.api import FloraApi, PageQuery
+from floradl.api.client import FloraApi, PageQuery
+from floradl.api.models import Scope
 from floradl.archiver import archive
 from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
 from floradl.job import ArchiveOptions, Report
-from floradl.model import Scope
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, Listing, SimOutput, SimRun, SimTechnique, serve_in_thread
 from tests.support import FakeTime, by_day, manifest

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Filters, Scope
 from floradl.archiver import archive
 from floradl.constants import Source
 from floradl.errors import ApiUnavailableError, KeyRefusedError
 from floradl.job import ArchiveOptions, Report
-from floradl.model import Filters, Scope
 from floradl.network.retry import Backoff
 from floradl.simulator import (
     Account,

@@ -18,10 +18,10 @@ import msgspec
 import pytest
 
 from floradl import layout, scribe, slots
+from floradl.api.models import Receipt
 from floradl.constants import SECRET_VARIABLES
 from floradl.errors import DestinationError
 from floradl.files import Disk
-from floradl.model import Receipt
 from floradl.scribe import Scribe
 from floradl.slots import SLOT_BYTES
 from floradl.tree import NewFile, Written

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
 from floradl.archiver import archive
 from floradl.constants import Source
 from floradl.job import ArchiveOptions, Report

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from floradl.api.models import Scope
 from floradl.clock import format_ms
 from floradl.entries import (
     JournalHeader,
@@ -31,7 +32,6 @@ from floradl.entries import (
 from floradl.journal import encode_lines
 from floradl.manifest import Manifest
 from floradl.metrics import metric_lines, status_object
-from floradl.model import Scope
 from floradl.names import Place, PlaceName
 from floradl.overview import age_line, status_lines
 from floradl.simulator import (

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from floradl import fetching, layout
+from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.direct import Direct
 from floradl.durable import Flusher
@@ -24,7 +25,6 @@ from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.fetching import Tools, Traffic, new_tools
 from floradl.files import Disk
 from floradl.job import ArchiveOptions
-from floradl.model import Failure, Receipt
 from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
 from floradl.network.client import MediaClient

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from floradl import Clock
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
 from floradl.archiver import archive
 from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff

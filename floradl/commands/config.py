@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from floradl.api.keys import check_key, masked
 from floradl.commands.context import write_line
 from floradl.config import (
     Setting,
@@ -24,7 +25,6 @@ from floradl.config import (
     resolve,
 )
 from floradl.errors import Exit, UsageError, printable
-from floradl.keys import check_key, masked
 from floradl.network import addresses
 from floradl.options import COMMANDS, EVERY_OPTION, variants_by_key
 from floradl.progress import Console

@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.config import Settings
 from floradl.constants import EVERY_SOURCE, TYPE_WORDS, Source
 from floradl.errors import UsageError, printable
-from floradl.model import EVERYTHING, Filters, Scope
 from floradl.values import parse_moment_ms
 
 if TYPE_CHECKING:
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
 
 
 def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> FloraApi:
@@ -28,7 +28,7 @@ def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> F
     Raises:
         UsageError: no key, or a base URL that must not be used.
     """
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
     from floradl.network import addresses  # a check of an archive shares this module and needs no HTTP
 
     base_url = addresses.check_base_url(settings.base_url)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from floradl.api import FloraApi, Page, PageQuery
+from floradl.api.client import FloraApi, Page, PageQuery
+from floradl.api.models import ASSET_STATUS, Generation, Scope
 from floradl.clock import Clock
 from floradl.commands.context import open_api, write_line
 from floradl.config import Settings
 from floradl.constants import SOURCE_WORDS, Source, Status, type_word
 from floradl.errors import ApiUnavailableError, Exit, UsageError, printable
-from floradl.model import ASSET_STATUS, Generation, Scope
 from floradl.progress import Console
 from floradl.quantities import format_bytes
 from floradl.tables import Column, cut, format_age, table_lines

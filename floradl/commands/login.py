@@ -14,14 +14,14 @@ import re
 import shlex
 import sys
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.keys import check_key
+from floradl.api.models import Workspace
 from floradl.clock import Clock
 from floradl.commands.whoami import workspace_lines
 from floradl.config import Settings, default_config_path, read_config, resolve
 from floradl.errors import DestinationError, Exit, UsageError, printable
-from floradl.keys import check_key
 from floradl.keystore import KeyStore, Place
-from floradl.model import Workspace
 from floradl.network import addresses
 from floradl.options import EVERY_OPTION, KEY
 from floradl.progress import Console

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from floradl import layout
+from floradl.api.models import Scope
 from floradl.clock import Clock
 from floradl.commands.context import expanded, scopes_of, sources_of, write_line
 from floradl.config import Settings
@@ -19,7 +20,6 @@ from floradl.files import Disk
 from floradl.lock import ReadLock
 from floradl.manifest import load_manifest
 from floradl.metrics import metric_lines, status_object
-from floradl.model import Scope
 from floradl.names import Place, read_names
 from floradl.overview import age_line, status_lines
 from floradl.progress import Console

@@ -16,7 +16,7 @@ from floradl.findings import audit_object
 from floradl.progress import Console, audit_lines
 
 if TYPE_CHECKING:  # a check needs no network, and HTTP is half of what takes long to load
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
 
 
 def run(settings: Settings, dest: str) -> int:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from floradl.api import FloraApi
+from floradl.api.client import FloraApi
+from floradl.api.models import Workspace
 from floradl.clock import Clock
 from floradl.commands.context import open_api, write_line
 from floradl.config import Settings
 from floradl.errors import Exit, printable
-from floradl.model import Workspace
 from floradl.progress import Console
 
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from itertools import pairwise
 
-from floradl.api import FloraApi, Page, PageQuery
+from floradl.api.client import FloraApi, Page, PageQuery
 from floradl.errors import ApiAnswerError
 
 _MAX_RETURNS = 25

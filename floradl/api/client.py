@@ -20,6 +20,18 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from floradl.api.keys import check_key, masked, refusal_hint
+from floradl.api.models import (
+    EVERYTHING,
+    Generation,
+    Scope,
+    Workspace,
+    items_verbatim,
+    parse_asset,
+    parse_generation,
+    parse_node,
+    replace_half_pairs,
+)
 from floradl.clock import Clock
 from floradl.constants import SOURCE_WORDS, Kind, Source, Status
 from floradl.errors import (
@@ -30,18 +42,6 @@ from floradl.errors import (
     KeyRefusedError,
     printable,
     safe_url,
-)
-from floradl.keys import check_key, masked, refusal_hint
-from floradl.model import (
-    EVERYTHING,
-    Generation,
-    Scope,
-    Workspace,
-    items_verbatim,
-    parse_asset,
-    parse_generation,
-    parse_node,
-    replace_half_pairs,
 )
 from floradl.network import addresses
 from floradl.network.bandwidth import TOO_SLOW, SpeedFloor

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from floradl.api.models import Scope, items_verbatim, replace_half_pairs
 from floradl.chronicle import Chronicle, fields_of
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, printable
-from floradl.model import Scope, items_verbatim, replace_half_pairs
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
-    from floradl.api import FloraApi
+    from floradl.api.client import FloraApi
 
 MAX_PAGES = 1000
 """The most pages of projects that one discovery reads, of all workspaces together."""
