@@ -18,16 +18,16 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
 
-from floradl.api.models import is_http, replace_half_pairs
-from floradl.api.projects import parse_list
-from floradl.chronicle import Chronicle, fields_of
+from floradl.api.canvas import MAX_CANVAS_BYTES, Node
+from floradl.api.models import is_http
+from floradl.api.raw_json import NOT_READABLE, replace_half_pairs
 from floradl.constants import OutputType
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import ApiAnswerError, safe_url
@@ -35,9 +35,6 @@ from floradl.errors import ApiAnswerError, safe_url
 NODES_FORMAT = "floradl-canvas-nodes"
 LABELS_FORMAT = "floradl-canvas-labels"
 VERSION = 1
-
-MAX_CANVAS_BYTES = 64 * 1024 * 1024
-"""The most that a snapshot may have; a canvas that is larger is none."""
 
 MAX_LABEL_BYTES = 1024 * 1024
 """A longer label, which no prompt is, is not kept with outputs; the nodes have it."""
@@ -51,8 +48,6 @@ _MAX_URL = 2000  # as the manifest cuts them
 _MAX_WORD = 200
 _KEY = re.compile(r"(\d{8}t\d{6}z)-(canvas|nodes)", re.ASCII)
 _STAMP = "%Y%m%dt%H%M%Sz"
-_MERMAID = re.compile(r"(?:(?:graph|flowchart)\b|---|%%|[a-z][A-Za-z0-9]*Diagram\b)", re.ASCII)
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 log = logging.getLogger(__name__)
 
@@ -62,26 +57,6 @@ class SnapshotType(StrEnum):
 
     CANVAS = "canvas"
     NODES = "nodes"
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node of a canvas. Texts are "" where the record has none; `raw` is the record to the byte."""
-
-    node_id: str
-    type: str
-    url: str
-    label: str
-    raw: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NodePage:
-    """A page of nodes. `is_end_known` is False where nobody can tell what follows."""
-
-    nodes: tuple[Node, ...]
-    next_cursor: str | None
-    is_end_known: bool
 
 
 class Target(NamedTuple):
@@ -111,66 +86,6 @@ class Label:
 
 
 # --- what the API says ------------------------------------------------------------------------------------
-
-
-def parse_canvas(body: bytes, project_id: str) -> bytes:
-    """The diagram of a canvas: UTF-8 that ends with a line feed, and so is never empty.
-
-    Args:
-        body: the answer; JSON with a `diagram`, or Mermaid itself.
-        project_id: whose canvas was asked for.
-
-    Raises:
-        ApiAnswerError: it is neither, another project's, or larger than `MAX_CANVAS_BYTES`.
-    """
-    if len(body) > MAX_CANVAS_BYTES:
-        raise ApiAnswerError(f"a canvas has {len(body)} bytes, more than {MAX_CANVAS_BYTES}")
-    try:
-        answer = Chronicle(fields_of(body))
-    except ApiAnswerError:
-        return _ended(_plain_mermaid(body))
-    if answer.text("project_id") not in ("", project_id):
-        raise ApiAnswerError("the API gave another project's canvas")
-    try:
-        readable = replace_half_pairs(answer.fields.get("diagram", b"null"))
-        return _ended(msgspec.json.decode(readable, type=str).encode())
-    except _NOT_READABLE as exc:
-        raise ApiAnswerError("the API's answer has no diagram") from exc
-
-
-def parse_nodes(body: bytes) -> NodePage:
-    """A page of a canvas's nodes. What is no node is kept with them, without an id.
-
-    Raises:
-        ApiAnswerError: it has no list of nodes, or too many.
-    """
-    if len(body) > MAX_CANVAS_BYTES:
-        raise ApiAnswerError(f"a page of nodes has {len(body)} bytes, more than {MAX_CANVAS_BYTES}")
-    listed = parse_list(body, "nodes")
-    return NodePage(tuple(_node(raw) for raw in listed.items), listed.next_cursor, listed.is_end_known)
-
-
-def _node(raw: bytes) -> Node:
-    try:
-        facts = Chronicle(fields_of(raw))
-    except ApiAnswerError:
-        facts = Chronicle({})
-    return Node(facts.text("node_id"), facts.text("type"), facts.text("url"), facts.text("label"), raw)
-
-
-def _plain_mermaid(body: bytes) -> bytes:
-    try:
-        text = body.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as exc:
-        raise ApiAnswerError("the API's answer is no canvas") from exc
-    if not _MERMAID.match(text.lstrip()):
-        kind = "HTML" if text.lstrip()[:1] == "<" else "no canvas"
-        raise ApiAnswerError(f"the API's answer is {kind}")
-    return text.encode()
-
-
-def _ended(diagram: bytes) -> bytes:
-    return diagram if diagram.endswith(b"\n") else diagram + b"\n"
 
 
 # --- snapshots --------------------------------------------------------------------------------------------
@@ -375,6 +290,6 @@ def _read_labels(raw: bytes, run_id: str) -> dict[str, Any] | None:
         told = {key: content.get(key) for key in ("format", "version", "run_id")}
         is_ours = told == {"format": LABELS_FORMAT, "version": VERSION, "run_id": run_id}
         msgspec.convert(content.get("outputs"), type=dict[str, list[dict[str, Any]]])
-    except (*_NOT_READABLE, msgspec.ValidationError):
+    except (*NOT_READABLE, msgspec.ValidationError):
         return None
     return content if is_ours else None

@@ -17,21 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from floradl import layout
+from floradl.api.canvas import Node, parse_canvas, parse_nodes
 from floradl.api.client import FloraApi
-from floradl.api.models import moment_ms
-from floradl.api.projects import Project, is_final, iter_pages, project_path
+from floradl.api.lists import iter_pages
+from floradl.api.projects import Project, is_final, project_path
+from floradl.api.raw_json import fields_of
+from floradl.api.records import moment_ms
 from floradl.canvas import (
-    Node,
     SnapshotType,
     is_changed,
     newest_snapshot,
     nodes_bytes,
-    parse_canvas,
-    parse_nodes,
     snapshot_key,
     snapshot_stamp,
 )
-from floradl.chronicle import fields_of
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from floradl.api.models import items_verbatim, replace_half_pairs
+from floradl.api.raw_json import NOT_READABLE, fields_of, replace_half_pairs, text_of, value_of
 from floradl.clock import format_ms
 from floradl.errors import ApiAnswerError
 
@@ -37,7 +37,6 @@ MAX_FORMER_FIELDS = 100
 MAX_ACCOUNTS = 50
 
 _NAME = "name"
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -81,28 +80,7 @@ class Chronicle:
 
     def text(self, key: str) -> str:
         """A field that is a text; "" for any other."""
-        value = _value(self.fields.get(key, b"null"))
-        return value if isinstance(value, str) else ""
-
-
-def fields_of(record: bytes) -> dict[str, bytes]:
-    """The fields of a record, each value as it was written.
-
-    Raises:
-        ApiAnswerError: it is no JSON object in UTF-8.
-    """
-    readable = replace_half_pairs(record)
-    try:
-        record.decode()  # of what it passes over, msgspec does not look at the encoding
-        fields = msgspec.json.decode(readable, type=dict[str, msgspec.Raw])
-    except _NOT_READABLE as exc:
-        raise ApiAnswerError("a record is no JSON object") from exc
-    if readable is not record:
-        try:
-            return dict(zip(fields, items_verbatim(record, readable, fields.values()), strict=True))
-        except ValueError:  # a key that stands there twice: its values are not in the order of the keys
-            pass
-    return {name: bytes(value) for name, value in fields.items()}
+        return text_of(self.fields, key)
 
 
 def read_chronicle(raw: bytes) -> Chronicle | None:
@@ -112,11 +90,11 @@ def read_chronicle(raw: bytes) -> Chronicle | None:
     except ApiAnswerError:
         return None
     inner = _fields_or_nothing(fields.get(OURS, b"null"))
-    if _value(inner.get("format", b"null")) != FORMAT:
+    if value_of(inner.get("format", b"null")) != FORMAT:
         return Chronicle(fields)  # a plain record, perhaps with a field of that name
     try:
         ours = msgspec.json.decode(replace_half_pairs(fields.pop(OURS)), type=_Ours)
-    except _NOT_READABLE:
+    except NOT_READABLE:
         return None
     if ours.version != VERSION:
         return None
@@ -213,14 +191,6 @@ def _parsed(value: bytes) -> object:
 
 def _number(digits: str) -> tuple[str]:
     return (digits,)  # no other value of JSON is a tuple
-
-
-def _value(raw: bytes) -> object:
-    """What a value is; None for what cannot be read."""
-    try:
-        return msgspec.json.decode(replace_half_pairs(raw))
-    except _NOT_READABLE:
-        return None
 
 
 def _fields_or_nothing(raw: bytes) -> dict[str, bytes]:

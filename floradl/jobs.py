@@ -204,8 +204,8 @@ async def iter_generations(
     Raises:
         ApiError: a page could not be had, or, after all that could be, a record could not be read.
     """
-    from floradl.api.client import PageQuery
     from floradl.api.models import EVERYTHING
+    from floradl.api.pages import PageQuery
 
     cursor, given, seen = None, set[str](), set[str]()
     bad: list[ApiError] = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from floradl.api.raw_json import NOT_READABLE
 from floradl.entries import VERSION, JournalHeader, Op
 from floradl.errors import ManifestError, NewerFormatError, printable
 
@@ -88,7 +89,7 @@ def _checked(line: bytes) -> bytes | None:
 def _decode(body: bytes) -> _Line:
     try:
         value: _Line = msgspec.json.decode(body, type=_Line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except NOT_READABLE as exc:
         raise ManifestError(
             f"the archive's journal cannot be understood, perhaps a newer floradl's: {printable(str(exc))}",
             hint="Update floradl; if that does not help, `floradl verify --repair` goes on without it.",

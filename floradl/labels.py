@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from floradl import layout
-from floradl.canvas import Label, Node, is_labels_of, labels_by_run, merged_labels, targets_of
+from floradl.api.canvas import Node
+from floradl.canvas import Label, is_labels_of, labels_by_run, merged_labels, targets_of
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.entries import LabelsOp

@@ -18,22 +18,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 import msgspec
 
-from floradl.api.client import FloraApi, PageQuery, is_open
-from floradl.api.models import Generation, Scope, parse_record, replace_half_pairs
-from floradl.api.walk import Walk
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation, Scope, is_open
+from floradl.api.pages import PageQuery
+from floradl.api.raw_json import replace_half_pairs
+from floradl.api.records import parse_record
+from floradl.api.walk import OVERLAP_MS, Walk, last_status
 from floradl.clock import Clock, format_ms, parse_ms
-from floradl.constants import Kind, Source, Status
+from floradl.constants import Kind, Status
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
-
-OVERLAP_MS = 3_600_000
-"""How far below the seal a scan walks: runs that were created while the last one was starting."""
 
 FULL_EVERY_MS = 7 * 24 * 3_600_000
 """How old the last full walk may be before a scan becomes one by itself."""
@@ -101,7 +100,7 @@ class Scan:
             ApiError: a page could not be had; nothing is known of what lies below it.
         """
         began_s = self._clock.monotonic()
-        for status in () if _last_status(self.scope) is None else (Status.PENDING, Status.RUNNING):
+        for status in () if last_status(self.scope) is None else (Status.PENDING, Status.RUNNING):
             try:
                 async for run in self._walk(status):
                     yield run  # completed since the list was asked for
@@ -112,7 +111,7 @@ class Scan:
                 self.problems.append(exc.concerning(f"the list of {status} runs"))
         self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
         async for run in self._walk(
-            _last_status(self.scope), floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()
+            last_status(self.scope), floor_ms=self._since_ms, seal_ms=self._walk_down_to_ms()
         ):
             yield run
         async for run in self._iter_formerly_open():
@@ -125,7 +124,7 @@ class Scan:
             down_to_ms: when the oldest of them was created; None walks everything.
         """
         floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
-        async for run in self._walk(_last_status(self.scope), floor_ms=floor_ms):
+        async for run in self._walk(last_status(self.scope), floor_ms=floor_ms):
             yield run
 
     def sealed(self) -> ScanEntry:
@@ -220,15 +219,6 @@ def _placed(run: Generation, scope: Scope) -> Generation:
     )
 
 
-def _last_status(scope: Scope) -> Status | None:
-    """The status of the list in which everything ends up; None: there is one list, of all that there is.
-
-    Most of a long history is completed, and what failed in it need not be read. Technique runs and assets are
-    fewer: one list of all of them, in which nothing moves as it goes on, costs a quiet night one request.
-    """
-    return Status.COMPLETED if scope.source == Source.GENERATIONS else None
-
-
 def full_walk_is_due(previous: ScanEntry | None, now_ms: int) -> bool:
     """Whether a scan walks the whole history without being told to, after what the last clean one left.
 
@@ -240,45 +230,3 @@ def full_walk_is_due(previous: ScanEntry | None, now_ms: int) -> bool:
         return True
     # A clock that was once ahead must not put the next walk off for years.
     return not 0 <= now_ms - last_ms <= FULL_EVERY_MS
-
-
-async def iter_listed(
-    api: FloraApi, scope: Scope, run_ids: Iterable[str], *, down_to_ms: int | None
-) -> AsyncGenerator[Generation, None]:
-    """Some completed runs as the list has them, for the fields that `GET /runs/{run_id}` lacks.
-
-    Args:
-        api: the API.
-        scope: where they are.
-        run_ids: which.
-        down_to_ms: when the oldest of them was created; None walks everything.
-
-    Raises:
-        ApiError: a page could not be had.
-    """
-    wanted = set(run_ids)
-    floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
-    walk = Walk(api, PageQuery(scope, _last_status(scope)), floor_ms, None, lambda _: False)
-    async with aclosing(walk.iter_pages()) as pages:
-        async for page in pages:
-            for run in page.generations:
-                if run.run_id in wanted:
-                    wanted.remove(run.run_id)
-                    yield run
-            if not wanted:
-                return
-
-
-async def with_outputs(api: FloraApi, run: Generation) -> Generation:
-    """A completed run with its outputs, asked for when the list did not have them.
-
-    Raises:
-        ApiAnswerError: the run itself says that it is not completed.
-        ApiError: it could not be asked for.
-    """
-    if run.outputs is not None:
-        return run
-    asked = await api.run(run.run_id, known=run)
-    if asked.status != Status.COMPLETED:
-        raise ApiAnswerError(f"listed as completed, and by itself {printable(asked.status, limit=40)}")
-    return asked

@@ -24,6 +24,7 @@ import msgspec
 
 from floradl import layout
 from floradl.api.models import Scope
+from floradl.api.raw_json import NOT_READABLE
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.entries import (
@@ -48,7 +49,6 @@ from floradl.errors import ManifestError
 from floradl.files import Disk
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.snapshot import (
-    NOT_READABLE,
     CountedRun,
     encode_checksums,
     encode_snapshot,

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from floradl import layout
-from floradl.api.models import Failure, Filters, Generation, parse_record
+from floradl.api.models import Failure, Filters, Generation
+from floradl.api.records import parse_record
 from floradl.constants import Kind, Status
 from floradl.entries import RunEntry
 from floradl.errors import ApiError

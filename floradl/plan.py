@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from floradl import layout
-from floradl.api.models import Failure, Filters, Generation, Output, announced_size
+from floradl.api.models import Failure, Filters, Generation, Output
+from floradl.api.records import announced_size
 from floradl.constants import Kind
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import safe_url

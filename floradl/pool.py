@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 from floradl import media, plan
 from floradl.api.client import FloraApi
 from floradl.api.models import MEDIA_TYPES, Failure, Filters, Generation, Receipt
+from floradl.api.walk import with_outputs
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
@@ -30,7 +31,6 @@ from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.fetching import Tools
 from floradl.job import RecordRule, Tally, Visit
-from floradl.listing import with_outputs
 from floradl.manifest import Store
 from floradl.network.client import MediaClient
 from floradl.outcome import Result, op_of, receipt_of

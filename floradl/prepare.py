@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from floradl import layout
-from floradl.api.models import Failure, Filters, Generation, Receipt, merge_records, parse_generation
+from floradl.api.models import Failure, Filters, Generation, Receipt
+from floradl.api.raw_json import merge_records
+from floradl.api.records import parse_generation
 from floradl.constants import Source
 from floradl.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import ApiError, printable

@@ -23,8 +23,10 @@ from pathlib import PurePosixPath
 import msgspec
 
 from floradl import layout, media
-from floradl.api.models import MEDIA_TYPES, Generation, Output, moment_ms, parse_record
-from floradl.chronicle import Chronicle, fields_of, read_chronicle
+from floradl.api.models import MEDIA_TYPES, Generation, Output
+from floradl.api.raw_json import NOT_READABLE, fields_of
+from floradl.api.records import moment_ms, parse_record
+from floradl.chronicle import Chronicle, read_chronicle
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source, Status
 from floradl.entries import (
@@ -53,7 +55,6 @@ _SUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)/([^/]+)")
 Checksums = Mapping[str, Mapping[str, str]]
 """Folder → file → SHA-256."""
 
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _ASSET_DEPTH = 4
 """How many folders deep an asset's own is: workspace, project, `assets`, asset."""
@@ -169,7 +170,7 @@ def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
         elif match := _RUN_LINE.fullmatch(line):
             try:
                 runs[msgspec.json.decode(match[1], type=str)] = msgspec.Raw(match[2])
-            except _NOT_READABLE:
+            except NOT_READABLE:
                 continue
     manifest = Manifest(head[b"archive_id"], head[b"created_at"])
     for run_id, entry in runs.items():

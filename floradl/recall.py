@@ -8,11 +8,11 @@ from contextlib import aclosing
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
+from floradl.api.walk import iter_listed
 from floradl.constants import Kind, Status
 from floradl.errors import ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.files import Disk
 from floradl.job import RecordRule, Tally
-from floradl.listing import iter_listed
 from floradl.mend import Mend, known_record, lost_outputs
 from floradl.pool import Pool
 

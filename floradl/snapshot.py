@@ -15,15 +15,13 @@ from typing import Any
 import msgspec
 
 from floradl import layout
+from floradl.api.raw_json import NOT_READABLE
 from floradl.constants import Kind, Source
 from floradl.entries import FORMAT, VERSION, ErrorEntry, RunEntry, State
 from floradl.errors import ManifestError, NewerFormatError
 
 _RUNS_PER_CHUNK = 2000
 _SHA256 = re.compile("[0-9a-f]{64}")
-
-NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not what they should be."""
 
 Scan = dict[str, msgspec.Raw]
 Runs = dict[str, msgspec.Raw]

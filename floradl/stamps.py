@@ -25,6 +25,7 @@ from collections.abc import Collection
 
 import msgspec
 
+from floradl.api.raw_json import NOT_READABLE
 from floradl.glance import FolderDate
 from floradl.tree import COARSE_NS, FileId
 
@@ -33,7 +34,6 @@ PARTS = 8
 
 _FORMAT = "floradl-stamps"
 _VERSION = 1
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -98,7 +98,7 @@ def parse_stamps(data: bytes, archive_id: str, manifest: FileId, changed: Collec
         if head != _Head(_FORMAT, _VERSION, archive_id, manifest, zlib.crc32(body)):
             return {}
         stamps = msgspec.json.decode(body, type=Stamps)
-    except _NOT_READABLE:
+    except NOT_READABLE:
         return {}
     for run_id in changed:
         stamps.pop(run_id, None)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
-from floradl.api.models import Scope, parse_generation
+from floradl.api.models import Scope
+from floradl.api.records import parse_generation
 from floradl.clock import MAX_MS, parse_ms
 from floradl.constants import Kind, Source
 from floradl.entries import ScanEntry, State

@@ -25,7 +25,8 @@ import httpx
 from floradl import layout, parts
 from floradl.ahead import Ahead
 from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
-from floradl.api.models import Failure, Receipt, announced_size
+from floradl.api.models import Failure, Receipt
+from floradl.api.records import announced_size
 from floradl.arrival import Arrival, Wanted, bad_body
 from floradl.durable import HEAD_BYTES
 from floradl.errors import ApiError, TransferError, printable, safe_url

@@ -13,8 +13,10 @@ import pytest
 import respx
 
 from floradl.api import client
-from floradl.api.client import FloraApi, Page, PageQuery, is_open, parse_page
-from floradl.api.models import Generation, Scope, Workspace, parse_generation
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation, Scope, Workspace, is_open
+from floradl.api.pages import Page, PageQuery, parse_page
+from floradl.api.records import parse_generation
 from floradl.constants import Kind, Source
 from floradl.errors import (
     ApiAnswerError,

@@ -21,8 +21,8 @@ from benchmarks.media import Files, make
 from benchmarks.plot import draw
 from benchmarks.results import Group, Results, Row, Sample
 from benchmarks.suite import SUITE
-from floradl.api.client import parse_page
 from floradl.api.models import Generation
+from floradl.api.pages import parse_page
 from floradl.media import missing_end, page_instead_of_media
 
 

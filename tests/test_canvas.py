@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl import canvas
+from floradl import canvas as floradl_canvas
+from floradl.api import canvas as api_canvas
+from floradl.api.canvas import Node, parse_canvas, parse_nodes
 from floradl.api.client import FloraApi
-from floradl.api.projects import iter_pages, project_path
+from floradl.api.lists import iter_pages
+from floradl.api.projects import project_path
 from floradl.canvas import (
     Label,
-    Node,
     SnapshotType,
     Target,
     comparable_url,
@@ -28,8 +30,6 @@ from floradl.canvas import (
     merged_labels,
     newest_snapshot,
     nodes_bytes,
-    parse_canvas,
-    parse_nodes,
     shown_labels,
     snapshot_key,
     snapshot_stamp,
@@ -152,7 +152,8 @@ def test_answers_that_are_no_nodes(body: bytes) -> None:
 def test_sizes_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A canvas, a page of nodes or all nodes that are too large are an error."""
     node = nodes_of({"node_id": "n" * 30})
-    monkeypatch.setattr(canvas, "MAX_CANVAS_BYTES", 40)
+    monkeypatch.setattr(api_canvas, "MAX_CANVAS_BYTES", 40)
+    monkeypatch.setattr(floradl_canvas, "MAX_CANVAS_BYTES", 40)
     assert parse_canvas(b"graph LR", "prj_a")
     with pytest.raises(ApiAnswerError, match="41 bytes"):
         parse_canvas(b"graph LR" + b" " * 33, "prj_a")
@@ -299,7 +300,7 @@ def test_nodes_that_show_an_output() -> None:
         {"node_id": "n5", "type": "image", "url": text, "label": "No text"},
         {"node_id": "n6", "type": "text", "url": " ", "label": "Nothing"},
         {"node_id": "n7", "type": "text", "label": text},
-        {"node_id": "n8", "type": "image", "url": IMAGE, "label": "x" * (canvas.MAX_LABEL_BYTES + 1)},
+        {"node_id": "n8", "type": "image", "url": IMAGE, "label": "x" * (floradl_canvas.MAX_LABEL_BYTES + 1)},
         **outputs,
     )
 
@@ -416,14 +417,14 @@ def test_files_of_labels_that_are_no_json(raw: bytes) -> None:
 
 def test_labels_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond so many labels of an output none is added, and none of the old is lost."""
-    monkeypatch.setattr(canvas, "MAX_LABELS", 3)
+    monkeypatch.setattr(floradl_canvas, "MAX_LABELS", 3)
     raw = merged({"o": [label(str(number)) for number in range(5)]})
     assert [entry["label"] for entry in json.loads(raw)["outputs"]["o"]] == ["0", "1", "2"]
     assert [entry["label"] for entry in json.loads(merged({"o": [label("0")]}, raw=raw))["outputs"]["o"]] == [
         "1", "2", "0",
     ]  # fmt: skip
     assert merged_labels(raw, "run_a", {"p": [label("0")]}) is not None
-    monkeypatch.setattr(canvas, "MAX_LABELS_FILE_BYTES", len(raw))
+    monkeypatch.setattr(floradl_canvas, "MAX_LABELS_FILE_BYTES", len(raw))
     assert merged_labels(raw, "run_a", {"p": [label("0")]}) is None
 
 

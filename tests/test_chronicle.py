@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl import chronicle
-from floradl.chronicle import Chronicle, chronicle_bytes, fields_of, noted, read_chronicle
+from floradl.api.raw_json import fields_of
+from floradl.chronicle import Chronicle, chronicle_bytes, noted, read_chronicle
 from floradl.errors import ApiAnswerError
 
 NOW_MS = 1_795_500_000_000

@@ -10,10 +10,12 @@ import httpx
 import pytest
 import respx
 
+from floradl.api import lists
 from floradl.api import projects as discovery
 from floradl.api.client import FloraApi
+from floradl.api.lists import iter_pages, parse_list
 from floradl.api.models import EVERYTHING, Scope
-from floradl.api.projects import Discovery, ask_projects, discover, iter_pages, parse_list, project_path
+from floradl.api.projects import Discovery, ask_projects, discover, project_path
 from floradl.errors import ApiAnswerError, ApiUnavailableError, KeyRefusedError
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimProject, Simulator, SimWorkspace, serve_in_thread
@@ -244,7 +246,7 @@ async def test_a_project_in_two_workspaces(api: FloraApi, answer: Answer) -> Non
         b'{"projects": 3}',
         b'{"projects": null}',
         b'{"projects": ["\xff"]}',
-        b'{"projects": [' + b"0," * discovery.MAX_RECORDS + b"0]}",
+        b'{"projects": [' + b"0," * lists.MAX_RECORDS + b"0]}",
         b"[" * 100_000,
         b"",
     ],

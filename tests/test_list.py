@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from floradl.api.models import Generation, parse_asset, parse_generation, parse_node
+from floradl.api.models import Generation
+from floradl.api.records import parse_asset, parse_generation, parse_node
 from floradl.commands.generations import list_lines
 from floradl.constants import Source
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread

@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.api.client import FloraApi
-from floradl.api.models import EVERYTHING, Scope, parse_generation
+from floradl.api.models import EVERYTHING, Scope
+from floradl.api.records import parse_generation
+from floradl.api.walk import OVERLAP_MS, iter_listed, with_outputs
 from floradl.clock import format_ms
 from floradl.constants import Source
 from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
-from floradl.listing import FULL_EVERY_MS, OVERLAP_MS, Scan, iter_listed, with_outputs
+from floradl.listing import FULL_EVERY_MS, Scan
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, SimOutput, SimRun
 from tests.support import FakeTime

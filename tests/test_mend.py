@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from floradl import layout
-from floradl.api.models import Filters, Output, parse_asset, parse_generation
+from floradl.api.models import Filters, Output
+from floradl.api.records import parse_asset, parse_generation
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State

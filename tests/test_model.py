@@ -11,14 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floradl.api.models import (
-    Filters,
-    Generation,
-    Output,
-    Scope,
+from floradl.api.models import Filters, Generation, Output, Scope, is_http
+from floradl.api.raw_json import merge_records
+from floradl.api.records import (
     announced_size,
-    is_http,
-    merge_records,
     parse_asset,
     parse_generation,
     parse_node,

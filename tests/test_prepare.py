@@ -15,7 +15,8 @@ import pytest
 from msgspec.structs import replace
 
 from floradl import layout
-from floradl.api.models import Failure, Filters, Generation, Receipt, parse_asset, parse_generation
+from floradl.api.models import Failure, Filters, Generation, Receipt
+from floradl.api.records import parse_asset, parse_generation
 from floradl.constants import Kind, Source
 from floradl.durable import Flusher
 from floradl.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp

@@ -27,8 +27,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from floradl import listing
-from floradl.api.client import FloraApi, PageQuery
+from floradl.api import walk
+from floradl.api.client import FloraApi
 from floradl.api.models import Scope
+from floradl.api.pages import PageQuery
 from floradl.archiver import archive
 from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
@@ -175,12 +177,14 @@ class ScanMachine(RuleBasedStateMachine):
         self.dest = Path(tempfile.mkdtemp(prefix="floradl-machine-"))
         self.served = serve_in_thread(self.account)
         self.sim = self.served.__enter__()
-        self.patch = mock.patch.object(listing, "PageQuery", _small_pages)
-        self.patch.start()
+        self.patches = [mock.patch.object(module, "PageQuery", _small_pages) for module in (listing, walk)]
+        for patch in self.patches:
+            patch.start()
 
     def teardown(self) -> None:
         """End the simulator, which raises if anything went wrong in it."""
-        self.patch.stop()
+        for patch in self.patches:
+            patch.stop()
         shutil.rmtree(self.dest)
         self.served.__exit__(None, None, None)
 

@@ -12,28 +12,19 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Container
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 
 from floradl.api.keys import check_key, masked, refusal_hint
-from floradl.api.models import (
-    EVERYTHING,
-    Generation,
-    Scope,
-    Workspace,
-    items_verbatim,
-    parse_asset,
-    parse_generation,
-    parse_node,
-    replace_half_pairs,
-)
+from floradl.api.models import Generation, Workspace
+from floradl.api.pages import ENDPOINTS, MAX_RECORDS, Endpoint, Page, PageQuery, Parser, parse_page
+from floradl.api.raw_json import NOT_READABLE, replace_half_pairs
 from floradl.clock import Clock
-from floradl.constants import SOURCE_WORDS, Kind, Source, Status
+from floradl.constants import Kind, Source
 from floradl.errors import (
     ApiAnswerError,
     ApiError,
@@ -44,108 +35,17 @@ from floradl.errors import (
     safe_url,
 )
 from floradl.network import addresses
+from floradl.network.addresses import USER_AGENT, environment_proxies, is_loopback_host
 from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
 from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
 
-PAGE_LIMIT = 100
-"""The most a page may hold; without a limit the API gives fewer."""
-
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """More than any page: 100 runs whose texts have 2 MB each. An endless answer must not fill the memory."""
-
-MAX_RECORDS = 10_000
-"""The most records of one page that are read, for an API that ignores `limit`."""
 
 _PUSH_BACK_S = 5.0  # what FLORA's own sample waits on 429 without Retry-After
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PageQuery:
-    """The query of the list that the scope's source names. `limit` None leaves the API's own default.
-
-    The list of a canvas is that of the scope's project, which there must be; `technique_id` is for technique
-    runs alone.
-    """
-
-    scope: Scope = EVERYTHING
-    status: str | None = None
-    cursor: str | None = None
-    limit: int | None = PAGE_LIMIT
-    technique_id: str | None = None
-
-    @property
-    def words(self) -> str:
-        """What the list holds, for people."""
-        source = Source(self.scope.source)
-        words = _LISTED_WORDS.get(source, SOURCE_WORDS[source])
-        return words if self.status is None else f"{self.status} {words}"
-
-    def params(self) -> dict[str, str]:
-        """The query parameters, without those that are not set."""
-        is_placed = self.scope.source != Source.CANVAS  # whose project stands in the path
-        given = {
-            "workspace_id": self.scope.workspace_id if is_placed else None,
-            "project_id": self.scope.project_id if is_placed else None,
-            "technique_id": self.technique_id,
-            "status": self.status,
-            "cursor": self.cursor,
-            "limit": None if self.limit is None else str(self.limit),
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of `GET /generations`, or of another list that is read like it.
-
-    `bad_records` says what was wrong with each record that could not be read; `body` is the answer as it
-    came. `next_cursor` is None at the end, which the API writes as null, "" or nothing.
-    """
-
-    generations: tuple[Generation, ...]
-    bad_records: tuple[ApiAnswerError, ...]
-    next_cursor: str | None
-    body: bytes
-
-
-class _Meta(msgspec.Struct):
-    next_cursor: str | None = None
-
-
-class Parser(Protocol):
-    """`parse_generation`, or its like of another list."""
-
-    def __call__(self, raw: bytes, *, known: Generation | None = None) -> Generation:
-        """Read one record; what it lacks is taken from `known`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
-    """How what a source lists is asked for.
-
-    Args:
-        path: of the list; `{}` stands for a project's id.
-        field: the list's name in an answer.
-        each: the path that one thing's id is put behind; "" where there is none.
-        parse: reads a record.
-    """
-
-    path: str
-    field: str
-    each: str
-    parse: Parser
-
-
-_ENDPOINTS = {
-    Source.GENERATIONS: _Endpoint("generations", "generations", "runs", parse_generation),
-    Source.TECHNIQUE_RUNS: _Endpoint("technique-runs", "technique_runs", "runs", parse_generation),
-    Source.ASSETS: _Endpoint("assets", "assets", "assets", parse_asset),
-    Source.CANVAS: _Endpoint("projects/{}/nodes", "nodes", "", parse_node),
-}
-_LISTED_WORDS = {Source.GENERATIONS: "runs", Source.CANVAS: "nodes"}
 
 
 class _WorkspacesWire(msgspec.Struct):
@@ -184,9 +84,7 @@ class FloraApi:
         backoff: Backoff | None = None,
     ) -> None:
         base_url, clock = addresses.check_base_url(base_url), clock or Clock()
-        self._client = addresses.api_client(
-            base_url, check_key(key), timeout_s=timeout_s, transport=transport
-        )
+        self._client = api_client(base_url, check_key(key), timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
         self._key = key
         self._origin = _origin(base_url)
@@ -240,7 +138,7 @@ class FloraApi:
                 raise ApiAnswerError("the API gave a page cursor a second time")
             return page
 
-        path = _ENDPOINTS[source].path.format(_in_path(query.scope.project_id or ""))
+        path = ENDPOINTS[source].path.format(_in_path(query.scope.project_id or ""))
         return await self._get(f"{self._base_url}/{path}", query.params(), parse)
 
     async def item(self, kind: Kind, identifier: str, *, known: Generation | None = None) -> Generation:
@@ -259,7 +157,7 @@ class FloraApi:
             return await self.run(identifier, known=known)
         if kind is Kind.CANVAS:
             raise ApiNotFoundError("FLORA has the canvas of today alone")
-        return await self._by_id(_ENDPOINTS[Source.ASSETS], identifier, known)
+        return await self._by_id(ENDPOINTS[Source.ASSETS], identifier, known)
 
     async def run(self, run_id: str, *, known: Generation | None = None) -> Generation:
         """The current record of one run.
@@ -274,7 +172,7 @@ class FloraApi:
             ApiError: as the class says.
         """
 
-        endpoint = _ENDPOINTS[Source.GENERATIONS]
+        endpoint = ENDPOINTS[Source.GENERATIONS]
         poll_url = known.poll_url if known else None
         if poll_url is not None and _origin(poll_url) == self._origin:
             try:
@@ -283,7 +181,7 @@ class FloraApi:
                 log.info("%s; asking for the run by its id", exc.message)
         return await self._by_id(endpoint, run_id, known)
 
-    async def _by_id(self, endpoint: _Endpoint, identifier: str, known: Generation | None) -> Generation:
+    async def _by_id(self, endpoint: Endpoint, identifier: str, known: Generation | None) -> Generation:
         parse = _exactly(identifier, endpoint.parse, known)
         return await self._get(f"{self._base_url}/{endpoint.each}/{_in_path(identifier)}", {}, parse)
 
@@ -398,48 +296,12 @@ def _exactly(identifier: str, parser: Parser, known: Generation | None) -> Calla
     return parse
 
 
-def parse_page(body: bytes, source: Source = Source.GENERATIONS) -> Page:
-    """Read an answer of `GET /generations`, or of what else `source` names.
-
-    A record that cannot be read does not cost the others: it is told in `bad_records`.
-
-    Raises:
-        ApiAnswerError: the answer is no page: HTML, broken JSON, a list that is missing.
-    """
-    endpoint, words = _ENDPOINTS[source], SOURCE_WORDS[source]
-    try:
-        readable = replace_half_pairs(body)
-        fields = msgspec.json.decode(readable, type=dict[str, msgspec.Raw])
-        records = msgspec.json.decode(fields[endpoint.field], type=list[msgspec.Raw])
-        meta = msgspec.json.decode(fields.get("meta", b"null"), type=_Meta | None)
-    except KeyError as exc:
-        raise ApiAnswerError(f"the API's answer is not a page of {words}: it has none") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        kind = "HTML" if body.lstrip()[:1] == b"<" else f"not a page of {words}"
-        raise ApiAnswerError(f"the API's answer is {kind}: {printable(str(exc))}") from exc
-    if len(records) > MAX_RECORDS:
-        raise ApiAnswerError(f"the API's page has {len(records)} records, more than {MAX_RECORDS}")
-    generations, bad_records = [], []
-    for raw in items_verbatim(body, readable, records):
-        try:
-            generations.append(endpoint.parse(raw))
-        except ApiAnswerError as exc:
-            bad_records.append(exc)
-    next_cursor = (meta.next_cursor if meta else None) or None
-    return Page(tuple(generations), tuple(bad_records), next_cursor, body)
-
-
 def _parse_workspaces(body: bytes) -> tuple[Workspace, ...]:
     try:
         wire = msgspec.json.decode(replace_half_pairs(body), type=_WorkspacesWire)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except NOT_READABLE as exc:
         raise ApiAnswerError(f"the API's answer is no list of workspaces: {printable(str(exc))}") from exc
     return tuple(wire.workspaces[:MAX_RECORDS])
-
-
-def is_open(status: str) -> bool:
-    """Whether a run with this status may still complete."""
-    return status in (Status.PENDING, Status.RUNNING)
 
 
 class _Paced(httpx.AsyncByteStream):
@@ -512,3 +374,24 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, httpx.TimeoutException):
         return "timeout"
     return printable(str(exc)) or type(exc).__name__
+
+
+def api_client(
+    base_url: str, key: str, *, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """A client for the API. The only one that holds the key; it never follows a redirect with it.
+
+    Raises:
+        UsageError: the environment names a proxy that cannot be used.
+    """
+    is_local = is_loopback_host(httpx.URL(base_url).host)
+    if transport is None and not is_local:
+        environment_proxies()
+    return httpx.AsyncClient(
+        base_url=base_url,
+        transport=transport,
+        timeout=timeout_s,
+        headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
+        follow_redirects=False,
+        trust_env=not is_local,  # a proxy would get the key in clear, and could not reach this machine
+    )

@@ -11,46 +11,28 @@ Sources: FLORA's API reference for `GET /workspaces`, `GET /projects` and `GET /
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
-from floradl.api.models import Scope, items_verbatim, replace_half_pairs
-from floradl.chronicle import Chronicle, fields_of
+from floradl.api.lists import MAX_PAGES, fields_of_answer, iter_pages, parse_list
+from floradl.api.models import Scope
+from floradl.api.raw_json import fields_of, text_of
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, printable
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
     from floradl.api.client import FloraApi
 
-MAX_PAGES = 1000
-"""The most pages of projects that one discovery reads, of all workspaces together."""
-
-MAX_RECORDS = 10_000
-"""The most records of one answer, for an API that ignores `limit`."""
-
 MAX_RECORD_BYTES = 1024 * 1024
 """More than any record of a project or workspace; a larger one is left out."""
 
-_PAGE_LIMIT = "100"
 _UNAUTHORIZED = 401
 _MAX_MODIFIED = 100
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
-P = TypeVar("P", bound="Page")
 log = logging.getLogger(__name__)
-
-
-class Page(Protocol):
-    """A page of any list."""
-
-    @property
-    def next_cursor(self) -> str | None:
-        """Where the next one begins; None at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +51,6 @@ class Records:
     next_cursor: str | None = None
     is_whole: bool = True
     pages: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A page of a list: its items to the byte. An end is not known where the cursor is no text."""
-
-    items: tuple[bytes, ...]
-    next_cursor: str | None
-    is_end_known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +180,14 @@ class _Discovering:
             self._add(record, workspace_id)
 
     def _add(self, record: Record, workspace_id: str) -> None:
-        facts = Chronicle(fields_of(record.raw))
-        modified = facts.fields.get("last_modified", b"null").decode()
+        fields = fields_of(record.raw)
+        modified = fields.get("last_modified", b"null").decode()
         self._projects.setdefault(
             record.identifier,
             Project(
                 record.identifier,
-                facts.text("workspace_id") or workspace_id,
-                facts.text("name"),
+                text_of(fields, "workspace_id") or workspace_id,
+                text_of(fields, "name"),
                 modified if modified != "null" and len(modified) <= _MAX_MODIFIED else "",
                 record.raw,
             ),
@@ -277,39 +250,6 @@ async def ask_projects(
     return Records(tuple(items), next_cursor, is_whole, pages)
 
 
-async def iter_pages(
-    api: FloraApi, path: str, params: Mapping[str, str], parse: Callable[[bytes], P], *, max_pages: int
-) -> AsyncGenerator[P, None]:
-    """The pages of a list, to its end or `max_pages`, when the last one still has a `next_cursor`.
-
-    Args:
-        api: an open session.
-        path: the endpoint, such as `projects`.
-        params: its query, without cursor and limit.
-        parse: makes a page of an answer.
-        max_pages: the most that are asked for.
-
-    Raises:
-        ApiError: as `FloraApi.ask`; a cursor that comes twice is an answer that makes no sense.
-    """
-    cursors: list[str] = []
-    query = {**params, "limit": _PAGE_LIMIT}
-
-    def parse_next(body: bytes) -> P:
-        page = parse(body)
-        if page.next_cursor in cursors:
-            raise ApiAnswerError("the API gave a page cursor a second time")
-        return page
-
-    for _ in range(max_pages):
-        page = await api.ask(path, query, parse_next)
-        yield page
-        if page.next_cursor is None:
-            return
-        cursors.append(page.next_cursor)
-        query["cursor"] = page.next_cursor
-
-
 async def ask_project(api: FloraApi, project_id: str) -> Record:
     """One project.
 
@@ -344,7 +284,7 @@ def parse_record(body: bytes, wrap: str, key: str) -> Record:
     Raises:
         ApiAnswerError: it is none.
     """
-    fields = _fields(body)
+    fields = fields_of_answer(body)
     return _record(body.strip() if key in fields or wrap not in fields else fields[wrap], key)
 
 
@@ -370,43 +310,10 @@ def parse_records(body: bytes, name: str, key: str) -> Records:
     return Records(tuple(records), listed.next_cursor, is_whole)
 
 
-def parse_list(body: bytes, name: str) -> Listed:
-    """A page of any list: the field `name`, and `meta.next_cursor`.
-
-    Raises:
-        ApiAnswerError: there is no such list, or it has more than `MAX_RECORDS`.
-    """
-    fields = _fields(body)
-    raw = fields.get(name, b"null")
-    readable = replace_half_pairs(raw)
-    try:
-        items = msgspec.json.decode(readable, type=list[msgspec.Raw])
-        meta = msgspec.json.decode(replace_half_pairs(fields.get("meta", b"null")))
-    except _NOT_READABLE as exc:
-        raise ApiAnswerError(f"the API's answer has no {name}") from exc
-    if len(items) > MAX_RECORDS:
-        raise ApiAnswerError(f"the API's answer has {len(items)} {name}, more than {MAX_RECORDS}")
-    cursor = meta.get("next_cursor") if isinstance(meta, dict) else None
-    is_text = isinstance(cursor, str)
-    return Listed(
-        tuple(items_verbatim(raw, readable, items)),
-        cursor if is_text and cursor else None,
-        is_end_known=is_text or cursor is None,
-    )
-
-
 def _record(raw: bytes, key: str) -> Record:
-    identifier = Chronicle(fields_of(raw)).text(key)
+    identifier = text_of(fields_of(raw), key)
     if not identifier:
         raise ApiAnswerError(f"a record has no {key}")
     if len(raw) > MAX_RECORD_BYTES:
         raise ApiAnswerError(f"a record has {len(raw)} bytes, more than {MAX_RECORD_BYTES}")
     return Record(identifier, raw)
-
-
-def _fields(body: bytes) -> dict[str, bytes]:
-    try:
-        return fields_of(body)
-    except ApiAnswerError as exc:
-        kind = "HTML" if body.lstrip()[:1] == b"<" else "no JSON object"
-        raise ApiAnswerError(f"the API's answer is {kind}") from exc

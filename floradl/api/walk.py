@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from itertools import pairwise
 
-from floradl.api.client import FloraApi, Page, PageQuery
-from floradl.errors import ApiAnswerError
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation, Scope
+from floradl.api.pages import Page, PageQuery
+from floradl.constants import Source, Status
+from floradl.errors import ApiAnswerError, printable
 
 _MAX_RETURNS = 25
 _REMEMBERED_PAGES = 100
 _MAX_EMPTY_PAGES = 20
 
 log = logging.getLogger(__name__)
+
+OVERLAP_MS = 3_600_000
+"""How far below the seal a scan walks: runs that were created while the last one was starting."""
 
 
 class Walk:
@@ -140,3 +147,54 @@ class Walk:
 
 def _ids(page: Page) -> list[str]:
     return [run.run_id for run in page.generations]
+
+
+def last_status(scope: Scope) -> Status | None:
+    """The status of the list in which everything ends up; None: there is one list, of all that there is.
+
+    Most of a long history is completed, and what failed in it need not be read. Technique runs and assets are
+    fewer: one list of all of them, in which nothing moves as it goes on, costs a quiet night one request.
+    """
+    return Status.COMPLETED if scope.source == Source.GENERATIONS else None
+
+
+async def iter_listed(
+    api: FloraApi, scope: Scope, run_ids: Iterable[str], *, down_to_ms: int | None
+) -> AsyncGenerator[Generation, None]:
+    """Some completed runs as the list has them, for the fields that `GET /runs/{run_id}` lacks.
+
+    Args:
+        api: the API.
+        scope: where they are.
+        run_ids: which.
+        down_to_ms: when the oldest of them was created; None walks everything.
+
+    Raises:
+        ApiError: a page could not be had.
+    """
+    wanted = set(run_ids)
+    floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
+    walk = Walk(api, PageQuery(scope, last_status(scope)), floor_ms, None, lambda _: False)
+    async with aclosing(walk.iter_pages()) as pages:
+        async for page in pages:
+            for run in page.generations:
+                if run.run_id in wanted:
+                    wanted.remove(run.run_id)
+                    yield run
+            if not wanted:
+                return
+
+
+async def with_outputs(api: FloraApi, run: Generation) -> Generation:
+    """A completed run with its outputs, asked for when the list did not have them.
+
+    Raises:
+        ApiAnswerError: the run itself says that it is not completed.
+        ApiError: it could not be asked for.
+    """
+    if run.outputs is not None:
+        return run
+    asked = await api.run(run.run_id, known=run)
+    if asked.status != Status.COMPLETED:
+        raise ApiAnswerError(f"listed as completed, and by itself {printable(asked.status, limit=40)}")
+    return asked

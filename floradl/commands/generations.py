@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from floradl.api.client import FloraApi, Page, PageQuery
-from floradl.api.models import ASSET_STATUS, Generation, Scope
+from floradl.api.client import FloraApi
+from floradl.api.models import Generation, Scope
+from floradl.api.pages import Page, PageQuery
+from floradl.api.records import ASSET_STATUS
 from floradl.clock import Clock
 from floradl.commands.context import open_api, write_line
 from floradl.config import Settings

@@ -146,24 +146,3 @@ def environment_proxies() -> dict[str, str]:
             message = f"the proxy of the environment for {scheme} cannot be used: {safe_url(url)}"
             raise UsageError(message, hint="Set HTTPS_PROXY to http://host:port, or unset it.") from exc
     return urls
-
-
-def api_client(
-    base_url: str, key: str, *, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
-    """A client for the API. The only one that holds the key; it never follows a redirect with it.
-
-    Raises:
-        UsageError: the environment names a proxy that cannot be used.
-    """
-    is_local = is_loopback_host(httpx.URL(base_url).host)
-    if transport is None and not is_local:
-        environment_proxies()
-    return httpx.AsyncClient(
-        base_url=base_url,
-        transport=transport,
-        timeout=timeout_s,
-        headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
-        follow_redirects=False,
-        trust_env=not is_local,  # a proxy would get the key in clear, and could not reach this machine
-    )

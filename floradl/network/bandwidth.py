@@ -1,11 +1,11 @@
 """How fast bytes may come over the network: a ceiling for all transfers together, a floor for each.
 
 The ceiling is what the user allows. It is a token bucket in which bytes are accounted for after they came: a
-piece that is larger than what is allowed now is waited for afterwards. While a transfer waits it does not read,
-and TCP makes its host wait too. Everyone waits until all bytes that came before theirs, and their own, are paid
-for: a transfer that receives twice as much waits twice as long.
+piece that is larger than what is allowed now is waited for afterwards. While a transfer waits it does not
+read, and TCP makes its host wait too. Everyone waits until all bytes that came before theirs, and their own,
+are paid for: a transfer that receives twice as much waits twice as long.
 
-The floor breaks off a transfer that is too slow. A read timeout ends the wait for a host that falls silent, but a
+The floor breaks off a transfer that is too slow. A read timeout ends the wait for a host that falls silent. A
 host that sends a byte every few seconds never falls silent, and would hold its reader for ever.
 """
 

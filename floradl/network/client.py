@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from floradl.network import addresses as net
+from floradl.network import addresses
 
 if TYPE_CHECKING:
     from floradl.buffers import Blocks
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOM, BLOCKS = "room", "blocks"
 """The extensions of a request that say where a small body is to be, and a large one; see `connection`."""
 
-_HEADERS = {"User-Agent": net.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+_HEADERS = {"User-Agent": addresses.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 _NO_BODY = httpx.ByteStream(b"")
 
 

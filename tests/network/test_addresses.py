@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from floradl.api import client as api_client
 from floradl.errors import Exit, TransferError, UsageError
 from floradl.network import addresses
 from floradl.network.addresses import check_base_url, check_media_url, is_public_address
@@ -241,7 +242,7 @@ def transport(asked: list[httpx.Request]) -> httpx.MockTransport:
 
 async def test_api_client(transport: httpx.MockTransport, asked: list[httpx.Request]) -> None:
     """The API's client sends the key, and follows no redirect with it."""
-    async with addresses.api_client(
+    async with api_client.api_client(
         "https://api.test/v1", "sk_1", timeout_s=7, transport=transport
     ) as client:
         assert (await client.get("runs")).status_code == 302
@@ -256,4 +257,4 @@ def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, url: str) 
     with pytest.raises(UsageError, match="proxy of the environment"):
         addresses.environment_proxies()
     with pytest.raises(UsageError, match="proxy of the environment"):
-        addresses.api_client("https://api.invalid", "sk", timeout_s=5)
+        api_client.api_client("https://api.invalid", "sk", timeout_s=5)
