@@ -9,8 +9,8 @@ GUARDED := ahead answer api/canvas api/lists api/projects api/raw_json api/walk 
 	network/concurrency network/http11 network/retry partial parts plan prepare scribe sharing slots \
 	snapshot stamps transfer tree writer
 GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/network/test_bandwidth.py \
-	tests/test_buffers.py tests/test_canvas.py tests/test_chronicle.py tests/network/test_http11.py \
-	tests/test_direct.py tests/test_discovery.py tests/test_files.py tests/test_glance.py \
+	tests/test_buffers.py tests/api/test_canvas.py tests/test_chronicle.py tests/network/test_http11.py \
+	tests/test_direct.py tests/api/test_projects.py tests/test_files.py tests/test_glance.py \
 	tests/test_journal.py tests/test_layout.py tests/test_listing.py tests/test_lock.py \
 	tests/test_manifest.py tests/test_mend.py tests/test_partial.py tests/test_parts.py tests/test_plan.py \
 	tests/test_prepare.py tests/network/test_concurrency.py tests/network/test_retry.py tests/test_scribe.py \
