@@ -23,8 +23,8 @@ from floradl.answer import Stretch, require_stretch
 from floradl.errors import TransferError
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.network.retry import MAX_RETRY_AFTER_S
-from floradl.partial import Partial
 from floradl.parts import Part, Plan, Ramp
+from floradl.storage.local.partial import Partial
 
 
 class Ahead:

@@ -23,7 +23,6 @@ from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.errors import FloradlError, printable
 from floradl.fetching import Tools, new_tools
-from floradl.files import Disk
 from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, UnseenProject
 from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
@@ -36,6 +35,7 @@ from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
+from floradl.storage.destination import Disk
 from floradl.surroundings import Seen, Surroundings
 from floradl.tasks import ends_by_itself
 

@@ -14,14 +14,14 @@ from pathlib import PurePosixPath
 from floradl import layout, media
 from floradl.api.models import MEDIA_TYPES, Receipt
 from floradl.constants import SharedBy
-from floradl.durable import HEAD_BYTES, Digest, Meter
 from floradl.errors import TransferError, printable, safe_url
-from floradl.files import Disk
-from floradl.partial import Partial
-from floradl.scribe import Scribe
 from floradl.sharing import Shelf
-from floradl.slots import SLOT_BYTES, Lent
-from floradl.tree import NewFile
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import NewFile
+from floradl.storage.local.fsync import HEAD_BYTES, Digest, Meter
+from floradl.storage.local.partial import Partial
+from floradl.storage.local.shared_memory import SLOT_BYTES, Lent
+from floradl.storage.local.writer_pool import Scribe
 
 log = logging.getLogger(__name__)
 

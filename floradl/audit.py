@@ -21,9 +21,7 @@ from typing import TypeVar
 from floradl import layout
 from floradl.clock import Clock
 from floradl.constants import Kind as EntryKind
-from floradl.durable import Digest
 from floradl.entries import ADDITIONS, Op, OutputOp, RunEntry
-from floradl.files import Disk
 from floradl.findings import NO_FAULT, AuditTally, Finding, Trouble
 from floradl.inspection import (
     LITTER,
@@ -37,11 +35,13 @@ from floradl.inspection import (
     unreadable_run,
 )
 from floradl.manifest import Manifest
-from floradl.reading import Reader
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.snapshot import entry_place
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import Kind
+from floradl.storage.local.fsync import Digest
+from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of
-from floradl.tree import Kind
 
 _DAY_S = 86_400
 _RUNS_AT_ONCE = 1000

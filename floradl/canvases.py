@@ -35,12 +35,12 @@ from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
 from floradl.errors import ApiAnswerError, ApiError, printable
-from floradl.files import Disk
 from floradl.job import Tally
 from floradl.labels import Labels
 from floradl.manifest import Store
 from floradl.names import Place
 from floradl.rebuild import snapshot_op
+from floradl.storage.destination import Disk
 from floradl.tasks import all_of, to_its_end
 
 _CANVASES_AT_ONCE = 4

@@ -19,7 +19,6 @@ from floradl import layout
 from floradl.api.models import Failure
 from floradl.clock import parse_ms
 from floradl.constants import Kind, Source
-from floradl.durable import Digest
 from floradl.entries import (
     LabelsOp,
     Op,
@@ -32,8 +31,9 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.files import Disk
 from floradl.snapshot import entry_path
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import Digest
 
 _IMPOSSIBLE = {
     errno.EXDEV,

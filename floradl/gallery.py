@@ -44,15 +44,15 @@ from floradl.catalogue import (
 from floradl.clock import Clock
 from floradl.constants import Kind, OutputType
 from floradl.dimensions import Size, picture_size
-from floradl.durable import Digest
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import DestinationError, Exit
-from floradl.files import Disk
 from floradl.lock import ArchiveLock
 from floradl.manifest import Manifest, load_manifest
 from floradl.names import Place, read_names
-from floradl.reading import Reader
 from floradl.snapshot import entry_place
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import Digest
+from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of, ends_by_itself
 from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
 

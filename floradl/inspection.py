@@ -11,11 +11,11 @@ from pathlib import PurePosixPath
 
 from floradl import layout
 from floradl.constants import Kind as EntryKind
-from floradl.durable import Digest
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.findings import Finding, Trouble
 from floradl.snapshot import entry_path, entry_place
-from floradl.tree import Item, Kind
+from floradl.storage.local.folder import Item, Kind
+from floradl.storage.local.fsync import Digest
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """What systems leave in any folder that somebody looks at."""

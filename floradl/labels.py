@@ -13,10 +13,10 @@ from floradl.canvas import Label, is_labels_of, labels_by_run, merged_labels, ta
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.entries import LabelsOp
-from floradl.files import Disk
 from floradl.manifest import Store
 from floradl.names import Place
 from floradl.snapshot import entry_path
+from floradl.storage.destination import Disk
 from floradl.tasks import to_its_end
 
 

@@ -20,9 +20,9 @@ import msgspec
 
 from floradl import layout
 from floradl.clock import Clock, format_ms
-from floradl.durable import READ_FLAGS
 from floradl.errors import LockedError, printable
-from floradl.files import Disk
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import READ_FLAGS
 
 _HAS_FLOCK = os.name != "nt"
 _POLL_S = 0.5

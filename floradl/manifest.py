@@ -46,7 +46,6 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import ManifestError
-from floradl.files import Disk
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.snapshot import (
     CountedRun,
@@ -60,7 +59,8 @@ from floradl.snapshot import (
     parse_snapshot,
     unreadable,
 )
-from floradl.tree import AppendFile, FileId
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import AppendFile, FileId
 from floradl.version import __version__
 
 LARGE_BYTES = 16 * 1024 * 1024

@@ -20,7 +20,7 @@ from floradl.api.projects import Discovery, Record, ask_project, ask_projects, a
 from floradl.chronicle import Chronicle, chronicle_bytes, noted, read_chronicle
 from floradl.clock import Clock
 from floradl.errors import ApiError, printable
-from floradl.files import Disk
+from floradl.storage.destination import Disk
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
     from floradl.api.client import FloraApi

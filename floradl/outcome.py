@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from floradl.api.models import Failure, Generation, Output, Receipt
-from floradl.durable import Digest
 from floradl.entries import (
     ErrorEntry,
     Op,
@@ -18,6 +17,7 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import safe_url
+from floradl.storage.local.fsync import Digest
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
 """What workers hand to the recorder."""

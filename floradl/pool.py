@@ -43,8 +43,8 @@ from floradl.plan import (
     shares_content,
 )
 from floradl.prepare import Job, Prepared, Preparer, as_failed
+from floradl.storage.local.folder import Written
 from floradl.transfer import fetch_output
-from floradl.tree import Written
 
 _PREPARERS = 8
 _RESULTS = 512

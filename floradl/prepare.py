@@ -20,11 +20,11 @@ from floradl.api.records import parse_generation
 from floradl.constants import Source
 from floradl.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import ApiError, printable
-from floradl.files import Disk
 from floradl.job import RecordRule, Visit
 from floradl.outcome import Result, facts_of, receipt_of
 from floradl.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
-from floradl.tree import NewFile, Written
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import NewFile, Written
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from floradl.api.walk import with_outputs
 from floradl.clock import Clock
 from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiNotFoundError
-from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.listing import Scan
 from floradl.manifest import Manifest, load_manifest
 from floradl.mend import compare_with_disk, known_record
 from floradl.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
+from floradl.storage.destination import Disk
 
 log = logging.getLogger(__name__)
 

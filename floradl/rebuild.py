@@ -43,11 +43,11 @@ from floradl.entries import (
     State,
 )
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
-from floradl.files import Disk
 from floradl.findings import Finding, Trouble
 from floradl.journal import Journal, has_lost_lines, parse_journal
 from floradl.manifest import Manifest
 from floradl.outcome import facts_of
+from floradl.storage.destination import Disk
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
 _HEAD_LINE = re.compile(rb'"(archive_id|created_at)": "([0-9A-Za-z:.+-]{1,64})",?')

@@ -34,7 +34,6 @@ from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 from floradl.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.errors import FloradlError
 from floradl.fetching import Tools, new_tools
-from floradl.files import Disk
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
@@ -46,6 +45,7 @@ from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.rebuild import Recovered, snapshot_op
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
+from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
 from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
 

@@ -27,7 +27,6 @@ from floradl.copying import Copied, Copier, Way
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
 from floradl.fetching import Tools, new_tools
-from floradl.files import Disk
 from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
 from floradl.manifest import Manifest, load_manifest
@@ -35,6 +34,7 @@ from floradl.names import Place, copy_names
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
+from floradl.storage.destination import Disk
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself
 from floradl.verifier import require_any_archive

@@ -26,8 +26,8 @@ from collections.abc import Collection
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
-from floradl.glance import FolderDate
-from floradl.tree import COARSE_NS, FileId
+from floradl.storage.local.folder import COARSE_NS, FileId
+from floradl.storage.local.folder_dates import FolderDate
 
 MIN_PART = 5000
 PARTS = 8

@@ -17,11 +17,9 @@ from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.copying import Copied
-from floradl.durable import Digest
 from floradl.entries import RunEntry, State
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, UsageError, printable
 from floradl.fetching import Tools
-from floradl.files import Disk
 from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
 from floradl.manifest import Store
@@ -32,6 +30,8 @@ from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.snapshot import entry_path
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import Digest
 from floradl.tasks import ends_by_itself
 from floradl.transfer import fetch_output
 

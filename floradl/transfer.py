@@ -28,14 +28,14 @@ from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_
 from floradl.api.models import Failure, Receipt
 from floradl.api.records import announced_size
 from floradl.arrival import Arrival, Wanted, bad_body
-from floradl.durable import HEAD_BYTES
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
-from floradl.partial import Partial
-from floradl.slots import Lent
+from floradl.storage.local.fsync import HEAD_BYTES
+from floradl.storage.local.partial import Partial
+from floradl.storage.local.shared_memory import Lent
 
 MAX_TRIES = 100
 """The end of patience with a host that sends a few bytes and breaks off, again and again."""

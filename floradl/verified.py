@@ -12,7 +12,7 @@ import logging
 import msgspec
 
 from floradl import layout
-from floradl.files import Disk
+from floradl.storage.destination import Disk
 
 FORMAT = "floradl-verified"
 VERSION = 1

@@ -12,9 +12,9 @@ from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.errors import DestinationError
-from floradl.files import Disk
 from floradl.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.lock import ReadLock
+from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
 from floradl.verified import Verdict, note_verified
 

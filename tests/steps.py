@@ -26,9 +26,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import files, manifest, plan, stamps, tree
+from floradl import manifest, plan, stamps
 from floradl.constants import Kind
 from floradl.simulator import Simulator
+from floradl.storage import destination
+from floradl.storage.local import folder
 from tests.support import environment
 from tests.zygote import Zygote
 
@@ -117,10 +119,10 @@ def hook(argument: dict[str, Any], log: int) -> None:
 
 def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
     """Let two runs be a large archive, any manifest a large one, and each folder have rested a while."""
-    now_ns = files.Disk.moment_ns
+    now_ns = destination.Disk.moment_ns
     set_value(stamps, "MIN_PART", 1)
     set_value(manifest, "LARGE_BYTES", 0)
-    set_value(files.Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
+    set_value(destination.Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 
 
 def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
@@ -128,7 +130,7 @@ def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
     if way:
         set_value(plan, "SHARED_KIND", Kind.RUN)
     if way == "reflink":
-        set_value(tree, "share_blocks", _copy_blocks)
+        set_value(folder, "share_blocks", _copy_blocks)
 
 
 def _copy_blocks(source: Path, descriptor: int) -> None:

@@ -19,9 +19,9 @@ from floradl import layout
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.entries import State
-from floradl.files import Disk
 from floradl.manifest import Manifest, load_manifest
 from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator
+from floradl.storage.destination import Disk
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
 

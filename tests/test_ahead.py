@@ -17,16 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floradl import fetching, partial, parts
+from floradl import fetching, parts
 from floradl.api.models import Failure, Receipt
 from floradl.errors import DestinationError
 from floradl.fetching import Tools
-from floradl.files import Disk
 from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate
-from floradl.partial import Partial
-from floradl.scribe import Scribe
+from floradl.storage.destination import Disk
+from floradl.storage.local import partial
+from floradl.storage.local.partial import Partial
+from floradl.storage.local.writer_pool import Scribe
 from floradl.transfer import fetch_output
 from tests.support import FakeTime
 from tests.test_transfer import Bench, handles_of

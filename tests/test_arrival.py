@@ -18,13 +18,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from floradl import durable
 from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.entries import OutputOp
 from floradl.errors import DestinationError
-from floradl.files import Disk
 from floradl.outcome import op_of
+from floradl.storage.destination import Disk
+from floradl.storage.local import fsync
 from tests.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest
 
 __all__ = ["bench"]
@@ -81,7 +81,7 @@ def play_reflinks(patch: pytest.MonkeyPatch, *, code: int = 0) -> None:
         while block := os.read(source, 1 << 20):
             os.write(descriptor, block)
 
-    patch.setattr(durable, "_fcntl", SimpleNamespace(ioctl=ioctl))
+    patch.setattr(fsync, "_fcntl", SimpleNamespace(ioctl=ioctl))
     patch.setattr(sys, "platform", "linux")
 
 

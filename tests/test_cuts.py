@@ -20,7 +20,6 @@ import pytest
 from floradl.clock import Clock
 from floradl.entries import OutputOp, RunEntry, State
 from floradl.errors import ManifestError
-from floradl.files import Disk
 from floradl.journal import parse_journal
 from floradl.manifest import Manifest, Store
 from floradl.simulator import (
@@ -36,6 +35,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
+from floradl.storage.destination import Disk
 from tests.steps import Stop, stepped
 from tests.support import (
     assert_all_archived,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from floradl import direct
 from floradl.buffers import BLOCK_BYTES, Blocks
 from floradl.clock import Clock
-from floradl.direct import LOOK_BYTES, SLOW_BYTES_PER_S, SLOW_LOOKS, Direct
+from floradl.storage.local import direct_io
+from floradl.storage.local.direct_io import LOOK_BYTES, SLOW_BYTES_PER_S, SLOW_LOOKS, Direct
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="direct writes as Linux has them")
 
@@ -58,7 +58,7 @@ class FileSystem:
 def disk(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     """Below everything that is written."""
     made = FileSystem()
-    monkeypatch.setattr(direct, "_fcntl", made)
+    monkeypatch.setattr(direct_io, "_fcntl", made)
     monkeypatch.setattr(os, "write", made.write)
     return made
 
@@ -128,7 +128,7 @@ def test_switched_off(disk: FileSystem, descriptor: int, monkeypatch: pytest.Mon
 def test_a_system_without_fcntl(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Windows is one: the module can be had, and leaves everything to the cache."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    spec = importlib.util.find_spec("floradl.direct")
+    spec = importlib.util.find_spec("floradl.storage.local.direct_io")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from floradl.errors import DestinationError, Exit
-from floradl.files import Disk
+from floradl.storage.destination import Disk
 from tests.test_tree import FILE, RUN, disk, fail_with, handles, temporary_files
 
 __all__ = ["disk"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.glance import FolderDate, Glance
+from floradl.storage.local.folder_dates import FolderDate, Glance
 
 PLACE = "ws_a/prj_b/run_1"
 

@@ -19,15 +19,15 @@ from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
-from floradl.direct import Direct
 from floradl.errors import DestinationError
 from floradl.fetching import Tools, new_tools
-from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.network.bandwidth import Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
+from floradl.storage.destination import Disk
+from floradl.storage.local.direct_io import Direct
 from floradl.transfer import fetch_output
 
 pytestmark = pytest.mark.anyio

@@ -18,8 +18,8 @@ import pytest
 
 from floradl import layout
 from floradl.errors import DestinationError, Exit, LockedError
-from floradl.files import Disk
 from floradl.lock import ArchiveLock, ReadLock
+from floradl.storage.destination import Disk
 from tests.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from floradl.clock import Clock
-from floradl.files import Disk
+from floradl.storage.destination import Disk
 from floradl.lock import ArchiveLock
 
 async def main():

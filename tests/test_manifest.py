@@ -20,7 +20,6 @@ from floradl import layout
 from floradl.api.models import EVERYTHING, Scope
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.durable import Flusher
 from floradl.entries import (
     ErrorEntry,
     JournalHeader,
@@ -39,9 +38,10 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import DestinationError, Exit, ManifestError
-from floradl.files import Disk
 from floradl.journal import encode_lines, parse_journal
 from floradl.manifest import Manifest, Store, load_manifest
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import Flusher
 
 from .test_journal import OPS
 

@@ -18,11 +18,11 @@ from floradl.api.records import parse_asset, parse_generation
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
-from floradl.files import Disk
 from floradl.job import RecordRule
 from floradl.manifest import Manifest, Store
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
 from floradl.stamps import Stamp
+from floradl.storage.destination import Disk
 
 URL = "https://media.test/a.png"
 RECORD = {

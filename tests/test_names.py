@@ -14,7 +14,6 @@ import pytest
 from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Scope
 from floradl.api.projects import Discovery, discover
-from floradl.files import Disk
 from floradl.names import Place, keep_names, seen_by, unseen
 from floradl.simulator import (
     Account,
@@ -26,6 +25,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
+from floradl.storage.destination import Disk
 from tests.support import FakeTime
 from tests.zygote import floradl
 

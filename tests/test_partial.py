@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from floradl import partial
 from floradl.buffers import BLOCK_BYTES, Blocks
-from floradl.direct import Direct
-from floradl.durable import HEAD_BYTES, Flusher
-from floradl.partial import MIN_RESUME_BYTES, Partial
+from floradl.storage.local import partial
+from floradl.storage.local.direct_io import Direct
+from floradl.storage.local.fsync import HEAD_BYTES, Flusher
+from floradl.storage.local.partial import MIN_RESUME_BYTES, Partial
 
 ETAG = '"one"'
 DATA = bytes(range(256)) * (MIN_RESUME_BYTES // 256) + b"and a tail"

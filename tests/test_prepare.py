@@ -18,14 +18,14 @@ from floradl import layout
 from floradl.api.models import Failure, Filters, Generation, Receipt
 from floradl.api.records import parse_asset, parse_generation
 from floradl.constants import Kind, Source
-from floradl.durable import Flusher
 from floradl.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import DestinationError
-from floradl.files import Disk
 from floradl.job import RecordRule, Visit
 from floradl.outcome import Result, facts_of
 from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import Flusher
 
 DONE_AT_MS = 1_700_000_000_000
 FOLDER = PurePosixPath("ws_a/prj_b/run_c")

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from floradl.durable import READ_BYTES
-from floradl.files import Disk
-from floradl.reading import Reader
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import READ_BYTES
+from floradl.storage.local.reader import Reader
 
 SIZES = [3 * READ_BYTES + 5, 0, 1, READ_BYTES, 7, READ_BYTES - 1, READ_BYTES + 1]
 """Sizes of files that are read in this order: each leaves something in the buffer for the next."""

@@ -17,15 +17,16 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
-from floradl import layout, scribe, slots
+from floradl import layout
 from floradl.api.models import Receipt
 from floradl.constants import SECRET_VARIABLES
 from floradl.errors import DestinationError
-from floradl.files import Disk
-from floradl.scribe import Scribe
-from floradl.slots import SLOT_BYTES
-from floradl.tree import NewFile, Written
-from floradl.writer import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
+from floradl.storage.destination import Disk
+from floradl.storage.local import shared_memory, writer_pool
+from floradl.storage.local.folder import NewFile, Written
+from floradl.storage.local.shared_memory import SLOT_BYTES
+from floradl.storage.local.writer_pool import Scribe
+from floradl.storage.local.writer_process import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
 from tests.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
 __all__ = ["bench"]
@@ -146,7 +147,7 @@ async def test_what_was_received_into_their_memory_is_not_copied(
     ready: Scribe, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is written from where it is, and the memory is free again only when whoever has it says so."""
-    monkeypatch.setattr(scribe, "_put", None)
+    monkeypatch.setattr(writer_pool, "_put", None)
     with ready.lend() as lent:
         chunk = lent.take(len(DATA))
         chunk[:] = DATA
@@ -254,15 +255,15 @@ async def test_no_more_at_once_than_there_is_room_for(ready: Scribe, disk: Disk)
     signal_all(ready, signal.SIGSTOP)
     writes = [
         asyncio.ensure_future(written(ready, FILE.with_name(f"{number}.png"), PIECES))
-        for number in range(slots._SLOTS)
+        for number in range(shared_memory._SLOTS)
     ]
     await asyncio.sleep(0)
     await written(ready, FILE, PIECES)
     assert ready.written == 0
     signal_all(ready, signal.SIGCONT)
     await asyncio.gather(*writes)
-    assert ready.written == slots._SLOTS
-    assert len(disk.listing(FILE.parent)) == slots._SLOTS + 1
+    assert ready.written == shared_memory._SLOTS
+    assert len(disk.listing(FILE.parent)) == shared_memory._SLOTS + 1
 
 
 @pytest.mark.parametrize("which", ["the first", "a writer", "all"])
@@ -484,5 +485,5 @@ def test_the_end_is_waited_for_whatever_was_said_last() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.send(b"something")
     theirs.close()
-    scribe._kill(process, ours)
+    writer_pool._kill(process, ours)
     ours.close()

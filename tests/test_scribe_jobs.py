@@ -65,7 +65,7 @@ def writing_processes(dest: Path) -> list[int]:
             home = (folder / "environ").read_bytes()
         except OSError:
             continue
-        if b"floradl.writer" in words and str(dest.parent).encode() in home:
+        if b"floradl.storage.local.writer_process" in words and str(dest.parent).encode() in home:
             found.append(int(folder.name))
     return found
 

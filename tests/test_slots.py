@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from floradl import slots
-from floradl.slots import SLOT_BYTES, Lent, Slots
+from floradl.storage.local import shared_memory
+from floradl.storage.local.shared_memory import SLOT_BYTES, Lent, Slots
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared memory as Linux has it")
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
     """Three slots."""
-    monkeypatch.setattr(slots, "_SLOTS", 3)
+    monkeypatch.setattr(shared_memory, "_SLOTS", 3)
     made = Slots()
     yield made
     made.close_descriptor()

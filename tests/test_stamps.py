@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.glance import FolderDate
 from floradl.stamps import (
     MIN_PART,
     Stamp,
@@ -20,7 +19,8 @@ from floradl.stamps import (
     parse_stamps,
     part_of,
 )
-from floradl.tree import COARSE_NS, FileId
+from floradl.storage.local.folder import COARSE_NS, FileId
+from floradl.storage.local.folder_dates import FolderDate
 
 MANIFEST = FileId(1000, 1_795_487_412_000_000_000, 77)
 NUMBERS = st.integers(0, 2**63)

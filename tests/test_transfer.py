@@ -19,17 +19,17 @@ import pytest
 from floradl import fetching, layout
 from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
-from floradl.direct import Direct
-from floradl.durable import Flusher
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.fetching import Tools, Traffic, new_tools
-from floradl.files import Disk
 from floradl.job import ArchiveOptions
 from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.partial import MIN_RESUME_BYTES, Partial
+from floradl.storage.destination import Disk
+from floradl.storage.local.direct_io import Direct
+from floradl.storage.local.fsync import Flusher
+from floradl.storage.local.partial import MIN_RESUME_BYTES, Partial
 from floradl.transfer import MAX_TRIES, fetch_output, urls_to_try
 from tests.support import FakeTime
 

@@ -22,11 +22,13 @@ from typing import Any
 
 import pytest
 
-from floradl import durable, layout, tree
-from floradl.durable import HEAD_BYTES, Digest, Flusher, require_real_dir, write_all
+from floradl import layout
 from floradl.errors import DestinationError
-from floradl.files import Disk
-from floradl.tree import COARSE_NS, Kind
+from floradl.storage.destination import Disk
+from floradl.storage.local import folder as tree
+from floradl.storage.local import fsync as durable
+from floradl.storage.local.folder import COARSE_NS, Kind
+from floradl.storage.local.fsync import HEAD_BYTES, Digest, Flusher, require_real_dir, write_all
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +92,7 @@ def test_write_atomic_replaces(disk: Disk) -> None:
 
 def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash, size and head do not depend on how a file is cut into blocks."""
-    monkeypatch.setattr("floradl.tree.READ_BYTES", 1000)
+    monkeypatch.setattr("floradl.storage.local.folder.READ_BYTES", 1000)
     data = bytes(range(256)) * 20
     disk.write_atomic(FILE, [data])
     digest = disk.digest(FILE)
@@ -135,7 +137,7 @@ def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.Monk
 
 def test_a_file_piece_by_piece(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its bytes in order, and none through a link."""
-    monkeypatch.setattr("floradl.tree.READ_BYTES", 4)
+    monkeypatch.setattr("floradl.storage.local.folder.READ_BYTES", 4)
     disk.write_atomic(FILE, [b"0123456789"])
     assert [bytes(block) for block in disk.blocks(FILE)] == [b"0123", b"4567", b"89"]
     (disk.root / FILE).with_name("link").symlink_to(disk.root / FILE)
@@ -869,7 +871,7 @@ def test_no_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.Monke
 
 def test_only_the_last_run_folders_are_remembered(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of folders does not grow with the history; what was forgotten is looked at again."""
-    monkeypatch.setattr("floradl.tree.MAX_RUN_DIRS", 50)
+    monkeypatch.setattr("floradl.storage.local.folder.MAX_RUN_DIRS", 50)
     monkeypatch.setattr(disk, "flusher", Flusher(is_on=False))
 
     # Of this alone: whatever else runs in the process takes and gives back memory at any time.
@@ -900,7 +902,7 @@ def test_only_the_last_run_folders_are_remembered(disk: Disk, monkeypatch: pytes
 
 def test_no_forgotten_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's folder that is not remembered any more is no reason to make one on the disk underneath."""
-    monkeypatch.setattr("floradl.tree.MAX_RUN_DIRS", 1)
+    monkeypatch.setattr("floradl.storage.local.folder.MAX_RUN_DIRS", 1)
     disk.ensure_dir(RUN)
     disk.ensure_dir(RUN.with_name("run_d"))
     (disk.root / RUN).rmdir()

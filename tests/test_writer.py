@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
-from floradl import writer
-from floradl.slots import SLOT_BYTES
-from floradl.tree import Tree
-from floradl.writer import Done, Order, Ordered, Outcome, Setup, serve
+from floradl.storage.local import writer_process
+from floradl.storage.local.folder import Tree
+from floradl.storage.local.shared_memory import SLOT_BYTES
+from floradl.storage.local.writer_process import Done, Order, Ordered, Outcome, Setup, serve
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared memory as Linux has it")
 
@@ -111,7 +111,7 @@ def test_what_is_ordered_together_is_done_together(disk: Tree, monkeypatch: pyte
             raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr(disk, "flush_folder", flush)
-    done, broken, also = writer._carried_out(orders, memory, disk)
+    done, broken, also = writer_process._carried_out(orders, memory, disk)
     assert sorted(flushed) == ["run_a", "run_b"]
     assert len(done.files) == len(also.files) == 1
     assert (broken.files, broken.error) == ([], (errno.EIO, "broken", None))
@@ -163,7 +163,7 @@ class Beginning:
         os.ftruncate(self.memory, SLOT_BYTES)
         monkeypatch.setattr(sys, "argv", ["", str(theirs.detach()), str(self.memory)])
         self.channel.send(msgspec.msgpack.encode(Setup(str(disk.root), True, disk.device)))
-        self.thread = threading.Thread(target=writer.main, daemon=True)
+        self.thread = threading.Thread(target=writer_process.main, daemon=True)
         self.thread.start()
 
     def end(self) -> None:

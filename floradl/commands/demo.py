@@ -13,11 +13,11 @@ from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import UsageError
-from floradl.files import Disk
 from floradl.manifest import load_manifest
 from floradl.network import addresses
 from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.simulator import Account, Simulator
+from floradl.storage.destination import Disk
 
 
 def run(settings: Settings, dest: str) -> int:

@@ -16,7 +16,6 @@ from floradl.commands.context import expanded, scopes_of, sources_of, write_line
 from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import DestinationError, Exit, UsageError, printable
-from floradl.files import Disk
 from floradl.lock import ReadLock
 from floradl.manifest import load_manifest
 from floradl.metrics import metric_lines, status_object
@@ -24,6 +23,7 @@ from floradl.names import Place, read_names
 from floradl.overview import age_line, status_lines
 from floradl.progress import Console
 from floradl.status import Status, summarize
+from floradl.storage.destination import Disk
 from floradl.verified import read_verified
 
 

@@ -20,7 +20,6 @@ from floradl import layout
 from floradl.clock import Clock, parse_ms
 from floradl.constants import Kind, Source
 from floradl.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
-from floradl.files import Disk
 from floradl.manifest import Store
 from floradl.simulator import (
     Account,
@@ -31,6 +30,7 @@ from floradl.simulator import (
     Simulator,
     serve_in_thread,
 )
+from floradl.storage.destination import Disk
 from tests.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
 from tests.zygote import floradl
 

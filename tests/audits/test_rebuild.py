@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from floradl.clock import Clock
-from floradl.durable import Digest
 from floradl.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.errors import NewerFormatError
-from floradl.files import Disk
 from floradl.findings import Trouble
 from floradl.inspection import Expected, check_bytes, check_run
 from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
-from floradl.tree import Item, Kind
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import Item, Kind
+from floradl.storage.local.fsync import Digest
 from tests.audits.damages import line, write_journal
 from tests.audits.stage import PHOTO, TEXT, Stage, report_of, without_key
 from tests.support import all_entries, manifest

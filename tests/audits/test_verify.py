@@ -13,12 +13,12 @@ import pytest
 
 from floradl.audit import Sample
 from floradl.clock import Clock
-from floradl.durable import Digest
-from floradl.files import Disk
 from floradl.findings import Trouble
 from floradl.lock import ArchiveLock, ReadLock
-from floradl.reading import Reader
 from floradl.simulator import Fault
+from floradl.storage.destination import Disk
+from floradl.storage.local.fsync import Digest
+from floradl.storage.local.reader import Reader
 from floradl.verifier import VerifyOptions, verify
 from tests.audits.stage import (
     FILM,

@@ -1,6 +1,6 @@
 """Reading many files of an archive, one after another, as a check does.
 
-What `files.Disk` does for a single file costs a check of thousands more time than hashing them: a look at
+What `destination.Disk` does for a single file costs a check of thousands more time than hashing them: a look at
 each level of the path, a new buffer, a path object a step. Here a `Reader`, which lives for one piece of
 work in one thread, looks at each folder once and reads everything into one buffer. No link is read, as there.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import FileIO
 
-from floradl.durable import READ_BYTES, Digest, Meter, open_regular, require_real_dir
-from floradl.files import Disk
-from floradl.tree import Item, items_of
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import Item, items_of
+from floradl.storage.local.fsync import READ_BYTES, Digest, Meter, open_regular, require_real_dir
 
 
 class Reader:

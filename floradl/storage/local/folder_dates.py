@@ -1,6 +1,6 @@
 """What hundreds of thousands of folders hold, at a glance: dates, names and sizes. Reads only.
 
-`files.Disk` lists one folder with all its care for each; here a night's look at a whole archive has to take
+`destination.Disk` lists one folder with all its care for each; here a night's look at a whole archive has to take
 seconds. No link is followed here either: a link in place of a folder is an `OSError`, as there.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from floradl.durable import require_real_dir
+from floradl.storage.local.fsync import require_real_dir
 
 
 class FolderDate(NamedTuple):

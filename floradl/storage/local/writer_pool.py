@@ -32,12 +32,21 @@ from typing import Self, cast
 import msgspec
 
 from floradl.constants import SECRET_VARIABLES
-from floradl.durable import Digest, destination_error
-from floradl.files import Disk
-from floradl.slots import SLOT_BYTES, Lent, Slots
+from floradl.storage.destination import Disk
+from floradl.storage.local.folder import NewFile, Written
+from floradl.storage.local.fsync import Digest, destination_error
+from floradl.storage.local.shared_memory import SLOT_BYTES, Lent, Slots
+from floradl.storage.local.writer_process import (
+    MAX_FILES,
+    MAX_ORDERS,
+    MESSAGE_BYTES,
+    PROGRAM,
+    Order,
+    Ordered,
+    Outcome,
+    Setup,
+)
 from floradl.tasks import to_its_end
-from floradl.tree import NewFile, Written
-from floradl.writer import MAX_FILES, MAX_ORDERS, MESSAGE_BYTES, PROGRAM, Order, Ordered, Outcome, Setup
 
 START_AFTER = 48
 """Writers are begun when so many orders came: for a few they would cost more than they bring."""

@@ -18,10 +18,10 @@ from typing import ParamSpec, TypeVar, cast
 
 import aiofiles.os
 
-from floradl.direct import Direct
-from floradl.durable import destination_error
+from floradl.storage.local.direct_io import Direct
+from floradl.storage.local.folder import Tree
+from floradl.storage.local.fsync import destination_error
 from floradl.tasks import to_its_end
-from floradl.tree import Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")

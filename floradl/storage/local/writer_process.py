@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from floradl.slots import SLOT_BYTES
-from floradl.tree import NewFile, Tree
+from floradl.storage.local.folder import NewFile, Tree
+from floradl.storage.local.shared_memory import SLOT_BYTES
 
 MAX_FILES = 64
 """In an order; so many orders have to fit into a message."""

@@ -7,7 +7,7 @@ Guarantees:
 - Nothing is written through a symbolic link inside the archive, and no link is read.
 - When DEST's disk is unmounted in mid-run, no folder is made on the disk underneath.
 
-All of it blocks. `files.Disk` is the same with threads to call it in.
+All of it blocks. `destination.Disk` is the same with threads to call it in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from floradl import layout
-from floradl.durable import (
+from floradl.errors import DestinationError
+from floradl.storage.local.fsync import (
     READ_BYTES,
     WRITE_FLAGS,
     Digest,
@@ -37,7 +38,6 @@ from floradl.durable import (
     share_blocks,
     write_all,
 )
-from floradl.errors import DestinationError
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""An archive's bytes in a folder of this machine."""
