@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
 GUARDED := ahead answer api/canvas api/lists api/projects api/raw_json api/walk arrival buffers canvas chronicle \
 	entries fetching journal layout listing lock manifest mend network/bandwidth network/concurrency \
-	network/http11 network/retry parts plan prepare sharing snapshot stamps storage/destination \
-	storage/local/direct_io storage/local/folder storage/local/folder_dates storage/local/fsync \
-	storage/local/partial storage/local/shared_memory storage/local/writer_pool storage/local/writer_process \
-	transfer
+	network/http11 network/retry parts plan prepare sharing snapshot stamps storage/base storage/destination \
+	storage/digest storage/local/direct_io storage/local/folder storage/local/folder_dates \
+	storage/local/fsync storage/local/partial storage/local/reader storage/local/shared_memory \
+	storage/local/writer_pool storage/local/writer_process transfer
 GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/network/test_bandwidth.py \
 	tests/test_buffers.py tests/api/test_canvas.py tests/test_chronicle.py tests/network/test_http11.py \
 	tests/test_direct.py tests/api/test_projects.py tests/test_files.py tests/test_glance.py \

@@ -30,6 +30,7 @@ from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.entries import OutputEntry, OutputOp, RunFacts, RunOp, ScanEntry, ScanOp, ScopeEntry, State
 from floradl.manifest import Manifest
+from floradl.storage import base
 
 FIRST, LATER = "the first night", "later nights"
 PER_RUN = 4
@@ -108,7 +109,7 @@ def _write_runs(dest: Path, start: int, runs: int) -> None:
 
 def _write_books(dest: Path, runs: int, base_url: str) -> None:
     """manifest.json and SHA256SUMS as after a full scan that ended just now."""
-    shutil.rmtree(dest / layout.PRIVATE, ignore_errors=True)
+    shutil.rmtree(dest / base.PRIVATE, ignore_errors=True)
     now = format_ms(Clock().now_ms())
     manifest = Manifest(ARCHIVE_ID, now)
     for number in range(runs):

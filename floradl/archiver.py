@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 
 import httpx
 
-from floradl import layout
 from floradl.api.client import FloraApi
 from floradl.clock import Clock
 from floradl.constants import Kind
@@ -26,7 +25,7 @@ from floradl.fetching import Tools, new_tools
 from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, UnseenProject
 from floradl.listing import Scan, full_walk_is_due
 from floradl.lock import ArchiveLock
-from floradl.manifest import Manifest, Store
+from floradl.manifest import NOT_BEGUN, Manifest, Store, require_archive
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
@@ -35,6 +34,7 @@ from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
+from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.surroundings import Seen, Surroundings
 from floradl.tasks import ends_by_itself
@@ -78,7 +78,7 @@ async def archive(
     )
     try:
         if options.require_existing:
-            await disk.call(disk.require_archive)
+            await disk.call(require_archive, disk, hint=NOT_BEGUN)
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
@@ -100,7 +100,7 @@ async def archive(
 
 async def _new_pool(session: _Session, new_transport: Callable[[], httpx.AsyncBaseTransport]) -> Pool:
     options, tools = session.options, session.tools
-    partials = await tools.disk.call(tools.disk.sizes, [layout.PARTIALS])
+    partials = await tools.disk.call(tools.disk.sizes, [base.PARTIALS])
     return Pool(
         tools=tools,
         api=session.api,

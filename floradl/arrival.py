@@ -16,9 +16,9 @@ from floradl.api.models import MEDIA_TYPES, Receipt
 from floradl.constants import SharedBy
 from floradl.errors import TransferError, printable, safe_url
 from floradl.sharing import Shelf
+from floradl.storage.base import NewFile
 from floradl.storage.destination import Disk
-from floradl.storage.local.folder import NewFile
-from floradl.storage.local.fsync import HEAD_BYTES, Digest, Meter
+from floradl.storage.digest import HEAD_BYTES, Digest, Meter
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.shared_memory import SLOT_BYTES, Lent
 from floradl.storage.local.writer_pool import Scribe

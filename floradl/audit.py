@@ -37,9 +37,10 @@ from floradl.inspection import (
 from floradl.manifest import Manifest
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
 from floradl.snapshot import entry_place
+from floradl.storage import base
+from floradl.storage.base import Kind
 from floradl.storage.destination import Disk
-from floradl.storage.local.folder import Kind
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of
 
@@ -50,8 +51,7 @@ _FILES_PER_JOB = 64
 _BYTES_PER_JOB = 32 * 1024 * 1024
 
 _OUR_NAMES = {
-    str(name)
-    for name in (layout.MANIFEST, layout.CHECKSUMS, layout.PRIVATE, layout.INDEX_PAGE, layout.GALLERY)
+    str(name) for name in (layout.MANIFEST, layout.CHECKSUMS, base.PRIVATE, layout.INDEX_PAGE, layout.GALLERY)
 }
 """What the archive has, or may have, beside the folders of workspaces."""
 
@@ -194,7 +194,7 @@ class Audit:
         ours, above = set(folders), folders
         while above := {folder.rpartition("/")[0] for folder in above} - {""}:
             ours |= above
-        reader = Reader(self._disk)
+        reader = Reader(self._disk.root)
         return [
             PurePosixPath(found)
             for workspace in self._subfolders(reader, "", ours)
@@ -230,7 +230,7 @@ class Audit:
 
         def work(folder: PurePosixPath) -> tuple[PurePosixPath, Adoption | None, Listing]:
             adoption = adopt_folder(self._disk, folder, checksums, self._clock)
-            return folder, adoption, _listing(Reader(self._disk), str(folder)) or {}
+            return folder, adoption, _listing(Reader(self._disk.root), str(folder)) or {}
 
         def note(result: tuple[PurePosixPath, Adoption | None, Listing]) -> None:
             folder, adoption, items = result
@@ -260,7 +260,7 @@ class Audit:
             self.findings.append(Finding(Trouble.UNRECORDED, folder, message))
 
     def _check_runs(self, runs: Sequence[tuple[str, RunEntry]]) -> list[RunCheck]:
-        checks, reader = [], Reader(self._disk)
+        checks, reader = [], Reader(self._disk.root)
         for run_id, entry in runs:
             folder = entry_place(run_id, entry)
             try:
@@ -274,7 +274,7 @@ class Audit:
 
     def _read(self, batch: Sequence[Expected]) -> list[tuple[Expected, int, Finding | None]]:
         results: list[tuple[Expected, int, Finding | None]] = []
-        reader = Reader(self._disk)
+        reader = Reader(self._disk.root)
         for expected in batch:
             digest, reason = _digest(reader, expected.path)
             if digest is None:
@@ -290,7 +290,7 @@ class Audit:
         def hash_it(found: Stray) -> tuple[Stray, str]:
             is_record = self._wanted_records and PurePosixPath(found.path).name in _RECORDS
             is_wanted = found.size_bytes and (is_record or found.size_bytes in self._wanted)
-            digest = _digest(Reader(self._disk), found.path)[0] if is_wanted else None
+            digest = _digest(Reader(self._disk.root), found.path)[0] if is_wanted else None
             return found, digest.sha256 if digest else ""
 
         def note(result: tuple[Stray, str]) -> None:

@@ -33,7 +33,7 @@ from floradl.entries import (
 )
 from floradl.snapshot import entry_path
 from floradl.storage.destination import Disk
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 
 _IMPOSSIBLE = {
     errno.EXDEV,

@@ -45,13 +45,13 @@ from floradl.clock import Clock
 from floradl.constants import Kind, OutputType
 from floradl.dimensions import Size, picture_size
 from floradl.entries import OutputEntry, RunEntry, State
-from floradl.errors import DestinationError, Exit
+from floradl.errors import Exit
 from floradl.lock import ArchiveLock
-from floradl.manifest import Manifest, load_manifest
+from floradl.manifest import Manifest, load_manifest, require_archive
 from floradl.names import Place, read_names
 from floradl.snapshot import entry_place
 from floradl.storage.destination import Disk
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of, ends_by_itself
 from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
@@ -169,7 +169,7 @@ async def build_gallery(
     began_s = clock.monotonic()
     disk = Disk(options.dest, fsync=options.fsync, threads=options.threads)
     try:
-        await disk.call(_require_archive, disk)
+        await disk.call(require_archive, disk)
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             building = _Building(disk, clock, tally, thumbnails or Thumbnails(), options.threads)
@@ -294,7 +294,7 @@ class _Building:
         await self._disk.call(self._write_shelf, shelf, runs, looks)
 
     def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> _Seen:
-        reader, seen = Reader(self._disk), _Seen()
+        reader, seen = Reader(self._disk.root), _Seen()
         for run_id, run in runs:
             folder = entry_place(run_id, run)
             for key, output in run.outputs.items():
@@ -378,7 +378,7 @@ class _Building:
             self.set_aside = self._disk.set_aside(layout.INDEX_PAGE)
 
     def _head(self, path: PurePosixPath) -> bytes:
-        with Reader(self._disk).opened(str(path)) as file:
+        with Reader(self._disk.root).opened(str(path)) as file:
             return file.read(_MARK_WITHIN)
 
     def _write(self, path: PurePosixPath, data: bytes) -> None:
@@ -395,13 +395,6 @@ class _Building:
             if name not in kept and name != "index.js":
                 self._disk.remove(layout.GALLERY_DATA / name)
                 self._tally.files_removed += 1
-
-
-def _require_archive(disk: Disk) -> None:
-    if not (disk.exists(layout.MANIFEST) or disk.exists(layout.JOURNAL)):
-        raise DestinationError(
-            f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
-        )
 
 
 def _canvas(project_id: str, entry: RunEntry) -> Canvas:

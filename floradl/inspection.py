@@ -14,8 +14,8 @@ from floradl.constants import Kind as EntryKind
 from floradl.entries import OutputEntry, RunEntry, State
 from floradl.findings import Finding, Trouble
 from floradl.snapshot import entry_path, entry_place
-from floradl.storage.local.folder import Item, Kind
-from floradl.storage.local.fsync import Digest
+from floradl.storage.base import Item, Kind
+from floradl.storage.digest import Digest
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """What systems leave in any folder that somebody looks at."""

@@ -25,22 +25,17 @@ from pathlib import PurePosixPath
 from typing import NewType
 
 from floradl.constants import Kind
+from floradl.storage.base import PARTIALS, PRIVATE
 
 SafeName = NewType("SafeName", str)
 """One path component that is safe on every system. Only this module makes them."""
 
 MANIFEST = PurePosixPath("manifest.json")
 CHECKSUMS = PurePosixPath("SHA256SUMS")
-PRIVATE = PurePosixPath(".floradl")
 LOCK = PRIVATE / "lock"
 HOLDER = PRIVATE / "holder.json"
 JOURNAL = PRIVATE / "journal"
 STAMPS = PRIVATE / "stamps"
-PARTIALS = PRIVATE / "partials"
-TEMPORARY = PRIVATE / "tmp"
-TEMPORARIES = tuple(TEMPORARY / str(number) for number in range(4))
-"""Where temporary files begin: in a single folder all threads would wait for each other at every name."""
-ASIDE = PRIVATE / "aside"
 VERIFIED = PRIVATE / "verified.json"
 INDEX_PAGE = PurePosixPath("index.html")
 GALLERY = PurePosixPath("gallery")

@@ -45,7 +45,7 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import ManifestError
+from floradl.errors import DestinationError, ManifestError
 from floradl.journal import Journal, encode_lines, parse_journal
 from floradl.snapshot import (
     CountedRun,
@@ -59,8 +59,9 @@ from floradl.snapshot import (
     parse_snapshot,
     unreadable,
 )
+from floradl.storage.base import FileId
 from floradl.storage.destination import Disk
-from floradl.storage.local.folder import AppendFile, FileId
+from floradl.storage.local.folder import AppendFile
 from floradl.version import __version__
 
 LARGE_BYTES = 16 * 1024 * 1024
@@ -414,6 +415,37 @@ class Store:
             and self.snapshot.size_bytes > LARGE_BYTES
             and self._journal_bytes < LONG_BYTES
         )
+
+
+IS_IT_MOUNTED = "Check the path, and whether its disk is mounted."
+NOT_BEGUN = "Is its disk mounted? Without --require-existing a new archive would be begun there."
+
+_REMAINS = (
+    f"*/*/*/{layout.RUN_RECORD}",
+    f"*/*/{layout.ASSETS}/*/{layout.ASSET_RECORD}",
+    *(f"*/*/{layout.CANVAS}/*-{what}{extension}" for what, extension in layout.SNAPSHOTS.items()),
+)
+"""What tells a folder of a run, an asset or a canvas."""
+
+
+def require_archive(disk: Disk, *, may_be_remains: bool = False, hint: str = IS_IT_MOUNTED) -> None:
+    """Make sure that there is an archive: an unmounted disk leaves an empty folder. Blocks.
+
+    Args:
+        disk: where it should be.
+        may_be_remains: whether folders of outputs, or their checksums, are enough. A check and a repair begin
+            from what is left when the manifest and the journal are lost.
+        hint: what a person can do where there is none.
+
+    Raises:
+        DestinationError: there is no archive.
+    """
+    files = (layout.MANIFEST, layout.JOURNAL, *([layout.CHECKSUMS] if may_be_remains else []))
+    if any(disk.exists(file) for file in files):
+        return
+    if may_be_remains and any(any(disk.root.glob(glob)) for glob in _REMAINS):
+        return
+    raise DestinationError(f"there is no archive in {disk.root}", hint=hint)
 
 
 def load_manifest(disk: Disk, clock: Clock) -> Manifest:

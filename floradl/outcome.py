@@ -17,7 +17,7 @@ from floradl.entries import (
     VanishedOp,
 )
 from floradl.errors import safe_url
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
 """What workers hand to the recorder."""

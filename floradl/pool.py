@@ -43,7 +43,7 @@ from floradl.plan import (
     shares_content,
 )
 from floradl.prepare import Job, Prepared, Preparer, as_failed
-from floradl.storage.local.folder import Written
+from floradl.storage.base import Written
 from floradl.transfer import fetch_output
 
 _PREPARERS = 8

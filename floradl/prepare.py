@@ -23,8 +23,8 @@ from floradl.errors import ApiError, printable
 from floradl.job import RecordRule, Visit
 from floradl.outcome import Result, facts_of, receipt_of
 from floradl.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
+from floradl.storage.base import NewFile, Written
 from floradl.storage.destination import Disk
-from floradl.storage.local.folder import NewFile, Written
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from floradl import layout
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation
 from floradl.api.walk import with_outputs
@@ -15,9 +14,10 @@ from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiNotFoundError
 from floradl.job import ArchiveOptions
 from floradl.listing import Scan
-from floradl.manifest import Manifest, load_manifest
+from floradl.manifest import NOT_BEGUN, Manifest, load_manifest, require_archive
 from floradl.mend import compare_with_disk, known_record
 from floradl.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
+from floradl.storage import base
 from floradl.storage.destination import Disk
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,9 @@ async def iter_previews(
     disk = Disk(options.dest)
     try:
         if options.require_existing:
-            await disk.call(disk.require_archive)
+            await disk.call(require_archive, disk, hint=NOT_BEGUN)
         manifest = await disk.call(load_manifest, disk, clock)
-        (partials,) = await disk.call(disk.sizes, [layout.PARTIALS])
+        (partials,) = await disk.call(disk.sizes, [base.PARTIALS])
         seen = 0
         async for run in _iter_runs(options, api, manifest, disk, clock):
             entry = manifest.run(run.run_id)

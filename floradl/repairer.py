@@ -37,7 +37,7 @@ from floradl.fetching import Tools, new_tools
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.job import GRACE_S, Tally
 from floradl.lock import ArchiveLock
-from floradl.manifest import Manifest, Store
+from floradl.manifest import Manifest, Store, require_archive
 from floradl.mend import Mend
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
@@ -45,9 +45,10 @@ from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.rebuild import Recovered, snapshot_op
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
+from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
-from floradl.verifier import VerifyOptions, keep_verdict, require_any_archive
+from floradl.verifier import VerifyOptions, keep_verdict
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""
@@ -117,7 +118,7 @@ async def repair(
     )
     session = _Session(options, api, tools, tally or AuditTally(), new_transport)
     try:
-        await disk.call(require_any_archive, disk)
+        await disk.call(require_archive, disk, may_be_remains=True)
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.check.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
@@ -271,7 +272,7 @@ class _Session:
 
     async def _new_pool(self) -> Pool:
         options, tools = self._options, self._tools
-        (partials,) = await tools.disk.call(tools.disk.sizes, [layout.PARTIALS])
+        (partials,) = await tools.disk.call(tools.disk.sizes, [base.PARTIALS])
         return Pool(
             tools=tools,
             api=self._api,

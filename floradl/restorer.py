@@ -29,7 +29,7 @@ from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, U
 from floradl.fetching import Tools, new_tools
 from floradl.job import Tally, wants_entry
 from floradl.lock import ReadLock
-from floradl.manifest import Manifest, load_manifest
+from floradl.manifest import Manifest, load_manifest, require_archive
 from floradl.names import Place, copy_names
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
@@ -37,7 +37,6 @@ from floradl.network.transport import media_transports
 from floradl.storage.destination import Disk
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself
-from floradl.verifier import require_any_archive
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
 """The id of a run, an asset or a canvas, its entry, and those of its outputs that are wanted."""
@@ -195,7 +194,7 @@ async def restore(
         concurrency=options.concurrency,
     )
     try:
-        await source.call(require_any_archive, source)
+        await source.call(require_archive, source, may_be_remains=True)
         async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
             manifest = await source.call(_source_manifest, source, clock)
             session = _Session(options, source, tools, tally, target)

@@ -26,7 +26,7 @@ from collections.abc import Collection
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
-from floradl.storage.local.folder import COARSE_NS, FileId
+from floradl.storage.base import COARSE_NS, FileId
 from floradl.storage.local.folder_dates import FolderDate
 
 MIN_PART = 5000

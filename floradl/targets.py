@@ -30,8 +30,9 @@ from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.snapshot import entry_path
+from floradl.storage import base
 from floradl.storage.destination import Disk
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 from floradl.tasks import ends_by_itself
 from floradl.transfer import fetch_output
 
@@ -131,7 +132,7 @@ class ArchiveTarget(Target):
             for copied in lacking
             if copied.entry.kind is not Kind.CANVAS  # what one was on some day nobody else has
         ]
-        (partials,) = await self._disk.call(self._disk.sizes, [layout.PARTIALS])
+        (partials,) = await self._disk.call(self._disk.sizes, [base.PARTIALS])
         pool = Pool(
             tools=self._tools,
             api=api,
@@ -208,7 +209,7 @@ class FlatTarget(Target):
             await self._disk.call(self._tidy)
 
     def _tidy(self) -> None:
-        for folder in (*layout.TEMPORARIES, layout.TEMPORARY, layout.PARTIALS, layout.PRIVATE):
+        for folder in (*base.TEMPORARIES, base.TEMPORARY, base.PARTIALS, base.PRIVATE):
             with suppress(OSError):  # a partial that the next restore goes on with
                 (self._disk.root / folder).rmdir()
 

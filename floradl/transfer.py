@@ -33,7 +33,7 @@ from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_o
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
-from floradl.storage.local.fsync import HEAD_BYTES
+from floradl.storage.digest import HEAD_BYTES
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.shared_memory import Lent
 

@@ -12,6 +12,7 @@ import logging
 import msgspec
 
 from floradl import layout
+from floradl.storage import base
 from floradl.storage.destination import Disk
 
 FORMAT = "floradl-verified"
@@ -62,12 +63,12 @@ def read_verified(disk: Disk) -> Verified:
 
 def note_verified(disk: Disk, verdict: Verdict) -> None:
     """Keep the verdict of a check, if the archive can be written to and has a folder for it. Blocks."""
-    if not disk.exists(layout.PRIVATE):
+    if not disk.exists(base.PRIVATE):
         return
     known = read_verified(disk)
     note = Verified(verdict, verdict if verdict.is_full else known.last_full)
     try:
-        for folder in layout.TEMPORARIES:
+        for folder in base.TEMPORARIES:
             disk.ensure_dir(folder)
         disk.write_atomic(layout.VERIFIED, [msgspec.json.encode(note), b"\n"])
     except OSError as exc:

@@ -7,25 +7,17 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from floradl import layout
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
-from floradl.errors import DestinationError
 from floradl.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.lock import ReadLock
+from floradl.manifest import require_archive
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
 from floradl.verified import Verdict, note_verified
 
 MAX_THREADS = 32
-
-_OUR_FOLDERS = (
-    f"*/*/*/{layout.RUN_RECORD}",
-    f"*/*/{layout.ASSETS}/*/{layout.ASSET_RECORD}",
-    *(f"*/*/{layout.CANVAS}/*-{what}{extension}" for what, extension in layout.SNAPSHOTS.items()),
-)
-"""What tells a folder of a run, an asset or a canvas."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ async def verify(
     began_s, began_ms = clock.monotonic(), clock.now_ms()
     disk = Disk(options.dest, threads=options.threads)
     try:
-        await disk.call(require_any_archive, disk)
+        await disk.call(require_archive, disk, may_be_remains=True)
         async with ReadLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             audit = Audit(disk, clock, options.sample, tally, threads=options.threads)
             is_finished = await ends_by_itself(audit.run(), stop)
@@ -105,12 +97,3 @@ async def keep_verdict(disk: Disk, report: AuditReport, began_ms: int) -> None:
             findings=findings,
         )
         await disk.call(note_verified, disk, verdict)
-
-
-def require_any_archive(disk: Disk) -> None:
-    """Raise `DestinationError` unless there is an archive, or what is left of one: its folders. Blocks."""
-    has_files = any(disk.exists(path) for path in (layout.MANIFEST, layout.JOURNAL, layout.CHECKSUMS))
-    if not has_files and not any(any(disk.root.glob(glob)) for glob in _OUR_FOLDERS):
-        raise DestinationError(
-            f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
-        )

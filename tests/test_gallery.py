@@ -21,7 +21,7 @@ from floradl.gallery import GalleryOptions, build_gallery
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.simulator.media import Drawing, Kind
 from floradl.storage.destination import Disk
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 from floradl.thumbnails import Thumbnails
 from tests.support import assert_sound, manifest
 from tests.test_lock import other_process

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from floradl import layout
 from floradl.constants import Kind
 from floradl.layout import is_output_of, item_path, output_name, partial_path, safe_name
+from floradl.storage import base
 
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"} | {
     f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"
@@ -194,7 +195,7 @@ def test_names_never_change(identifier: str, name: str) -> None:
 )
 def test_names_of_partials_never_change(run_id: str, key: str, name: str) -> None:
     """A partial that an older floradl left is found again."""
-    assert partial_path(run_id, key) == layout.PARTIALS / name
+    assert partial_path(run_id, key) == base.PARTIALS / name
 
 
 def test_folders_never_change() -> None:
@@ -269,7 +270,7 @@ def test_partials_are_apart(one: tuple[str, str], other: tuple[str, str]) -> Non
     path = partial_path(*one)
     assert (path == partial_path(*other)) == (one == other)
     assert path == partial_path(*one)
-    assert path.parent == layout.PARTIALS
+    assert path.parent == base.PARTIALS
     assert re.fullmatch(r"[a-z2-7]{32}\.part", path.name)
 
 

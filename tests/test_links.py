@@ -11,6 +11,7 @@ import pytest
 
 from floradl import layout
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.storage import base
 from tests.support import assert_archived, assert_sound, completed, manifest, png, start, wait_for
 from tests.zygote import floradl
 
@@ -20,7 +21,7 @@ FOLDER = "ws_a/prj_a/run_1"
 PARTIAL = str(layout.partial_path("run_1", "large"))
 SIDECAR = PARTIAL.replace(".part", ".json")
 FOLDERS = ["ws_a", "ws_a/prj_a", FOLDER, ".floradl", ".floradl/partials", ".floradl/tmp",
-           *map(str, layout.TEMPORARIES)]  # fmt: skip
+           *map(str, base.TEMPORARIES)]  # fmt: skip
 FILES = [f"{FOLDER}/large.png", f"{FOLDER}/run.json", "manifest.json", "SHA256SUMS", ".floradl/journal",
          ".floradl/lock", ".floradl/holder.json", PARTIAL, SIDECAR]  # fmt: skip
 

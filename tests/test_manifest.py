@@ -40,6 +40,7 @@ from floradl.entries import (
 from floradl.errors import DestinationError, Exit, ManifestError
 from floradl.journal import encode_lines, parse_journal
 from floradl.manifest import Manifest, Store, load_manifest
+from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.local.fsync import Flusher
 
@@ -740,7 +741,7 @@ async def test_a_fold_that_fails_keeps_the_journal(tmp_path: Path) -> None:
     """When the snapshot cannot be written, the old one and the whole journal are still there."""
     await archive(tmp_path, *recorded())
     async with opened(tmp_path, *recorded("run_2")) as store:
-        shutil.rmtree(tmp_path / layout.TEMPORARY)
+        shutil.rmtree(tmp_path / base.TEMPORARY)
         with pytest.raises(DestinationError):
             await store.fold(BASE_URL)
     assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == {"run_1"}

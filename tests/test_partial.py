@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from floradl.buffers import BLOCK_BYTES, Blocks
+from floradl.storage.digest import HEAD_BYTES
 from floradl.storage.local import partial
 from floradl.storage.local.direct_io import Direct
-from floradl.storage.local.fsync import HEAD_BYTES, Flusher
+from floradl.storage.local.fsync import Flusher
 from floradl.storage.local.partial import MIN_RESUME_BYTES, Partial
 
 ETAG = '"one"'

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from floradl.storage.destination import Disk
-from floradl.storage.local.fsync import READ_BYTES
+from floradl.storage.digest import READ_BYTES
 from floradl.storage.local.reader import Reader
 
 SIZES = [3 * READ_BYTES + 5, 0, 1, READ_BYTES, 7, READ_BYTES - 1, READ_BYTES + 1]
@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def test_each_file_has_its_own_digest(disk: Disk) -> None:
     """One buffer serves files of all sizes, and nothing of one gets into the digest of the next."""
-    reader = Reader(disk)
+    reader = Reader(disk.root)
     for number, size in enumerate(SIZES):
         data = os.urandom(size)
         (disk.root / f"ws/prj/run/{number}").write_bytes(data)
@@ -43,7 +43,7 @@ def test_a_listing_is_the_disks(disk: Disk, folder: str) -> None:
     """A folder shows what `Disk.listing` shows of it; one that is not there, nothing."""
     (disk.root / "ws/prj/run/file").write_bytes(b"12345")
     (disk.root / "ws/prj/run/link").symlink_to(disk.root)
-    assert Reader(disk).listing(folder) == disk.listing(PurePosixPath(folder))
+    assert Reader(disk.root).listing(folder) == disk.listing(PurePosixPath(folder))
 
 
 @pytest.mark.parametrize("level", ["ws", "ws/prj", "ws/prj/run", "ws/prj/run/file"])
@@ -55,7 +55,7 @@ def test_no_link_is_read(disk: Disk, level: str, tmp_path: Path) -> None:
     place = disk.root / level
     place.rename(tmp_path / "moved")
     place.symlink_to(tmp_path / "moved")
-    reader = Reader(disk)
+    reader = Reader(disk.root)
     assert reader.digest("ws_b/prj/run/file").size_bytes == 4
     with pytest.raises(OSError, match=r"symbolic link"):
         reader.digest("ws/prj/run/file")
@@ -68,4 +68,4 @@ def test_a_pipe_is_no_file_and_stops_nobody(disk: Disk) -> None:
     """What is no regular file is refused at once, where opening a pipe would wait for ever."""
     os.mkfifo(disk.root / "ws/prj/run/pipe")
     with pytest.raises(OSError, match="not a regular file"):
-        Reader(disk).digest("ws/prj/run/pipe")
+        Reader(disk.root).digest("ws/prj/run/pipe")

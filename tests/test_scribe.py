@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
-from floradl import layout
 from floradl.api.models import Receipt
 from floradl.constants import SECRET_VARIABLES
 from floradl.errors import DestinationError
+from floradl.storage import base
+from floradl.storage.base import NewFile, Written
 from floradl.storage.destination import Disk
 from floradl.storage.local import shared_memory, writer_pool
-from floradl.storage.local.folder import NewFile, Written
 from floradl.storage.local.shared_memory import SLOT_BYTES
 from floradl.storage.local.writer_pool import Scribe
 from floradl.storage.local.writer_process import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
@@ -120,7 +120,7 @@ async def test_a_file_is_written_whole_and_dated(ready: Scribe, disk: Disk) -> N
     path = disk.root / FILE
     assert path.read_bytes() == DATA
     assert path.stat().st_mtime == 1_700_000_000
-    assert not [path for path in (disk.root / layout.TEMPORARY).rglob("*") if path.is_file()]
+    assert not [path for path in (disk.root / base.TEMPORARY).rglob("*") if path.is_file()]
     assert ready.written == 1
 
 

@@ -19,7 +19,7 @@ from floradl.stamps import (
     parse_stamps,
     part_of,
 )
-from floradl.storage.local.folder import COARSE_NS, FileId
+from floradl.storage.base import COARSE_NS, FileId
 from floradl.storage.local.folder_dates import FolderDate
 
 MANIFEST = FileId(1000, 1_795_487_412_000_000_000, 77)

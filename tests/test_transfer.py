@@ -26,6 +26,7 @@ from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
+from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import Flusher
@@ -184,7 +185,7 @@ class Bench:
     @property
     def leftovers(self) -> list[str]:
         """Partials and temporary files."""
-        folders = [self.disk.root / layout.PARTIALS, self.disk.root / layout.TEMPORARY]
+        folders = [self.disk.root / base.PARTIALS, self.disk.root / base.TEMPORARY]
         return sorted(path.name for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def leave_partial(self, data: bytes, *, etag: str = '"one"', total_bytes: int | None = None) -> None:

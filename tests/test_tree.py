@@ -24,11 +24,14 @@ import pytest
 
 from floradl import layout
 from floradl.errors import DestinationError
+from floradl.manifest import require_archive
+from floradl.storage import base
+from floradl.storage.base import COARSE_NS, Kind
 from floradl.storage.destination import Disk
+from floradl.storage.digest import HEAD_BYTES, Digest
 from floradl.storage.local import folder as tree
 from floradl.storage.local import fsync as durable
-from floradl.storage.local.folder import COARSE_NS, Kind
-from floradl.storage.local.fsync import HEAD_BYTES, Digest, Flusher, require_real_dir, write_all
+from floradl.storage.local.fsync import Flusher, require_real_dir, write_all
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +53,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def temporary_files(disk: Disk) -> list[str]:
     """What lies in the folder for temporary files."""
-    return [path.name for path in (disk.root / layout.TEMPORARY).rglob("*") if path.is_file()]
+    return [path.name for path in (disk.root / base.TEMPORARY).rglob("*") if path.is_file()]
 
 
 def handles() -> int:
@@ -92,7 +95,7 @@ def test_write_atomic_replaces(disk: Disk) -> None:
 
 def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash, size and head do not depend on how a file is cut into blocks."""
-    monkeypatch.setattr("floradl.storage.local.folder.READ_BYTES", 1000)
+    monkeypatch.setattr("floradl.storage.local.reader.READ_BYTES", 1000)
     data = bytes(range(256)) * 20
     disk.write_atomic(FILE, [data])
     digest = disk.digest(FILE)
@@ -128,7 +131,7 @@ def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.Monk
     """Where two writers would ever pick the same temporary name, the second fails and the first is whole."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "token")
     disk = Disk(disk.root)
-    taken = disk.root / layout.TEMPORARIES[0] / "token-0"
+    taken = disk.root / base.TEMPORARIES[0] / "token-0"
     taken.write_bytes(b"of another writer")
     with pytest.raises(FileExistsError):
         disk.write_atomic(FILE, [b"bytes"])
@@ -137,7 +140,7 @@ def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.Monk
 
 def test_a_file_piece_by_piece(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its bytes in order, and none through a link."""
-    monkeypatch.setattr("floradl.storage.local.folder.READ_BYTES", 4)
+    monkeypatch.setattr("floradl.storage.local.reader.READ_BYTES", 4)
     disk.write_atomic(FILE, [b"0123456789"])
     assert [bytes(block) for block in disk.blocks(FILE)] == [b"0123", b"4567", b"89"]
     (disk.root / FILE).with_name("link").symlink_to(disk.root / FILE)
@@ -325,10 +328,10 @@ def test_remove_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_clean_keeps_what_can_be_resumed(disk: Disk) -> None:
     """Temporary files, partials without a checkpoint and checkpoints without a partial go; pairs stay."""
-    partials = disk.root / layout.PARTIALS
+    partials = disk.root / base.PARTIALS
     for name in ("pair.part", "pair.json", "alone.part", "orphan.json", "pair.new", "torn.new"):
         (partials / name).write_bytes(b"x")
-    (disk.root / layout.TEMPORARY / "123-0").write_bytes(b"x")
+    (disk.root / base.TEMPORARY / "123-0").write_bytes(b"x")
     disk.write_atomic(FILE, [b"x"])
     disk.clean()
     assert sorted(path.name for path in partials.iterdir()) == ["pair.json", "pair.part"]
@@ -404,7 +407,7 @@ def test_linked_folder_is_neither_read_nor_written(disk: Disk, tmp_path: Path, l
 
 
 @needs_links
-@pytest.mark.parametrize("name", [layout.PRIVATE, layout.PARTIALS, layout.TEMPORARY])
+@pytest.mark.parametrize("name", [base.PRIVATE, base.PARTIALS, base.TEMPORARY])
 def test_linked_private_folder_is_refused(tmp_path: Path, name: PurePosixPath) -> None:
     """floradl's own folders are not used when they are links."""
     (tmp_path / "outside").mkdir()
@@ -442,7 +445,7 @@ def test_clean_removes_links_and_not_what_they_lead_to(disk: Disk, tmp_path: Pat
     """A link among the temporary files is removed itself."""
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
-    (disk.root / layout.TEMPORARY / "1-0").symlink_to(target)
+    (disk.root / base.TEMPORARY / "1-0").symlink_to(target)
     disk.clean()
     assert temporary_files(disk) == []
     assert target.read_bytes() == b"mine"
@@ -720,7 +723,7 @@ def test_what_is_set_aside_overwrites_nothing(disk: Disk) -> None:
         disk.write_atomic(FILE, [data])
         assert disk.set_aside(FILE) is not None
     assert disk.set_aside(FILE) is None, "nothing stood there"
-    aside = disk.root / layout.ASIDE
+    aside = disk.root / base.ASIDE
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == {
         "run_c+output_1.png": b"one",
         "run_c+output_1.png.1": b"two",
@@ -730,11 +733,11 @@ def test_what_is_set_aside_overwrites_nothing(disk: Disk) -> None:
 def test_a_copy_is_put_aside_where_there_is_a_file(disk: Disk) -> None:
     """A file stays where it is; what is no file is moved itself; of nothing nothing is kept."""
     disk.write_atomic(layout.MANIFEST, [b"broken"])
-    assert disk.copy_aside(layout.MANIFEST) == layout.ASIDE / "manifest.json"
-    assert disk.read(layout.MANIFEST) == disk.read(layout.ASIDE / "manifest.json") == b"broken"
+    assert disk.copy_aside(layout.MANIFEST) == base.ASIDE / "manifest.json"
+    assert disk.read(layout.MANIFEST) == disk.read(base.ASIDE / "manifest.json") == b"broken"
     disk.remove(layout.MANIFEST)
     (disk.root / layout.MANIFEST).mkdir()
-    assert disk.copy_aside(layout.MANIFEST) == layout.ASIDE / "manifest.json.1"
+    assert disk.copy_aside(layout.MANIFEST) == base.ASIDE / "manifest.json.1"
     assert not disk.exists(layout.MANIFEST)
     assert disk.copy_aside(layout.MANIFEST) is None
 
@@ -748,9 +751,9 @@ def test_way_is_made_for_a_file(disk: Disk) -> None:
         assert disk.make_way(FILE, sha256) is None
         assert disk.exists(FILE)
     disk.write_atomic(FILE, [b"somebody's"])
-    assert disk.make_way(FILE, sha256) == layout.ASIDE / "run_c+output_1.png"
+    assert disk.make_way(FILE, sha256) == base.ASIDE / "run_c+output_1.png"
     (disk.root / FILE).mkdir()
-    assert disk.make_way(FILE, sha256) == layout.ASIDE / "run_c+output_1.png.1"
+    assert disk.make_way(FILE, sha256) == base.ASIDE / "run_c+output_1.png.1"
     assert not disk.exists(FILE)
 
 
@@ -840,11 +843,11 @@ def test_a_clone_shares_blocks_or_leaves_nothing(
 def test_an_archive_is_required(disk: Disk) -> None:
     """A folder is an archive once it has a manifest, or a journal of the first run."""
     with pytest.raises(DestinationError, match="there is no archive in") as caught:
-        disk.require_archive()
+        require_archive(disk)
     assert "mounted" in caught.value.hint
     for path in (layout.JOURNAL, layout.MANIFEST):
         disk.write_atomic(path, [b""])
-        disk.require_archive()
+        require_archive(disk)
         disk.remove(path)
 
 

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from floradl import layout
 from floradl.api.models import Scope
 from floradl.clock import Clock
 from floradl.commands.context import expanded, scopes_of, sources_of, write_line
 from floradl.config import Settings
 from floradl.constants import Source
-from floradl.errors import DestinationError, Exit, UsageError, printable
+from floradl.errors import Exit, UsageError, printable
 from floradl.lock import ReadLock
-from floradl.manifest import load_manifest
+from floradl.manifest import load_manifest, require_archive
 from floradl.metrics import metric_lines, status_object
 from floradl.names import Place, read_names
 from floradl.overview import age_line, status_lines
@@ -82,16 +81,9 @@ def run(settings: Settings, dest: str) -> int:
 async def _read(
     disk: Disk, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...], lock_timeout_s: float
 ) -> _Archive:
-    if not await disk.call(_has_manifest, disk):
-        raise DestinationError(
-            f"there is no archive in {disk.root}", hint="Check the path, and whether its disk is mounted."
-        )
+    await disk.call(require_archive, disk)
     async with ReadLock(disk, clock, timeout_s=lock_timeout_s):
         return await disk.call(_summary, disk, clock, scopes, sources)
-
-
-def _has_manifest(disk: Disk) -> bool:
-    return disk.exists(layout.MANIFEST) or disk.exists(layout.JOURNAL)
 
 
 def _summary(disk: Disk, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...]) -> _Archive:

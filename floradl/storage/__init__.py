@@ -1,7 +1,9 @@
 """Where an archive's bytes lie: put, read, listed, locked."""
 
 __all__ = (
+    "base",
     "destination",
+    "digest",
     "local.direct_io",
     "local.folder",
     "local.folder_dates",

@@ -18,9 +18,9 @@ from typing import ParamSpec, TypeVar, cast
 
 import aiofiles.os
 
+from floradl.storage.base import destination_error
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.folder import Tree
-from floradl.storage.local.fsync import destination_error
 from floradl.tasks import to_its_end
 
 P = ParamSpec("P")

@@ -30,6 +30,7 @@ from floradl.simulator import (
     Simulator,
     serve_in_thread,
 )
+from floradl.storage import base
 from floradl.storage.destination import Disk
 from tests.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
 from tests.zygote import floradl
@@ -187,7 +188,7 @@ def tree_of(folder: Path, *, private: bool = True, identity: bool = True) -> Tre
         place = PurePosixPath(relative)
         if place == layout.VERIFIED:
             continue
-        is_theirs = identity and place not in (layout.PRIVATE, layout.TEMPORARY, *layout.TEMPORARIES)
+        is_theirs = identity and place not in (base.PRIVATE, base.TEMPORARY, *base.TEMPORARIES)
         who = (facts.st_ino, facts.st_mtime_ns, facts.st_nlink) if is_theirs else ()
         if stat.S_ISREG(facts.st_mode):
             content: object = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,9 +15,9 @@ from floradl.errors import NewerFormatError
 from floradl.findings import Trouble
 from floradl.inspection import Expected, check_bytes, check_run
 from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
+from floradl.storage.base import Item, Kind
 from floradl.storage.destination import Disk
-from floradl.storage.local.folder import Item, Kind
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 from tests.audits.damages import line, write_journal
 from tests.audits.stage import PHOTO, TEXT, Stage, report_of, without_key
 from tests.support import all_entries, manifest

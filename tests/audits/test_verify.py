@@ -17,7 +17,7 @@ from floradl.findings import Trouble
 from floradl.lock import ArchiveLock, ReadLock
 from floradl.simulator import Fault
 from floradl.storage.destination import Disk
-from floradl.storage.local.fsync import Digest
+from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from floradl.verifier import VerifyOptions, verify
 from tests.audits.stage import (

@@ -20,24 +20,22 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from floradl import layout
 from floradl.errors import DestinationError
+from floradl.storage import base
+from floradl.storage.base import COARSE_NS, FileId, Item, Kind, NewFile, Written
+from floradl.storage.digest import Digest, Meter
 from floradl.storage.local.fsync import (
-    READ_BYTES,
     WRITE_FLAGS,
-    Digest,
     Flusher,
-    Meter,
     open_regular,
     require_real_dir,
     share_blocks,
     write_all,
 )
+from floradl.storage.local.reader import blocks_of, digest_of, items_of
 
 T = TypeVar("T")
 
@@ -46,56 +44,6 @@ MAX_RUN_DIRS = 2000
 """How many folders of runs are remembered as looked at; more than are ever at work at the same time."""
 
 _RUN_LEVEL = 3
-
-
-class Kind(StrEnum):
-    """What a name in a folder stands for."""
-
-    FILE = "file"
-    FOLDER = "folder"
-    OTHER = "other"  # a link, a pipe, a device
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing in a folder; `size_bytes` is 0 for what is no file."""
-
-    kind: Kind
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file to write, all of it in memory; what stands at its place is kept unless it `replaces` that."""
-
-    name: str
-    chunks: Sequence[bytes | memoryview]
-    replaces: bool = False
-
-    @property
-    def size_bytes(self) -> int:
-        """How long it will be."""
-        return sum(map(len, self.chunks))
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that is durable under its name, and where something went that stood there."""
-
-    digest: Digest
-    in_the_way: PurePosixPath | None = None
-
-
-COARSE_NS = 2_000_000_000
-"""How coarse dates are at worst: FAT's are of two seconds."""
-
-
-class FileId(NamedTuple):
-    """What tells one version of a file from another, since each is written anew and then renamed."""
-
-    size_bytes: int
-    mtime_ns: int
-    inode: int
 
 
 class Tree:
@@ -132,14 +80,6 @@ class Tree:
         """The disk it is on; None as long as nobody looked."""
         return self._device
 
-    def require_archive(self) -> None:
-        """Raise `DestinationError` unless there is an archive: an unmounted disk leaves an empty folder."""
-        if not (self.exists(layout.MANIFEST) or self.exists(layout.JOURNAL)):
-            raise DestinationError(
-                f"there is no archive in {self.root}",
-                hint="Is its disk mounted? Without --require-existing a new archive would be begun there.",
-            )
-
     def require_room(self, coming_bytes: int = 0) -> None:
         """Raise `DestinationError` when so many more bytes would leave less room than shall stay free."""
         free_bytes = shutil.disk_usage(self.root).free
@@ -152,15 +92,15 @@ class Tree:
     def prepare(self) -> None:
         """Make DEST and its private folder."""
         self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (layout.PRIVATE, layout.PARTIALS, *layout.TEMPORARIES):
+        for folder in (base.PRIVATE, base.PARTIALS, *base.TEMPORARIES):
             self.ensure_dir(folder)
 
     def clean(self) -> None:
         """Remove temporary files and partials that cannot be resumed. Only for the lock's holder."""
-        for folder, _, files in os.walk(self.root / layout.TEMPORARY):
+        for folder, _, files in os.walk(self.root / base.TEMPORARY):
             for file in files:
                 Path(folder, file).unlink()
-        partials = self.root / layout.PARTIALS
+        partials = self.root / base.PARTIALS
         names = {entry.name for entry in list(os.scandir(partials))}
         for name in names:
             stem, _, suffix = name.rpartition(".")
@@ -194,7 +134,7 @@ class Tree:
         Of runs' folders, which have no end, the last ones are remembered.
         """
         with self._dirs_lock:
-            if len(folder.parts) < _RUN_LEVEL or folder.parts[0] == layout.PRIVATE.name:
+            if len(folder.parts) < _RUN_LEVEL or folder.parts[0] == base.PRIVATE.name:
                 self._upper_dirs.add(folder)
                 return
             self._run_dirs[folder] = None
@@ -313,7 +253,7 @@ class Tree:
         def fill(temporary: str, descriptor: int) -> None:
             try:
                 share_blocks(source, descriptor)
-                check(_digest_of(temporary))
+                check(digest_of(temporary))
                 self.flusher.seal(descriptor, temporary, mtime_ms)
             finally:
                 os.close(descriptor)
@@ -333,7 +273,7 @@ class Tree:
         """As `clone`, giving another file a second name. Both are one file: its date stays as it is."""
 
         def fill(temporary: str, _: None) -> None:
-            check(_digest_of(temporary))
+            check(digest_of(temporary))
             self.flusher.content(temporary)
 
         self.ensure_dir(relative.parent)
@@ -356,7 +296,7 @@ class Tree:
             Where the temporary file was.
         """
         number = next(self._numbers)
-        folder = layout.TEMPORARIES[number % len(layout.TEMPORARIES)]
+        folder = base.TEMPORARIES[number % len(base.TEMPORARIES)]
         temporary = f"{self.root}/{folder}/{self._token}-{number}"
         made = make(temporary)
         try:
@@ -392,7 +332,7 @@ class Tree:
         Returns:
             None where a folder's date does not tell that a file was just made in it.
         """
-        folder = self.ensure_dir(layout.TEMPORARY)
+        folder = self.ensure_dir(base.TEMPORARY)
         temporary = folder / secrets.token_hex(12)
         descriptor = os.open(temporary, WRITE_FLAGS | os.O_EXCL, 0o666)
         try:
@@ -417,7 +357,7 @@ class Tree:
     def digest(self, relative: PurePosixPath) -> Digest:
         """Read a file and hash it."""
         self._require_real_dirs(relative.parent)
-        return _digest_of(self.root / relative)
+        return digest_of(self.root / relative)
 
     def adopt(self, relative: PurePosixPath) -> Digest:
         """As `digest`, for a file to be recorded that this process did not write: it is flushed."""
@@ -432,7 +372,7 @@ class Tree:
     def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
         """A file's bytes, piece by piece; each piece is gone when the next is asked for."""
         self._require_real_dirs(relative.parent)
-        yield from _blocks_of(self.root / relative)
+        yield from blocks_of(self.root / relative)
 
     def real_path(self, relative: PurePosixPath) -> Path:
         """Where a file stands, once no link leads there; raises `OSError` when it is no regular file."""
@@ -531,10 +471,10 @@ class Tree:
 
     def _free_aside(self, relative: PurePosixPath) -> PurePosixPath:
         """A place under `.floradl/aside/` where nothing stands yet, with a name that tells what it is."""
-        self.ensure_dir(layout.ASIDE)
+        self.ensure_dir(base.ASIDE)
         stem = "+".join(relative.parts[-2:])
         names = (f"{stem}.{number}" if number else stem for number in itertools.count())
-        return next(layout.ASIDE / name for name in names if not self.exists(layout.ASIDE / name))
+        return next(base.ASIDE / name for name in names if not self.exists(base.ASIDE / name))
 
     def _require_real_dirs(self, folder: PurePosixPath) -> None:
         for level in (*reversed(folder.parents), folder):
@@ -565,33 +505,6 @@ class AppendFile:
 
 def _create(path: str) -> int:
     return os.open(path, WRITE_FLAGS | os.O_EXCL, 0o666)
-
-
-def _blocks_of(path: Path | str) -> Iterator[memoryview]:
-    descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        block = memoryview(bytearray(min(READ_BYTES, os.fstat(descriptor).st_size + 1)))
-        while length := file.readinto(block):
-            yield block[:length]
-
-
-def _digest_of(path: Path | str) -> Digest:
-    meter = Meter()
-    for block in _blocks_of(path):
-        meter.take(block)
-    return meter.digest()
-
-
-def items_of(folder: Path | str) -> Mapping[str, Item]:
-    """What stands in a folder that is known to be one, by name."""
-    with os.scandir(folder) as entries:
-        return {entry.name: _item(entry) for entry in entries}
-
-
-def _item(entry: os.DirEntry[str]) -> Item:
-    if entry.is_file(follow_symlinks=False):
-        return Item(Kind.FILE, entry.stat(follow_symlinks=False).st_size)
-    return Item(Kind.FOLDER if entry.is_dir(follow_symlinks=False) else Kind.OTHER, 0)
 
 
 def _file_id(status: os.stat_result) -> FileId:

@@ -6,7 +6,6 @@ Blocking. `tree` and `partial` alone use them; no other code but `direct` writes
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import sys
@@ -14,68 +13,12 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from floradl.errors import DestinationError
-
-HEAD_BYTES = 1024
-"""How much of a file's beginning is kept to tell what it is."""
-
-READ_BYTES = 1024 * 1024
-"""How much of a file is read at a time."""
-
 _FICLONE = 0x40049409  # linux/fs.h
 
 # Without O_NONBLOCK, opening a pipe that stands where a file should be waits for ever.
 _SAFE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 READ_FLAGS = os.O_RDONLY | _SAFE_FLAGS
 WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | _SAFE_FLAGS
-
-_HINTS = {
-    errno.ENOENT: "Was its disk unmounted, or the folder moved? Put it back and run the same command again.",
-    errno.ENOSPC: "Make room (or choose another DEST) and run the same command again; it goes on from here.",
-    errno.EDQUOT: "Your quota is used up. Make room and run the same command again.",
-    errno.EROFS: "The file system is read-only; mount it writable, or choose another DEST.",
-    errno.EACCES: "Check who owns DEST and its folders, or choose another DEST.",
-    errno.ENOSYS: "This file system has no locks; choose a DEST on another.",
-    errno.ENOTDIR: "DEST must be a folder.",
-    errno.EIO: "The disk reports an error; check it before you trust it with anything.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What a file holds: its size, SHA-256 in hex, and its first `HEAD_BYTES` bytes."""
-
-    size_bytes: int
-    sha256: str
-    head: bytes
-
-
-class Meter:
-    """Size, hash and head of bytes as they pass."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.size_bytes = 0
-        self.head = b""
-
-    def take(self, chunk: bytes | memoryview) -> None:
-        """The next bytes."""
-        self._hash.update(chunk)
-        self.size_bytes += len(chunk)
-        if len(self.head) < HEAD_BYTES:
-            self.head += bytes(chunk[: HEAD_BYTES - len(self.head)])
-
-    def digest(self) -> Digest:
-        """Of all that passed so far."""
-        return Digest(self.size_bytes, self._hash.hexdigest(), self.head)
-
-
-def destination_error(exc: OSError, root: Path) -> DestinationError:
-    """The `DestinationError` that says what an `OSError` means for the archive at `root`."""
-    where = f" ({exc.filename})" if exc.filename else ""
-    reason = exc.strerror or type(exc).__name__
-    message = f"cannot use the archive {root}: {reason}{where}"
-    return DestinationError(message, hint=_HINTS.get(exc.errno or 0, ""))
 
 
 @dataclass(slots=True)

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import msgspec
 
+from floradl.storage.digest import READ_BYTES, Digest, Meter
 from floradl.storage.local.direct_io import Direct
-from floradl.storage.local.fsync import READ_BYTES, READ_FLAGS, WRITE_FLAGS, Digest, Flusher, Meter, write_all
+from floradl.storage.local.fsync import READ_FLAGS, WRITE_FLAGS, Flusher, write_all
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
 """How much of a transfer `kill -9` can cost: after each such stretch a partial can be resumed from."""

@@ -32,9 +32,9 @@ from typing import Self, cast
 import msgspec
 
 from floradl.constants import SECRET_VARIABLES
+from floradl.storage.base import NewFile, Written, destination_error
 from floradl.storage.destination import Disk
-from floradl.storage.local.folder import NewFile, Written
-from floradl.storage.local.fsync import Digest, destination_error
+from floradl.storage.digest import Digest
 from floradl.storage.local.shared_memory import SLOT_BYTES, Lent, Slots
 from floradl.storage.local.writer_process import (
     MAX_FILES,

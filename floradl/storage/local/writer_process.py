@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from floradl.storage.local.folder import NewFile, Tree
+from floradl.storage.base import NewFile
+from floradl.storage.local.folder import Tree
 from floradl.storage.local.shared_memory import SLOT_BYTES
 
 MAX_FILES = 64

@@ -1,0 +1,41 @@
+"""Size, SHA-256 and head of bytes as they pass."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+HEAD_BYTES = 1024
+"""How much of a file's beginning is kept to tell what it is."""
+
+READ_BYTES = 1024 * 1024
+"""How much of a file is read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a file holds: its size, SHA-256 in hex, and its first `HEAD_BYTES` bytes."""
+
+    size_bytes: int
+    sha256: str
+    head: bytes
+
+
+class Meter:
+    """Size, hash and head of bytes as they pass."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+        self.head = b""
+
+    def take(self, chunk: bytes | memoryview) -> None:
+        """The next bytes."""
+        self._hash.update(chunk)
+        self.size_bytes += len(chunk)
+        if len(self.head) < HEAD_BYTES:
+            self.head += bytes(chunk[: HEAD_BYTES - len(self.head)])
+
+    def digest(self) -> Digest:
+        """Of all that passed so far."""
+        return Digest(self.size_bytes, self._hash.hexdigest(), self.head)
