@@ -12,7 +12,7 @@ import pytest
 
 from floradl.errors import DestinationError, Exit
 from floradl.storage.destination import Disk
-from tests.test_tree import FILE, RUN, disk, fail_with, handles, temporary_files
+from tests.storage.local.test_folder import FILE, RUN, disk, fail_with, handles, temporary_files
 
 __all__ = ["disk"]
 
