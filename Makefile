@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := ahead answer api/canvas api/lists api/projects api/raw_json api/walk arrival buffers canvas chronicle \
-	entries fetching journal layout listing lock manifest mend network/bandwidth network/concurrency \
-	network/http11 network/retry parts plan prepare sharing snapshot stamps storage/base storage/destination \
+GUARDED := ahead answer api/canvas api/lists api/projects api/raw_json api/walk arrival buffers fetching listing \
+	mend network/bandwidth network/concurrency network/http11 network/retry parts plan prepare \
+	repository/entries repository/history repository/journal repository/labels repository/layout \
+	repository/lock repository/manifest repository/snapshot sharing stamps storage/base storage/destination \
 	storage/digest storage/local/direct_io storage/local/folder storage/local/folder_dates \
 	storage/local/fsync storage/local/partial storage/local/reader storage/local/shared_memory \
 	storage/local/writer_pool storage/local/writer_process transfer

@@ -24,12 +24,21 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.measure import Entrant
 from benchmarks.media import PNG_HEAD, PNG_TAIL
 from benchmarks.results import Group, Sample
-from floradl import layout
 from floradl.api.client import FloraApi
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
-from floradl.entries import OutputEntry, OutputOp, RunFacts, RunOp, ScanEntry, ScanOp, ScopeEntry, State
-from floradl.manifest import Manifest
+from floradl.repository import layout
+from floradl.repository.entries import (
+    OutputEntry,
+    OutputOp,
+    RunFacts,
+    RunOp,
+    ScanEntry,
+    ScanOp,
+    ScopeEntry,
+    State,
+)
+from floradl.repository.manifest import Manifest
 from floradl.storage import base
 
 FIRST, LATER = "the first night", "later nights"

@@ -28,7 +28,7 @@ SHORT, LONG = 10_000, 100_000
 _READ = """\
 import sys
 from pathlib import Path
-from floradl.manifest import Manifest
+from floradl.repository.manifest import Manifest
 manifest = Manifest.parse(Path(sys.argv[1]).read_bytes())
 sys.exit(len(manifest) != int(sys.argv[2]))
 """

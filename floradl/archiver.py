@@ -24,14 +24,14 @@ from floradl.errors import FloradlError, printable
 from floradl.fetching import Tools, new_tools
 from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, UnseenProject
 from floradl.listing import Scan, full_walk_is_due
-from floradl.lock import ArchiveLock
-from floradl.manifest import NOT_BEGUN, Manifest, Store, require_archive
 from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
+from floradl.repository.lock import ArchiveLock
+from floradl.repository.manifest import NOT_BEGUN, Manifest, Store, require_archive
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
 from floradl.storage import base

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from floradl import layout, media
 from floradl.api.models import MEDIA_TYPES, Receipt
 from floradl.constants import SharedBy
 from floradl.errors import TransferError, printable, safe_url
+from floradl.repository import filetype, layout
 from floradl.sharing import Shelf
 from floradl.storage.base import NewFile
 from floradl.storage.destination import Disk
@@ -97,7 +97,7 @@ class Arrival:
         """Refuse a page in place of media, by its beginning: what the partial has, and these chunks."""
         if self._wanted.type not in MEDIA_TYPES:
             return
-        page = media.page_instead_of_media(self._head(chunks), content_type)
+        page = filetype.page_instead_of_media(self._head(chunks), content_type)
         if page is not None:
             raise bad_body("not_media", f"the host sent {page} instead of media")
 
@@ -125,7 +125,7 @@ class Arrival:
             TransferError: the file is cut off.
         """
         wanted = self._wanted
-        extension = media.extension_for(self._head(chunks), content_type, url)
+        extension = filetype.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
         path = wanted.folder / name
         placed = await self._written(chunks, path, lent, is_bounded=is_bounded)
@@ -281,7 +281,7 @@ class Arrival:
             return
         size_bytes = sum(map(len, chunks)) or self._partial.size_bytes
         read_at = _reader(chunks) if chunks else self._partial.read_at
-        lacking = media.missing_end(self._head(chunks), size_bytes, read_at)
+        lacking = filetype.missing_end(self._head(chunks), size_bytes, read_at)
         if not lacking:
             return
         sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self._partial.digest.sha256
@@ -294,7 +294,7 @@ class Arrival:
         raise bad_body("no_end", f"the file was cut off: {lacking}")
 
 
-def _reader(chunks: Sequence[bytes]) -> media.ReadAt:
+def _reader(chunks: Sequence[bytes]) -> filetype.ReadAt:
     """Reads from chunks as if they were one."""
 
     def read_at(offset: int, length: int) -> bytes:

@@ -18,10 +18,8 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from floradl import layout
 from floradl.clock import Clock
 from floradl.constants import Kind as EntryKind
-from floradl.entries import ADDITIONS, Op, OutputOp, RunEntry
 from floradl.findings import NO_FAULT, AuditTally, Finding, Trouble
 from floradl.inspection import (
     LITTER,
@@ -34,9 +32,11 @@ from floradl.inspection import (
     stray,
     unreadable_run,
 )
-from floradl.manifest import Manifest
 from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
-from floradl.snapshot import entry_place
+from floradl.repository import layout
+from floradl.repository.entries import ADDITIONS, Op, OutputOp, RunEntry
+from floradl.repository.manifest import Manifest
+from floradl.repository.snapshot import entry_place
 from floradl.storage import base
 from floradl.storage.base import Kind
 from floradl.storage.destination import Disk

@@ -16,14 +16,21 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from floradl import layout
 from floradl.api.canvas import Node, parse_canvas, parse_nodes
 from floradl.api.client import FloraApi
 from floradl.api.lists import iter_pages
 from floradl.api.projects import Project, is_final, project_path
 from floradl.api.raw_json import fields_of
 from floradl.api.records import moment_ms
-from floradl.canvas import (
+from floradl.clock import Clock, format_ms
+from floradl.constants import Kind, Source
+from floradl.errors import ApiAnswerError, ApiError, printable
+from floradl.job import Tally
+from floradl.labels import Labels
+from floradl.rebuild import snapshot_op
+from floradl.repository import layout
+from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
+from floradl.repository.labels import (
     SnapshotType,
     is_changed,
     newest_snapshot,
@@ -31,15 +38,8 @@ from floradl.canvas import (
     snapshot_key,
     snapshot_stamp,
 )
-from floradl.clock import Clock, format_ms
-from floradl.constants import Kind, Source
-from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
-from floradl.errors import ApiAnswerError, ApiError, printable
-from floradl.job import Tally
-from floradl.labels import Labels
-from floradl.manifest import Store
-from floradl.names import Place
-from floradl.rebuild import snapshot_op
+from floradl.repository.manifest import Store
+from floradl.repository.names import Place
 from floradl.storage.destination import Disk
 from floradl.tasks import all_of, to_its_end
 

@@ -27,11 +27,11 @@ from typing import Any
 
 import msgspec
 
-from floradl import layout
 from floradl.clock import MAX_MS
 from floradl.constants import Kind
 from floradl.dimensions import Size
-from floradl.entries import OutputEntry, RunEntry, State
+from floradl.repository import layout
+from floradl.repository.entries import OutputEntry, RunEntry, State
 
 MAX_OUTPUTS = 2000
 EXCERPT_CHARACTERS = 280

@@ -15,11 +15,11 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from floradl import layout
 from floradl.api.models import Failure
 from floradl.clock import parse_ms
 from floradl.constants import Kind, Source
-from floradl.entries import (
+from floradl.repository import layout
+from floradl.repository.entries import (
     LabelsOp,
     Op,
     OutputEntry,
@@ -31,7 +31,7 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.snapshot import entry_path
+from floradl.repository.snapshot import entry_path
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from floradl.media import ReadAt
+from floradl.repository.filetype import ReadAt
 
 MAX_SIDE = 1_000_000
 """Whatever claims to be longer is not believed."""

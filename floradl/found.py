@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from floradl.constants import Source
 from floradl.errors import ApiError, KeyRefusedError
 from floradl.job import SourceNews
-from floradl.names import Place
+from floradl.repository.names import Place
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,6 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Never, TypeVar
 
-from floradl import layout
-from floradl.canvas import MAX_LABELS_FILE_BYTES, shown_labels
 from floradl.catalogue import (
     NOTHING,
     TEXT_CHARACTERS,
@@ -44,12 +42,14 @@ from floradl.catalogue import (
 from floradl.clock import Clock
 from floradl.constants import Kind, OutputType
 from floradl.dimensions import Size, picture_size
-from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import Exit
-from floradl.lock import ArchiveLock
-from floradl.manifest import Manifest, load_manifest, require_archive
-from floradl.names import Place, read_names
-from floradl.snapshot import entry_place
+from floradl.repository import layout
+from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.repository.labels import MAX_LABELS_FILE_BYTES, shown_labels
+from floradl.repository.lock import ArchiveLock
+from floradl.repository.manifest import Manifest, load_manifest, require_archive
+from floradl.repository.names import Place, read_names
+from floradl.repository.snapshot import entry_place
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader

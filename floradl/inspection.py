@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from floradl import layout
 from floradl.constants import Kind as EntryKind
-from floradl.entries import OutputEntry, RunEntry, State
 from floradl.findings import Finding, Trouble
-from floradl.snapshot import entry_path, entry_place
+from floradl.repository import layout
+from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.repository.snapshot import entry_path, entry_place
 from floradl.storage.base import Item, Kind
 from floradl.storage.digest import Digest
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from floradl.api.models import EVERYTHING, Failure, Filters, Generation, Scope, failure_objects
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
-from floradl.entries import RunEntry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
 from floradl.fetching import Flow, Traffic
+from floradl.repository.entries import RunEntry
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""

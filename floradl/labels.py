@@ -7,15 +7,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from floradl import layout
 from floradl.api.canvas import Node
-from floradl.canvas import Label, is_labels_of, labels_by_run, merged_labels, targets_of
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
-from floradl.entries import LabelsOp
-from floradl.manifest import Store
-from floradl.names import Place
-from floradl.snapshot import entry_path
+from floradl.repository import layout
+from floradl.repository.entries import LabelsOp
+from floradl.repository.labels import Label, is_labels_of, labels_by_run, merged_labels, targets_of
+from floradl.repository.manifest import Store
+from floradl.repository.names import Place
+from floradl.repository.snapshot import entry_path
 from floradl.storage.destination import Disk
 from floradl.tasks import to_its_end
 

@@ -31,8 +31,8 @@ from floradl.api.records import parse_record
 from floradl.api.walk import OVERLAP_MS, Walk, last_status
 from floradl.clock import Clock, format_ms, parse_ms
 from floradl.constants import Kind, Status
-from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
+from floradl.repository.entries import ScanEntry, ScopeEntry
 
 FULL_EVERY_MS = 7 * 24 * 3_600_000
 """How old the last full walk may be before a scan becomes one by itself."""

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from floradl import layout
 from floradl.api.models import Failure, Filters, Generation
 from floradl.api.records import parse_record
 from floradl.constants import Kind, Status
-from floradl.entries import RunEntry
 from floradl.errors import ApiError
 from floradl.job import RecordRule, Visit
-from floradl.manifest import Manifest, Store
 from floradl.plan import is_there, keys_to_mend
-from floradl.snapshot import entry_path, entry_place
+from floradl.repository import layout
+from floradl.repository.entries import RunEntry
+from floradl.repository.manifest import Manifest, Store
+from floradl.repository.snapshot import entry_path, entry_place
 from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
 from floradl.storage.destination import Disk
 from floradl.storage.local.folder_dates import Glance

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from floradl.api.models import Scope
 from floradl.clock import format_ms, parse_ms
 from floradl.constants import Kind
-from floradl.names import PlaceName
-from floradl.status import Status, Sums
-from floradl.verified import Verdict
+from floradl.repository.names import PlaceName
+from floradl.repository.statistics import Status, Sums
+from floradl.repository.verdict import Verdict
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]

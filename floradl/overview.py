@@ -11,12 +11,12 @@ from floradl.api.models import Scope
 from floradl.clock import format_ms, parse_ms
 from floradl.constants import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 from floradl.errors import printable
-from floradl.names import PlaceName
 from floradl.progress import output_name, place_name
 from floradl.quantities import format_bytes
-from floradl.status import FailedOutput, ScopeAge, Status, Sums, VanishedRun
+from floradl.repository.names import PlaceName
+from floradl.repository.statistics import FailedOutput, ScopeAge, Status, Sums, VanishedRun
+from floradl.repository.verdict import Verdict
 from floradl.tables import Column, cut, format_age, table_lines
-from floradl.verified import Verdict
 
 _ROWS_SHOWN = 20
 _REASONS_SHOWN = 8

@@ -20,20 +20,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import PurePosixPath
 
-from floradl import media, plan
+from floradl import plan
 from floradl.api.client import FloraApi
 from floradl.api.models import MEDIA_TYPES, Failure, Filters, Generation, Receipt
 from floradl.api.walk import with_outputs
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
-from floradl.entries import RunEntry
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.fetching import Tools
 from floradl.job import RecordRule, Tally, Visit
-from floradl.manifest import Store
 from floradl.network.client import MediaClient
-from floradl.outcome import Result, op_of, receipt_of
 from floradl.plan import (
     Action,
     at_recorded_place,
@@ -43,6 +40,10 @@ from floradl.plan import (
     shares_content,
 )
 from floradl.prepare import Job, Prepared, Preparer, as_failed
+from floradl.repository import filetype
+from floradl.repository.entries import RunEntry
+from floradl.repository.manifest import Store
+from floradl.repository.results import Result, op_of, receipt_of
 from floradl.storage.base import Written
 from floradl.transfer import fetch_output
 
@@ -241,7 +242,7 @@ class Pool:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
         run, output, file = job.run, job.decision.output, job.decision.file or ""
         digest = await self._tools.disk.call(self._tools.disk.adopt, job.folder / file)
-        if output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, ""):
+        if output.type in MEDIA_TYPES and filetype.page_instead_of_media(digest.head, ""):
             return None
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)
 

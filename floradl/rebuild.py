@@ -22,14 +22,15 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from floradl import layout, media
 from floradl.api.models import MEDIA_TYPES, Generation, Output
 from floradl.api.raw_json import NOT_READABLE, fields_of
 from floradl.api.records import moment_ms, parse_record
-from floradl.chronicle import Chronicle, read_chronicle
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source, Status
-from floradl.entries import (
+from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
+from floradl.findings import Finding, Trouble
+from floradl.repository import filetype, layout
+from floradl.repository.entries import (
     ADDITIONS,
     ErrorEntry,
     LabelsOp,
@@ -42,11 +43,10 @@ from floradl.entries import (
     SourcesOp,
     State,
 )
-from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
-from floradl.findings import Finding, Trouble
-from floradl.journal import Journal, has_lost_lines, parse_journal
-from floradl.manifest import Manifest
-from floradl.outcome import facts_of
+from floradl.repository.history import Chronicle, read_chronicle
+from floradl.repository.journal import Journal, has_lost_lines, parse_journal
+from floradl.repository.manifest import Manifest
+from floradl.repository.results import facts_of
 from floradl.storage.destination import Disk
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
@@ -338,7 +338,9 @@ def _entry(
     digest = disk.digest(folder / name)
     if output.size_bytes not in (None, digest.size_bytes):
         return None  # it is not the file that FLORA told of
-    if not digest.size_bytes or (output.type in MEDIA_TYPES and media.page_instead_of_media(digest.head, "")):
+    if not digest.size_bytes or (
+        output.type in MEDIA_TYPES and filetype.page_instead_of_media(digest.head, "")
+    ):
         return None
     return msgspec.structs.replace(entry, size_bytes=digest.size_bytes, sha256=digest.sha256)
 

@@ -25,19 +25,15 @@ from pathlib import PurePosixPath
 import httpx
 import msgspec
 
-from floradl import layout
 from floradl.api.client import FloraApi
 from floradl.api.models import Filters, Receipt
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
-from floradl.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.errors import FloradlError
 from floradl.fetching import Tools, new_tools
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.job import GRACE_S, Tally
-from floradl.lock import ArchiveLock
-from floradl.manifest import Manifest, Store, require_archive
 from floradl.mend import Mend
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
@@ -45,6 +41,10 @@ from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.rebuild import Recovered, snapshot_op
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
+from floradl.repository import layout
+from floradl.repository.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
+from floradl.repository.lock import ArchiveLock
+from floradl.repository.manifest import Manifest, Store, require_archive
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself

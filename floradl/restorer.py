@@ -18,22 +18,22 @@ from pathlib import Path
 
 import httpx
 
-from floradl import layout
 from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Failure, Filters, Scope, failure_objects
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.copying import Copied, Copier, Way
-from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
 from floradl.fetching import Tools, new_tools
 from floradl.job import Tally, wants_entry
-from floradl.lock import ReadLock
-from floradl.manifest import Manifest, load_manifest, require_archive
-from floradl.names import Place, copy_names
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
+from floradl.repository import layout
+from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.repository.lock import ReadLock
+from floradl.repository.manifest import Manifest, load_manifest, require_archive
+from floradl.repository.names import Place, copy_names
 from floradl.storage.destination import Disk
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself

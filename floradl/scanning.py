@@ -19,15 +19,15 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
-from floradl.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally, Visit
 from floradl.listing import Scan
-from floradl.manifest import Store
 from floradl.mend import Mend
-from floradl.names import Place
 from floradl.pool import Pool
+from floradl.repository.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
+from floradl.repository.manifest import Store
+from floradl.repository.names import Place
 from floradl.tasks import all_of
 
 _SCOPES_AT_ONCE = 4

@@ -18,14 +18,23 @@ from floradl.api.projects import Discovery, discover
 from floradl.canvases import keep_canvases
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
-from floradl.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.errors import ApiError, printable
 from floradl.fetching import Tools
 from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally
 from floradl.listing import full_walk_is_due
-from floradl.manifest import Store
-from floradl.names import Place, PlaceName, archived, keep_names, read_names, seen_by, unnamed, unseen
+from floradl.repository.entries import ScanEntry, ScanOp, ScopeEntry
+from floradl.repository.manifest import Store
+from floradl.repository.names import (
+    Place,
+    PlaceName,
+    archived,
+    keep_names,
+    read_names,
+    seen_by,
+    unnamed,
+    unseen,
+)
 
 log = logging.getLogger(__name__)
 

@@ -10,26 +10,26 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from floradl import layout
 from floradl.api.client import FloraApi
 from floradl.api.models import Failure, Filters, Generation, Output, Receipt
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.copying import Copied
-from floradl.entries import RunEntry, State
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, UsageError, printable
 from floradl.fetching import Tools
 from floradl.job import GRACE_S, Tally
-from floradl.lock import ArchiveLock
-from floradl.manifest import Store
 from floradl.mend import Mend, known_record
 from floradl.network.client import MediaClient
-from floradl.outcome import op_of, receipt_of
 from floradl.plan import TEXT_EXTENSION
 from floradl.pool import Pool
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
-from floradl.snapshot import entry_path
+from floradl.repository import layout
+from floradl.repository.entries import RunEntry, State
+from floradl.repository.lock import ArchiveLock
+from floradl.repository.manifest import Store
+from floradl.repository.results import op_of, receipt_of
+from floradl.repository.snapshot import entry_path
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from floradl import layout, parts
+from floradl import parts
 from floradl.ahead import Ahead
 from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
 from floradl.api.models import Failure, Receipt
@@ -33,6 +33,7 @@ from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_o
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
+from floradl.repository import layout
 from floradl.storage.digest import HEAD_BYTES
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.shared_memory import Lent

@@ -11,11 +11,11 @@ from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.findings import NO_FAULT, AuditReport, AuditTally
-from floradl.lock import ReadLock
-from floradl.manifest import require_archive
+from floradl.repository.lock import ReadLock
+from floradl.repository.manifest import require_archive
+from floradl.repository.verdict import Verdict, note_verified
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
-from floradl.verified import Verdict, note_verified
 
 MAX_THREADS = 32
 

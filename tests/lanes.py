@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from floradl import layout
-from floradl.entries import LabelsOp, Op, OutputOp, RunOp, State
-from floradl.journal import parse_journal
+from floradl.repository import layout
+from floradl.repository.entries import LabelsOp, Op, OutputOp, RunOp, State
+from floradl.repository.journal import parse_journal
 from floradl.simulator import SimOutput, SimRun, Simulator
 from tests.steps import Stepped, Stop, stepped
 from tests.support import (

@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import manifest, plan, stamps
+from floradl import plan, stamps
 from floradl.constants import Kind
+from floradl.repository import manifest
 from floradl.simulator import Simulator
 from floradl.storage import destination
 from floradl.storage.local import folder

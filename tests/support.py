@@ -15,11 +15,11 @@ from typing import Any
 
 from hypothesis import settings
 
-from floradl import layout
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.entries import State
-from floradl.manifest import Manifest, load_manifest
+from floradl.repository import layout
+from floradl.repository.entries import State
+from floradl.repository.manifest import Manifest, load_manifest
 from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator
 from floradl.storage.destination import Disk
 

@@ -20,9 +20,9 @@ import pytest
 
 from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
-from floradl.entries import OutputOp
 from floradl.errors import DestinationError
-from floradl.outcome import op_of
+from floradl.repository.entries import OutputOp
+from floradl.repository.results import op_of
 from floradl.storage.destination import Disk
 from floradl.storage.local import fsync
 from tests.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest

@@ -23,7 +23,7 @@ from benchmarks.results import Group, Results, Row, Sample
 from benchmarks.suite import SUITE
 from floradl.api.models import Generation
 from floradl.api.pages import parse_page
-from floradl.media import missing_end, page_instead_of_media
+from floradl.repository.filetype import missing_end, page_instead_of_media
 
 
 def a_row(name: str, *walls_s: float, **extra: float) -> Row:

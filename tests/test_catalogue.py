@@ -27,7 +27,7 @@ from floradl.catalogue import (
 )
 from floradl.constants import Kind
 from floradl.dimensions import Size
-from floradl.entries import ErrorEntry, OutputEntry, RunEntry, State
+from floradl.repository.entries import ErrorEntry, OutputEntry, RunEntry, State
 
 DAY_MS = 86_400_000
 JULY_MS = 1_782_864_000_000  # 2026-07-01

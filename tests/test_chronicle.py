@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl import chronicle
 from floradl.api.raw_json import fields_of
-from floradl.chronicle import Chronicle, chronicle_bytes, noted, read_chronicle
 from floradl.errors import ApiAnswerError
+from floradl.repository import history as chronicle
+from floradl.repository.history import Chronicle, chronicle_bytes, noted, read_chronicle
 
 NOW_MS = 1_795_500_000_000
 NIGHT_MS = 86_400_000

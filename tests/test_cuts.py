@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from floradl.clock import Clock
-from floradl.entries import OutputOp, RunEntry, State
 from floradl.errors import ManifestError
-from floradl.journal import parse_journal
-from floradl.manifest import Manifest, Store
+from floradl.repository.entries import OutputOp, RunEntry, State
+from floradl.repository.journal import parse_journal
+from floradl.repository.manifest import Manifest, Store
 from floradl.simulator import (
     Account,
     Fault,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.constants import Kind
-from floradl.entries import (
+from floradl.errors import Exit, ManifestError
+from floradl.repository.entries import (
     VERSION,
     ErrorEntry,
     JournalHeader,
@@ -29,8 +30,7 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import Exit, ManifestError
-from floradl.journal import encode_lines, has_lost_lines, parse_journal
+from floradl.repository.journal import encode_lines, has_lost_lines, parse_journal
 from tests.support import by_day
 
 HEADER = JournalHeader(VERSION, "9f0c", "2026-11-23T02:30:00Z")

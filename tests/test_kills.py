@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from floradl.constants import Kind
-from floradl.layout import item_path, safe_name
+from floradl.repository.layout import item_path, safe_name
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import (
     assert_archived,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from floradl import layout
 from floradl.constants import Kind
-from floradl.layout import is_output_of, item_path, output_name, partial_path, safe_name
+from floradl.repository import layout
+from floradl.repository.layout import is_output_of, item_path, output_name, partial_path, safe_name
 from floradl.storage import base
 
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"} | {

@@ -17,10 +17,10 @@ from floradl.api.records import parse_generation
 from floradl.api.walk import OVERLAP_MS, iter_listed, with_outputs
 from floradl.clock import format_ms
 from floradl.constants import Source
-from floradl.entries import ScanEntry, ScopeEntry
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.listing import FULL_EVERY_MS, Scan
 from floradl.network.retry import Backoff
+from floradl.repository.entries import ScanEntry, ScopeEntry
 from floradl.simulator import Account, SimOutput, SimRun
 from tests.support import FakeTime
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from floradl import layout
 from floradl.errors import DestinationError, Exit, LockedError
-from floradl.lock import ArchiveLock, ReadLock
+from floradl.repository import layout
+from floradl.repository.lock import ArchiveLock, ReadLock
 from floradl.storage.destination import Disk
 from tests.support import FakeTime
 
@@ -29,7 +29,7 @@ import asyncio, sys
 from pathlib import Path
 from floradl.clock import Clock
 from floradl.storage.destination import Disk
-from floradl.lock import ArchiveLock
+from floradl.repository.lock import ArchiveLock
 
 async def main():
     disk = Disk(Path(sys.argv[1]))
@@ -384,7 +384,7 @@ async def test_a_lock_that_cannot_be_read(
 async def test_a_system_without_flock(disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
     """There readers take no lock, and a holder counts as alive."""
     with other_process(disk.root):
-        monkeypatch.setattr("floradl.lock._HAS_FLOCK", False)
+        monkeypatch.setattr("floradl.repository.lock._HAS_FLOCK", False)
         async with reading(disk, time):
             pass
         ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "")

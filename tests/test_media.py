@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.media import extension_for, missing_end, page_instead_of_media
+from floradl.repository.filetype import extension_for, missing_end, page_instead_of_media
 from tests.support import mp4, png
 
 FORMATS: list[tuple[bytes, str]] = [

@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from floradl import layout
 from floradl.api.models import Filters, Output
 from floradl.api.records import parse_asset, parse_generation
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.job import RecordRule
-from floradl.manifest import Manifest, Store
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
+from floradl.repository import layout
+from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
+from floradl.repository.manifest import Manifest, Store
 from floradl.stamps import Stamp
 from floradl.storage.destination import Disk
 

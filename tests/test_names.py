@@ -14,7 +14,7 @@ import pytest
 from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Scope
 from floradl.api.projects import Discovery, discover
-from floradl.names import Place, keep_names, seen_by, unseen
+from floradl.repository.names import Place, keep_names, seen_by, unseen
 from floradl.simulator import (
     Account,
     Fault,

@@ -10,8 +10,6 @@ import pytest
 
 from floradl.api.models import Filters, Generation, Output
 from floradl.constants import Kind
-from floradl.entries import OutputEntry, RunEntry, State
-from floradl.layout import partial_path
 from floradl.plan import (
     Action,
     OnDisk,
@@ -24,6 +22,8 @@ from floradl.plan import (
     run_folder,
     shares_content,
 )
+from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.repository.layout import partial_path
 
 URL = "https://media.flora.ai/a/output_1.png"
 IMAGE = Output("output_1", "imageUrl", URL)

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from floradl import layout
 from floradl.api.models import Failure, Filters, Generation, Receipt
 from floradl.api.records import parse_asset, parse_generation
 from floradl.constants import Kind, Source
-from floradl.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.errors import DestinationError
 from floradl.job import RecordRule, Visit
-from floradl.outcome import Result, facts_of
 from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed
+from floradl.repository import layout
+from floradl.repository.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
+from floradl.repository.results import Result, facts_of
 from floradl.storage.destination import Disk
 from floradl.storage.local.fsync import Flusher
 

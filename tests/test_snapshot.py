@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from floradl.errors import ManifestError
-from floradl.snapshot import (
+from floradl.repository.snapshot import (
     encode_checksums,
     encode_snapshot,
     parse_counted,

@@ -97,5 +97,5 @@ def test_a_status_loads_no_network(tmp_path: Path) -> None:
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("status", str(tmp_path / "out"))
-    assert "floradl.status" in found
+    assert "floradl.repository.statistics" in found
     assert found & (NETWORK | {"floradl.audit", "floradl.archiver"}) == set()

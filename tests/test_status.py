@@ -17,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from floradl.api.models import Scope
 from floradl.clock import format_ms
-from floradl.entries import (
+from floradl.metrics import metric_lines, status_object
+from floradl.overview import age_line, status_lines
+from floradl.repository.entries import (
     JournalHeader,
     OutputEntry,
     OutputOp,
@@ -29,11 +31,10 @@ from floradl.entries import (
     SourcesOp,
     State,
 )
-from floradl.journal import encode_lines
-from floradl.manifest import Manifest
-from floradl.metrics import metric_lines, status_object
-from floradl.names import Place, PlaceName
-from floradl.overview import age_line, status_lines
+from floradl.repository.journal import encode_lines
+from floradl.repository.manifest import Manifest
+from floradl.repository.names import Place, PlaceName
+from floradl.repository.statistics import Status, summarize
 from floradl.simulator import (
     Account,
     Fault,
@@ -44,7 +45,6 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from floradl.status import Status, summarize
 from floradl.tables import cells_wide
 from tests.audits.stage import tree_of
 from tests.support import FakeTime, manifest, mp4, png

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl import fetching, layout
+from floradl import fetching
 from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.errors import ApiNotFoundError, DestinationError
@@ -26,6 +26,7 @@ from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
+from floradl.repository import layout
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.local.direct_io import Direct

@@ -13,9 +13,9 @@ from floradl.commands.context import catch_signals, expanded
 from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import UsageError
-from floradl.manifest import load_manifest
 from floradl.network import addresses
 from floradl.progress import Console, gallery_lines, summary_lines
+from floradl.repository.manifest import load_manifest
 from floradl.simulator import Account, Simulator
 from floradl.storage.destination import Disk
 

@@ -15,15 +15,15 @@ from floradl.commands.context import expanded, scopes_of, sources_of, write_line
 from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import Exit, UsageError, printable
-from floradl.lock import ReadLock
-from floradl.manifest import load_manifest, require_archive
 from floradl.metrics import metric_lines, status_object
-from floradl.names import Place, read_names
 from floradl.overview import age_line, status_lines
 from floradl.progress import Console
-from floradl.status import Status, summarize
+from floradl.repository.lock import ReadLock
+from floradl.repository.manifest import load_manifest, require_archive
+from floradl.repository.names import Place, read_names
+from floradl.repository.statistics import Status, summarize
+from floradl.repository.verdict import read_verified
 from floradl.storage.destination import Disk
-from floradl.verified import read_verified
 
 
 @dataclass(frozen=True, slots=True)

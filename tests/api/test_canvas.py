@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl import canvas as floradl_canvas
 from floradl.api import canvas as api_canvas
 from floradl.api.canvas import Node, parse_canvas, parse_nodes
 from floradl.api.client import FloraApi
 from floradl.api.lists import iter_pages
 from floradl.api.projects import project_path
-from floradl.canvas import (
+from floradl.errors import ApiAnswerError
+from floradl.repository import labels as floradl_canvas
+from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.repository.labels import (
     Label,
     SnapshotType,
     Target,
@@ -35,8 +37,6 @@ from floradl.canvas import (
     snapshot_stamp,
     targets_of,
 )
-from floradl.entries import OutputEntry, RunEntry, State
-from floradl.errors import ApiAnswerError
 from floradl.simulator import (
     Account,
     SimCanvas,

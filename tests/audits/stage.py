@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from floradl import layout
 from floradl.clock import Clock, parse_ms
 from floradl.constants import Kind, Source
-from floradl.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
-from floradl.manifest import Store
+from floradl.repository import layout
+from floradl.repository.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
+from floradl.repository.manifest import Store
 from floradl.simulator import (
     Account,
     SimAsset,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from floradl.layout import safe_name
+from floradl.repository.layout import safe_name
 from tests.audits.damages import cut, replace_by_folder
 from tests.audits.stage import (
     CANVAS,

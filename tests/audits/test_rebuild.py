@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from floradl.clock import Clock
-from floradl.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.errors import NewerFormatError
 from floradl.findings import Trouble
 from floradl.inspection import Expected, check_bytes, check_run
 from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
+from floradl.repository.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.storage.base import Item, Kind
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest

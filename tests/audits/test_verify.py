@@ -14,7 +14,7 @@ import pytest
 from floradl.audit import Sample
 from floradl.clock import Clock
 from floradl.findings import Trouble
-from floradl.lock import ArchiveLock, ReadLock
+from floradl.repository.lock import ArchiveLock, ReadLock
 from floradl.simulator import Fault
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.entries import State
+from floradl.repository.entries import State
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import (
     assert_all_archived,

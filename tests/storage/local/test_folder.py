@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from floradl import layout
 from floradl.errors import DestinationError
-from floradl.manifest import require_archive
+from floradl.repository import layout
+from floradl.repository.manifest import require_archive
 from floradl.storage import base
 from floradl.storage.base import COARSE_NS, Kind
 from floradl.storage.destination import Disk

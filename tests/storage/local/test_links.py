@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl import layout
+from floradl.repository import layout
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.storage import base
 from tests.support import assert_archived, assert_sound, completed, manifest, png, start, wait_for

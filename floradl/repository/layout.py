@@ -136,7 +136,7 @@ def output_name(key: str, extension: str) -> SafeName:
 
     Args:
         key: the output's key, unique in its run.
-        extension: a dot and letters or digits, as `media.extension_for` gives it.
+        extension: a dot and letters or digits, as `filetype.extension_for` gives it.
     """
     return SafeName(f"{safe_name(key)}{extension}")
 

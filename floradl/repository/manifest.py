@@ -22,12 +22,13 @@ from typing import Any, assert_never
 
 import msgspec
 
-from floradl import layout
 from floradl.api.models import Scope
 from floradl.api.raw_json import NOT_READABLE
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
-from floradl.entries import (
+from floradl.errors import DestinationError, ManifestError
+from floradl.repository import layout
+from floradl.repository.entries import (
     FORMAT,
     VERSION,
     JournalHeader,
@@ -45,9 +46,8 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import DestinationError, ManifestError
-from floradl.journal import Journal, encode_lines, parse_journal
-from floradl.snapshot import (
+from floradl.repository.journal import Journal, encode_lines, parse_journal
+from floradl.repository.snapshot import (
     CountedRun,
     encode_checksums,
     encode_snapshot,

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from floradl import layout
 from floradl.api.raw_json import NOT_READABLE
 from floradl.constants import Kind, Source
-from floradl.entries import FORMAT, VERSION, ErrorEntry, RunEntry, State
 from floradl.errors import ManifestError, NewerFormatError
+from floradl.repository import layout
+from floradl.repository.entries import FORMAT, VERSION, ErrorEntry, RunEntry, State
 
 _RUNS_PER_CHUNK = 2000
 _SHA256 = re.compile("[0-9a-f]{64}")

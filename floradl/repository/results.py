@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from floradl.api.models import Failure, Generation, Output, Receipt
-from floradl.entries import (
+from floradl.errors import safe_url
+from floradl.repository.entries import (
     ErrorEntry,
     Op,
     OutputEntry,
@@ -16,7 +17,6 @@ from floradl.entries import (
     State,
     VanishedOp,
 )
-from floradl.errors import safe_url
 from floradl.storage.digest import Digest
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure

@@ -16,12 +16,12 @@ from floradl.api.models import Scope
 from floradl.api.records import parse_generation
 from floradl.clock import MAX_MS, parse_ms
 from floradl.constants import Kind, Source
-from floradl.entries import ScanEntry, State
 from floradl.errors import ApiError
-from floradl.manifest import Manifest
-from floradl.names import Place, PlaceName
-from floradl.snapshot import CountedOutput, CountedRun
-from floradl.verified import Verified
+from floradl.repository.entries import ScanEntry, State
+from floradl.repository.manifest import Manifest
+from floradl.repository.names import Place, PlaceName
+from floradl.repository.snapshot import CountedOutput, CountedRun
+from floradl.repository.verdict import Verified
 
 _DAY_MS = 86_400_000
 

@@ -18,9 +18,9 @@ from typing import NoReturn, Self
 import filelock
 import msgspec
 
-from floradl import layout
 from floradl.clock import Clock, format_ms
 from floradl.errors import LockedError, printable
+from floradl.repository import layout
 from floradl.storage.destination import Disk
 from floradl.storage.local.fsync import READ_FLAGS
 

@@ -29,8 +29,8 @@ from floradl.api.canvas import MAX_CANVAS_BYTES, Node
 from floradl.api.models import is_http
 from floradl.api.raw_json import NOT_READABLE, replace_half_pairs
 from floradl.constants import OutputType
-from floradl.entries import OutputEntry, RunEntry, State
 from floradl.errors import ApiAnswerError, safe_url
+from floradl.repository.entries import OutputEntry, RunEntry, State
 
 NODES_FORMAT = "floradl-canvas-nodes"
 LABELS_FORMAT = "floradl-canvas-labels"

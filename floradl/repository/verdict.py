@@ -11,7 +11,7 @@ import logging
 
 import msgspec
 
-from floradl import layout
+from floradl.repository import layout
 from floradl.storage import base
 from floradl.storage.destination import Disk
 

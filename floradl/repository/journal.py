@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
-from floradl.entries import VERSION, JournalHeader, Op
 from floradl.errors import ManifestError, NewerFormatError, printable
+from floradl.repository.entries import VERSION, JournalHeader, Op
 
 _Line = JournalHeader | Op
 

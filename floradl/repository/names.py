@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from floradl import layout
 from floradl.api.projects import Discovery, Record, ask_project, ask_projects, ask_workspaces, is_final
-from floradl.chronicle import Chronicle, chronicle_bytes, noted, read_chronicle
 from floradl.clock import Clock
 from floradl.errors import ApiError, printable
+from floradl.repository import layout
+from floradl.repository.history import Chronicle, chronicle_bytes, noted, read_chronicle
 from floradl.storage.destination import Disk
 
 if TYPE_CHECKING:  # who only reads names needs no HTTP
