@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
-    from floradl.api.models import Failure, Filters, Generation, Output, Scope
+    from floradl.api.models import Filters, Generation, Output, Scope
     from floradl.audit import Sample
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from floradl.job import ArchiveOptions, Report, Tally
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
     from floradl.repairer import RepairOptions
+    from floradl.repository.results import Failure
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
     from floradl.version import __version__
@@ -89,7 +90,7 @@ _HOMES = {
     "Clock": "clock",
     "DEFAULT_BASE_URL": "constants",
     "DestinationError": "errors",
-    "Failure": "api.models",
+    "Failure": "repository.results",
     "Filters": "api.models",
     "Finding": "findings",
     "FloraApi": "api.client",

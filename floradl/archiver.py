@@ -31,7 +31,8 @@ from floradl.network.transport import media_transports
 from floradl.pool import Pool
 from floradl.recall import visit_by_id
 from floradl.repository.lock import ArchiveLock
-from floradl.repository.manifest import NOT_BEGUN, Manifest, Store, require_archive
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import NOT_BEGUN, Store, require_archive
 from floradl.scanning import Scanning
 from floradl.stamps import Stamps
 from floradl.storage import base

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from floradl.api.models import MEDIA_TYPES, Receipt
+from floradl.api.models import MEDIA_TYPES
 from floradl.constants import SharedBy
 from floradl.errors import TransferError, printable, safe_url
 from floradl.repository import filetype, layout
+from floradl.repository.results import Receipt
 from floradl.sharing import Shelf
 from floradl.storage.base import NewFile
 from floradl.storage.destination import Disk
@@ -61,7 +62,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Placed:
-    """A file at its place; see `models.Receipt` for what the fields mean."""
+    """A file at its place; see `results.Receipt` for what the fields mean."""
 
     digest: Digest = field(default_factory=lambda: Meter().digest())
     aside: PurePosixPath | None = None

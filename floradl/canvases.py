@@ -27,19 +27,19 @@ from floradl.constants import Kind, Source
 from floradl.errors import ApiAnswerError, ApiError, printable
 from floradl.job import Tally
 from floradl.labels import Labels
-from floradl.rebuild import snapshot_op
 from floradl.repository import layout
-from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
-from floradl.repository.labels import (
+from floradl.repository.canvas import (
     SnapshotType,
     is_changed,
     newest_snapshot,
     nodes_bytes,
     snapshot_key,
+    snapshot_op,
     snapshot_stamp,
 )
-from floradl.repository.manifest import Store
+from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
 from floradl.repository.names import Place
+from floradl.repository.repository import Store
 from floradl.storage.destination import Disk
 from floradl.tasks import all_of, to_its_end
 

@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from floradl.api.models import Failure
 from floradl.clock import parse_ms
 from floradl.constants import Kind, Source
 from floradl.repository import layout
@@ -31,6 +30,7 @@ from floradl.repository.entries import (
     State,
     VanishedOp,
 )
+from floradl.repository.results import Failure
 from floradl.repository.snapshot import entry_path
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Never
 
-from floradl.api.models import Failure, failure_objects
 from floradl.errors import Exit, FloradlError, KeyRefusedError, printable
+from floradl.repository.results import Failure, failure_objects
 
 
 class Trouble(StrEnum):

@@ -47,8 +47,9 @@ from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.labels import MAX_LABELS_FILE_BYTES, shown_labels
 from floradl.repository.lock import ArchiveLock
-from floradl.repository.manifest import Manifest, load_manifest, require_archive
+from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, read_names
+from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.snapshot import entry_place
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest

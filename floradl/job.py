@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from floradl.api.models import EVERYTHING, Failure, Filters, Generation, Scope, failure_objects
+from floradl.api.models import EVERYTHING, Filters, Generation, Scope
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.errors import Exit, FloradlError, KeyRefusedError
 from floradl.fetching import Flow, Traffic
 from floradl.repository.entries import RunEntry
+from floradl.repository.results import Failure, failure_objects
 
 GRACE_S = 10.0
 """How long transfers may go on after the first signal."""

@@ -13,8 +13,8 @@ from floradl.constants import Kind
 from floradl.repository import layout
 from floradl.repository.entries import LabelsOp
 from floradl.repository.labels import Label, is_labels_of, labels_by_run, merged_labels, targets_of
-from floradl.repository.manifest import Store
 from floradl.repository.names import Place
+from floradl.repository.repository import Store
 from floradl.repository.snapshot import entry_path
 from floradl.storage.destination import Disk
 from floradl.tasks import to_its_end

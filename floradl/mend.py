@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from floradl.api.models import Failure, Filters, Generation
+from floradl.api.models import Filters, Generation
 from floradl.api.records import parse_record
 from floradl.constants import Kind, Status
 from floradl.errors import ApiError
@@ -21,7 +21,9 @@ from floradl.job import RecordRule, Visit
 from floradl.plan import is_there, keys_to_mend
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry
-from floradl.repository.manifest import Manifest, Store
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import Store
+from floradl.repository.results import Failure
 from floradl.repository.snapshot import entry_path, entry_place
 from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
 from floradl.storage.destination import Disk

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from floradl.api.models import Failure, Filters, Generation, Output
+from floradl.api.models import Filters, Generation, Output
 from floradl.api.records import announced_size
 from floradl.constants import Kind
 from floradl.errors import safe_url
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.repository.results import Failure
 
 TEXT_EXTENSION = ".txt"
 SHARED_KIND = Kind.ASSET

@@ -22,7 +22,7 @@ from pathlib import PurePosixPath
 
 from floradl import plan
 from floradl.api.client import FloraApi
-from floradl.api.models import MEDIA_TYPES, Failure, Filters, Generation, Receipt
+from floradl.api.models import MEDIA_TYPES, Filters, Generation
 from floradl.api.walk import with_outputs
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
@@ -42,8 +42,8 @@ from floradl.plan import (
 from floradl.prepare import Job, Prepared, Preparer, as_failed
 from floradl.repository import filetype
 from floradl.repository.entries import RunEntry
-from floradl.repository.manifest import Store
-from floradl.repository.results import Result, op_of, receipt_of
+from floradl.repository.repository import Store
+from floradl.repository.results import Failure, Receipt, Result, op_of, receipt_of
 from floradl.storage.base import Written
 from floradl.transfer import fetch_output
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from floradl.api.models import Failure, Filters, Generation, Receipt
+from floradl.api.models import Filters, Generation
 from floradl.api.raw_json import merge_records
 from floradl.api.records import parse_generation
 from floradl.constants import Source
@@ -22,7 +22,7 @@ from floradl.job import RecordRule, Visit
 from floradl.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
-from floradl.repository.results import Result, facts_of, receipt_of
+from floradl.repository.results import Failure, Receipt, Result, facts_of, receipt_of
 from floradl.storage.base import NewFile, Written
 from floradl.storage.destination import Disk
 

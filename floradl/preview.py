@@ -16,7 +16,8 @@ from floradl.listing import Scan
 from floradl.mend import compare_with_disk, known_record
 from floradl.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
 from floradl.repository.entries import RunEntry
-from floradl.repository.manifest import NOT_BEGUN, Manifest, load_manifest, require_archive
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import NOT_BEGUN, load_manifest, require_archive
 from floradl.storage import base
 from floradl.storage.destination import Disk
 

@@ -30,6 +30,7 @@ from floradl.constants import Kind, Source, Status
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
 from floradl.findings import Finding, Trouble
 from floradl.repository import filetype, layout
+from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import (
     ADDITIONS,
     ErrorEntry,
@@ -269,39 +270,6 @@ def _adopt_canvas(
         op = snapshot_op(disk, project_id, folder / name, at, sha256=summed.get(name))
         ops.extend([op] if op else [])
     return Adoption(project_id, Kind.CANVAS, tuple(ops)) if len(ops) > _WITHOUT_OUTPUTS else None
-
-
-def snapshot_op(
-    disk: Disk, project_id: str, path: PurePosixPath, at: str, *, sha256: str | None = None
-) -> OutputOp | None:
-    """The entry of a canvas snapshot that none knows, from its name and its bytes. Blocks.
-
-    Args:
-        disk: the archive.
-        project_id: whose canvas it is.
-        path: where it stands, or stood.
-        at: now.
-        sha256: what its bytes should be; None: whatever they are.
-
-    Returns:
-        None when it has no snapshot's name, or no bytes and no hash tells of any.
-    """
-    snapshot = layout.snapshot_of(path.name)
-    if snapshot is None:
-        return None
-    (files,) = disk.sizes([path.parent])
-    size_bytes = files.get(path.name, 0)
-    if sha256 is None and not size_bytes:
-        return None
-    entry = OutputEntry(
-        type=snapshot[1],
-        state=State.ARCHIVED,
-        file=path.name,
-        size_bytes=size_bytes,
-        sha256=sha256 or disk.digest(path).sha256,
-        archived_at=at,
-    )
-    return OutputOp(project_id, snapshot[0], entry)
 
 
 def _entry(

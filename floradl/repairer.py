@@ -26,7 +26,7 @@ import httpx
 import msgspec
 
 from floradl.api.client import FloraApi
-from floradl.api.models import Filters, Receipt
+from floradl.api.models import Filters
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
@@ -39,12 +39,15 @@ from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
 from floradl.pool import Pool
-from floradl.rebuild import Recovered, snapshot_op
+from floradl.rebuild import Recovered
 from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.repository import layout
+from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.repository.lock import ArchiveLock
-from floradl.repository.manifest import Manifest, Store, require_archive
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import Store, require_archive
+from floradl.repository.results import Receipt
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from floradl.api.client import FloraApi
-from floradl.api.models import EVERYTHING, Failure, Filters, Scope, failure_objects
+from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.copying import Copied, Copier, Way
@@ -32,8 +32,10 @@ from floradl.network.transport import media_transports
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.lock import ReadLock
-from floradl.repository.manifest import Manifest, load_manifest, require_archive
+from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, copy_names
+from floradl.repository.repository import load_manifest, require_archive
+from floradl.repository.results import Failure, failure_objects
 from floradl.storage.destination import Disk
 from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself

@@ -26,8 +26,8 @@ from floradl.listing import Scan
 from floradl.mend import Mend
 from floradl.pool import Pool
 from floradl.repository.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
-from floradl.repository.manifest import Store
 from floradl.repository.names import Place
+from floradl.repository.repository import Store
 from floradl.tasks import all_of
 
 _SCOPES_AT_ONCE = 4

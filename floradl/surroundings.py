@@ -24,7 +24,6 @@ from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally
 from floradl.listing import full_walk_is_due
 from floradl.repository.entries import ScanEntry, ScanOp, ScopeEntry
-from floradl.repository.manifest import Store
 from floradl.repository.names import (
     Place,
     PlaceName,
@@ -35,6 +34,7 @@ from floradl.repository.names import (
     unnamed,
     unseen,
 )
+from floradl.repository.repository import Store
 
 log = logging.getLogger(__name__)
 

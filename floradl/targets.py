@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from floradl.api.client import FloraApi
-from floradl.api.models import Failure, Filters, Generation, Output, Receipt
+from floradl.api.models import Filters, Generation, Output
 from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
@@ -27,8 +27,8 @@ from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, State
 from floradl.repository.lock import ArchiveLock
-from floradl.repository.manifest import Store
-from floradl.repository.results import op_of, receipt_of
+from floradl.repository.repository import Store
+from floradl.repository.results import Failure, Receipt, op_of, receipt_of
 from floradl.repository.snapshot import entry_path
 from floradl.storage import base
 from floradl.storage.destination import Disk

@@ -25,7 +25,6 @@ import httpx
 from floradl import parts
 from floradl.ahead import Ahead
 from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
-from floradl.api.models import Failure, Receipt
 from floradl.api.records import announced_size
 from floradl.arrival import Arrival, Wanted, bad_body
 from floradl.errors import ApiError, TransferError, printable, safe_url
@@ -34,6 +33,7 @@ from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
 from floradl.repository import layout
+from floradl.repository.results import Failure, Receipt
 from floradl.storage.digest import HEAD_BYTES
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.shared_memory import Lent

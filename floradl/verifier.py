@@ -12,7 +12,7 @@ from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
 from floradl.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.repository.lock import ReadLock
-from floradl.repository.manifest import require_archive
+from floradl.repository.repository import require_archive
 from floradl.repository.verdict import Verdict, note_verified
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself

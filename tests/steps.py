@@ -28,7 +28,7 @@ from typing import Any
 
 from floradl import plan, stamps
 from floradl.constants import Kind
-from floradl.repository import manifest
+from floradl.repository import repository
 from floradl.simulator import Simulator
 from floradl.storage import destination
 from floradl.storage.local import folder
@@ -122,7 +122,7 @@ def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
     """Let two runs be a large archive, any manifest a large one, and each folder have rested a while."""
     now_ns = destination.Disk.moment_ns
     set_value(stamps, "MIN_PART", 1)
-    set_value(manifest, "LARGE_BYTES", 0)
+    set_value(repository, "LARGE_BYTES", 0)
     set_value(destination.Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 
 

@@ -19,7 +19,8 @@ from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.repository import layout
 from floradl.repository.entries import State
-from floradl.repository.manifest import Manifest, load_manifest
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import load_manifest
 from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator
 from floradl.storage.destination import Disk
 

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floradl import fetching, parts
-from floradl.api.models import Failure, Receipt
 from floradl.errors import DestinationError
 from floradl.fetching import Tools
 from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate
+from floradl.repository.results import Failure, Receipt
 from floradl.storage.destination import Disk
 from floradl.storage.local import partial
 from floradl.storage.local.partial import Partial

@@ -18,11 +18,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.errors import DestinationError
 from floradl.repository.entries import OutputOp
-from floradl.repository.results import op_of
+from floradl.repository.results import Failure, Receipt, op_of
 from floradl.storage.destination import Disk
 from floradl.storage.local import fsync
 from tests.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest

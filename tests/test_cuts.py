@@ -21,7 +21,8 @@ from floradl.clock import Clock
 from floradl.errors import ManifestError
 from floradl.repository.entries import OutputOp, RunEntry, State
 from floradl.repository.journal import parse_journal
-from floradl.repository.manifest import Manifest, Store
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import Store
 from floradl.simulator import (
     Account,
     Fault,

@@ -15,7 +15,6 @@ from typing import cast
 
 import pytest
 
-from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
@@ -26,6 +25,7 @@ from floradl.network.bandwidth import Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
+from floradl.repository.results import Failure, Receipt
 from floradl.storage.destination import Disk
 from floradl.storage.local.direct_io import Direct
 from floradl.transfer import fetch_output

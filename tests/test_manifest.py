@@ -39,7 +39,8 @@ from floradl.repository.entries import (
     VanishedOp,
 )
 from floradl.repository.journal import encode_lines, parse_journal
-from floradl.repository.manifest import Manifest, Store, load_manifest
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import Store, load_manifest
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.local.fsync import Flusher
@@ -921,7 +922,7 @@ async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any `manifest.json` is a large one."""
-    monkeypatch.setattr("floradl.repository.manifest.LARGE_BYTES", 0)
+    monkeypatch.setattr("floradl.repository.repository.LARGE_BYTES", 0)
 
 
 large = pytest.mark.usefixtures("_as_if_large")
@@ -980,7 +981,7 @@ async def test_a_journal_that_has_grown_long_is_folded(
     await archive(tmp_path, *recorded(), scan_op(5))
     await archive(tmp_path, scan_op(6))
     night_bytes = journal_of(tmp_path).stat().st_size
-    monkeypatch.setattr("floradl.repository.manifest.LONG_BYTES", 3 * night_bytes)
+    monkeypatch.setattr("floradl.repository.repository.LONG_BYTES", 3 * night_bytes)
     has_journal = []
     for _ in range(6):
         await archive(tmp_path, scan_op(6))

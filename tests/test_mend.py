@@ -20,7 +20,8 @@ from floradl.job import RecordRule
 from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
 from floradl.repository import layout
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
-from floradl.repository.manifest import Manifest, Store
+from floradl.repository.manifest import Manifest
+from floradl.repository.repository import Store
 from floradl.stamps import Stamp
 from floradl.storage.destination import Disk
 

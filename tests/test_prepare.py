@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from floradl.api.models import Failure, Filters, Generation, Receipt
+from floradl.api.models import Filters, Generation
 from floradl.api.records import parse_asset, parse_generation
 from floradl.constants import Kind, Source
 from floradl.errors import DestinationError
@@ -23,7 +23,7 @@ from floradl.plan import Action
 from floradl.prepare import Prepared, Preparer, as_failed
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
-from floradl.repository.results import Result, facts_of
+from floradl.repository.results import Failure, Receipt, Result, facts_of
 from floradl.storage.destination import Disk
 from floradl.storage.local.fsync import Flusher
 

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from floradl import fetching
-from floradl.api.models import Failure, Receipt
 from floradl.arrival import Wanted
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.fetching import Tools, Traffic, new_tools
@@ -27,6 +26,7 @@ from floradl.network.bandwidth import BURST_BYTES, Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.repository import layout
+from floradl.repository.results import Failure, Receipt
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.local.direct_io import Direct

@@ -12,14 +12,12 @@ what they list by id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 
 import msgspec
 
-from floradl.constants import TYPE_WORDS, Kind, OutputType, SharedBy, Source, Status
+from floradl.constants import TYPE_WORDS, Kind, OutputType, Source, Status
 
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
 """Types whose bytes are never a page of HTML, XML or JSON."""
@@ -155,64 +153,6 @@ class Filters:
     def wants_type(self, output_type: str) -> bool:
         """Whether outputs of this API type are wanted."""
         return not self.types or output_type in self.types
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
-
-    `aside` is where the damaged file went whose place they took, `in_the_way` where something else went
-    that stood under their name. `same_as` is the file, relative to the archive, of which they were made
-    because it has the same, and `shared_by` how.
-    """
-
-    run_id: str
-    key: str
-    type: str
-    file: str
-    size_bytes: int
-    sha256: str
-    content_type: str
-    url: str | None
-    is_fetched: bool
-    aside: PurePosixPath | None = None
-    in_the_way: PurePosixPath | None = None
-    same_as: str | None = None
-    shared_by: SharedBy | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One output that could not be archived, and why.
-
-    `url` has no query. `keeps_entry` says that the manifest's entry still stands, as for a file that
-    was archived once and has changed since.
-    """
-
-    run_id: str
-    key: str
-    type: str
-    url: str | None
-    code: str
-    message: str
-    attempts: int
-    keeps_entry: bool = False
-
-
-def failure_objects(failures: Iterable[Failure]) -> list[dict[str, object]]:
-    """Failures as the reports of `--json` have them; docs/format.md describes them."""
-    return [
-        {
-            "run_id": failure.run_id,
-            "output": failure.key,
-            "type": failure.type,
-            "url": failure.url,
-            "code": failure.code,
-            "message": failure.message,
-            "attempts": failure.attempts,
-        }
-        for failure in failures
-    ]
 
 
 def is_http(value: str) -> bool:

@@ -15,7 +15,7 @@ from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.network import addresses
 from floradl.progress import Console, gallery_lines, summary_lines
-from floradl.repository.manifest import load_manifest
+from floradl.repository.repository import load_manifest
 from floradl.simulator import Account, Simulator
 from floradl.storage.destination import Disk
 

@@ -19,8 +19,8 @@ from floradl.metrics import metric_lines, status_object
 from floradl.overview import age_line, status_lines
 from floradl.progress import Console
 from floradl.repository.lock import ReadLock
-from floradl.repository.manifest import load_manifest, require_archive
 from floradl.repository.names import Place, read_names
+from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.statistics import Status, summarize
 from floradl.repository.verdict import read_verified
 from floradl.storage.destination import Disk

@@ -1,6 +1,7 @@
 """The archive as floradl knows it: names from ids, entries, journal, manifest, numbers."""
 
 __all__ = (
+    "canvas",
     "entries",
     "filetype",
     "history",
@@ -10,6 +11,7 @@ __all__ = (
     "lock",
     "manifest",
     "names",
+    "repository",
     "results",
     "snapshot",
     "statistics",

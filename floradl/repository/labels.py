@@ -15,24 +15,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
 
-from floradl.api.canvas import MAX_CANVAS_BYTES, Node
+from floradl.api.canvas import Node
 from floradl.api.models import is_http
 from floradl.api.raw_json import NOT_READABLE, replace_half_pairs
 from floradl.constants import OutputType
-from floradl.errors import ApiAnswerError, safe_url
-from floradl.repository.entries import OutputEntry, RunEntry, State
+from floradl.errors import safe_url
+from floradl.repository.entries import RunEntry
 
-NODES_FORMAT = "floradl-canvas-nodes"
 LABELS_FORMAT = "floradl-canvas-labels"
 VERSION = 1
 
@@ -46,17 +42,8 @@ MAX_LABELS_FILE_BYTES = 16 * 1024 * 1024
 
 _MAX_URL = 2000  # as the manifest cuts them
 _MAX_WORD = 200
-_KEY = re.compile(r"(\d{8}t\d{6}z)-(canvas|nodes)", re.ASCII)
-_STAMP = "%Y%m%dt%H%M%Sz"
 
 log = logging.getLogger(__name__)
-
-
-class SnapshotType(StrEnum):
-    """The type of a canvas's output, and the end of its key."""
-
-    CANVAS = "canvas"
-    NODES = "nodes"
 
 
 class Target(NamedTuple):
@@ -89,68 +76,6 @@ class Label:
 
 
 # --- snapshots --------------------------------------------------------------------------------------------
-
-
-def nodes_bytes(nodes: Iterable[Node]) -> bytes:
-    """The file of a canvas's nodes: a record a line, each to the byte and once, sorted by id.
-
-    The API's order says nothing that is kept, so the same nodes in another order are the same bytes.
-
-    Raises:
-        ApiAnswerError: it would be larger than `MAX_CANVAS_BYTES`.
-    """
-    order = sorted({(not node.node_id, node.node_id, node.raw) for node in nodes})
-    head = b'{"format":"%b","version":%d,"nodes":[' % (NODES_FORMAT.encode(), VERSION)
-    lines = b",\n".join(raw for _, _, raw in order)
-    if len(lines) > MAX_CANVAS_BYTES:
-        raise ApiAnswerError(f"the nodes have {len(lines)} bytes, more than {MAX_CANVAS_BYTES}")
-    return head + (b"\n" + lines + b"\n" if order else b"") + b"]}\n"
-
-
-def snapshot_stamp(now_ms: int, taken: Iterable[str]) -> str:
-    """What the keys of a new snapshot begin with: its time to the second, such as `20261126t023000z`.
-
-    Args:
-        now_ms: the time.
-        taken: the keys that the canvas has. The new one sorts after all of them, so where one has this second
-            or, after a clock was set back, a later one, it is the next second after that.
-    """
-    now = datetime.fromtimestamp(now_ms // 1000, UTC)
-    stamps = [match[1] for key in taken if (match := _KEY.fullmatch(key))]
-    stamp = now.strftime(_STAMP)
-    if stamps and max(stamps) >= stamp:
-        stamp = _after(max(stamps)) or stamp
-    return stamp
-
-
-def snapshot_key(stamp: str, type: SnapshotType) -> str:  # noqa: A002 - the manifest's own name for it
-    """The key of an output of a canvas, such as `20261126t023000z-nodes`."""
-    return f"{stamp}-{type}"
-
-
-def newest_snapshot(outputs: Mapping[str, OutputEntry], type: SnapshotType) -> str | None:  # noqa: A002 - as above
-    """The key of the newest archived snapshot of a type; None where there is none."""
-    keys = [
-        key
-        for key, output in outputs.items()
-        if (match := _KEY.fullmatch(key)) and match[2] == type and output.state == State.ARCHIVED
-    ]
-    return max(keys, default=None)
-
-
-def is_changed(outputs: Mapping[str, OutputEntry], type: SnapshotType, data: bytes) -> bool:  # noqa: A002 - as above
-    """Whether these bytes are another state than that of the newest archived snapshot."""
-    key = newest_snapshot(outputs, type)
-    return key is None or outputs[key].sha256 != hashlib.sha256(data).hexdigest()
-
-
-def _after(stamp: str) -> str | None:
-    """The next second; None where a stamp is no time, or the last there is."""
-    try:
-        moment = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
-    except (ValueError, OverflowError):
-        return None
-    return moment.strftime(_STAMP)
 
 
 # --- labels -----------------------------------------------------------------------------------------------

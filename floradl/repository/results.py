@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from floradl.api.models import Failure, Generation, Output, Receipt
+from floradl.api.models import Generation, Output
+from floradl.constants import SharedBy
 from floradl.errors import safe_url
 from floradl.repository.entries import (
     ErrorEntry,
@@ -18,6 +21,49 @@ from floradl.repository.entries import (
     VanishedOp,
 )
 from floradl.storage.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One output that could not be archived, and why.
+
+    `url` has no query. `keeps_entry` says that the manifest's entry still stands, as for a file that
+    was archived once and has changed since.
+    """
+
+    run_id: str
+    key: str
+    type: str
+    url: str | None
+    code: str
+    message: str
+    attempts: int
+    keeps_entry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
+
+    `aside` is where the damaged file went whose place they took, `in_the_way` where something else went
+    that stood under their name. `same_as` is the file, relative to the archive, of which they were made
+    because it has the same, and `shared_by` how.
+    """
+
+    run_id: str
+    key: str
+    type: str
+    file: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    url: str | None
+    is_fetched: bool
+    aside: PurePosixPath | None = None
+    in_the_way: PurePosixPath | None = None
+    same_as: str | None = None
+    shared_by: SharedBy | None = None
+
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
 """What workers hand to the recorder."""
@@ -82,3 +128,19 @@ def op_of(result: Result, at: str) -> Op | None:
         )
         return OutputOp(result.run_id, result.key, entry)
     return result
+
+
+def failure_objects(failures: Iterable[Failure]) -> list[dict[str, object]]:
+    """Failures as the reports of `--json` have them; docs/format.md describes them."""
+    return [
+        {
+            "run_id": failure.run_id,
+            "output": failure.key,
+            "type": failure.type,
+            "url": failure.url,
+            "code": failure.code,
+            "message": failure.message,
+            "attempts": failure.attempts,
+        }
+        for failure in failures
+    ]

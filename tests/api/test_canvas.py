@@ -19,22 +19,25 @@ from floradl.api.client import FloraApi
 from floradl.api.lists import iter_pages
 from floradl.api.projects import project_path
 from floradl.errors import ApiAnswerError
+from floradl.repository import canvas
 from floradl.repository import labels as floradl_canvas
+from floradl.repository.canvas import (
+    SnapshotType,
+    is_changed,
+    newest_snapshot,
+    nodes_bytes,
+    snapshot_key,
+    snapshot_stamp,
+)
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.labels import (
     Label,
-    SnapshotType,
     Target,
     comparable_url,
-    is_changed,
     is_labels_of,
     labels_by_run,
     merged_labels,
-    newest_snapshot,
-    nodes_bytes,
     shown_labels,
-    snapshot_key,
-    snapshot_stamp,
     targets_of,
 )
 from floradl.simulator import (
@@ -153,7 +156,7 @@ def test_sizes_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A canvas, a page of nodes or all nodes that are too large are an error."""
     node = nodes_of({"node_id": "n" * 30})
     monkeypatch.setattr(api_canvas, "MAX_CANVAS_BYTES", 40)
-    monkeypatch.setattr(floradl_canvas, "MAX_CANVAS_BYTES", 40)
+    monkeypatch.setattr(canvas, "MAX_CANVAS_BYTES", 40)
     assert parse_canvas(b"graph LR", "prj_a")
     with pytest.raises(ApiAnswerError, match="41 bytes"):
         parse_canvas(b"graph LR" + b" " * 33, "prj_a")

@@ -20,7 +20,7 @@ from floradl.clock import Clock, parse_ms
 from floradl.constants import Kind, Source
 from floradl.repository import layout
 from floradl.repository.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
-from floradl.repository.manifest import Store
+from floradl.repository.repository import Store
 from floradl.simulator import (
     Account,
     SimAsset,

@@ -24,7 +24,7 @@ import pytest
 
 from floradl.errors import DestinationError
 from floradl.repository import layout
-from floradl.repository.manifest import require_archive
+from floradl.repository.repository import require_archive
 from floradl.storage import base
 from floradl.storage.base import COARSE_NS, Kind
 from floradl.storage.destination import Disk

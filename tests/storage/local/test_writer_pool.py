@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import pytest
 
-from floradl.api.models import Receipt
 from floradl.constants import SECRET_VARIABLES
 from floradl.errors import DestinationError
+from floradl.repository.results import Receipt
 from floradl.storage import base
 from floradl.storage.base import NewFile, Written
 from floradl.storage.destination import Disk
