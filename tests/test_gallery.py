@@ -23,8 +23,8 @@ from floradl.simulator.media import Drawing, Kind
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from floradl.thumbnails import Thumbnails
+from tests.repository.test_lock import other_process
 from tests.support import assert_sound, manifest
-from tests.test_lock import other_process
 from tests.zygote import floradl
 
 pytestmark = pytest.mark.anyio

@@ -47,8 +47,8 @@ from floradl.simulator import (
 )
 from floradl.tables import cells_wide
 from tests.audits.stage import tree_of
+from tests.repository.test_lock import other_process
 from tests.support import FakeTime, manifest, mp4, png
-from tests.test_lock import other_process
 from tests.zygote import floradl
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "status.schema.json"

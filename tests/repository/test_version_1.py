@@ -42,7 +42,7 @@ from tests.support import (
     png,
 )
 
-MADE = Path(__file__).parent / "fixtures" / "version-1"
+MADE = Path(__file__).parents[1] / "fixtures" / "version-1"
 KEY = "sk_live_first_release"
 THE_NIGHT_AFTER_S = 1_795_746_600.0  # 2026-11-27T02:30:00Z
 LOST = "run_lost"
