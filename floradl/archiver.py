@@ -20,16 +20,16 @@ import httpx
 from floradl.api.client import FloraApi
 from floradl.clock import Clock
 from floradl.constants import Kind
+from floradl.download.context import Tools, new_tools
+from floradl.download.missing import Comparison, Mend, compare_store, keep_stamps
+from floradl.download.pool import Pool
+from floradl.download.refetch import visit_by_id
 from floradl.errors import FloradlError, printable
-from floradl.fetching import Tools, new_tools
 from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, UnseenProject
 from floradl.listing import Scan, full_walk_is_due
-from floradl.mend import Comparison, Mend, compare_store, keep_stamps
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
-from floradl.pool import Pool
-from floradl.recall import visit_by_id
 from floradl.repository.lock import ArchiveLock
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import NOT_BEGUN, Store, require_archive

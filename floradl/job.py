@@ -13,8 +13,8 @@ from pathlib import Path
 
 from floradl.api.models import EVERYTHING, Filters, Generation, Scope
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
+from floradl.download.context import Flow, Traffic
 from floradl.errors import Exit, FloradlError, KeyRefusedError
-from floradl.fetching import Flow, Traffic
 from floradl.repository.entries import RunEntry
 from floradl.repository.results import Failure, failure_objects
 

@@ -30,17 +30,17 @@ from floradl.api.models import Filters
 from floradl.audit import Audit, Sample
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
+from floradl.download.context import Tools, new_tools
+from floradl.download.missing import Mend
+from floradl.download.pool import Pool
+from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
 from floradl.errors import FloradlError
-from floradl.fetching import Tools, new_tools
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.job import GRACE_S, Tally
-from floradl.mend import Mend
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
-from floradl.pool import Pool
 from floradl.rebuild import Recovered
-from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.repository import layout
 from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State

@@ -23,8 +23,8 @@ from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.copying import Copied, Copier, Way
+from floradl.download.context import Tools, new_tools
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
-from floradl.fetching import Tools, new_tools
 from floradl.job import Tally, wants_entry
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff

@@ -18,8 +18,8 @@ from floradl.api.projects import Discovery, discover
 from floradl.canvases import keep_canvases
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
+from floradl.download.context import Tools
 from floradl.errors import ApiError, printable
-from floradl.fetching import Tools
 from floradl.found import Found
 from floradl.job import ArchiveOptions, Tally
 from floradl.listing import full_walk_is_due

@@ -12,18 +12,19 @@ from pathlib import PurePosixPath
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Filters, Generation, Output
-from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.copying import Copied
+from floradl.download.commit import Wanted
+from floradl.download.context import Tools
+from floradl.download.missing import Mend, known_record
+from floradl.download.plan import TEXT_EXTENSION
+from floradl.download.pool import Pool
+from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
+from floradl.download.transfer import fetch_output
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, UsageError, printable
-from floradl.fetching import Tools
 from floradl.job import GRACE_S, Tally
-from floradl.mend import Mend, known_record
 from floradl.network.client import MediaClient
-from floradl.plan import TEXT_EXTENSION
-from floradl.pool import Pool
-from floradl.recall import is_best_listed, visit_by_id, visit_listed
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, State
 from floradl.repository.lock import ArchiveLock
@@ -34,7 +35,6 @@ from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from floradl.tasks import ends_by_itself
-from floradl.transfer import fetch_output
 
 
 class Target(ABC):

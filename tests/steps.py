@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import plan, stamps
+from floradl import stamps
 from floradl.constants import Kind
+from floradl.download import plan
 from floradl.repository import repository
 from floradl.simulator import Simulator
 from floradl.storage import destination

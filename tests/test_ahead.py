@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floradl import fetching, parts
+from floradl.download import context
+from floradl.download import ranges as parts
+from floradl.download.context import Tools
+from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
-from floradl.fetching import Tools
 from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate
@@ -28,7 +30,6 @@ from floradl.storage.destination import Disk
 from floradl.storage.local import partial
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.writer_pool import Scribe
-from floradl.transfer import fetch_output
 from tests.support import FakeTime
 from tests.test_transfer import Bench, handles_of
 
@@ -51,8 +52,8 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parts, "LARGE_BYTES", 20_000)
     patch.setattr(parts, "MAX_PART_BYTES", 6_000)
     patch.setattr(parts, "MIN_PART_BYTES", 1_000)
-    patch.setattr(fetching, "WRITE_BYTES", 1_000)
-    patch.setattr(fetching, "FLUSH_BYTES", 5_000)
+    patch.setattr(context, "WRITE_BYTES", 1_000)
+    patch.setattr(context, "FLUSH_BYTES", 5_000)
     patch.setattr(partial, "CHECKPOINT_BYTES", 2_000)
     patch.setattr(partial, "MIN_RESUME_BYTES", 1_000)
 

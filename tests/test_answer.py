@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.answer import Answer, Have, fits, read_answer, require_fit
+from floradl.download.response import Answer, Have, fits, read_answer, require_fit
 from floradl.errors import TransferError
 
 NOW_S = 784111777.0

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from floradl.arrival import Wanted
+from floradl.download.commit import Wanted
 from floradl.errors import DestinationError
 from floradl.repository.entries import OutputOp
 from floradl.repository.results import Failure, Receipt, op_of

@@ -15,11 +15,12 @@ from typing import cast
 
 import pytest
 
-from floradl.arrival import Wanted
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
+from floradl.download.commit import Wanted
+from floradl.download.context import Tools, new_tools
+from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
-from floradl.fetching import Tools, new_tools
 from floradl.job import ArchiveOptions
 from floradl.network.bandwidth import Bandwidth
 from floradl.network.client import MediaClient
@@ -28,7 +29,6 @@ from floradl.network.transport import media_transports
 from floradl.repository.results import Failure, Receipt
 from floradl.storage.destination import Disk
 from floradl.storage.local.direct_io import Direct
-from floradl.transfer import fetch_output
 
 pytestmark = pytest.mark.anyio
 

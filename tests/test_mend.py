@@ -16,8 +16,15 @@ from floradl.api.models import Filters, Output
 from floradl.api.records import parse_asset, parse_generation
 from floradl.clock import Clock
 from floradl.constants import Kind
+from floradl.download.missing import (
+    Mend,
+    compare_store,
+    compare_with_disk,
+    keep_stamps,
+    known_record,
+    lost_outputs,
+)
 from floradl.job import RecordRule
-from floradl.mend import Mend, compare_store, compare_with_disk, keep_stamps, known_record, lost_outputs
 from floradl.repository import layout
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.repository.manifest import Manifest

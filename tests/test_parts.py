@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.parts import (
+from floradl.download.ranges import (
     LOOK_S,
     MAX_CONNECTIONS,
     MAX_PART_BYTES,

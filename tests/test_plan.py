@@ -10,7 +10,7 @@ import pytest
 
 from floradl.api.models import Filters, Generation, Output
 from floradl.constants import Kind
-from floradl.plan import (
+from floradl.download.plan import (
     Action,
     OnDisk,
     at_recorded_place,

@@ -126,7 +126,7 @@ async def test_a_callback_that_raises_ends_the_job(tmp_path: Path) -> None:
     ):
         with pytest.raises(RuntimeError, match="mine"):
             await floradl.archive(floradl.ArchiveOptions(tmp_path, sim.base_url), api, progress=progress)
-        assert len([task for task in asyncio.all_tasks() if "floradl.pool" in repr(task)]) == 0
+        assert len([task for task in asyncio.all_tasks() if "floradl.download.pool" in repr(task)]) == 0
 
 
 @pytest.mark.anyio

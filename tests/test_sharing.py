@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from floradl.sharing import Shelf
+from floradl.download.dedupe import Shelf
 
 ONE, TWO = (hashlib.sha256(name).hexdigest() for name in (b"one", b"two"))
 HERE, THERE = PurePosixPath("ws/prj/run/a.png"), PurePosixPath("ws/prj/run/b.png")

@@ -15,7 +15,14 @@ from tests.support import environment
 HEAVY = {"asyncio", "ssl", "httpx", "msgspec", "aiofiles", "tqdm", "platformdirs", "tomllib", "filelock"}
 """What takes long to load, and only work needs."""
 
-NETWORK = {"httpx", "httpcore", "floradl.api.client", "floradl.network.addresses", "floradl.pool", "tqdm"}
+NETWORK = {
+    "httpx",
+    "httpcore",
+    "floradl.api.client",
+    "floradl.network.addresses",
+    "floradl.download.pool",
+    "tqdm",
+}
 """What speaks HTTP or shows it, and what reads an archive does not need."""
 
 

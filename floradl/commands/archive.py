@@ -21,10 +21,10 @@ from floradl.commands.context import (
 from floradl.commands.reporting import Job, Outcome, code_of, conduct
 from floradl.config import Settings
 from floradl.constants import DEFAULT_SOURCES, EVERY_SOURCE, Source
+from floradl.download.plan import Action, Decision, run_folder
 from floradl.errors import Exit, printable
 from floradl.job import preview_report, report_object
 from floradl.network import addresses
-from floradl.plan import Action, Decision, run_folder
 from floradl.progress import Console, summary_lines
 from floradl.tasks import ends_by_itself
 

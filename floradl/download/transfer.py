@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from floradl import parts
-from floradl.ahead import Ahead
-from floradl.answer import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
 from floradl.api.records import announced_size
-from floradl.arrival import Arrival, Wanted, bad_body
+from floradl.download import ranges
+from floradl.download.commit import Arrival, Wanted, bad_body
+from floradl.download.context import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
+from floradl.download.multipart import Ahead
+from floradl.download.response import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
 from floradl.errors import ApiError, TransferError, printable, safe_url
-from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
@@ -272,7 +272,7 @@ class _Transfer:
         partial, total_bytes = self.partial, answer.total_bytes
         if not answer.validator or total_bytes is None or self._has_no_parts:
             return None
-        if not partial.ahead and total_bytes - partial.size_bytes < parts.LARGE_BYTES:
+        if not partial.ahead and total_bytes - partial.size_bytes < ranges.LARGE_BYTES:
             return None
         host, new_asker = self._asker.asked_host, lambda: Asker(self._client, self._tools)
         return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing, self.flow)

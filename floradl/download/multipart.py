@@ -19,11 +19,11 @@ from typing import Self, cast
 
 import httpx
 
-from floradl.answer import Stretch, require_stretch
+from floradl.download.context import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
+from floradl.download.ranges import Part, Plan, Ramp
+from floradl.download.response import Stretch, require_stretch
 from floradl.errors import TransferError
-from floradl.fetching import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
 from floradl.network.retry import MAX_RETRY_AFTER_S
-from floradl.parts import Part, Plan, Ramp
 from floradl.storage.local.partial import Partial
 
 

@@ -18,13 +18,13 @@ import httpx
 from floradl.buffers import Blocks
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_CONCURRENCY
+from floradl.download.dedupe import Shelf
 from floradl.errors import TransferError, printable
 from floradl.network import addresses
 from floradl.network.bandwidth import TOO_SLOW, Bandwidth, SpeedFloor
 from floradl.network.client import MediaClient
 from floradl.network.concurrency import Pressure
 from floradl.network.retry import Backoff, HostGate
-from floradl.sharing import Shelf
 from floradl.storage.destination import Disk
 from floradl.storage.local.writer_pool import Scribe
 

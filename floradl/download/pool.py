@@ -20,18 +20,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import PurePosixPath
 
-from floradl import plan
 from floradl.api.client import FloraApi
 from floradl.api.models import MEDIA_TYPES, Filters, Generation
 from floradl.api.walk import with_outputs
-from floradl.arrival import Wanted
 from floradl.clock import format_ms
 from floradl.constants import Kind
-from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
-from floradl.fetching import Tools
-from floradl.job import RecordRule, Tally, Visit
-from floradl.network.client import MediaClient
-from floradl.plan import (
+from floradl.download import plan
+from floradl.download.commit import Wanted
+from floradl.download.context import Tools
+from floradl.download.plan import (
     Action,
     at_recorded_place,
     is_known_whole,
@@ -39,13 +36,16 @@ from floradl.plan import (
     run_folder,
     shares_content,
 )
-from floradl.prepare import Job, Prepared, Preparer, as_failed
+from floradl.download.prepare import Job, Prepared, Preparer, as_failed
+from floradl.download.transfer import fetch_output
+from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
+from floradl.job import RecordRule, Tally, Visit
+from floradl.network.client import MediaClient
 from floradl.repository import filetype
 from floradl.repository.entries import RunEntry
 from floradl.repository.repository import Store
 from floradl.repository.results import Failure, Receipt, Result, op_of, receipt_of
 from floradl.storage.base import Written
-from floradl.transfer import fetch_output
 
 _PREPARERS = 8
 _RESULTS = 512

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 
 from floradl.api.models import MEDIA_TYPES
 from floradl.constants import SharedBy
+from floradl.download.dedupe import Shelf
 from floradl.errors import TransferError, printable, safe_url
 from floradl.repository import filetype, layout
 from floradl.repository.results import Receipt
-from floradl.sharing import Shelf
 from floradl.storage.base import NewFile
 from floradl.storage.destination import Disk
 from floradl.storage.digest import HEAD_BYTES, Digest, Meter
