@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
     from floradl.copying import Way
+    from floradl.download.tally import Tally
     from floradl.errors import (
         ApiError,
         DestinationError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     )
     from floradl.findings import AuditReport, AuditTally, Finding, Trouble
     from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
-    from floradl.job import ArchiveOptions, Report, Tally
+    from floradl.job import ArchiveOptions, Report
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
     from floradl.repairer import RepairOptions
     from floradl.repository.results import Failure
@@ -112,7 +113,7 @@ _HOMES = {
     "Scope": "api.models",
     "Source": "constants",
     "Status": "constants",
-    "Tally": "job",
+    "Tally": "download.tally",
     "Trouble": "findings",
     "UsageError": "errors",
     "VerifyOptions": "verifier",

@@ -22,10 +22,11 @@ from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.download.context import Tools, new_tools
 from floradl.download.missing import Comparison, Mend, compare_store, keep_stamps
-from floradl.download.pool import Pool
+from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import visit_by_id
+from floradl.download.tally import Tally
 from floradl.errors import FloradlError, printable
-from floradl.job import GRACE_S, ArchiveOptions, News, Report, Tally, UnseenProject
+from floradl.job import ArchiveOptions, News, Report, UnseenProject
 from floradl.listing import Scan, full_walk_is_due
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff

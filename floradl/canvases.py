@@ -24,8 +24,8 @@ from floradl.api.raw_json import fields_of
 from floradl.api.records import moment_ms
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
+from floradl.download.tally import Tally
 from floradl.errors import ApiAnswerError, ApiError, printable
-from floradl.job import Tally
 from floradl.labels import Labels
 from floradl.repository import layout
 from floradl.repository.canvas import (

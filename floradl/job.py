@@ -6,39 +6,15 @@ the manifest does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
-from floradl.api.models import EVERYTHING, Filters, Generation, Scope
-from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
-from floradl.download.context import Flow, Traffic
+from floradl.api.models import EVERYTHING, Filters, Scope
+from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Source
+from floradl.download.plan import wants_entry
 from floradl.errors import Exit, FloradlError, KeyRefusedError
 from floradl.repository.entries import RunEntry
 from floradl.repository.results import Failure, failure_objects
-
-GRACE_S = 10.0
-"""How long transfers may go on after the first signal."""
-
-
-def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: RunEntry) -> bool:
-    """Whether a recorded run, asset or canvas is one that scopes and filters speak of.
-
-    Filters are of runs: an asset has a date and a type, and no model; a canvas has none of that.
-    """
-    is_named = run_id in filters.run_ids
-    if not any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes):
-        return False
-    if entry.kind is Kind.CANVAS:
-        return filters.is_empty
-    if entry.kind is Kind.ASSET:
-        has_file = any(filters.wants_type(output.type) for output in entry.outputs.values())
-        is_of_model = is_named or not filters.models
-        is_due = has_file and is_of_model  # an asset is its file, and nothing without
-    else:
-        is_due = filters.wants_model(entry.model_id)
-    return is_due and (is_named or not filters.run_ids) and filters.wants_moment(entry.created_at)
 
 
 @dataclass(frozen=True)
@@ -90,103 +66,6 @@ class ArchiveOptions:
         """The scopes to scan, one source after another: of generations, of technique runs, of assets."""
         order = [Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS]
         return [[scope.of(source) for scope in self.scopes] for source in order if source in self.sources]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has been done so far; read by progress displays while a pool is at work.
-
-    `listed_runs` counts the runs that the lists gave; with `is_listed` there is no more to come, so that
-    `total`, which counts the files of assets too, is final. `is_stopping` says that nothing new is begun, and
-    running transfers get a last while.
-    """
-
-    runs: int = 0
-    new_runs: int = 0
-    assets: int = 0
-    new_assets: int = 0
-    outputs: int = 0
-    already: int = 0
-    fetched: int = 0
-    adopted: int = 0
-    failed: int = 0
-    new_bytes: int = 0
-    charged_cost: float = 0.0
-    failed_word: str = "failed"
-    failures: list[Failure] = field(default_factory=list)
-    traffic: Traffic = field(default_factory=Traffic)
-    listed_runs: int = 0
-    is_listed: bool = False
-    is_stopping: bool = False
-
-    def note(self, kind: Kind, *, is_new: bool) -> None:
-        """Count a run or an asset that a worker is told of."""
-        if kind is Kind.RUN:
-            self.runs += 1
-            self.new_runs += is_new
-        else:
-            self.assets += 1
-            self.new_assets += is_new
-
-    def fail(self, failure: Failure) -> None:
-        """Count an output that could not be had."""
-        self.failed += 1
-        self.failures.append(failure)
-
-    @property
-    def total(self) -> int:
-        """Outputs found so far."""
-        return max(self.outputs, self.done)
-
-    @property
-    def moved_bytes(self) -> int:
-        """Bytes that came over the network."""
-        return self.traffic.received_bytes
-
-    @property
-    def moved(self) -> int:
-        """Outputs to which these bytes belong, those on their way apart."""
-        return self.fetched
-
-    @property
-    def flows(self) -> Collection[Flow]:
-        """Outputs that are on their way."""
-        return self.traffic.flows
-
-    @property
-    def done(self) -> int:
-        """Outputs about which nothing is left to do."""
-        return self.already + self.fetched + self.adopted + self.failed
-
-
-class RecordRule(StrEnum):
-    """What becomes of the `run.json` that a visited run may have already."""
-
-    UPDATE = "update"  # written anew if the record says something new
-    KEEP = "keep"  # left as it is: the new record is put together from parts
-    REPLACE = "replace"  # set aside and written anew: it is damaged
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A completed run to archive.
-
-    Args:
-        run: its record.
-        record: what becomes of the `run.json` that is there.
-        replaces: keys of outputs whose files are damaged. A file stays where it is until the new one is
-            whole, and is then set aside.
-        is_current: whether the API gave the record just now, so that the run has not vanished.
-        only: keys of the outputs that it is about, perhaps none, but for the record; None: all.
-        source: the list that brought it, if one did.
-    """
-
-    run: Generation
-    record: RecordRule = RecordRule.UPDATE
-    replaces: frozenset[str] = frozenset()
-    is_current: bool = True
-    only: frozenset[str] | None = None
-    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

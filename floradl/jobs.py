@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from floradl.api.client import FloraApi
     from floradl.api.models import Generation, Scope
     from floradl.constants import Status
+    from floradl.download.tally import Tally
     from floradl.errors import ApiError
     from floradl.findings import AuditReport, AuditTally
     from floradl.gallery import GalleryOptions, GalleryReport, GalleryTally
-    from floradl.job import ArchiveOptions, Report, Tally
+    from floradl.job import ArchiveOptions, Report
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
@@ -79,7 +80,7 @@ async def archive(
         ApiError: not one page could be read; `KeyRefusedError`: the API does not take this key.
     """
     from floradl.archiver import archive as work
-    from floradl.job import Tally
+    from floradl.download.tally import Tally
 
     tally = tally or Tally()
     async with _told(progress, tally):
@@ -155,7 +156,7 @@ async def restore(
         UsageError: one folder lies in the other.
         DestinationError: there is no archive, a folder cannot be used, or (`LockedError`) is in use.
     """
-    from floradl.job import Tally
+    from floradl.download.tally import Tally
     from floradl.restorer import restore as work
 
     tally = tally or Tally()

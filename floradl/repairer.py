@@ -32,11 +32,11 @@ from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 from floradl.download.context import Tools, new_tools
 from floradl.download.missing import Mend
-from floradl.download.pool import Pool
+from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
+from floradl.download.tally import Tally
 from floradl.errors import FloradlError
 from floradl.findings import AuditReport, AuditTally, Finding, Trouble
-from floradl.job import GRACE_S, Tally
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports

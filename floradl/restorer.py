@@ -24,8 +24,9 @@ from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
 from floradl.copying import Copied, Copier, Way
 from floradl.download.context import Tools, new_tools
+from floradl.download.plan import wants_entry
+from floradl.download.tally import Tally
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
-from floradl.job import Tally, wants_entry
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports

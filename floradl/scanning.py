@@ -20,10 +20,12 @@ from floradl.api.models import Generation, Scope
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.download.missing import Mend
+from floradl.download.plan import Visit
 from floradl.download.pool import Pool
+from floradl.download.tally import Tally
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.found import Found
-from floradl.job import ArchiveOptions, Tally, Visit
+from floradl.job import ArchiveOptions
 from floradl.listing import Scan
 from floradl.repository.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.repository.names import Place

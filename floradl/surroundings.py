@@ -19,9 +19,10 @@ from floradl.canvases import keep_canvases
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
 from floradl.download.context import Tools
+from floradl.download.tally import Tally
 from floradl.errors import ApiError, printable
 from floradl.found import Found
-from floradl.job import ArchiveOptions, Tally
+from floradl.job import ArchiveOptions
 from floradl.listing import full_walk_is_due
 from floradl.repository.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.repository.names import (

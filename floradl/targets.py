@@ -19,11 +19,11 @@ from floradl.download.commit import Wanted
 from floradl.download.context import Tools
 from floradl.download.missing import Mend, known_record
 from floradl.download.plan import TEXT_EXTENSION
-from floradl.download.pool import Pool
+from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
+from floradl.download.tally import Tally
 from floradl.download.transfer import fetch_output
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, UsageError, printable
-from floradl.job import GRACE_S, Tally
 from floradl.network.client import MediaClient
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, State

@@ -28,7 +28,7 @@ from typing import Any
 
 from floradl import stamps
 from floradl.constants import Kind
-from floradl.download import plan
+from floradl.download import dedupe
 from floradl.repository import repository
 from floradl.simulator import Simulator
 from floradl.storage import destination
@@ -130,7 +130,7 @@ def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
 def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
     """Let equal outputs of runs be kept once: as hard links, or as reflinks, which are played by copying."""
     if way:
-        set_value(plan, "SHARED_KIND", Kind.RUN)
+        set_value(dedupe, "SHARED_KIND", Kind.RUN)
     if way == "reflink":
         set_value(folder, "share_blocks", _copy_blocks)
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floradl.download import context
 from floradl.download import ranges as parts
+from floradl.download import streaming
 from floradl.download.context import Tools
 from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
@@ -52,8 +52,8 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parts, "LARGE_BYTES", 20_000)
     patch.setattr(parts, "MAX_PART_BYTES", 6_000)
     patch.setattr(parts, "MIN_PART_BYTES", 1_000)
-    patch.setattr(context, "WRITE_BYTES", 1_000)
-    patch.setattr(context, "FLUSH_BYTES", 5_000)
+    patch.setattr(streaming, "WRITE_BYTES", 1_000)
+    patch.setattr(streaming, "FLUSH_BYTES", 5_000)
     patch.setattr(partial, "CHECKPOINT_BYTES", 2_000)
     patch.setattr(partial, "MIN_RESUME_BYTES", 1_000)
 

@@ -12,8 +12,7 @@ import pytest
 
 from floradl.bars import Screen, Speed, Speedometer, frame, plain_lines
 from floradl.cli import main
-from floradl.download.context import Flow
-from floradl.job import Tally
+from floradl.download.tally import Flow, Tally
 from floradl.progress import Console, Display
 from tests.support import FakeTime
 

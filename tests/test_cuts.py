@@ -1,7 +1,7 @@
 """A journal cut at every byte, a manifest cut anywhere: what is left is true, or is refused and left alone.
 
-The archives are real ones, killed before their journal was folded. Unlike in tests/repository/test_journal.py, what is
-read is looked for on disk.
+The archives are real ones, killed before their journal was folded. Unlike in
+tests/repository/test_journal.py, what is read is looked for on disk.
 """
 
 from __future__ import annotations

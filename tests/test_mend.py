@@ -24,7 +24,7 @@ from floradl.download.missing import (
     known_record,
     lost_outputs,
 )
-from floradl.job import RecordRule
+from floradl.download.plan import RecordRule
 from floradl.repository import layout
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.repository.manifest import Manifest

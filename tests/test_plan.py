@@ -10,6 +10,7 @@ import pytest
 
 from floradl.api.models import Filters, Generation, Output
 from floradl.constants import Kind
+from floradl.download.dedupe import iter_shareable, shares_content
 from floradl.download.plan import (
     Action,
     OnDisk,
@@ -17,10 +18,8 @@ from floradl.download.plan import (
     decide,
     decide_run,
     is_known_whole,
-    iter_shareable,
     keys_to_mend,
     run_folder,
-    shares_content,
 )
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.layout import partial_path

@@ -17,10 +17,9 @@ from msgspec.structs import replace
 from floradl.api.models import Filters, Generation
 from floradl.api.records import parse_asset, parse_generation
 from floradl.constants import Kind, Source
-from floradl.download.plan import Action
+from floradl.download.plan import Action, RecordRule, Visit
 from floradl.download.prepare import Prepared, Preparer, as_failed
 from floradl.errors import DestinationError
-from floradl.job import RecordRule, Visit
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.repository.results import Failure, Receipt, Result, facts_of

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl.download import context
+from floradl.download import streaming
 from floradl.download.commit import Wanted
-from floradl.download.context import Tools, Traffic, new_tools
+from floradl.download.context import Tools, new_tools
+from floradl.download.tally import Traffic
 from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.job import ArchiveOptions
@@ -392,7 +393,7 @@ async def test_identity_encoding_is_no_compression(bench: Bench) -> None:
 
 async def test_large_body_goes_to_disk_in_pieces(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body larger than the buffer arrives whole, is counted, and is dated as the run."""
-    monkeypatch.setattr(context, "WRITE_BYTES", 1000)
+    monkeypatch.setattr(streaming, "WRITE_BYTES", 1000)
     chunks = [BIG[at : at + 700] for at in range(0, len(BIG), 700)]
     traffic = Traffic()
 
@@ -1153,7 +1154,7 @@ async def test_disk_error_is_raised(bench: Bench, method: str, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Partial, method, full)
-    monkeypatch.setattr(context, "WRITE_BYTES", 1000)
+    monkeypatch.setattr(streaming, "WRITE_BYTES", 1000)
     with pytest.raises(DestinationError, match="No space left"):
         await bench.fetch(Host([WHOLE], bench.time))
     assert bench.files == {}

@@ -11,6 +11,9 @@ __all__ = (
     "prepare",
     "ranges",
     "refetch",
+    "request",
     "response",
+    "streaming",
+    "tally",
     "transfer",
 )

@@ -12,6 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from floradl.api.models import Generation
+from floradl.constants import Kind
+from floradl.repository.entries import RunEntry, State
+
+SHARED_KIND = Kind.ASSET
+"""What has files that are often equal: somebody uploads one again, into another project."""
+
 
 @dataclass(slots=True)
 class _Turn:
@@ -65,3 +72,21 @@ class Shelf:
                 turn.users -= 1
                 if not turn.users:
                     del self._turns[sha256]
+
+
+def shares_content(listed: Generation | RunEntry) -> bool:
+    """Whether files of this need not be copies of their own where the archive has the same bytes already.
+
+    Runs each made their own.
+    """
+    return listed.kind is SHARED_KIND
+
+
+def iter_shareable(entries: Iterable[RunEntry]) -> Iterator[tuple[str, PurePosixPath]]:
+    """SHA-256 and path of each archived file that an equal one may be made from."""
+    for entry in entries:
+        if not shares_content(entry):
+            continue
+        for output in entry.outputs.values():
+            if output.state == State.ARCHIVED and output.file and output.sha256:
+                yield output.sha256, PurePosixPath(entry.path, output.file)

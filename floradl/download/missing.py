@@ -16,9 +16,8 @@ import msgspec
 from floradl.api.models import Filters, Generation
 from floradl.api.records import parse_record
 from floradl.constants import Kind, Status
-from floradl.download.plan import is_there, keys_to_mend
+from floradl.download.plan import RecordRule, Visit, is_there, keys_to_mend
 from floradl.errors import ApiError
-from floradl.job import RecordRule, Visit
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry
 from floradl.repository.manifest import Manifest

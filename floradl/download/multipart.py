@@ -19,9 +19,12 @@ from typing import Self, cast
 
 import httpx
 
-from floradl.download.context import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
+from floradl.download.context import Tools
 from floradl.download.ranges import Part, Plan, Ramp
+from floradl.download.request import Asker, head_of
 from floradl.download.response import Stretch, require_stretch
+from floradl.download.streaming import Flushing, Pace, Writing
+from floradl.download.tally import Flow
 from floradl.errors import TransferError
 from floradl.network.retry import MAX_RETRY_AFTER_S
 from floradl.storage.local.partial import Partial

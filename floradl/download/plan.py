@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from floradl.api.models import Filters, Generation, Output
+from floradl.api.models import Filters, Generation, Output, Scope
 from floradl.api.records import announced_size
-from floradl.constants import Kind
+from floradl.constants import Kind, Source
 from floradl.errors import safe_url
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.results import Failure
 
 TEXT_EXTENSION = ".txt"
-SHARED_KIND = Kind.ASSET
-"""What has files that are often equal: somebody uploads one again, into another project."""
 
 
 class Action(StrEnum):
@@ -135,24 +133,6 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
     ]
 
 
-def shares_content(listed: Generation | RunEntry) -> bool:
-    """Whether files of this need not be copies of their own where the archive has the same bytes already.
-
-    Runs each made their own.
-    """
-    return listed.kind is SHARED_KIND
-
-
-def iter_shareable(entries: Iterable[RunEntry]) -> Iterator[tuple[str, PurePosixPath]]:
-    """SHA-256 and path of each archived file that an equal one may be made from."""
-    for entry in entries:
-        if not shares_content(entry):
-            continue
-        for output in entry.outputs.values():
-            if output.state == State.ARCHIVED and output.file and output.sha256:
-                yield output.sha256, PurePosixPath(entry.path, output.file)
-
-
 def run_folder(run: Generation) -> PurePosixPath:
     """Where the files of a run or an asset go."""
     return layout.item_path(run.kind, run.workspace_id, run.project_id, run.run_id)
@@ -168,3 +148,52 @@ def _report(run_id: str, output: Output, code: str, message: str, *, keeps_entry
     url = None if output.value is None or output.is_text else safe_url(output.value, limit=2000)
     failure = Failure(run_id, output.key, output.type, url, code, message, 0, keeps_entry)
     return Decision(output, Action.REPORT, failure=failure)
+
+
+def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: RunEntry) -> bool:
+    """Whether a recorded run, asset or canvas is one that scopes and filters speak of.
+
+    Filters are of runs: an asset has a date and a type, and no model; a canvas has none of that.
+    """
+    is_named = run_id in filters.run_ids
+    if not any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes):
+        return False
+    if entry.kind is Kind.CANVAS:
+        return filters.is_empty
+    if entry.kind is Kind.ASSET:
+        has_file = any(filters.wants_type(output.type) for output in entry.outputs.values())
+        is_of_model = is_named or not filters.models
+        is_due = has_file and is_of_model  # an asset is its file, and nothing without
+    else:
+        is_due = filters.wants_model(entry.model_id)
+    return is_due and (is_named or not filters.run_ids) and filters.wants_moment(entry.created_at)
+
+
+class RecordRule(StrEnum):
+    """What becomes of the `run.json` that a visited run may have already."""
+
+    UPDATE = "update"  # written anew if the record says something new
+    KEEP = "keep"  # left as it is: the new record is put together from parts
+    REPLACE = "replace"  # set aside and written anew: it is damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A completed run to archive.
+
+    Args:
+        run: its record.
+        record: what becomes of the `run.json` that is there.
+        replaces: keys of outputs whose files are damaged. A file stays where it is until the new one is
+            whole, and is then set aside.
+        is_current: whether the API gave the record just now, so that the run has not vanished.
+        only: keys of the outputs that it is about, perhaps none, but for the record; None: all.
+        source: the list that brought it, if one did.
+    """
+
+    run: Generation
+    record: RecordRule = RecordRule.UPDATE
+    replaces: frozenset[str] = frozenset()
+    is_current: bool = True
+    only: frozenset[str] | None = None
+    source: Source | None = None

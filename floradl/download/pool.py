@@ -25,21 +25,15 @@ from floradl.api.models import MEDIA_TYPES, Filters, Generation
 from floradl.api.walk import with_outputs
 from floradl.clock import format_ms
 from floradl.constants import Kind
-from floradl.download import plan
+from floradl.download import dedupe
 from floradl.download.commit import Wanted
 from floradl.download.context import Tools
-from floradl.download.plan import (
-    Action,
-    at_recorded_place,
-    is_known_whole,
-    iter_shareable,
-    run_folder,
-    shares_content,
-)
+from floradl.download.dedupe import iter_shareable, shares_content
+from floradl.download.plan import Action, RecordRule, Visit, at_recorded_place, is_known_whole, run_folder
 from floradl.download.prepare import Job, Prepared, Preparer, as_failed
+from floradl.download.tally import Tally
 from floradl.download.transfer import fetch_output
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
-from floradl.job import RecordRule, Tally, Visit
 from floradl.network.client import MediaClient
 from floradl.repository import filetype
 from floradl.repository.entries import RunEntry
@@ -52,6 +46,9 @@ _RESULTS = 512
 _MAX_FRESH_RUNS = 256
 
 log = logging.getLogger(__name__)
+
+GRACE_S = 10.0
+"""How long transfers may go on after the first signal."""
 
 
 class Pool:
@@ -217,7 +214,7 @@ class Pool:
         run, output = job.run, job.decision.output
         shares = shares_content(run)
         if shares:
-            entries = (entry for _, entry in self._store.manifest.iter_entries(plan.SHARED_KIND))
+            entries = (entry for _, entry in self._store.manifest.iter_entries(dedupe.SHARED_KIND))
             self._tools.shelf.fill(lambda: iter_shareable(entries))
         if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
             if shares:

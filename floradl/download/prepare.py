@@ -17,9 +17,17 @@ from floradl.api.models import Filters, Generation
 from floradl.api.raw_json import merge_records
 from floradl.api.records import parse_generation
 from floradl.constants import Source
-from floradl.download.plan import Action, Decision, OnDisk, at_recorded_place, decide_run, run_folder
+from floradl.download.plan import (
+    Action,
+    Decision,
+    OnDisk,
+    RecordRule,
+    Visit,
+    at_recorded_place,
+    decide_run,
+    run_folder,
+)
 from floradl.errors import ApiError, printable
-from floradl.job import RecordRule, Visit
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.repository.results import Failure, Receipt, Result, facts_of, receipt_of

@@ -11,9 +11,10 @@ from floradl.api.models import Generation, Scope
 from floradl.api.walk import iter_listed
 from floradl.constants import Kind, Status
 from floradl.download.missing import Mend, known_record, lost_outputs
+from floradl.download.plan import RecordRule
 from floradl.download.pool import Pool
+from floradl.download.tally import Tally
 from floradl.errors import ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.job import RecordRule, Tally
 from floradl.storage.destination import Disk
 
 _PAST_CANVAS = "FLORA has the canvas of today alone; `floradl verify --repair` records the loss"

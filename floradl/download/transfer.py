@@ -25,9 +25,12 @@ import httpx
 from floradl.api.records import announced_size
 from floradl.download import ranges
 from floradl.download.commit import Arrival, Wanted, bad_body
-from floradl.download.context import Asker, Flow, Flushing, Pace, Tools, Writing, head_of
+from floradl.download.context import Tools
 from floradl.download.multipart import Ahead
+from floradl.download.request import Asker, head_of
 from floradl.download.response import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
+from floradl.download.streaming import Flushing, Pace, Writing
+from floradl.download.tally import Flow
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.network import addresses
 from floradl.network.client import MediaClient
