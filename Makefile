@@ -13,14 +13,14 @@ GUARDED := api/canvas api/lists api/projects api/raw_json api/walk buffers downl
 	storage/digest storage/local/direct_io storage/local/folder storage/local/folder_dates \
 	storage/local/fsync storage/local/partial storage/local/reader storage/local/shared_memory \
 	storage/local/writer_pool storage/local/writer_process
-GUARDED_TESTS := tests/test_ahead.py tests/test_answer.py tests/test_arrival.py tests/network/test_bandwidth.py \
+GUARDED_TESTS := tests/download/test_multipart.py tests/download/test_response.py tests/download/test_commit.py tests/network/test_bandwidth.py \
 	tests/test_buffers.py tests/api/test_canvas.py tests/repository/test_history.py tests/network/test_http11.py \
 	tests/storage/local/test_direct_io.py tests/api/test_projects.py tests/storage/test_destination.py tests/storage/local/test_folder_dates.py \
 	tests/repository/test_journal.py tests/repository/test_layout.py tests/test_listing.py tests/repository/test_lock.py \
-	tests/repository/test_manifest.py tests/test_mend.py tests/storage/local/test_partial.py tests/test_parts.py tests/test_plan.py \
-	tests/test_prepare.py tests/network/test_concurrency.py tests/network/test_retry.py tests/storage/local/test_writer_pool.py \
-	tests/test_sharing.py tests/storage/local/test_shared_memory.py tests/repository/test_snapshot.py tests/test_stamps.py \
-	tests/test_transfer.py tests/storage/local/test_folder.py tests/storage/local/test_writer_process.py
+	tests/repository/test_manifest.py tests/download/test_missing.py tests/storage/local/test_partial.py tests/download/test_ranges.py tests/download/test_plan.py \
+	tests/download/test_prepare.py tests/network/test_concurrency.py tests/network/test_retry.py tests/storage/local/test_writer_pool.py \
+	tests/download/test_dedupe.py tests/storage/local/test_shared_memory.py tests/repository/test_snapshot.py tests/test_stamps.py \
+	tests/download/test_transfer.py tests/storage/local/test_folder.py tests/storage/local/test_writer_process.py
 
 .DEFAULT_GOAL := help
 PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py

@@ -27,7 +27,7 @@ from floradl.storage.local import shared_memory, writer_pool
 from floradl.storage.local.shared_memory import SLOT_BYTES
 from floradl.storage.local.writer_pool import Scribe
 from floradl.storage.local.writer_process import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
-from tests.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
+from tests.download.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
 __all__ = ["bench"]
 

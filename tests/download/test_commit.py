@@ -24,7 +24,7 @@ from floradl.repository.entries import OutputOp
 from floradl.repository.results import Failure, Receipt, op_of
 from floradl.storage.destination import Disk
 from floradl.storage.local import fsync
-from tests.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest
+from tests.download.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest
 
 __all__ = ["bench"]
 

@@ -30,8 +30,8 @@ from floradl.storage.destination import Disk
 from floradl.storage.local import partial
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.writer_pool import Scribe
+from tests.download.test_transfer import Bench, handles_of
 from tests.support import FakeTime
-from tests.test_transfer import Bench, handles_of
 
 pytestmark = pytest.mark.anyio
 
