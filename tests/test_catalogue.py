@@ -11,7 +11,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.catalogue import (
+from floradl.constants import Kind
+from floradl.gallery.image_size import Size
+from floradl.gallery.shelves import (
     EXCERPT_CHARACTERS,
     Canvas,
     Counted,
@@ -25,8 +27,6 @@ from floradl.catalogue import (
     shelves_of,
     text_script,
 )
-from floradl.constants import Kind
-from floradl.dimensions import Size
 from floradl.repository.entries import ErrorEntry, OutputEntry, RunEntry, State
 
 DAY_MS = 86_400_000

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from floradl.dimensions import MAX_SIDE, Size, picture_size
+from floradl.gallery.image_size import MAX_SIDE, Size, picture_size
 from floradl.simulator.media import Drawing, Kind, draw
 
 

@@ -17,12 +17,12 @@ from PIL import Image
 
 import floradl as floradl_package
 from floradl.errors import DestinationError
-from floradl.gallery import GalleryOptions, build_gallery
+from floradl.gallery.build import GalleryOptions, build_gallery
+from floradl.gallery.thumbnails import Thumbnails
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.simulator.media import Drawing, Kind
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
-from floradl.thumbnails import Thumbnails
 from tests.repository.test_lock import other_process
 from tests.support import assert_sound, manifest
 from tests.zygote import floradl

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from floradl.gallery.thumbnails import BOX, Thumbnails
 from floradl.simulator.media import Drawing, Kind, draw
-from floradl.thumbnails import BOX, Thumbnails
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None and "CI" not in os.environ, reason="needs ffmpeg"

@@ -11,7 +11,7 @@ from floradl.commands.context import Interruption, expanded
 from floradl.commands.reporting import Job, Outcome, code_of, conduct, error_object
 from floradl.config import Settings
 from floradl.errors import FloradlError
-from floradl.gallery import gallery_object
+from floradl.gallery.build import gallery_object
 from floradl.progress import Console, gallery_lines
 
 if TYPE_CHECKING:

@@ -23,7 +23,11 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Never, TypeVar
 
-from floradl.catalogue import (
+from floradl.clock import Clock
+from floradl.constants import Kind, OutputType
+from floradl.errors import Exit
+from floradl.gallery.image_size import Size, picture_size
+from floradl.gallery.shelves import (
     NOTHING,
     TEXT_CHARACTERS,
     Canvas,
@@ -39,10 +43,7 @@ from floradl.catalogue import (
     text_script,
     thumbnail_name,
 )
-from floradl.clock import Clock
-from floradl.constants import Kind, OutputType
-from floradl.dimensions import Size, picture_size
-from floradl.errors import Exit
+from floradl.gallery.thumbnails import BOX, SMALL_BYTES, Thumbnails
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.labels import MAX_LABELS_FILE_BYTES, shown_labels
@@ -55,7 +56,6 @@ from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of, ends_by_itself
-from floradl.thumbnails import BOX, SMALL_BYTES, Thumbnails
 
 _RUNS_PER_JOB = 8
 _MARK = b'<meta name="generator" content="floradl">'
@@ -362,7 +362,7 @@ class _Building:
         names = read_names(self._disk, sorted(places))
         workspaces = {place.workspace_id: name.workspace for place, name in names.items() if name.workspace}
         projects = {place.project_id: name.project for place, name in names.items() if name.project}
-        for file in resources.files("floradl").joinpath("page").iterdir():
+        for file in resources.files("floradl.gallery").joinpath("page").iterdir():
             if file.name != layout.INDEX_PAGE.name:
                 self._write(layout.GALLERY_PAGE / file.name, file.read_bytes())
         scanned_at = max((scan.last_scan_at for scan in manifest.scans()), default="")
@@ -370,7 +370,9 @@ class _Building:
         index = index_script(manifest.archive_id, scanned_at, shelves, workspaces, projects, canvases)
         self._write(layout.GALLERY_DATA / "index.js", index)
         self._keep_foreign_page()
-        self._write(layout.INDEX_PAGE, resources.files("floradl").joinpath("page/index.html").read_bytes())
+        self._write(
+            layout.INDEX_PAGE, resources.files("floradl.gallery").joinpath("page/index.html").read_bytes()
+        )
 
     def _keep_foreign_page(self) -> None:
         """Set aside what stands in the place of `index.html` and is not one that floradl wrote."""

@@ -29,7 +29,7 @@ import msgspec
 
 from floradl.clock import MAX_MS
 from floradl.constants import Kind
-from floradl.dimensions import Size
+from floradl.gallery.image_size import Size
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 

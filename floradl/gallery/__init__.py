@@ -1,0 +1,8 @@
+"""The offline gallery: index.html and what it loads."""
+
+__all__ = (
+    "build",
+    "image_size",
+    "shelves",
+    "thumbnails",
+)
