@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from floradl.findings import AuditReport, AuditTally, Finding, Trouble
-    from floradl.gallery.build import GalleryOptions, GalleryReport, GalleryTally
+    from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
     from floradl.job import ArchiveOptions, Report
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
     from floradl.repairer import RepairOptions
@@ -96,9 +96,9 @@ _HOMES = {
     "Finding": "findings",
     "FloraApi": "api.client",
     "FloradlError": "errors",
-    "GalleryOptions": "gallery.build",
-    "GalleryReport": "gallery.build",
-    "GalleryTally": "gallery.build",
+    "GalleryOptions": "gallery.report",
+    "GalleryReport": "gallery.report",
+    "GalleryTally": "gallery.report",
     "Generation": "api.models",
     "KeyRefusedError": "errors",
     "LockedError": "errors",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from floradl.download.tally import Tally
     from floradl.errors import ApiError
     from floradl.findings import AuditReport, AuditTally
-    from floradl.gallery.build import GalleryOptions, GalleryReport, GalleryTally
+    from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
     from floradl.job import ArchiveOptions, Report
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
@@ -181,8 +181,8 @@ async def build_gallery(
         DestinationError: there is no archive, or it cannot be written to; `LockedError`: it is in use.
         ManifestError: what it holds cannot be read.
     """
-    from floradl.gallery.build import GalleryTally
     from floradl.gallery.build import build_gallery as work
+    from floradl.gallery.report import GalleryTally
 
     tally = tally or GalleryTally()
     async with _told(progress, tally):

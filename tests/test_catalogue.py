@@ -13,20 +13,16 @@ from hypothesis import strategies as st
 
 from floradl.constants import Kind
 from floradl.gallery.image_size import Size
-from floradl.gallery.shelves import (
+from floradl.gallery.scripts import (
     EXCERPT_CHARACTERS,
     Canvas,
-    Counted,
     Looks,
-    Shelf,
-    digest,
-    in_order,
     index_script,
     list_script,
     more_script,
-    shelves_of,
     text_script,
 )
+from floradl.gallery.shelves import Counted, Shelf, digest, in_order, shelves_of
 from floradl.repository.entries import ErrorEntry, OutputEntry, RunEntry, State
 
 DAY_MS = 86_400_000

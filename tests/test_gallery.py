@@ -17,7 +17,8 @@ from PIL import Image
 
 import floradl as floradl_package
 from floradl.errors import DestinationError
-from floradl.gallery.build import GalleryOptions, build_gallery
+from floradl.gallery.build import build_gallery
+from floradl.gallery.report import GalleryOptions
 from floradl.gallery.thumbnails import Thumbnails
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.simulator.media import Drawing, Kind

@@ -3,6 +3,9 @@
 __all__ = (
     "build",
     "image_size",
+    "probe",
+    "report",
+    "scripts",
     "shelves",
     "thumbnails",
 )

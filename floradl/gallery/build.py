@@ -14,35 +14,35 @@ Cut before 3, the old gallery is still whole.
 from __future__ import annotations
 
 import asyncio
-import codecs
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
-from io import FileIO
-from pathlib import Path, PurePosixPath
-from typing import Never, TypeVar
+from pathlib import PurePosixPath
+from typing import TypeVar
 
 from floradl.clock import Clock
 from floradl.constants import Kind, OutputType
-from floradl.errors import Exit
-from floradl.gallery.image_size import Size, picture_size
-from floradl.gallery.shelves import (
+from floradl.gallery.image_size import Size
+from floradl.gallery.probe import (
+    BROWSERS_SHOW,
+    PROBED,
+    Probed,
+    size_of_picture,
+    text_appearance,
+    thumbnail_place,
+)
+from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
+from floradl.gallery.scripts import (
     NOTHING,
     TEXT_CHARACTERS,
     Canvas,
-    Counted,
     Looks,
-    Shelf,
-    digest,
-    in_order,
     index_script,
     list_script,
     more_script,
-    shelves_of,
     text_script,
-    thumbnail_name,
 )
+from floradl.gallery.shelves import Counted, Shelf, digest, in_order, shelves_of
 from floradl.gallery.thumbnails import BOX, SMALL_BYTES, Thumbnails
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
@@ -53,95 +53,14 @@ from floradl.repository.names import Place, read_names
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.snapshot import entry_place
 from floradl.storage.destination import Disk
-from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of, ends_by_itself
 
 _RUNS_PER_JOB = 8
 _MARK = b'<meta name="generator" content="floradl">'
 _MARK_WITHIN = 4096
-_BROWSERS_SHOW = {".png", ".jpg", ".gif", ".webp", ".avif", ".svg"}
-_SEEN = {".mp4", ".mov", ".webm", *_BROWSERS_SHOW}
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class GalleryOptions:
-    """Which archive gets a gallery, and how.
-
-    Args:
-        dest: the archive's folder.
-        fsync: whether files are flushed before they count.
-        threads: how many outputs are looked at the same time.
-        lock_timeout_s: how long to wait for another floradl to end.
-    """
-
-    dest: Path
-    fsync: bool = True
-    threads: int = field(default_factory=lambda: 2 + (os.cpu_count() or 1))
-    lock_timeout_s: float = 0.0
-
-
-@dataclass(slots=True)
-class GalleryTally:
-    """What was done so far, for a display. `total` outputs are due, of `listed_runs` runs in the archive."""
-
-    total: int = 0
-    done: int = 0
-    moved_bytes: int = 0
-    failed: int = 0
-    failed_word: str = "without a small picture"
-    listed_runs: int = 0
-    is_listed: bool = False
-    is_stopping: bool = False
-    files_written: int = 0
-    files_removed: int = 0
-    thumbnails: int = 0
-
-    def note(self, seen: _Seen) -> None:
-        """Count what a thread saw and did."""
-        self.done += seen.outputs
-        self.thumbnails += seen.thumbnails
-        self.failed += seen.refused
-        self.moved_bytes += seen.written_bytes
-
-    @property
-    def moved(self) -> int:
-        """Outputs to which the bytes belong."""
-        return self.done
-
-    @property
-    def flows(self) -> Collection[Never]:
-        """Outputs that are on their way: here there are none."""
-        return ()
-
-
-@dataclass(frozen=True)
-class GalleryReport:
-    """What became of it. `outputs` are those of runs and the files of assets.
-
-    `thumbnails` are those that were made now, `refused` the outputs that got none; `set_aside` is where an
-    `index.html` went that was not floradl's.
-    """
-
-    runs: int
-    outputs: int
-    files_written: int
-    files_removed: int
-    thumbnails: int
-    refused: int
-    has_thumbnails: bool
-    set_aside: str
-    elapsed_s: float
-    is_interrupted: bool
-    assets: int = 0
-    canvases: int = 0
-
-    @property
-    def exit_code(self) -> Exit:
-        """0, or that it was interrupted."""
-        return Exit.INCOMPLETE if self.is_interrupted else Exit.OK
 
 
 async def build_gallery(
@@ -212,22 +131,6 @@ def gallery_object(report: GalleryReport, exit_code: int) -> dict[str, object]:
     }
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What one thread saw of some outputs, and did for them."""
-
-    looks: dict[tuple[str, str], Looks] = field(default_factory=dict)
-    outputs: int = 0
-    thumbnails: int = 0
-    refused: int = 0
-    written_bytes: int = 0
-
-    def note(self, thumbnail: Digest) -> None:
-        """Count a small picture that was written."""
-        self.thumbnails += 1
-        self.written_bytes += thumbnail.size_bytes
-
-
 class _Building:
     """One making of a gallery. Needs the archive's lock."""
 
@@ -294,8 +197,8 @@ class _Building:
         await all_of(worker() for _ in range(self._threads))
         await self._disk.call(self._write_shelf, shelf, runs, looks)
 
-    def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> _Seen:
-        reader, seen = Reader(self._disk.root), _Seen()
+    def _look_at(self, runs: Sequence[tuple[str, RunEntry]]) -> Probed:
+        reader, seen = Reader(self._disk.root), Probed()
         for run_id, run in runs:
             folder = entry_place(run_id, run)
             for key, output in run.outputs.items():
@@ -319,19 +222,19 @@ class _Building:
         except OSError:
             return {}  # as with an output that is missing
 
-    def _look(self, reader: Reader, path: str, output: OutputEntry, seen: _Seen) -> Looks:
+    def _look(self, reader: Reader, path: str, output: OutputEntry, seen: Probed) -> Looks:
         extension = PurePosixPath(path).suffix
         is_text = output.type == OutputType.TEXT or extension == ".txt"
-        if not (is_text or extension in _SEEN or self.thumbnails.makes(extension)):
+        if not (is_text or extension in PROBED or self.thumbnails.makes(extension)):
             return NOTHING
         place, small = None, None
         try:
             with reader.opened(path) as file:
                 if is_text:
-                    return _text(file)
-                size = _size(file)
+                    return text_appearance(file)
+                size = size_of_picture(file)
                 if self._wants_thumbnail(output, size, extension):
-                    place = _thumbnail_place(output.sha256 or "")
+                    place = thumbnail_place(output.sha256 or "")
                 if place is not None and not self._disk.exists(place):
                     file.seek(0)
                     small = self.thumbnails.make(file, self._disk.root / path, extension)
@@ -346,7 +249,7 @@ class _Building:
     def _wants_thumbnail(self, output: OutputEntry, size: Size | None, extension: str) -> bool:
         """Whether an output is to have a small picture: not where it is small enough to be shown itself."""
         fits = size is not None and size.width <= BOX[0] and size.height <= BOX[1]
-        is_small = fits and extension in _BROWSERS_SHOW and (output.size_bytes or 0) <= SMALL_BYTES
+        is_small = fits and extension in BROWSERS_SHOW and (output.size_bytes or 0) <= SMALL_BYTES
         return output.sha256 is not None and not is_small and self.thumbnails.makes(extension)
 
     def _write_shelf(
@@ -405,30 +308,6 @@ def _canvas(project_id: str, entry: RunEntry) -> Canvas:
     outputs = sorted(entry.outputs.items(), reverse=True)
     files = [output.file for _, output in outputs if output.state == State.ARCHIVED and output.file]
     return Canvas(entry.project_id or project_id, entry_place(project_id, entry), tuple(files))
-
-
-def _thumbnail_place(sha256: str) -> PurePosixPath:
-    """Where the small picture of an output with this hash stands."""
-    name = thumbnail_name(sha256)
-    return layout.THUMBNAILS / name[:2] / f"{name}.webp"
-
-
-def _size(file: FileIO) -> Size | None:
-    return picture_size(os.fstat(file.fileno()).st_size, lambda at, length: _read_at(file, at, length))
-
-
-def _read_at(file: FileIO, at: int, length: int) -> bytes:
-    file.seek(at)
-    return file.read(length) or b""
-
-
-def _text(file: FileIO) -> Looks:
-    """The beginning of a text."""
-    data = file.read(4 * TEXT_CHARACTERS + 4) or b""
-    text = codecs.getincrementaldecoder("utf-8")("replace").decode(
-        data
-    )  # what is cut off in mid-letter waits
-    return Looks(text=text[:TEXT_CHARACTERS], is_cut=len(text) > TEXT_CHARACTERS)
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -5,6 +5,7 @@ __all__ = (
     "bandwidth",
     "client",
     "concurrency",
+    "http11",
     "retry",
     "transport",
 )
