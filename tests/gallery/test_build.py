@@ -30,7 +30,7 @@ from tests.zygote import floradl
 
 pytestmark = pytest.mark.anyio
 
-SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 
 
 @pytest.fixture
