@@ -145,7 +145,7 @@ def test_imports_go_down_and_by_the_face(module: str) -> None:
         ("from ..archiver.scan import Scan", "floradl.download.pool", "take it as a parameter"),
         ("from floradl.network import body", "floradl.download.pool", "`network` keeps to itself"),
         (
-            "from floradl.network.http11 import Connection",
+            "from floradl.network.body import Body",
             "floradl.download.pool",
             "add the module to __all__",
         ),
