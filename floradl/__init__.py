@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
     from floradl.api.models import Filters, Generation, Output, Scope
+    from floradl.archiver.report import ArchiveOptions, Report
     from floradl.audit import Sample
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     )
     from floradl.findings import AuditReport, AuditTally, Finding, Trouble
     from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
-    from floradl.job import ArchiveOptions, Report
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
     from floradl.repairer import RepairOptions
     from floradl.repository.results import Failure
@@ -85,7 +85,7 @@ __all__ = [
 _HOMES = {
     "__version__": "version",
     "ApiError": "errors",
-    "ArchiveOptions": "job",
+    "ArchiveOptions": "archiver.report",
     "AuditReport": "findings",
     "AuditTally": "findings",
     "Clock": "clock",
@@ -106,7 +106,7 @@ _HOMES = {
     "OutputType": "constants",
     "Progress": "jobs",
     "RepairOptions": "repairer",
-    "Report": "job",
+    "Report": "archiver.report",
     "RestoreOptions": "restorer",
     "RestoreReport": "restorer",
     "Sample": "audit",

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from floradl.archiver.report import SourceNews
 from floradl.constants import Source
 from floradl.errors import ApiError, KeyRefusedError
-from floradl.job import SourceNews
 from floradl.repository.names import Place
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
     from floradl.api.models import Generation, Scope
+    from floradl.archiver.report import ArchiveOptions, Report
     from floradl.constants import Status
     from floradl.download.tally import Tally
     from floradl.errors import ApiError
     from floradl.findings import AuditReport, AuditTally
     from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
-    from floradl.job import ArchiveOptions, Report
     from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
     from floradl.verifier import VerifyOptions
@@ -79,7 +79,7 @@ async def archive(
         DestinationError: the folder cannot be used; `LockedError`: another floradl uses it.
         ApiError: not one page could be read; `KeyRefusedError`: the API does not take this key.
     """
-    from floradl.archiver import archive as work
+    from floradl.archiver.archive import archive as work
     from floradl.download.tally import Tally
 
     tally = tally or Tally()

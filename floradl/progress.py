@@ -28,8 +28,8 @@ from floradl.findings import NO_FAULT, AuditReport, Trouble
 from floradl.quantities import count, counts, format_bytes, format_cost, format_duration
 
 if TYPE_CHECKING:  # each command loads its own job
+    from floradl.archiver.report import Report, SourceNews
     from floradl.gallery.report import GalleryReport
-    from floradl.job import Report, SourceNews
     from floradl.logfile import LogFile
     from floradl.repository.results import Failure
     from floradl.restorer import RestoreReport

@@ -106,7 +106,7 @@ async def repair(
     Args:
         options: what and how.
         api: an open session with the API; None: only what the archive itself has, and the URLs in it, help.
-        clock, new_transport, backoff: as for `archiver.archive`.
+        clock, new_transport, backoff: as for `archive.archive`.
         stop: set it to end early; running transfers get `GRACE_S`.
         tally: kept up to date, for a display.
 

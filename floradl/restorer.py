@@ -169,7 +169,7 @@ async def restore(
     Args:
         options: what and how.
         api: an open session with the API; None: what the source lacks is a failure.
-        clock, new_transport, backoff: as for `archiver.archive`.
+        clock, new_transport, backoff: as for `archive.archive`.
         stop: set it to end early; running transfers get `GRACE_S`.
         tally: kept up to date, for a display.
 

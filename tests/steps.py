@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from floradl import stamps
+from floradl.archiver import folder_cache
 from floradl.constants import Kind
 from floradl.download import dedupe
 from floradl.repository import repository
@@ -122,7 +122,7 @@ def hook(argument: dict[str, Any], log: int) -> None:
 def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
     """Let two runs be a large archive, any manifest a large one, and each folder have rested a while."""
     now_ns = destination.Disk.moment_ns
-    set_value(stamps, "MIN_PART", 1)
+    set_value(folder_cache, "MIN_PART", 1)
     set_value(repository, "LARGE_BYTES", 0)
     set_value(destination.Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 

@@ -28,9 +28,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.api.client import FloraApi
-from floradl.archiver import archive
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.errors import FloradlError, ManifestError
-from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from tests.support import FakeTime, by_day, manifest, png
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from floradl.api.client import FloraApi
-from floradl.archiver import archive
-from floradl.job import ArchiveOptions, Report
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.steps import Stop, make_large, stepped

@@ -15,10 +15,10 @@ from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Scope
 from floradl.api.records import parse_generation
 from floradl.api.walk import OVERLAP_MS, iter_listed, with_outputs
+from floradl.archiver.scan import FULL_EVERY_MS, Scan
 from floradl.clock import format_ms
 from floradl.constants import Source
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
-from floradl.listing import FULL_EVERY_MS, Scan
 from floradl.network.retry import Backoff
 from floradl.repository.entries import ScanEntry, ScopeEntry
 from floradl.simulator import Account, SimOutput, SimRun

@@ -12,9 +12,9 @@ import pytest
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Scope
-from floradl.archiver import archive
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.constants import Source
-from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import FakeTime, assert_archived, completed, floradl, manifest, png

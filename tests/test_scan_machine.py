@@ -26,15 +26,15 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from floradl import listing
 from floradl.api import walk
 from floradl.api.client import FloraApi
 from floradl.api.models import Scope
 from floradl.api.pages import PageQuery
-from floradl.archiver import archive
+from floradl.archiver import scan
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
-from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, Listing, SimOutput, SimRun, SimTechnique, serve_in_thread
 from tests.support import FakeTime, by_day, manifest
@@ -177,7 +177,7 @@ class ScanMachine(RuleBasedStateMachine):
         self.dest = Path(tempfile.mkdtemp(prefix="floradl-machine-"))
         self.served = serve_in_thread(self.account)
         self.sim = self.served.__enter__()
-        self.patches = [mock.patch.object(module, "PageQuery", _small_pages) for module in (listing, walk)]
+        self.patches = [mock.patch.object(module, "PageQuery", _small_pages) for module in (scan, walk)]
         for patch in self.patches:
             patch.start()
 

@@ -13,10 +13,10 @@ import pytest
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Filters, Scope
-from floradl.archiver import archive
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.constants import Source
 from floradl.errors import ApiUnavailableError, KeyRefusedError
-from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from floradl.simulator import (
     Account,

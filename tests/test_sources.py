@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from floradl.api.client import FloraApi
-from floradl.archiver import archive
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.constants import Source
-from floradl.job import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, AssetStatus, Fault, Listing, SimNode, Simulator, serve_in_thread
 from tests.support import (

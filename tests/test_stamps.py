@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.stamps import (
+from floradl.archiver.folder_cache import (
     MIN_PART,
     Stamp,
     Stamps,

@@ -71,7 +71,7 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         found = loaded(str(tmp_path / "out"), env=env)
         again = loaded(str(tmp_path / "out"), env=env)
-    assert "floradl.archiver" in found
+    assert "floradl.archiver.archive" in found
     assert {"floradl.network.http11", "httptools"} <= found
     assert not {"floradl.network.http11", "httptools"} & again  # nothing was fetched
     unwanted = {
@@ -82,7 +82,7 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
         "floradl.repairer",
         "floradl.verifier",
         "floradl.audit",
-        "floradl.preview",
+        "floradl.archiver.preview",
         "floradl.simulator",
     }
     assert found & unwanted == set()
@@ -105,4 +105,4 @@ def test_a_status_loads_no_network(tmp_path: Path) -> None:
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("status", str(tmp_path / "out"))
     assert "floradl.repository.statistics" in found
-    assert found & (NETWORK | {"floradl.audit", "floradl.archiver"}) == set()
+    assert found & (NETWORK | {"floradl.audit", "floradl.archiver.archive"}) == set()

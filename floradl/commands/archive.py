@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import floradl
 from floradl import ArchiveOptions, FloraApi, Tally
+from floradl.archiver.report import preview_report, report_object
 from floradl.clock import Clock
 from floradl.commands.context import (
     Interruption,
@@ -23,13 +24,12 @@ from floradl.config import Settings
 from floradl.constants import DEFAULT_SOURCES, EVERY_SOURCE, Source
 from floradl.download.plan import Action, Decision, run_folder
 from floradl.errors import Exit, printable
-from floradl.job import preview_report, report_object
 from floradl.network import addresses
 from floradl.progress import Console, summary_lines
 from floradl.tasks import ends_by_itself
 
 if TYPE_CHECKING:
-    from floradl.preview import Preview
+    from floradl.archiver.preview import Preview
 
 
 def run(settings: Settings, dest: str) -> int:
@@ -93,7 +93,7 @@ async def _preview(
     options: ArchiveOptions, api: FloraApi, has_json: bool, interruption: Interruption
 ) -> Outcome:
     """Say on stdout, a line an output, what would be done; with `has_json` all is in the report."""
-    from floradl.preview import iter_previews
+    from floradl.archiver.preview import iter_previews
 
     already, rest, found = 0, list[dict[str, str]](), set[str]()
 

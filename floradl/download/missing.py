@@ -15,6 +15,15 @@ import msgspec
 
 from floradl.api.models import Filters, Generation
 from floradl.api.records import parse_record
+from floradl.archiver.folder_cache import (
+    Stamp,
+    Stamps,
+    encode_stamps,
+    is_settled,
+    is_worth_it,
+    parse_stamps,
+    part_of,
+)
 from floradl.constants import Kind, Status
 from floradl.download.plan import RecordRule, Visit, is_there, keys_to_mend
 from floradl.errors import ApiError
@@ -24,7 +33,6 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.repository import Store
 from floradl.repository.results import Failure
 from floradl.repository.snapshot import entry_path, entry_place
-from floradl.stamps import Stamp, Stamps, encode_stamps, is_settled, is_worth_it, parse_stamps, part_of
 from floradl.storage.destination import Disk
 from floradl.storage.local.folder_dates import Glance
 

@@ -15,13 +15,13 @@ from typing import cast
 
 import pytest
 
+from floradl.archiver.report import ArchiveOptions
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
 from floradl.download.commit import Wanted
 from floradl.download.context import Tools, new_tools
 from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
-from floradl.job import ArchiveOptions
 from floradl.network.bandwidth import Bandwidth
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff

@@ -14,6 +14,7 @@ import pytest
 
 from floradl.api.models import Filters, Output
 from floradl.api.records import parse_asset, parse_generation
+from floradl.archiver.folder_cache import Stamp
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.download.missing import (
@@ -29,7 +30,6 @@ from floradl.repository import layout
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import Store
-from floradl.stamps import Stamp
 from floradl.storage.destination import Disk
 
 URL = "https://media.test/a.png"
@@ -142,7 +142,7 @@ def test_however_many_runs_there_are(disk: Disk, count: int) -> None:
 @pytest.fixture
 def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three runs are a large archive, of which two are looked into in each session; and time has passed."""
-    monkeypatch.setattr("floradl.stamps.MIN_PART", 2)
+    monkeypatch.setattr("floradl.archiver.folder_cache.MIN_PART", 2)
     now_ns = Disk.moment_ns
     monkeypatch.setattr(Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 
@@ -355,7 +355,7 @@ def test_filters_see_through_stamps(disk: Disk) -> None:
 
 def test_a_date_that_is_too_young(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that was changed just now is not stamped: the next change could have the same date."""
-    monkeypatch.setattr("floradl.stamps.MIN_PART", 2)
+    monkeypatch.setattr("floradl.archiver.folder_cache.MIN_PART", 2)
     nights = Nights(disk, 6)
     nights.night()
     assert not (disk.root / layout.STAMPS).exists()
@@ -366,7 +366,7 @@ def test_a_date_that_is_too_young(disk: Disk, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_file_system_that_does_not_date_folders(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a folder's date tells nothing, no stamp is made, and none is believed."""
-    monkeypatch.setattr("floradl.stamps.MIN_PART", 2)
+    monkeypatch.setattr("floradl.archiver.folder_cache.MIN_PART", 2)
     nights = Nights(disk, 6)
     with monkeypatch.context() as patch:
         patch.setattr(Disk, "moment_ns", lambda _: time.time_ns() + 10**10)

@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
+from floradl.archiver.report import ArchiveOptions
 from floradl.download import streaming
 from floradl.download.commit import Wanted
 from floradl.download.context import Tools, new_tools
 from floradl.download.tally import Traffic
 from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.errors import ApiNotFoundError, DestinationError
-from floradl.job import ArchiveOptions
 from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
 from floradl.network.client import MediaClient

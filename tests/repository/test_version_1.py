@@ -18,8 +18,8 @@ import pytest
 
 from floradl import Clock
 from floradl.api.client import FloraApi
-from floradl.archiver import archive
-from floradl.job import ArchiveOptions, Report
+from floradl.archiver.archive import archive
+from floradl.archiver.report import ArchiveOptions, Report
 from floradl.network.retry import Backoff
 from floradl.simulator import (
     Account,

@@ -22,11 +22,11 @@ from floradl.api.lists import iter_pages
 from floradl.api.projects import Project, is_final, project_path
 from floradl.api.raw_json import fields_of
 from floradl.api.records import moment_ms
+from floradl.archiver.canvas_labels import Labels
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.download.tally import Tally
 from floradl.errors import ApiAnswerError, ApiError, printable
-from floradl.labels import Labels
 from floradl.repository import layout
 from floradl.repository.canvas import (
     SnapshotType,

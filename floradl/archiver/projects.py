@@ -15,15 +15,15 @@ import msgspec
 from floradl.api.client import FloraApi
 from floradl.api.models import Scope
 from floradl.api.projects import Discovery, discover
-from floradl.canvases import keep_canvases
+from floradl.archiver.canvases import keep_canvases
+from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.scan import full_walk_is_due
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
 from floradl.download.context import Tools
 from floradl.download.tally import Tally
 from floradl.errors import ApiError, printable
 from floradl.found import Found
-from floradl.job import ArchiveOptions
-from floradl.listing import full_walk_is_due
 from floradl.repository.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.repository.names import (
     Place,

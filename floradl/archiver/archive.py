@@ -18,6 +18,11 @@ from collections.abc import Callable, Iterable
 import httpx
 
 from floradl.api.client import FloraApi
+from floradl.archiver.folder_cache import Stamps
+from floradl.archiver.projects import Seen, Surroundings
+from floradl.archiver.report import ArchiveOptions, News, Report, UnseenProject
+from floradl.archiver.scan import Scan, full_walk_is_due
+from floradl.archiver.scanner import Scanning
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.download.context import Tools, new_tools
@@ -26,19 +31,14 @@ from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import visit_by_id
 from floradl.download.tally import Tally
 from floradl.errors import FloradlError, printable
-from floradl.job import ArchiveOptions, News, Report, UnseenProject
-from floradl.listing import Scan, full_walk_is_due
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
 from floradl.repository.lock import ArchiveLock
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import NOT_BEGUN, Store, require_archive
-from floradl.scanning import Scanning
-from floradl.stamps import Stamps
 from floradl.storage import base
 from floradl.storage.destination import Disk
-from floradl.surroundings import Seen, Surroundings
 from floradl.tasks import ends_by_itself
 
 _WAIT_EVERY_S = 15.0

@@ -17,6 +17,8 @@ import msgspec
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
+from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.scan import Scan
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
 from floradl.download.missing import Mend
@@ -25,8 +27,6 @@ from floradl.download.pool import Pool
 from floradl.download.tally import Tally
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.found import Found
-from floradl.job import ArchiveOptions
-from floradl.listing import Scan
 from floradl.repository.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.repository.names import Place
 from floradl.repository.repository import Store
