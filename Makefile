@@ -4,15 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := api/canvas api/lists api/projects api/raw_json api/walk archiver/folder_cache archiver/scan buffers \
-	download/commit download/context download/dedupe download/missing download/multipart download/plan \
-	download/prepare download/ranges download/request download/response download/streaming download/tally \
-	download/transfer network/bandwidth network/concurrency network/http11 network/retry repository/canvas \
-	repository/entries repository/history repository/journal repository/labels repository/layout \
-	repository/lock repository/manifest repository/repository repository/snapshot storage/base \
-	storage/destination storage/digest storage/local/direct_io storage/local/folder \
-	storage/local/folder_dates storage/local/fsync storage/local/partial storage/local/reader \
-	storage/local/shared_memory storage/local/writer_pool storage/local/writer_process
+GUARDED := api/canvas api/lists api/projects api/raw_json api/walk archiver/compare archiver/folder_cache \
+	archiver/scan buffers download/commit download/context download/dedupe download/missing \
+	download/multipart download/plan download/prepare download/ranges download/request download/response \
+	download/streaming download/tally download/transfer network/bandwidth network/concurrency network/http11 \
+	network/retry repository/canvas repository/entries repository/history repository/journal \
+	repository/labels repository/layout repository/lock repository/manifest repository/repository \
+	repository/snapshot storage/base storage/destination storage/digest storage/local/direct_io \
+	storage/local/folder storage/local/folder_dates storage/local/fsync storage/local/partial \
+	storage/local/reader storage/local/shared_memory storage/local/writer_pool storage/local/writer_process
 GUARDED_TESTS := tests/download/test_multipart.py tests/download/test_response.py tests/download/test_commit.py tests/network/test_bandwidth.py \
 	tests/test_buffers.py tests/api/test_canvas.py tests/repository/test_history.py tests/network/test_http11.py \
 	tests/storage/local/test_direct_io.py tests/api/test_projects.py tests/storage/test_destination.py tests/storage/local/test_folder_dates.py \

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
     from floradl.api.models import Filters, Generation, Output, Scope
-    from floradl.archiver.report import ArchiveOptions, Report
+    from floradl.archiver.options import ArchiveOptions
+    from floradl.archiver.report import Report
     from floradl.audit import Sample
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
@@ -85,7 +86,7 @@ __all__ = [
 _HOMES = {
     "__version__": "version",
     "ApiError": "errors",
-    "ArchiveOptions": "archiver.report",
+    "ArchiveOptions": "archiver.options",
     "AuditReport": "findings",
     "AuditTally": "findings",
     "Clock": "clock",

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
     from floradl.api.models import Generation, Scope
-    from floradl.archiver.report import ArchiveOptions, Report
+    from floradl.archiver.options import ArchiveOptions
+    from floradl.archiver.report import Report
     from floradl.constants import Status
     from floradl.download.tally import Tally
     from floradl.errors import ApiError

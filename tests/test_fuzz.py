@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 
 from floradl.api.client import FloraApi
 from floradl.archiver.archive import archive
-from floradl.archiver.report import ArchiveOptions, Report
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Report
 from floradl.errors import FloradlError, ManifestError
 from floradl.network.retry import Backoff
 from tests.support import FakeTime, by_day, manifest, png

@@ -16,7 +16,8 @@ import pytest
 
 from floradl.api.client import FloraApi
 from floradl.archiver.archive import archive
-from floradl.archiver.report import ArchiveOptions, Report
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.steps import Stop, make_large, stepped

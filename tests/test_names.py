@@ -14,7 +14,8 @@ import pytest
 from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Scope
 from floradl.api.projects import Discovery, discover
-from floradl.repository.names import Place, keep_names, seen_by, unseen
+from floradl.archiver.names import keep_names, unseen
+from floradl.repository.names import Place, seen_by
 from floradl.simulator import (
     Account,
     Fault,

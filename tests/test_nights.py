@@ -13,7 +13,8 @@ import pytest
 from floradl.api.client import FloraApi
 from floradl.api.models import Scope
 from floradl.archiver.archive import archive
-from floradl.archiver.report import ArchiveOptions, Report
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread

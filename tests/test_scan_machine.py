@@ -32,7 +32,8 @@ from floradl.api.models import Scope
 from floradl.api.pages import PageQuery
 from floradl.archiver import scan
 from floradl.archiver.archive import archive
-from floradl.archiver.report import ArchiveOptions, Report
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
 from floradl.network.retry import Backoff

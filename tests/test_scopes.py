@@ -14,7 +14,8 @@ import pytest
 from floradl.api.client import FloraApi
 from floradl.api.models import Filters, Scope
 from floradl.archiver.archive import archive
-from floradl.archiver.report import ArchiveOptions, Report
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.errors import ApiUnavailableError, KeyRefusedError
 from floradl.network.retry import Backoff

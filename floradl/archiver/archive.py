@@ -18,15 +18,17 @@ from collections.abc import Callable, Iterable
 import httpx
 
 from floradl.api.client import FloraApi
+from floradl.archiver.compare import Comparison, compare_store, keep_stamps
 from floradl.archiver.folder_cache import Stamps
+from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.projects import Seen, Surroundings
-from floradl.archiver.report import ArchiveOptions, News, Report, UnseenProject
+from floradl.archiver.report import News, Report, UnseenProject
 from floradl.archiver.scan import Scan, full_walk_is_due
 from floradl.archiver.scanner import Scanning
 from floradl.clock import Clock
 from floradl.constants import Kind
 from floradl.download.context import Tools, new_tools
-from floradl.download.missing import Comparison, Mend, compare_store, keep_stamps
+from floradl.download.missing import Mend
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import visit_by_id
 from floradl.download.tally import Tally

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation
 from floradl.api.walk import with_outputs
-from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.compare import compare_with_disk
+from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.scan import Scan
 from floradl.clock import Clock
-from floradl.download.missing import compare_with_disk, known_record
+from floradl.download.missing import known_record
 from floradl.download.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
 from floradl.errors import ApiError, ApiNotFoundError
 from floradl.repository.entries import RunEntry

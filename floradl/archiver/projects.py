@@ -16,25 +16,17 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Scope
 from floradl.api.projects import Discovery, discover
 from floradl.archiver.canvases import keep_canvases
-from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.names import keep_names, unseen
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Found
 from floradl.archiver.scan import full_walk_is_due
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
 from floradl.download.context import Tools
 from floradl.download.tally import Tally
 from floradl.errors import ApiError, printable
-from floradl.found import Found
 from floradl.repository.entries import ScanEntry, ScanOp, ScopeEntry
-from floradl.repository.names import (
-    Place,
-    PlaceName,
-    archived,
-    keep_names,
-    read_names,
-    seen_by,
-    unnamed,
-    unseen,
-)
+from floradl.repository.names import Place, PlaceName, archived, read_names, seen_by, unnamed
 from floradl.repository.repository import Store
 
 log = logging.getLogger(__name__)

@@ -6,66 +6,17 @@ the manifest does.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from floradl.api.models import EVERYTHING, Filters, Scope
-from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Source
-from floradl.download.plan import wants_entry
-from floradl.errors import Exit, FloradlError, KeyRefusedError
-from floradl.repository.entries import RunEntry
+from floradl.constants import Source
+from floradl.errors import ApiError, Exit, FloradlError, KeyRefusedError
+from floradl.repository.names import Place
 from floradl.repository.results import Failure, failure_objects
 
-
-@dataclass(frozen=True)
-class ArchiveOptions:
-    """What to archive, and how.
-
-    Args:
-        dest: the archive's folder; made when missing.
-        base_url: the API's, as `addresses.check_base_url` returned it.
-        scopes: which workspaces and projects to list.
-        sources: what of them.
-        required_sources: those of them that it is a failure to be refused.
-        filters: what is wanted of it.
-        concurrency: outputs on their way at the same time, at most; hosts may want fewer.
-        retries: tries after the first, for an output while nothing arrives.
-        timeout_s: how long a media connection may stay silent.
-        full: walk the whole history although there is a seal.
-        wait_s: how long to stay for runs that are pending or running; None: not at all.
-        fsync: whether to flush files before they are recorded.
-        lock_timeout_s: how long to wait for another floradl to end.
-        min_free_bytes: how much room on the archive's disk is left to others.
-        require_existing: refuse a folder without an archive.
-        limit_rate_bytes: how much media may come a second, all together; 0: whatever comes.
-    """
-
-    dest: Path
-    base_url: str = DEFAULT_BASE_URL
-    scopes: tuple[Scope, ...] = (EVERYTHING,)
-    sources: tuple[Source, ...] = DEFAULT_SOURCES
-    required_sources: frozenset[Source] = frozenset()
-    filters: Filters = field(default_factory=Filters)
-    concurrency: int = DEFAULT_CONCURRENCY
-    retries: int = 5
-    timeout_s: float = 60.0
-    full: bool = False
-    wait_s: float | None = None
-    fsync: bool = True
-    lock_timeout_s: float = 0.0
-    min_free_bytes: int = 0
-    require_existing: bool = False
-    limit_rate_bytes: int = 0
-
-    def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
-        """Whether a recorded run, asset or canvas is one that this job speaks of."""
-        is_of_sources = any(source in self.sources for source in entry.sources)
-        return is_of_sources and wants_entry(self.scopes, self.filters, run_id, entry)
-
-    def phases(self) -> list[list[Scope]]:
-        """The scopes to scan, one source after another: of generations, of technique runs, of assets."""
-        order = [Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS]
-        return [[scope.of(source) for scope in self.scopes] for source in order if source in self.sources]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,3 +175,59 @@ def preview_report(
         "already": already,
         "not_found": missing,
     }
+
+
+@dataclass(slots=True)
+class Found:
+    """What scans found so far.
+
+    Attributes:
+        problems: what could not be listed.
+        refused: sources that this key may not see, and what the API said, where that is no failure.
+        vanished: runs and assets that FLORA lists no more.
+        met: places of all runs and assets that were met.
+        news: how many runs and assets of each place are new.
+        new_assets: how many of them are assets.
+        listed, new: how many of each source's things there were, and how many of them were new.
+        missing: ids that were asked for and are nowhere.
+        has_walked_all: whether some scan walked a whole history, with nothing filtered.
+    """
+
+    problems: list[ApiError] = field(default_factory=list)
+    refused: dict[Source, ApiError] = field(default_factory=dict)
+    vanished: list[str] = field(default_factory=list)
+    met: set[Place] = field(default_factory=set)
+    news: Counter[Place] = field(default_factory=Counter)
+    new_assets: Counter[Place] = field(default_factory=Counter)
+    listed: Counter[Source] = field(default_factory=Counter)
+    new: Counter[Source] = field(default_factory=Counter)
+    missing: list[str] = field(default_factory=list)
+    has_walked_all: bool = False
+
+    def of_sources(self, sources: Iterable[Source]) -> tuple[SourceNews, ...]:
+        """What each source gave."""
+        return tuple(self._of_source(source) for source in sources)
+
+    def note_refusal(self, source: Source, error: ApiError, *, is_required: bool) -> None:
+        """Note a source that this key may not see: it is left out, or a problem where it was named.
+
+        Args:
+            source: which.
+            error: what the API said.
+            is_required: whether it was named.
+        """
+        if is_required:
+            hint = f"This key may not see that: leave out --source {source}, or use another key."
+            message = f"{source}: {error.message}"
+            refusal = KeyRefusedError(message, status=error.status, code=error.code, hint=hint)
+            self.problems.append(refusal)
+        else:
+            self.refused[source] = error
+            log.info("left out: %s: %s", source, error.message)
+
+    def _of_source(self, source: Source) -> SourceNews:
+        error = self.refused.get(source)
+        if error is None:
+            return SourceNews(source, self.listed[source], self.new[source])
+        refusal = f"{error.status} {error.code}".rstrip()
+        return SourceNews(source, self.listed[source], self.new[source], error.message, refusal)

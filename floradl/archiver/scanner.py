@@ -17,7 +17,8 @@ import msgspec
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
-from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Found
 from floradl.archiver.scan import Scan
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
@@ -26,7 +27,6 @@ from floradl.download.plan import Visit
 from floradl.download.pool import Pool
 from floradl.download.tally import Tally
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.found import Found
 from floradl.repository.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.repository.names import Place
 from floradl.repository.repository import Store

@@ -15,7 +15,7 @@ from floradl.gallery.build import gallery_object
 from floradl.progress import Console, gallery_lines
 
 if TYPE_CHECKING:
-    from floradl.archiver.report import ArchiveOptions
+    from floradl.archiver.options import ArchiveOptions
 
 
 def run(settings: Settings, dest: str) -> int:

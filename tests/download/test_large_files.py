@@ -15,7 +15,7 @@ from typing import cast
 
 import pytest
 
-from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.options import ArchiveOptions
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
 from floradl.download.commit import Wanted

@@ -14,17 +14,11 @@ import pytest
 
 from floradl.api.models import Filters, Output
 from floradl.api.records import parse_asset, parse_generation
+from floradl.archiver.compare import compare_store, compare_with_disk, keep_stamps
 from floradl.archiver.folder_cache import Stamp
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.download.missing import (
-    Mend,
-    compare_store,
-    compare_with_disk,
-    keep_stamps,
-    known_record,
-    lost_outputs,
-)
+from floradl.download.missing import Mend, known_record, lost_outputs
 from floradl.download.plan import RecordRule
 from floradl.repository import layout
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State

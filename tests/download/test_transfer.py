@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 import pytest
 
-from floradl.archiver.report import ArchiveOptions
+from floradl.archiver.options import ArchiveOptions
 from floradl.download import streaming
 from floradl.download.commit import Wanted
 from floradl.download.context import Tools, new_tools

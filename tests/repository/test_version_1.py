@@ -19,7 +19,8 @@ import pytest
 from floradl import Clock
 from floradl.api.client import FloraApi
 from floradl.archiver.archive import archive
-from floradl.archiver.report import ArchiveOptions, Report
+from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.report import Report
 from floradl.network.retry import Backoff
 from floradl.simulator import (
     Account,
