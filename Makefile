@@ -16,14 +16,14 @@ GUARDED := api/canvas api/lists api/projects api/raw_json api/walk archiver/comp
 GUARDED_TESTS := tests/download/test_multipart.py tests/download/test_response.py tests/download/test_commit.py tests/network/test_bandwidth.py \
 	tests/test_buffers.py tests/api/test_canvas.py tests/repository/test_history.py tests/network/test_http11.py \
 	tests/storage/local/test_direct_io.py tests/api/test_projects.py tests/storage/test_destination.py tests/storage/local/test_folder_dates.py \
-	tests/repository/test_journal.py tests/repository/test_layout.py tests/test_listing.py tests/repository/test_lock.py \
+	tests/repository/test_journal.py tests/repository/test_layout.py tests/archiver/test_scan.py tests/repository/test_lock.py \
 	tests/repository/test_manifest.py tests/download/test_missing.py tests/storage/local/test_partial.py tests/download/test_ranges.py tests/download/test_plan.py \
 	tests/download/test_prepare.py tests/network/test_concurrency.py tests/network/test_retry.py tests/storage/local/test_writer_pool.py \
-	tests/download/test_dedupe.py tests/storage/local/test_shared_memory.py tests/repository/test_snapshot.py tests/test_stamps.py \
+	tests/download/test_dedupe.py tests/storage/local/test_shared_memory.py tests/repository/test_snapshot.py tests/archiver/test_folder_cache.py \
 	tests/download/test_transfer.py tests/storage/local/test_folder.py tests/storage/local/test_writer_process.py
 
 .DEFAULT_GOAL := help
-PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/test_scan_machine.py tests/test_fuzz.py
+PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/test_fuzz.py
 
 .PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint format clean
 
