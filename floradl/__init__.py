@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from floradl.api.models import Filters, Generation, Output, Scope
     from floradl.archiver.options import ArchiveOptions
     from floradl.archiver.report import Report
-    from floradl.audit import Sample
+    from floradl.checker.audit import Sample
+    from floradl.checker.findings import AuditReport, AuditTally, Finding, Trouble
+    from floradl.checker.repair import RepairOptions
+    from floradl.checker.verify import VerifyOptions
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
     from floradl.copying import Way
@@ -30,13 +33,10 @@ if TYPE_CHECKING:
         LockedError,
         UsageError,
     )
-    from floradl.findings import AuditReport, AuditTally, Finding, Trouble
     from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
-    from floradl.repairer import RepairOptions
     from floradl.repository.results import Failure
     from floradl.restorer import RestoreOptions, RestoreReport
-    from floradl.verifier import VerifyOptions
     from floradl.version import __version__
 
 __all__ = [
@@ -87,14 +87,14 @@ _HOMES = {
     "__version__": "version",
     "ApiError": "errors",
     "ArchiveOptions": "archiver.options",
-    "AuditReport": "findings",
-    "AuditTally": "findings",
+    "AuditReport": "checker.findings",
+    "AuditTally": "checker.findings",
     "Clock": "clock",
     "DEFAULT_BASE_URL": "constants",
     "DestinationError": "errors",
     "Failure": "repository.results",
     "Filters": "api.models",
-    "Finding": "findings",
+    "Finding": "checker.findings",
     "FloraApi": "api.client",
     "FloradlError": "errors",
     "GalleryOptions": "gallery.report",
@@ -106,18 +106,18 @@ _HOMES = {
     "Output": "api.models",
     "OutputType": "constants",
     "Progress": "jobs",
-    "RepairOptions": "repairer",
+    "RepairOptions": "checker.repair",
     "Report": "archiver.report",
     "RestoreOptions": "restorer",
     "RestoreReport": "restorer",
-    "Sample": "audit",
+    "Sample": "checker.audit",
     "Scope": "api.models",
     "Source": "constants",
     "Status": "constants",
     "Tally": "download.tally",
-    "Trouble": "findings",
+    "Trouble": "checker.findings",
     "UsageError": "errors",
-    "VerifyOptions": "verifier",
+    "VerifyOptions": "checker.verify",
     "Way": "copying",
     "archive": "jobs",
     "build_gallery": "jobs",

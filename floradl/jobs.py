@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from floradl.api.models import Generation, Scope
     from floradl.archiver.options import ArchiveOptions
     from floradl.archiver.report import Report
+    from floradl.checker.findings import AuditReport, AuditTally
+    from floradl.checker.repair import RepairOptions
+    from floradl.checker.verify import VerifyOptions
     from floradl.constants import Status
     from floradl.download.tally import Tally
     from floradl.errors import ApiError
-    from floradl.findings import AuditReport, AuditTally
     from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
-    from floradl.repairer import RepairOptions
     from floradl.restorer import RestoreOptions, RestoreReport
-    from floradl.verifier import VerifyOptions
 
 PROGRESS_EVERY_S = 0.5
 """How often a callback hears of progress."""
@@ -104,8 +104,8 @@ async def verify(
     Raises:
         DestinationError: there is no archive, or it cannot be read; `LockedError`: it is being changed.
     """
-    from floradl.findings import AuditTally
-    from floradl.verifier import verify as work
+    from floradl.checker.findings import AuditTally
+    from floradl.checker.verify import verify as work
 
     tally = tally or AuditTally()
     async with _told(progress, tally):
@@ -130,8 +130,8 @@ async def repair(
     Raises:
         DestinationError: there is no archive, or it cannot be used; `LockedError`: another floradl uses it.
     """
-    from floradl.findings import AuditTally
-    from floradl.repairer import repair as work
+    from floradl.checker.findings import AuditTally
+    from floradl.checker.repair import repair as work
 
     tally = tally or AuditTally()
     async with _told(progress, tally):

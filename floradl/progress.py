@@ -21,10 +21,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self, TextIO
 
 from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
+from floradl.checker.findings import NO_FAULT, AuditReport, Trouble
 from floradl.clock import Clock
 from floradl.constants import SOURCE_WORDS, Source
 from floradl.errors import FloradlError, printable
-from floradl.findings import NO_FAULT, AuditReport, Trouble
 from floradl.quantities import count, counts, format_bytes, format_cost, format_duration
 
 if TYPE_CHECKING:  # each command loads its own job

@@ -79,9 +79,9 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
         "tomllib",
         "difflib",
         "floradl.restorer",
-        "floradl.repairer",
-        "floradl.verifier",
-        "floradl.audit",
+        "floradl.checker.repair",
+        "floradl.checker.verify",
+        "floradl.checker.audit",
         "floradl.archiver.preview",
         "floradl.simulator",
     }
@@ -94,7 +94,7 @@ def test_a_check_loads_no_network(tmp_path: Path) -> None:
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("verify", str(tmp_path / "out"))
-    assert "floradl.audit" in found
+    assert "floradl.checker.audit" in found
     assert found & NETWORK == set()
 
 
@@ -105,4 +105,4 @@ def test_a_status_loads_no_network(tmp_path: Path) -> None:
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("status", str(tmp_path / "out"))
     assert "floradl.repository.statistics" in found
-    assert found & (NETWORK | {"floradl.audit", "floradl.archiver.archive"}) == set()
+    assert found & (NETWORK | {"floradl.checker.audit", "floradl.archiver.archive"}) == set()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from floradl.checker.findings import Trouble
+from floradl.checker.inspection import Expected, check_bytes, check_run
+from floradl.checker.recovery import Recovered, adopt_folder, read_checksums, recover
 from floradl.clock import Clock
 from floradl.errors import NewerFormatError
-from floradl.findings import Trouble
-from floradl.inspection import Expected, check_bytes, check_run
-from floradl.rebuild import Recovered, adopt_folder, read_checksums, recover
 from floradl.repository.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.storage.base import Item, Kind
 from floradl.storage.destination import Disk

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from floradl.repairer import RepairOptions, repair
+from floradl.checker.repair import RepairOptions, repair
+from floradl.checker.verify import VerifyOptions
 from floradl.simulator import Fault
-from floradl.verifier import VerifyOptions
 from tests.audits.damages import cut, failed_op, header, replace_by_folder, write_journal
 from tests.audits.stage import (
     FILM,

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from floradl.audit import Sample
+from floradl.checker.audit import Sample
+from floradl.checker.findings import Trouble
+from floradl.checker.verify import VerifyOptions, verify
 from floradl.clock import Clock
-from floradl.findings import Trouble
 from floradl.repository.lock import ArchiveLock, ReadLock
 from floradl.simulator import Fault
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
-from floradl.verifier import VerifyOptions, verify
 from tests.audits.stage import (
     FILM,
     PICTURE,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.findings import Trouble
+from floradl.checker.findings import Trouble
 from tests.audits.damages import DAMAGES, Damage
 from tests.audits.stage import (
     EVERYTHING,

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from floradl.checker.findings import Finding, Trouble
 from floradl.constants import Kind as EntryKind
-from floradl.findings import Finding, Trouble
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.snapshot import entry_path, entry_place

@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from floradl.audit import Audit, Sample
+from floradl.checker.audit import Audit, Sample
+from floradl.checker.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind
-from floradl.findings import NO_FAULT, AuditReport, AuditTally
 from floradl.repository.lock import ReadLock
 from floradl.repository.repository import require_archive
 from floradl.repository.verdict import Verdict, note_verified

@@ -27,7 +27,10 @@ import msgspec
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Filters
-from floradl.audit import Audit, Sample
+from floradl.checker.audit import Audit, Sample
+from floradl.checker.findings import AuditReport, AuditTally, Finding, Trouble
+from floradl.checker.recovery import Recovered
+from floradl.checker.verify import VerifyOptions, keep_verdict
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 from floradl.download.context import Tools, new_tools
@@ -36,11 +39,9 @@ from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
 from floradl.download.tally import Tally
 from floradl.errors import FloradlError
-from floradl.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
-from floradl.rebuild import Recovered
 from floradl.repository import layout
 from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
@@ -51,7 +52,6 @@ from floradl.repository.results import Receipt
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
-from floradl.verifier import VerifyOptions, keep_verdict
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""

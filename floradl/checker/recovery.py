@@ -25,10 +25,10 @@ import msgspec
 from floradl.api.models import MEDIA_TYPES, Generation, Output
 from floradl.api.raw_json import NOT_READABLE, fields_of
 from floradl.api.records import moment_ms, parse_record
+from floradl.checker.findings import Finding, Trouble
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source, Status
 from floradl.errors import ApiError, ManifestError, NewerFormatError, safe_url
-from floradl.findings import Finding, Trouble
 from floradl.repository import filetype, layout
 from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import (

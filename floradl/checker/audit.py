@@ -18,10 +18,8 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from floradl.clock import Clock
-from floradl.constants import Kind as EntryKind
-from floradl.findings import NO_FAULT, AuditTally, Finding, Trouble
-from floradl.inspection import (
+from floradl.checker.findings import NO_FAULT, AuditTally, Finding, Trouble
+from floradl.checker.inspection import (
     LITTER,
     Expected,
     Listing,
@@ -32,7 +30,9 @@ from floradl.inspection import (
     stray,
     unreadable_run,
 )
-from floradl.rebuild import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
+from floradl.checker.recovery import Adoption, Recovered, adopt_folder, read_checksums, read_file, recover
+from floradl.clock import Clock
+from floradl.constants import Kind as EntryKind
 from floradl.repository import layout
 from floradl.repository.entries import ADDITIONS, Op, OutputOp, RunEntry
 from floradl.repository.manifest import Manifest

@@ -1,0 +1,10 @@
+"""Verify and repair."""
+
+__all__ = (
+    "audit",
+    "findings",
+    "inspection",
+    "recovery",
+    "repair",
+    "verify",
+)
