@@ -6,5 +6,6 @@ __all__ = (
     "inspection",
     "recovery",
     "repair",
+    "repair_plan",
     "verify",
 )
