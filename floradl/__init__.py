@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from floradl.checker.verify import VerifyOptions
     from floradl.clock import Clock
     from floradl.constants import DEFAULT_BASE_URL, OutputType, Source, Status
-    from floradl.copying import Way
     from floradl.download.tally import Tally
     from floradl.errors import (
         ApiError,
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
     from floradl.jobs import Progress, archive, build_gallery, iter_generations, repair, restore, verify
     from floradl.repository.results import Failure
-    from floradl.restorer import RestoreOptions, RestoreReport
+    from floradl.restorer.copying import Way
+    from floradl.restorer.restore import RestoreOptions, RestoreReport
     from floradl.version import __version__
 
 __all__ = [
@@ -108,8 +108,8 @@ _HOMES = {
     "Progress": "jobs",
     "RepairOptions": "checker.repair",
     "Report": "archiver.report",
-    "RestoreOptions": "restorer",
-    "RestoreReport": "restorer",
+    "RestoreOptions": "restorer.restore",
+    "RestoreReport": "restorer.restore",
     "Sample": "checker.audit",
     "Scope": "api.models",
     "Source": "constants",
@@ -118,7 +118,7 @@ _HOMES = {
     "Trouble": "checker.findings",
     "UsageError": "errors",
     "VerifyOptions": "checker.verify",
-    "Way": "copying",
+    "Way": "restorer.copying",
     "archive": "jobs",
     "build_gallery": "jobs",
     "iter_generations": "jobs",

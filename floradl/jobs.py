@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from floradl.download.tally import Tally
     from floradl.errors import ApiError
     from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
-    from floradl.restorer import RestoreOptions, RestoreReport
+    from floradl.restorer.restore import RestoreOptions, RestoreReport
 
 PROGRESS_EVERY_S = 0.5
 """How often a callback hears of progress."""
@@ -158,7 +158,7 @@ async def restore(
         DestinationError: there is no archive, a folder cannot be used, or (`LockedError`) is in use.
     """
     from floradl.download.tally import Tally
-    from floradl.restorer import restore as work
+    from floradl.restorer.restore import restore as work
 
     tally = tally or Tally()
     async with _told(progress, tally):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # each command loads its own job
     from floradl.gallery.report import GalleryReport
     from floradl.logfile import LogFile
     from floradl.repository.results import Failure
-    from floradl.restorer import RestoreReport
+    from floradl.restorer.restore import RestoreReport
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0

@@ -78,7 +78,7 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
         "tqdm",
         "tomllib",
         "difflib",
-        "floradl.restorer",
+        "floradl.restorer.restore",
         "floradl.checker.repair",
         "floradl.checker.verify",
         "floradl.checker.audit",

@@ -22,7 +22,7 @@ from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.network import addresses
 from floradl.progress import Console, restore_lines
-from floradl.restorer import restore_object
+from floradl.restorer.restore import restore_object
 
 
 def run(settings: Settings, source: str, dest: str) -> int:

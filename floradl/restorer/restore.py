@@ -22,7 +22,6 @@ from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
-from floradl.copying import Copied, Copier, Way
 from floradl.download.context import Tools, new_tools
 from floradl.download.plan import wants_entry
 from floradl.download.tally import Tally
@@ -37,8 +36,9 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, copy_names
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.results import Failure, failure_objects
+from floradl.restorer.copying import Copied, Copier, Way
+from floradl.restorer.targets import ArchiveTarget, FlatTarget, Target
 from floradl.storage.destination import Disk
-from floradl.targets import ArchiveTarget, FlatTarget, Target
 from floradl.tasks import all_of, ends_by_itself
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]

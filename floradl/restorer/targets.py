@@ -14,7 +14,6 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Filters, Generation, Output
 from floradl.clock import format_ms
 from floradl.constants import Kind
-from floradl.copying import Copied
 from floradl.download.commit import Wanted
 from floradl.download.context import Tools
 from floradl.download.missing import Mend, known_record
@@ -31,6 +30,7 @@ from floradl.repository.lock import ArchiveLock
 from floradl.repository.repository import Store
 from floradl.repository.results import Failure, Receipt, op_of, receipt_of
 from floradl.repository.snapshot import entry_path
+from floradl.restorer.copying import Copied
 from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest

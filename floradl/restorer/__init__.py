@@ -1,0 +1,7 @@
+"""Files out of an archive."""
+
+__all__ = (
+    "copying",
+    "restore",
+    "targets",
+)
