@@ -13,7 +13,7 @@ from floradl.clock import Clock
 from floradl.errors import ApiError, printable
 from floradl.repository import layout
 from floradl.repository.history import chronicle_bytes, noted, read_chronicle
-from floradl.repository.names import Place, _read
+from floradl.repository.names import Place, read_record
 from floradl.storage.destination import Disk
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _keep(disk: Disk, path: PurePosixPath, record: Record, key: str, *, now_ms: 
     """Write a record if it says something new; what else stands in its place is left alone."""
     known = None
     if disk.exists(path):
-        raw = _read(disk, path) if disk.is_file(path) else None
+        raw = read_record(disk, path) if disk.is_file(path) else None
         known = None if raw is None else read_chronicle(raw)
         if known is None or known.text(key) != record.identifier:
             log.info("%s is none of ours, or broken, and is left alone", path)

@@ -29,13 +29,13 @@ from floradl.checker.audit import Audit, Sample
 from floradl.checker.findings import AuditReport, AuditTally, Finding, Trouble
 from floradl.checker.recovery import Recovered
 from floradl.checker.repair_plan import (
-    _TO_FETCH,
-    _flush_adopted,
-    _found_op,
-    _lost_op,
-    _mends,
-    _right_places,
-    _write_manifest,
+    TO_FETCH,
+    flush_adopted,
+    found_op,
+    lost_op,
+    plan_repairs,
+    right_places,
+    write_manifest,
 )
 from floradl.checker.verify import VerifyOptions, keep_verdict
 from floradl.clock import Clock, format_ms
@@ -59,7 +59,7 @@ from floradl.storage import base
 from floradl.storage.destination import Disk
 from floradl.tasks import ends_by_itself
 
-_TO_GIVE_UP = _TO_FETCH - {Trouble.UNREADABLE, Trouble.UNRECORDED}
+_TO_GIVE_UP = TO_FETCH - {Trouble.UNREADABLE, Trouble.UNRECORDED}
 """Findings of canvas snapshots that nothing mends. A disk that gives no bytes today may do so tomorrow."""
 
 _NOTHING_READ = Sample(0, 1)
@@ -162,7 +162,7 @@ class _Session:
         found = tuple(audit.findings)
         left = found
         if audit.recovered is not None and not self._is_interrupted:
-            await self._disk.call(_flush_adopted, self._disk, audit.adopted)
+            await self._disk.call(flush_adopted, self._disk, audit.adopted)
             await self._renew_manifest(audit.recovered, found)
             try:
                 await self._mend(found, audit, stop)
@@ -204,7 +204,7 @@ class _Session:
             now = format_ms(self._tools.clock.now_ms())
             base_url = recovered.manifest.base_url or self._options.base_url
             # Before the journal goes: what of it counts is in here.
-            await self._disk.call(_write_manifest, self._disk, recovered.manifest, now, base_url)
+            await self._disk.call(write_manifest, self._disk, recovered.manifest, now, base_url)
         if Trouble.BAD_JOURNAL in broken or recovered.waiting:
             await self._keep(self._disk.set_aside, layout.JOURNAL)
 
@@ -221,14 +221,14 @@ class _Session:
     async def _mend(self, found: Sequence[Finding], audit: Audit, stop: asyncio.Event) -> None:
         manifest = await self._store.open()
         await self._store.append(audit.adopted)
-        await self._store.append(_right_places(found, manifest))
+        await self._store.append(right_places(found, manifest))
         for finding in found:
             if finding.kind == Trouble.MISPLACED:
                 await self._move_back(finding)
             elif finding.kind == Trouble.NOT_A_FILE and not finding.key:
                 await self._clear_way(PurePosixPath(finding.path))
         await self._settle_snapshots(found, manifest)
-        mends = list(_mends(found, manifest))
+        mends = list(plan_repairs(found, manifest))
         pool = await self._new_pool()
         async with pool.at_work():
             if not await ends_by_itself(self._fetch(pool, mends), stop):
@@ -251,9 +251,9 @@ class _Session:
                 continue
             if finding.kind in _TO_GIVE_UP:
                 self._given_up.append(finding)
-                await self._store.append([_lost_op(finding, entry, at)])
+                await self._store.append([lost_op(finding, entry, at)])
             elif finding.kind in (Trouble.UNRECORDED, Trouble.MISPLACED):
-                op = await self._disk.call(_found_op, self._disk, finding, entry, at)
+                op = await self._disk.call(found_op, self._disk, finding, entry, at)
                 await self._store.append([op] if op else [])
 
     async def _move_back(self, finding: Finding) -> None:

@@ -20,14 +20,14 @@ from floradl.storage.destination import Disk
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""
 
-_TO_FETCH = {*_STANDING, Trouble.MISSING, Trouble.UNRECORDED, Trouble.FAILED, Trouble.BAD_ENTRY}
+TO_FETCH = {*_STANDING, Trouble.MISSING, Trouble.UNRECORDED, Trouble.FAILED, Trouble.BAD_ENTRY}
 """Findings of outputs that fetching them again mends."""
 
 _TO_RENEW = {Trouble.NO_RECORD, Trouble.BAD_RECORD, Trouble.UNREADABLE}
 """Findings of runs and assets, not of their outputs, that a new record mends."""
 
 
-def _right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
+def right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
     """Changes for entries that speak of another folder than the run's own."""
     for finding in found:
         entry = (
@@ -38,7 +38,7 @@ def _right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
             yield RunOp(finding.run_id, RunFacts(**facts | {"path": finding.path}))
 
 
-def _mends(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
+def plan_repairs(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
     """What has to be asked for, run by run, asset by asset."""
     findings: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in found:
@@ -47,7 +47,7 @@ def _mends(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
         entry = manifest.run(run_id)
         if entry is None or entry.kind is Kind.CANVAS:
             continue
-        keys = tuple(item.key for item in of_run if item.key and item.kind in _TO_FETCH)
+        keys = tuple(item.key for item in of_run if item.key and item.kind in TO_FETCH)
         has_record = not any(item.kind in _TO_RENEW and not item.key for item in of_run)
         if keys or not has_record:
             damaged = frozenset(item.key for item in of_run if item.key and _is_standing(item, entry))
@@ -62,7 +62,7 @@ def _is_standing(finding: Finding, entry: RunEntry) -> bool:
     return file is not None and layout.is_output_of(file, finding.key)
 
 
-def _lost_op(finding: Finding, entry: RunEntry, at: str) -> Op:
+def lost_op(finding: Finding, entry: RunEntry, at: str) -> Op:
     """The change that gives a canvas snapshot up. Its entry still says what the right bytes are."""
     output = entry.outputs[finding.key]
     if output.file is None or not layout.is_output_of(output.file, finding.key):
@@ -73,7 +73,7 @@ def _lost_op(finding: Finding, entry: RunEntry, at: str) -> Op:
     )
 
 
-def _found_op(disk: Disk, finding: Finding, entry: RunEntry, at: str) -> Op | None:
+def found_op(disk: Disk, finding: Finding, entry: RunEntry, at: str) -> Op | None:
     """The change for a canvas snapshot that stands there: a new entry, or the old one again. Blocks."""
     known = entry.outputs.get(finding.key)
     if known is None or known.state == State.FAILED:
@@ -86,7 +86,7 @@ def _found_op(disk: Disk, finding: Finding, entry: RunEntry, at: str) -> Op | No
     return OutputOp(finding.run_id, finding.key, again)
 
 
-def _flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
+def flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
     """Flush the files that are about to be recorded and that this process did not write. Blocks."""
     facts = {op.run_id: op.facts for op in ops if isinstance(op, RunOp)}
     folders = {run_id: PurePosixPath(its.path) for run_id, its in facts.items()}
@@ -99,7 +99,8 @@ def _flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
             disk.flush_found(path)
 
 
-def _write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:
+def write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:
+    """Write `manifest.json` and `SHA256SUMS` anew from what a recovery found. Blocks."""
     # The manifest first: as long as it is broken, the old SHA256SUMS may know more than the new one says.
     disk.write_atomic(layout.MANIFEST, manifest.encode(updated_at=now, base_url=base_url))
     disk.write_atomic(layout.CHECKSUMS, manifest.encode_checksums())

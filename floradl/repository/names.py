@@ -57,7 +57,7 @@ def copy_names(source: Disk, target: Disk, places: Iterable[Place]) -> None:
     for place in archived(target, places):
         records = (layout.project_record(*place), layout.workspace_record(place.workspace_id))
         for path in records:
-            raw = _read(source, path)
+            raw = read_record(source, path)
             if raw is not None and not target.exists(path):
                 target.write_atomic(path, [raw])
 
@@ -90,11 +90,11 @@ def _name_in(disk: Disk, path: PurePosixPath) -> str:
 
 def _chronicle_in(disk: Disk, path: PurePosixPath) -> Chronicle:
     """What a file says; nothing where it cannot be read."""
-    raw = _read(disk, path)
+    raw = read_record(disk, path)
     return (None if raw is None else read_chronicle(raw)) or Chronicle({})
 
 
-def _read(disk: Disk, path: PurePosixPath) -> bytes | None:
+def read_record(disk: Disk, path: PurePosixPath) -> bytes | None:
     """A record's bytes; None where there is none that can be read."""
     try:
         return disk.read(path)
