@@ -1,5 +1,5 @@
 """`python -m floradl`."""
 
-from floradl.cli import entry
+from floradl.cli.main import entry
 
 entry()

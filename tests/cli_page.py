@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from floradl.options import COMMANDS, Option
-from floradl.usage import parser_of
+from floradl.cli.options import COMMANDS, Option
+from floradl.cli.parser import parser_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+from floradl.cli.keystore import Place
+from floradl.cli.schedule.job import job_name
 from floradl.constants import DEFAULT_BASE_URL
-from floradl.keystore import Place
-from floradl.nightly import job_name
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
 from tests.schedulers import Home
 from tests.support import COMMAND

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from floradl.bars import Screen, Speed, Speedometer, frame, plain_lines
-from floradl.cli import main
+from floradl.cli.main import main
+from floradl.cli.ui.console import Console, Display
+from floradl.cli.ui.progress_bar import Screen, Speed, Speedometer, frame, plain_lines
 from floradl.download.tally import Flow, Tally
-from floradl.progress import Console, Display
 from tests.support import FakeTime
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from floradl import __version__
-from floradl.cli import main
-from floradl.options import COMMANDS
+from floradl.cli.main import main
+from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
 from tests.support import COMMAND, completed, environment, floradl, manifest
 

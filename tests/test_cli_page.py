@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from floradl.options import COMMANDS
-from floradl.usage import parser_of
+from floradl.cli.options import COMMANDS
+from floradl.cli.parser import parser_of
 from tests.cli_page import PAGE, page
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.options import COMMANDS
+from floradl.cli.options import COMMANDS
 from tests.support import COMMAND
 from tests.terminals import Terminal
 

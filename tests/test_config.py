@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floradl.cli.config import Settings, Source, default_config_path, resolve
+from floradl.cli.options import COMMANDS, EVERY_OPTION, Option
+from floradl.cli.parser import parse, parser_of
+from floradl.cli.values import parse_choice, parse_count, parse_duration_s, parse_id, parse_moment_ms
 from floradl.clock import MAX_MS
-from floradl.config import Settings, Source, default_config_path, resolve
 from floradl.constants import DEFAULT_BASE_URL
 from floradl.errors import Exit, UsageError
-from floradl.options import COMMANDS, EVERY_OPTION, Option
-from floradl.usage import parse, parser_of
-from floradl.values import parse_choice, parse_count, parse_duration_s, parse_id, parse_moment_ms
 
 NOW_MS = 1_795_487_412_000
 PAIRS = [(command, option) for command, options in COMMANDS.items() for option in options]

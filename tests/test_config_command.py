@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from floradl.cli.keystore import KeyStore, Place, default_folder
+from floradl.cli.options import EVERY_OPTION
 from floradl.constants import DEFAULT_BASE_URL
-from floradl.keystore import KeyStore, Place, default_folder
-from floradl.options import EVERY_OPTION
 from tests.support import COMMAND
 
 KEY = "sk_live_KEYKEYKEYKEY7890"

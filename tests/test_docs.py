@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from floradl import usage
-from floradl.options import COMMANDS
+from floradl.cli import parser
+from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests import record
 from tests.monitors import monitor
@@ -61,7 +61,7 @@ def test_a_documented_command_is_one(line: str) -> None:
     """Every command line in the documents is taken by the parser, its values read as at the command line."""
     words = words_of(line)
     try:
-        command, flags = usage.parse(words)
+        command, flags = parser.parse(words)
     except SystemExit as exc:  # --help and --version end here
         assert exc.code in (0, None)  # noqa: PT017 - no exception is as good
         return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from floradl.hook import run_after
+from floradl.cli.exec_after import run_after
 
 
 @pytest.mark.parametrize("size", [20, 1 << 20])

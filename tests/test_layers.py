@@ -97,7 +97,7 @@ def faults_of(source: str, module: str, flat: frozenset[str] = frozenset()) -> l
         if (
             flat & {home, other}
             or other in (home, "ground")
-            or module.startswith("floradl.cli.commands.demo")
+            or module.startswith("floradl.cli.main.commands.demo")
         ):
             continue
         if other not in MAY_IMPORT.get(home, set()):
@@ -150,7 +150,7 @@ def test_imports_go_down_and_by_the_face(module: str) -> None:
             "add the module to __all__",
         ),
         ("from floradl.network import client", "floradl.clock", "`ground` may import nothing but the ground"),
-        ("from floradl.simulator import Account", "floradl.cli.main", "`cli` may import"),
+        ("from floradl.simulator import Account", "floradl.cli.main.main", "`cli` may import"),
     ],
 )
 def test_a_planted_import_is_found(source: str, module: str, message: str) -> None:

@@ -18,10 +18,10 @@ import pytest
 
 from floradl.api.models import Generation
 from floradl.api.records import parse_asset, parse_generation, parse_node
-from floradl.commands.generations import list_lines
+from floradl.cli.commands.list import list_lines
+from floradl.cli.ui.tables import cells_wide
 from floradl.constants import Source
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from floradl.tables import cells_wide
 from tests.support import COMMAND, environment, floradl, start
 
 LIST = "/api/v1/generations"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.logfile import KEPT_FILES, LogFile
+from floradl.cli.logfile import KEPT_FILES, LogFile
 from tests.support import FakeTime
 
 

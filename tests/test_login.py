@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from floradl import keystore
+from floradl.cli import keystore
+from floradl.cli.keystore import KeyStore, Place
 from floradl.errors import DestinationError, UsageError
-from floradl.keystore import KeyStore, Place
 from floradl.simulator import Account, Fault, Simulator, SimWorkspace, serve_in_thread
 from tests.support import COMMAND, environment, floradl
 from tests.terminals import Terminal

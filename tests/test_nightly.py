@@ -18,8 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.errors import UsageError
-from floradl.nightly import (
+from floradl.cli.schedule.job import (
     NightlyJob,
     cron_line,
     job_name,
@@ -28,6 +27,7 @@ from floradl.nightly import (
     systemd_timer,
     task_xml,
 )
+from floradl.errors import UsageError
 
 NOW = datetime(2026, 11, 25, 12, 0)
 PATHS = (

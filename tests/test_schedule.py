@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from floradl.options import COMMANDS
+from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, Simulator, serve_in_thread
 from tests.schedulers import Home
 from tests.support import assert_archived, completed, manifest

@@ -55,14 +55,14 @@ def loaded(*arguments: str, env: dict[str, str] | None = None) -> set[str]:
 def test_version_and_help_load_nothing_heavy(arguments: str) -> None:
     """Asking what floradl is and can do, as shells do when they start, does not load what only work needs."""
     found = loaded(*arguments.split())
-    assert "floradl.cli" in found
+    assert "floradl.cli.main" in found
     assert found & HEAVY == set()
 
 
 def test_version_does_not_even_load_the_options() -> None:
     """`floradl --version`, which scripts call, loads three modules of floradl's."""
     found = {name for name in loaded("--version") if name.startswith("floradl")}
-    assert found == {"floradl", "floradl.cli", "floradl.errors", "floradl.version"}
+    assert found == {"floradl", "floradl.cli.main", "floradl.errors", "floradl.version"}
 
 
 def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from floradl.api.models import Scope
+from floradl.cli.reports.metrics import metric_lines, status_object
+from floradl.cli.reports.status import age_line, status_lines
+from floradl.cli.ui.tables import cells_wide
 from floradl.clock import format_ms
-from floradl.metrics import metric_lines, status_object
-from floradl.overview import age_line, status_lines
 from floradl.repository.entries import (
     JournalHeader,
     OutputEntry,
@@ -45,7 +46,6 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from floradl.tables import cells_wide
 from tests.audits.stage import tree_of
 from tests.repository.test_lock import other_process
 from tests.support import FakeTime, manifest, mp4, png

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floradl.cli.ui.tables import Column, cells_wide, cut, format_age, table_lines
 from floradl.errors import printable
-from floradl.tables import Column, cells_wide, cut, format_age, table_lines
 
 COLUMNS = (
     Column("name", least=8),

@@ -31,11 +31,11 @@ from tests.support import environment
 TIME_LIMIT_S = 60
 
 _IMPORTED = (
-    "floradl.cli",
-    "floradl.commands.archive",
-    "floradl.commands.restore",
-    "floradl.commands.status",
-    "floradl.commands.verify",
+    "floradl.cli.main",
+    "floradl.cli.commands.archive",
+    "floradl.cli.commands.restore",
+    "floradl.cli.commands.status",
+    "floradl.cli.commands.verify",
     "anyio._backends._asyncio",
     "encodings.idna",
 )
@@ -159,7 +159,7 @@ def _run_and_exit(request: dict[str, Any], stdout: int, stderr: int, log: int) -
         if request["hook"] is not None:
             module, argument = request["hook"]
             importlib.import_module(module).hook(argument, log)
-        code = importlib.import_module("floradl.cli").main(request["argv"])
+        code = importlib.import_module("floradl.cli.main").main(request["argv"])
     except SystemExit as exc:
         code = exc.code
     except BaseException:  # noqa: BLE001 - whatever comes out of `main` is what the test wants to see

@@ -7,21 +7,14 @@ from functools import partial
 
 import floradl
 from floradl import FloraApi, RestoreOptions, Tally, Way
+from floradl.cli.config import Settings
+from floradl.cli.context import Interruption, expanded, filters_of, open_api, scopes_of, sources_of
+from floradl.cli.runner import Job, Outcome, code_of, conduct
+from floradl.cli.ui.console import Console, restore_lines
 from floradl.clock import Clock
-from floradl.commands.context import (
-    Interruption,
-    expanded,
-    filters_of,
-    open_api,
-    scopes_of,
-    sources_of,
-)
-from floradl.commands.reporting import Job, Outcome, code_of, conduct
-from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.network import addresses
-from floradl.progress import Console, restore_lines
 from floradl.restorer.restore import restore_object
 
 

@@ -13,15 +13,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from floradl import usage
+from floradl.cli import parser
+from floradl.cli.config import Settings, default_config_path, resolve
+from floradl.cli.context import expanded, write_line
+from floradl.cli.keystore import KEYRING
+from floradl.cli.options import COMMANDS, EVERY_OPTION, Option
+from floradl.cli.schedule.base import Cron, Launchd, Scheduler, Systemd, TaskScheduler
+from floradl.cli.schedule.job import NightlyJob, job_name
 from floradl.clock import Clock
-from floradl.commands.context import expanded, write_line
-from floradl.config import Settings, default_config_path, resolve
 from floradl.errors import ScheduleError, UsageError, printable
-from floradl.keystore import KEYRING
-from floradl.nightly import NightlyJob, job_name
-from floradl.options import COMMANDS, EVERY_OPTION, Option
-from floradl.schedulers import Cron, Launchd, Scheduler, Systemd, TaskScheduler
 
 
 def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
@@ -94,10 +94,10 @@ def job_of(
     """
     folder = _absolute(dest)
     words = ["archive", *job_options(flags, environment), folder]
-    command, parsed = usage.parse(words)
+    command, parsed = parser.parse(words)
     del parsed["dest"]
     night = resolve(COMMANDS[command], EVERY_OPTION, parsed, {}, default_config_path())
-    from floradl.commands.archive import archive_options  # what it needs takes long to load
+    from floradl.cli.commands.archive import archive_options  # what it needs takes long to load
 
     archive_options(night, folder, Clock())
     job = NightlyJob(

@@ -18,9 +18,9 @@ from typing import Any
 
 import platformdirs
 
+from floradl.cli.keystore import KeptKey, KeyStore, Place
+from floradl.cli.options import Option
 from floradl.errors import UsageError, printable
-from floradl.keystore import KeptKey, KeyStore, Place
-from floradl.options import Option
 
 _MAX_VARIABLES = 2
 

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import floradl
 from floradl import ArchiveOptions, FloraApi, Report, Tally
+from floradl.cli.config import Settings
+from floradl.cli.context import catch_signals, expanded
+from floradl.cli.ui.console import Console, gallery_lines, summary_lines
 from floradl.clock import Clock
-from floradl.commands.context import catch_signals, expanded
-from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.network import addresses
-from floradl.progress import Console, gallery_lines, summary_lines
 from floradl.repository.repository import load_manifest
 from floradl.simulator import Account, Simulator
 from floradl.storage.destination import Disk

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from floradl.api.keys import check_key, masked
-from floradl.commands.context import write_line
-from floradl.config import (
+from floradl.cli.config import (
     Setting,
     Settings,
     Source,
@@ -24,10 +23,11 @@ from floradl.config import (
     read_config,
     resolve,
 )
+from floradl.cli.context import write_line
+from floradl.cli.options import COMMANDS, EVERY_OPTION, variants_by_key
+from floradl.cli.ui.console import Console
 from floradl.errors import Exit, UsageError, printable
 from floradl.network import addresses
-from floradl.options import COMMANDS, EVERY_OPTION, variants_by_key
-from floradl.progress import Console
 
 
 def run(action: str, flags: Mapping[str, Any]) -> int:

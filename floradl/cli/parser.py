@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from floradl.cli.options import COMMANDS, EVERY_OPTION, Option
 from floradl.errors import UsageError, printable
-from floradl.options import COMMANDS, EVERY_OPTION, Option
 from floradl.version import __version__
 
 _SUMMARIES = {

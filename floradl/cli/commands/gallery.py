@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import floradl
 from floradl import GalleryOptions, GalleryTally
-from floradl.commands.context import Interruption, expanded
-from floradl.commands.reporting import Job, Outcome, code_of, conduct, error_object
-from floradl.config import Settings
+from floradl.cli.config import Settings
+from floradl.cli.context import Interruption, expanded
+from floradl.cli.runner import Job, Outcome, code_of, conduct, error_object
+from floradl.cli.ui.console import Console, gallery_lines
 from floradl.errors import FloradlError
 from floradl.gallery.build import gallery_object
-from floradl.progress import Console, gallery_lines
 
 if TYPE_CHECKING:
     from floradl.archiver.options import ArchiveOptions

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from floradl.config import Settings
+from floradl.cli.config import Settings
+from floradl.cli.keystore import KeyStore, Place
+from floradl.cli.ui.console import Console
 from floradl.errors import Exit
-from floradl.keystore import KeyStore, Place
 from floradl.network import addresses
-from floradl.progress import Console
 
 
 def run(settings: Settings) -> int:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
-from floradl.quantities import count, format_bytes, format_duration, format_left
+from floradl.cli.ui.units import count, format_bytes, format_duration, format_left
 
 if TYPE_CHECKING:
     from floradl.clock import Clock

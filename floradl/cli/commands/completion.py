@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from floradl.cli.options import COMMANDS, Option
+from floradl.cli.parser import parser_of
 from floradl.errors import Exit
-from floradl.options import COMMANDS, Option
-from floradl.usage import parser_of
 
 _PATHS = frozenset({"FILE", "PATH", "DIR", "CMD"})
 """What options call their value when it is a path."""

@@ -10,17 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from floradl.constants import (
-    DEFAULT_BASE_URL,
-    DEFAULT_CONCURRENCY,
-    DEFAULT_SOURCES,
-    EVERY_SOURCE,
-    TYPE_WORDS,
-    Source,
-    Status,
-)
-from floradl.errors import UsageError, printable
-from floradl.values import (
+from floradl.cli.values import (
     Choice,
     parse_choice,
     parse_count,
@@ -36,6 +26,16 @@ from floradl.values import (
     parse_timeout_s,
     parse_when,
 )
+from floradl.constants import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_SOURCES,
+    EVERY_SOURCE,
+    TYPE_WORDS,
+    Source,
+    Status,
+)
+from floradl.errors import UsageError, printable
 
 
 @dataclass(frozen=True)

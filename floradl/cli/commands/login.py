@@ -17,14 +17,14 @@ import sys
 from floradl.api.client import FloraApi
 from floradl.api.keys import check_key
 from floradl.api.models import Workspace
+from floradl.cli.commands.whoami import workspace_lines
+from floradl.cli.config import Settings, default_config_path, read_config, resolve
+from floradl.cli.keystore import KeyStore, Place
+from floradl.cli.options import EVERY_OPTION, KEY
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
-from floradl.commands.whoami import workspace_lines
-from floradl.config import Settings, default_config_path, read_config, resolve
 from floradl.errors import DestinationError, Exit, UsageError, printable
-from floradl.keystore import KeyStore, Place
 from floradl.network import addresses
-from floradl.options import EVERY_OPTION, KEY
-from floradl.progress import Console
 
 _MAX_INPUT = 10_000
 """More than any key; a file given by mistake is not read to its end."""

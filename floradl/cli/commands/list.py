@@ -14,14 +14,14 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.api.pages import Page, PageQuery
 from floradl.api.records import ASSET_STATUS
+from floradl.cli.config import Settings
+from floradl.cli.context import open_api, write_line
+from floradl.cli.ui.console import Console
+from floradl.cli.ui.tables import Column, cut, format_age, table_lines
+from floradl.cli.ui.units import format_bytes
 from floradl.clock import Clock
-from floradl.commands.context import open_api, write_line
-from floradl.config import Settings
 from floradl.constants import SOURCE_WORDS, Source, Status, type_word
 from floradl.errors import ApiUnavailableError, Exit, UsageError, printable
-from floradl.progress import Console
-from floradl.quantities import format_bytes
-from floradl.tables import Column, cut, format_age, table_lines
 
 _BEGIN = (Column("created"), Column("status", least=5))
 _PROGRESS = Column("", is_number=True)

@@ -8,15 +8,15 @@ from itertools import islice
 from typing import NamedTuple
 
 from floradl.api.models import Scope
+from floradl.cli.ui.console import output_name, place_name
+from floradl.cli.ui.tables import Column, cut, format_age, table_lines
+from floradl.cli.ui.units import format_bytes
 from floradl.clock import format_ms, parse_ms
 from floradl.constants import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 from floradl.errors import printable
-from floradl.progress import output_name, place_name
-from floradl.quantities import format_bytes
 from floradl.repository.names import PlaceName
 from floradl.repository.statistics import FailedOutput, ScopeAge, Status, Sums, VanishedRun
 from floradl.repository.verdict import Verdict
-from floradl.tables import Column, cut, format_age, table_lines
 
 _ROWS_SHOWN = 20
 _REASONS_SHOWN = 8

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floradl.api.models import EVERYTHING, Filters, Scope
+from floradl.cli.config import Settings
+from floradl.cli.values import parse_moment_ms
 from floradl.clock import Clock
-from floradl.config import Settings
 from floradl.constants import EVERY_SOURCE, TYPE_WORDS, Source
 from floradl.errors import UsageError, printable
-from floradl.values import parse_moment_ms
 
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from floradl.api.models import Scope
+from floradl.cli.config import Settings
+from floradl.cli.context import expanded, scopes_of, sources_of, write_line
+from floradl.cli.reports.metrics import metric_lines, status_object
+from floradl.cli.reports.status import age_line, status_lines
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
-from floradl.commands.context import expanded, scopes_of, sources_of, write_line
-from floradl.config import Settings
 from floradl.constants import Source
 from floradl.errors import Exit, UsageError, printable
-from floradl.metrics import metric_lines, status_object
-from floradl.overview import age_line, status_lines
-from floradl.progress import Console
 from floradl.repository.lock import ReadLock
 from floradl.repository.names import Place, read_names
 from floradl.repository.repository import load_manifest, require_archive

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import floradl
 from floradl import ArchiveOptions, FloraApi, Tally
 from floradl.archiver.report import preview_report, report_object
-from floradl.clock import Clock
-from floradl.commands.context import (
+from floradl.cli.config import Settings
+from floradl.cli.context import (
     Interruption,
     expanded,
     filters_of,
@@ -19,13 +19,13 @@ from floradl.commands.context import (
     sources_of,
     write_line,
 )
-from floradl.commands.reporting import Job, Outcome, code_of, conduct
-from floradl.config import Settings
+from floradl.cli.runner import Job, Outcome, code_of, conduct
+from floradl.cli.ui.console import Console, summary_lines
+from floradl.clock import Clock
 from floradl.constants import DEFAULT_SOURCES, EVERY_SOURCE, Source
 from floradl.download.plan import Action, Decision, run_folder
 from floradl.errors import Exit, printable
 from floradl.network import addresses
-from floradl.progress import Console, summary_lines
 from floradl.tasks import ends_by_itself
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def _archive(
     exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
     lines, is_good = summary_lines(report, str(options.dest)), report.is_complete
     if has_gallery and not report.is_interrupted:
-        from floradl.commands.gallery import make_afterwards
+        from floradl.cli.commands.gallery import make_afterwards
 
         made = await make_afterwards(options, console, interruption)
         exit_code, is_good = exit_code or made.exit_code, is_good and made.is_good

@@ -17,7 +17,7 @@ from floradl.errors import Exit, FloradlError
 from floradl.version import __version__
 
 if TYPE_CHECKING:
-    from floradl.config import Settings
+    from floradl.cli.config import Settings
 
 
 def entry() -> NoReturn:
@@ -74,16 +74,16 @@ def _run(argv: list[str]) -> int:
     if argv[:1] == ["--version"]:
         print(f"floradl {__version__}")
         return int(Exit.OK)
-    from floradl import usage
+    from floradl.cli import parser
 
     if not argv or argv[0] in ("-h", "--help", "help"):
-        usage.top_parser().print_help()
+        parser.top_parser().print_help()
         return int(Exit.OK if argv else Exit.USAGE)
-    command, flags = usage.parse(argv)
+    command, flags = parser.parse(argv)
     if command in ("completion", "config"):
         return _run_on_itself(command, flags)
-    from floradl.config import default_config_path, resolve
-    from floradl.options import COMMANDS, EVERY_OPTION
+    from floradl.cli.config import default_config_path, resolve
+    from floradl.cli.options import COMMANDS, EVERY_OPTION
 
     src, dest = flags.pop("src", ""), flags.pop("dest", "")
     path = default_config_path()
@@ -95,7 +95,7 @@ def _run(argv: list[str]) -> int:
     if command in ("login", "logout", "whoami"):
         return _run_on_key(command, settings)
     if command == "schedule":
-        from floradl.commands import schedule
+        from floradl.cli.commands import schedule
 
         return schedule.run(settings, dest, flags)
     return _dispatch(command, settings, src, dest)
@@ -104,53 +104,53 @@ def _run(argv: list[str]) -> int:
 def _run_on_itself(command: str, flags: dict[str, Any]) -> int:
     """What works without a good config file."""
     if command == "completion":
-        from floradl.commands import completion
+        from floradl.cli.commands import completion
 
         return completion.run(flags["shell"])
-    from floradl.commands import config
+    from floradl.cli.commands import config
 
     return config.run(flags.pop("action"), flags)
 
 
 def _run_on_key(command: str, settings: Settings) -> int:
     if command == "login":
-        from floradl.commands import login
+        from floradl.cli.commands import login
 
         return login.run(settings)
     if command == "logout":
-        from floradl.commands import logout
+        from floradl.cli.commands import logout
 
         return logout.run(settings)
-    from floradl.commands import whoami
+    from floradl.cli.commands import whoami
 
     return whoami.run(settings)
 
 
 def _dispatch(command: str, settings: Settings, src: str, dest: str) -> int:
     if command == "archive":
-        from floradl.commands import archive
+        from floradl.cli.commands import archive
 
         return archive.run(settings, dest)
     if command == "verify":
-        from floradl.commands import verify
+        from floradl.cli.commands import verify
 
         return verify.run(settings, dest)
     if command == "restore":
-        from floradl.commands import restore
+        from floradl.cli.commands import restore
 
         return restore.run(settings, src, dest)
     if command == "status":
-        from floradl.commands import status
+        from floradl.cli.commands import status
 
         return status.run(settings, dest)
     if command == "gallery":
-        from floradl.commands import gallery
+        from floradl.cli.commands import gallery
 
         return gallery.run(settings, dest)
     if command == "list":
-        from floradl.commands import generations
+        from floradl.cli.commands import list as generations
 
         return generations.run(settings)
-    from floradl.commands import demo
+    from floradl.cli.commands import demo
 
     return demo.run(settings, dest)

@@ -21,8 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from floradl.errors import ScheduleError, printable
-from floradl.nightly import (
+from floradl.cli.schedule.job import (
     PREFIX,
     SANDBOX,
     NightlyJob,
@@ -33,6 +32,7 @@ from floradl.nightly import (
     systemd_timer,
     task_xml,
 )
+from floradl.errors import ScheduleError, printable
 
 
 @dataclass(frozen=True)

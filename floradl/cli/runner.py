@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from floradl.cli.config import Settings
+from floradl.cli.context import Interruption, catch_signals, expanded, write_line
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
-from floradl.commands.context import Interruption, catch_signals, expanded, write_line
-from floradl.config import Settings
 from floradl.errors import Exit, FloradlError, UsageError, printable
-from floradl.progress import Console
 from floradl.version import __version__
 
 if TYPE_CHECKING:  # loaded only where they are asked for
-    from floradl.logfile import LogFile
-    from floradl.monitor import Monitor
+    from floradl.cli.healthcheck import Monitor
+    from floradl.cli.logfile import LogFile
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,11 @@ class _Conductor:
             UsageError: there is no such command.
         """
         if settings.ping_url:
-            from floradl.monitor import Monitor
+            from floradl.cli.healthcheck import Monitor
 
             self._monitor = Monitor(settings.ping_url, Clock(), self._console.warn)
         if settings.exec_after:
-            from floradl.hook import parse_command
+            from floradl.cli.exec_after import parse_command
 
             self._words = parse_command(settings.exec_after)
 
@@ -188,7 +188,7 @@ class _Conductor:
         """Run the command of `--exec-after`, if there is one; the exit code with which the job ends."""
         if not self._words:
             return outcome.exit_code
-        from floradl.hook import run_after
+        from floradl.cli.exec_after import run_after
 
         interruption.meanwhile = "the command of --exec-after is still at work"
         report = msgspec.json.encode(outcome.report)
@@ -225,7 +225,7 @@ def _open_log(name: str | None, folders: Sequence[Path], clock: Clock) -> LogFil
     """
     if not name:
         return None
-    from floradl.logfile import LogFile
+    from floradl.cli.logfile import LogFile
 
     path = expanded(name, what="--log-file")
     for folder in folders:

@@ -9,11 +9,11 @@ import msgspec
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Workspace
+from floradl.cli.config import Settings
+from floradl.cli.context import open_api, write_line
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
-from floradl.commands.context import open_api, write_line
-from floradl.config import Settings
 from floradl.errors import Exit, printable
-from floradl.progress import Console
 
 
 def run(settings: Settings) -> int:

@@ -20,17 +20,17 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Self, TextIO
 
-from floradl.bars import Screen, Speed, Speedometer, Work, frame, plain_lines
 from floradl.checker.findings import NO_FAULT, AuditReport, Trouble
+from floradl.cli.ui.progress_bar import Screen, Speed, Speedometer, Work, frame, plain_lines
+from floradl.cli.ui.units import count, counts, format_bytes, format_cost, format_duration
 from floradl.clock import Clock
 from floradl.constants import SOURCE_WORDS, Source
 from floradl.errors import FloradlError, printable
-from floradl.quantities import count, counts, format_bytes, format_cost, format_duration
 
 if TYPE_CHECKING:  # each command loads its own job
     from floradl.archiver.report import Report, SourceNews
+    from floradl.cli.logfile import LogFile
     from floradl.gallery.report import GalleryReport
-    from floradl.logfile import LogFile
     from floradl.repository.results import Failure
     from floradl.restorer.restore import RestoreReport
 

@@ -1,0 +1,1 @@
+"""Each report's JSON object and its lines, one file a report."""

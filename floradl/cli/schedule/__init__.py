@@ -1,0 +1,1 @@
+"""A nightly job, one scheduler a file."""
