@@ -18,15 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.cli.schedule.job import (
-    NightlyJob,
-    cron_line,
-    job_name,
-    launchd_plist,
-    systemd_service,
-    systemd_timer,
-    task_xml,
-)
+from floradl.cli.schedule.cron import cron_line
+from floradl.cli.schedule.job import NightlyJob, job_name
+from floradl.cli.schedule.launchd import launchd_plist
+from floradl.cli.schedule.systemd import systemd_service, systemd_timer
+from floradl.cli.schedule.task_scheduler import task_xml
 from floradl.errors import UsageError
 
 NOW = datetime(2026, 11, 25, 12, 0)

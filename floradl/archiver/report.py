@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from floradl.constants import Source
 from floradl.errors import ApiError, Exit, FloradlError, KeyRefusedError
 from floradl.repository.names import Place
-from floradl.repository.results import Failure, failure_objects
+from floradl.repository.results import Failure
 
 log = logging.getLogger(__name__)
 
@@ -98,83 +98,6 @@ class Report:
         if any(isinstance(problem, KeyRefusedError) for problem in self.problems):
             return Exit.KEY_REFUSED
         return Exit.OK if self.is_complete else Exit.INCOMPLETE
-
-
-def report_object(report: Report, exit_code: int) -> dict[str, object]:
-    """The object that `--json` prints; docs/format.md describes it."""
-    return {
-        "format": "floradl-report",
-        "version": 1,
-        "command": "archive",
-        "exit_code": exit_code,
-        "complete": report.is_complete,
-        "interrupted": report.is_interrupted,
-        "elapsed_s": round(report.elapsed_s, 3),
-        "api_calls": report.api_calls,
-        "runs": {
-            "listed": report.listed_runs,
-            "new": report.new_runs,
-            "open": report.open_runs,
-            "new_by_project": [
-                {
-                    "workspace_id": news.workspace_id,
-                    "project_id": news.project_id,
-                    "name": news.name,
-                    "runs": news.runs,
-                    "assets": news.assets,
-                }
-                for news in report.news
-            ],
-            "vanished": list(report.vanished_runs),
-            "not_found": list(report.missing_runs),
-        },
-        "assets": {
-            "listed": report.listed_assets,
-            "new": report.new_assets,
-            "vanished": list(report.vanished_assets),
-        },
-        "unseen_projects": [
-            {"workspace_id": its.workspace_id, "project_id": its.project_id, "name": its.name}
-            for its in report.unseen
-        ],
-        "sources": [
-            {"source": its.source, "listed": its.listed, "new": its.new, "refused": its.refused}
-            for its in report.sources
-        ],
-        "outputs": {
-            "fetched": report.fetched,
-            "adopted": report.adopted,
-            "already": report.already,
-            "failed": len(report.failures),
-            "new_bytes": report.new_bytes,
-            "new_cost": round(report.new_cost, 6),
-        },
-        "archive": {
-            "runs": report.archive_runs,
-            "assets": report.archive_assets,
-            "canvases": report.archive_canvases,
-            "outputs": report.archive_outputs,
-            "bytes": report.archive_bytes,
-        },
-        "failures": failure_objects(report.failures),
-        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
-    }
-
-
-def preview_report(
-    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int, *, is_interrupted: bool
-) -> dict[str, object]:
-    """The object that `--dry-run --json` prints; docs/format.md describes it."""
-    return {
-        "format": "floradl-preview",
-        "version": 1,
-        "command": "archive",
-        "exit_code": exit_code,
-        "interrupted": is_interrupted,
-        "to_do": to_do,
-        "already": already,
-        "not_found": missing,
-    }
 
 
 @dataclass(slots=True)

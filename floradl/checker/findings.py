@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Never
 
 from floradl.errors import Exit, FloradlError, KeyRefusedError, printable
-from floradl.repository.results import Failure, failure_objects
+from floradl.repository.results import Failure
 
 
 class Trouble(StrEnum):
@@ -152,44 +152,3 @@ class AuditReport:
     def counts(self) -> Counter[Trouble]:
         """How many findings of each kind stand in the end."""
         return Counter(finding.kind for finding in self.left)
-
-
-def audit_object(report: AuditReport, exit_code: int) -> dict[str, object]:
-    """The object that `verify --json` prints; docs/format.md describes it."""
-    left = {finding.place for finding in report.left}
-    return {
-        "format": "floradl-verify",
-        "version": 1,
-        "command": "verify",
-        "exit_code": exit_code,
-        "sound": report.is_sound,
-        "interrupted": report.is_interrupted,
-        "elapsed_s": round(report.elapsed_s, 3),
-        "sample": report.sample,
-        "runs": report.runs,
-        "assets": report.assets,
-        "canvases": report.canvases,
-        "outputs": report.outputs,
-        "read": report.read,
-        "read_bytes": report.read_bytes,
-        "findings": [
-            {
-                "kind": finding.kind,
-                "path": _text(finding.path),
-                "run_id": finding.run_id or None,
-                "output": finding.key or None,
-                "message": finding.message,
-                "found_at": _text(finding.found_at) or None,
-                "repaired": (finding.place not in left) if report.is_repair else None,
-            }
-            for finding in report.findings
-        ],
-        "kept_aside": [_text(path) for path in report.kept_aside],
-        "failures": failure_objects(report.failures),
-        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
-    }
-
-
-def _text(path: str) -> str:
-    """A path for JSON: names of files need not be text."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -112,25 +112,6 @@ async def build_gallery(
     )
 
 
-def gallery_object(report: GalleryReport, exit_code: int) -> dict[str, object]:
-    """The report that `--json` prints; docs/format.md describes it."""
-    return {
-        "format": "floradl-gallery",
-        "version": 1,
-        "command": "gallery",
-        "exit_code": exit_code,
-        "interrupted": report.is_interrupted,
-        "elapsed_s": round(report.elapsed_s, 3),
-        "runs": report.runs,
-        "assets": report.assets,
-        "canvases": report.canvases,
-        "outputs": report.outputs,
-        "files": {"written": report.files_written, "removed": report.files_removed},
-        "thumbnails": {"made": report.thumbnails, "refused": report.refused},
-        "set_aside": report.set_aside,
-    }
-
-
 class _Building:
     """One making of a gallery. Needs the archive's lock."""
 

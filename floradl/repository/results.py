@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -128,19 +127,3 @@ def op_of(result: Result, at: str) -> Op | None:
         )
         return OutputOp(result.run_id, result.key, entry)
     return result
-
-
-def failure_objects(failures: Iterable[Failure]) -> list[dict[str, object]]:
-    """Failures as the reports of `--json` have them; docs/format.md describes them."""
-    return [
-        {
-            "run_id": failure.run_id,
-            "output": failure.key,
-            "type": failure.type,
-            "url": failure.url,
-            "code": failure.code,
-            "message": failure.message,
-            "attempts": failure.attempts,
-        }
-        for failure in failures
-    ]

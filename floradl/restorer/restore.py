@@ -35,7 +35,7 @@ from floradl.repository.lock import ReadLock
 from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, copy_names
 from floradl.repository.repository import load_manifest, require_archive
-from floradl.repository.results import Failure, failure_objects
+from floradl.repository.results import Failure
 from floradl.restorer.copying import Copied, Copier, Way
 from floradl.restorer.targets import ArchiveTarget, FlatTarget, Target
 from floradl.storage.destination import Disk
@@ -126,32 +126,6 @@ class RestoreReport:
         if any(isinstance(problem, KeyRefusedError) for problem in self.problems):
             return Exit.KEY_REFUSED
         return Exit.OK if self.is_complete else Exit.INCOMPLETE
-
-
-def restore_object(report: RestoreReport, exit_code: int) -> dict[str, object]:
-    """The object that `restore --json` prints; docs/format.md describes it."""
-    return {
-        "format": "floradl-restore",
-        "version": 1,
-        "command": "restore",
-        "exit_code": exit_code,
-        "complete": report.is_complete,
-        "interrupted": report.is_interrupted,
-        "elapsed_s": round(report.elapsed_s, 3),
-        "runs": report.runs,
-        "assets": report.assets,
-        "canvases": report.canvases,
-        "outputs": {
-            "restored": report.restored,
-            "already": report.already,
-            "fetched": report.fetched,
-            "failed": len(report.failures),
-            "new_bytes": report.new_bytes,
-        },
-        "not_found": list(report.missing_runs),
-        "failures": failure_objects(report.failures),
-        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
-    }
 
 
 async def restore(

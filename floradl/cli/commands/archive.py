@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import floradl
 from floradl import ArchiveOptions, FloraApi, Tally
-from floradl.archiver.report import preview_report, report_object
 from floradl.cli.config import Settings
 from floradl.cli.context import (
     Interruption,
@@ -19,8 +18,9 @@ from floradl.cli.context import (
     sources_of,
     write_line,
 )
+from floradl.cli.reports.archive import preview_report, report_object, summary_lines
 from floradl.cli.runner import Job, Outcome, code_of, conduct
-from floradl.cli.ui.console import Console, summary_lines
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_SOURCES, EVERY_SOURCE, Source
 from floradl.download.plan import Action, Decision, run_folder

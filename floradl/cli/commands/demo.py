@@ -10,7 +10,9 @@ import floradl
 from floradl import ArchiveOptions, FloraApi, Report, Tally
 from floradl.cli.config import Settings
 from floradl.cli.context import catch_signals, expanded
-from floradl.cli.ui.console import Console, gallery_lines, summary_lines
+from floradl.cli.reports.archive import summary_lines
+from floradl.cli.reports.gallery import gallery_lines
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.constants import Source
 from floradl.errors import UsageError

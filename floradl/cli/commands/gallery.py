@@ -9,10 +9,10 @@ import floradl
 from floradl import GalleryOptions, GalleryTally
 from floradl.cli.config import Settings
 from floradl.cli.context import Interruption, expanded
+from floradl.cli.reports.gallery import gallery_lines, gallery_object
 from floradl.cli.runner import Job, Outcome, code_of, conduct, error_object
-from floradl.cli.ui.console import Console, gallery_lines
+from floradl.cli.ui.console import Console
 from floradl.errors import FloradlError
-from floradl.gallery.build import gallery_object
 
 if TYPE_CHECKING:
     from floradl.archiver.options import ArchiveOptions

@@ -9,13 +9,13 @@ import floradl
 from floradl import FloraApi, RestoreOptions, Tally, Way
 from floradl.cli.config import Settings
 from floradl.cli.context import Interruption, expanded, filters_of, open_api, scopes_of, sources_of
+from floradl.cli.reports.restore import restore_lines, restore_object
 from floradl.cli.runner import Job, Outcome, code_of, conduct
-from floradl.cli.ui.console import Console, restore_lines
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.network import addresses
-from floradl.restorer.restore import restore_object
 
 
 def run(settings: Settings, source: str, dest: str) -> int:

@@ -18,8 +18,12 @@ from floradl.cli.config import Settings, default_config_path, resolve
 from floradl.cli.context import expanded, write_line
 from floradl.cli.keystore import KEYRING
 from floradl.cli.options import COMMANDS, EVERY_OPTION, Option
-from floradl.cli.schedule.base import Cron, Launchd, Scheduler, Systemd, TaskScheduler
+from floradl.cli.schedule.base import Scheduler
+from floradl.cli.schedule.cron import Cron
 from floradl.cli.schedule.job import NightlyJob, job_name
+from floradl.cli.schedule.launchd import Launchd
+from floradl.cli.schedule.systemd import Systemd
+from floradl.cli.schedule.task_scheduler import TaskScheduler
 from floradl.clock import Clock
 from floradl.errors import ScheduleError, UsageError, printable
 

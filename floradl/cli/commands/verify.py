@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import floradl
 from floradl import AuditReport, AuditTally, Sample, VerifyOptions
-from floradl.checker.findings import audit_object
 from floradl.cli.config import Settings
 from floradl.cli.context import Interruption, expanded, open_api
+from floradl.cli.reports.verify import audit_lines, audit_object
 from floradl.cli.runner import Job, Outcome, code_of, conduct
-from floradl.cli.ui.console import Console, audit_lines
+from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 
 if TYPE_CHECKING:  # a check needs no network, and HTTP is half of what takes long to load

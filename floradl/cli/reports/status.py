@@ -8,9 +8,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from floradl.api.models import Scope
-from floradl.cli.ui.console import output_name, place_name
 from floradl.cli.ui.tables import Column, cut, format_age, table_lines
 from floradl.cli.ui.units import format_bytes
+from floradl.cli.ui.wording import output_name, place_name
 from floradl.clock import format_ms, parse_ms
 from floradl.constants import DEFAULT_SOURCES, SOURCE_WORDS, Kind, Source, type_word
 from floradl.errors import printable

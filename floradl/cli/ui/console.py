@@ -9,35 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shlex
 import shutil
 import sys
 import textwrap
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Self, TextIO
 
-from floradl.checker.findings import NO_FAULT, AuditReport, Trouble
 from floradl.cli.ui.progress_bar import Screen, Speed, Speedometer, Work, frame, plain_lines
-from floradl.cli.ui.units import count, counts, format_bytes, format_cost, format_duration
+from floradl.cli.ui.wording import failure_line
 from floradl.clock import Clock
-from floradl.constants import SOURCE_WORDS, Source
 from floradl.errors import FloradlError, printable
 
 if TYPE_CHECKING:  # each command loads its own job
-    from floradl.archiver.report import Report, SourceNews
     from floradl.cli.logfile import LogFile
-    from floradl.gallery.report import GalleryReport
     from floradl.repository.results import Failure
-    from floradl.restorer.restore import RestoreReport
 
 _REFRESH_S = 0.2
 _LINE_EVERY_S = 30.0
-_REASONS_SHOWN = 8
-_PROJECTS_SHOWN = 5
 
 
 class Console:
@@ -242,222 +233,3 @@ def _has_blocks(stream: TextIO) -> bool:
     except (UnicodeError, LookupError):
         return False
     return True
-
-
-def failure_line(failure: Failure) -> str:
-    """One failed output: which, and why."""
-    name = output_name(failure.run_id, failure.key)
-    tries = f" ({failure.attempts} tries)" if failure.attempts > 1 else ""
-    return f"failed: {name}: {failure.code}: {failure.message}{tries}"
-
-
-def output_name(identifier: str, key: str) -> str:
-    """An output by its run's id and its own; an asset's file, whose key is the asset's id, by that."""
-    shown = printable(identifier, limit=80)
-    return shown if key == identifier else f"{shown} {printable(key, limit=80)}"
-
-
-def summary_lines(report: Report, dest: str) -> list[str]:
-    """A session in a few lines, what to do next last."""
-    lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
-    lines.extend(_news_lines(report))
-    lines.extend(_sources_lines(report.sources))
-    if report.new_cost:
-        lines.append(f"What is new cost {format_cost(report.new_cost)} to generate.")
-    if report.adopted:
-        lines.append(
-            f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
-        )
-    kinds = _entries(report.archive_runs, report.archive_assets, report.archive_canvases)
-    holds = f"{count(report.archive_outputs, 'output')} of {kinds}"
-    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
-    if vanished := counts((len(report.vanished_runs), "run"), (len(report.vanished_assets), "asset")):
-        lines.append(f"{vanished} not listed by FLORA any more; what is archived stays.")
-    for its in report.unseen:
-        project = place_name(its.name, its.project_id)
-        lines.append(f"Project {project} is not visible to this key any more; what is archived stays.")
-    lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
-    lines.extend(_refused_lines(report.sources))
-    lines.extend(_trouble_lines(report))
-    if report.open_runs:
-        runs = count(report.open_runs, "run")
-        lines.append(f"{runs} not done yet: the next run fetches them, or --wait stays for them.")
-    if report.is_complete and report.fetched:
-        lines.append(f"Check it any time: floradl verify {shlex.quote(dest)}")
-    return lines
-
-
-def _sources_lines(sources: Sequence[SourceNews]) -> list[str]:
-    """What each source gave, where there is more than one to tell of."""
-    told = [f"{its.listed} {SOURCE_WORDS[its.source]}" for its in sources if its.listed]
-    return [f"Listed: {', '.join(told)}."] if len(told) > 1 else []
-
-
-def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
-    """What this key cannot see, which is no failure."""
-    return [
-        f"Left out: {SOURCE_WORDS[its.source]}, which this key cannot see ({its.refusal})."
-        for its in sources
-        if its.refused is not None
-    ]
-
-
-def _what_is_new(report: Report) -> str:
-    new = report.fetched + report.adopted
-    parts = []
-    snapshots = sum(its.new for its in report.sources if its.source is Source.CANVAS)
-    things = counts((report.new_runs, "new run"), (report.new_assets, "new asset"))
-    if new:
-        of = f" of {things}" if things else ""
-        parts.append(f"{count(new, 'new output')} ({format_bytes(report.new_bytes)}){of}")
-    elif things:
-        parts.append(f"{things}, no new outputs")
-    elif not report.is_complete:
-        parts.append("No new outputs")
-    else:
-        return "Nothing new"
-    if snapshots:
-        parts.append(f"{snapshots} of canvases")
-    if report.already:
-        parts.append(f"{report.already} there already")
-    if report.failures:
-        parts.append(f"{len(report.failures)} failed")
-    return ", ".join(parts)
-
-
-def _news_lines(report: Report) -> list[str]:
-    """Which projects the new runs and assets are of, by name where that is known; the largest first."""
-    lines = []
-    for news in report.news[:_PROJECTS_SHOWN]:
-        name = place_name(news.name, news.project_id)
-        assets = f", and {count(news.assets, 'asset')}" if news.runs and news.assets else ""
-        what = ", assets" if not news.runs else assets
-        lines.append(f"  {news.runs or news.assets:>4}  {name}{what}")
-    rest = len(report.news) - _PROJECTS_SHOWN
-    return [*lines, *([f"        and of {count(rest, 'further project')}"] if rest > 0 else [])]
-
-
-def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
-    """A restore in a few lines, what to do next last."""
-    kinds = _entries(report.runs, report.assets, report.canvases)
-    brought = f"{count(report.restored, 'output')} of {kinds} restored"
-    took = format_duration(report.elapsed_s)
-    size = format_bytes(report.new_bytes)
-    lines = [f"{dest}: {brought}, {report.already} there already, {size}. Took {took}."]
-    if report.fetched:
-        lines.append(f"{count(report.fetched, 'output')} that the archive lacked came from FLORA.")
-    lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
-    if report.is_interrupted:
-        lines.append("Stopped before the end. The same command goes on from here.")
-    if report.failures:
-        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be restored, named above:")
-        lines.extend(reason_lines(report.failures))
-        if not has_key:
-            lines.append("With an API key (FLORA_API_KEY) what the archive lacks comes from FLORA.")
-    for problem in report.problems:
-        lines.append(f"INCOMPLETE: {problem.message}")
-        lines.extend([f"  {problem.hint}"] if problem.hint else [])
-    return lines
-
-
-def audit_lines(report: AuditReport, dest: str) -> list[str]:
-    """A check, and perhaps a repair, in a few lines, what to do next last."""
-    lines = [finding.line() for finding in report.left]
-    holds = f"{count(report.outputs, 'output')} of {_entries(report.runs, report.assets, report.canvases)}"
-    read = f"{count(report.read, 'file')} read again ({format_bytes(report.read_bytes)})"
-    lines.append(f"{dest}: {holds} checked, {read}. Took {format_duration(report.elapsed_s)}.")
-    if report.is_repair and report.repaired:
-        lines.append(f"{count(report.repaired, 'finding')} repaired.")
-    lines.extend(f"Set aside, and kept: {path}" for path in report.kept_aside)
-    strays = report.counts()[Trouble.STRAY]
-    if strays:
-        lines.append(f"{count(strays, 'stray')}, left alone.")
-    if lost := report.counts()[Trouble.LOST]:
-        lines.append(f"{count(lost, 'canvas snapshot')} lost for good, as a repair told before.")
-    if report.is_interrupted:
-        lines.append("Stopped before the end.")
-    elif report.is_sound:
-        lines.append("All the rest is as it was archived." if lost else "Everything is as it was archived.")
-    else:
-        lines.extend(_audit_trouble_lines(report, dest))
-    if report.is_repair and any(finding.kind == Trouble.BAD_MANIFEST for finding in report.findings):
-        lines.append(
-            f"The manifest was made anew. What nothing here told of comes with: floradl {shlex.quote(dest)}"
-        )
-    return lines
-
-
-def _entries(runs: int, assets: int, canvases: int) -> str:
-    """How many runs, and what else: `3 runs, 2 assets and 1 canvas`."""
-    return counts((runs, "run"), (assets, "asset"), (canvases, "canvas")) or "0 runs"
-
-
-def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
-    """The making of a gallery in a few lines, what to do next last."""
-    lines = []
-    if report.set_aside:
-        lines.append(f"Another index.html stood there; it is in {report.set_aside} now.")
-    if report.is_interrupted:
-        return [
-            *lines,
-            "Stopped before the end; the gallery is as it was. The same command goes on from here.",
-        ]
-    made = f", {count(report.thumbnails, 'small picture')} made" if report.thumbnails else ""
-    what = f"{count(report.outputs, 'output')} of {_entries(report.runs, report.assets, report.canvases)}"
-    took = format_duration(report.elapsed_s)
-    written = f"{count(report.files_written, 'file')} written"
-    lines.append(f"{dest}/index.html shows {what}. {written}{made}. Took {took}.")
-    if report.outputs and not report.has_thumbnails:
-        lines.append("It shows the files themselves. With the extra `gallery` it has small pictures of them.")
-    if report.refused:
-        lines.append(f"{count(report.refused, 'output')} got no small picture and are shown as they are.")
-    return lines
-
-
-def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
-    lines = ["NOT SOUND:"]
-    kinds = ((kind, number) for kind, number in report.counts().most_common() if kind not in NO_FAULT)
-    lines.extend(f"  {number:>4}  {kind}" for kind, number in kinds)
-    for problem in report.problems:
-        lines.append(f"  {problem.message}")
-        if problem.hint:
-            lines.append(f"  {problem.hint}")
-    if report.is_repair:
-        lines.append("What is left could not be repaired now; each is named above.")
-    else:
-        lines.append(f"Bring back what can be: floradl verify --repair {shlex.quote(dest)}")
-    return lines
-
-
-def _trouble_lines(report: Report) -> list[str]:
-    lines = []
-    if report.is_interrupted:
-        lines.append("Stopped before the end. The same command goes on from here.")
-    if report.failures:
-        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be archived:")
-        lines.extend(reason_lines(report.failures))
-        lines.append("Each is named above. The same command tries them again.")
-    if report.problems:
-        lines.append("INCOMPLETE: not everything could be listed:")
-        reasons = Counter(problem.message for problem in report.problems)
-        lines.extend(f"  {message}" for message, _ in reasons.most_common(_REASONS_SHOWN))
-        lines.extend(
-            f"  {hint}" for hint in dict.fromkeys(problem.hint for problem in report.problems) if hint
-        )
-    return lines
-
-
-def reason_lines(failures: Sequence[Failure]) -> list[str]:
-    """Why outputs failed, a line a reason, the most frequent first."""
-    codes = Counter(failure.code for failure in failures)
-    said = {failure.code: failure.message for failure in reversed(failures)}
-    lines = [f"  {number:>4}  {code}: {said[code]}" for code, number in codes.most_common(_REASONS_SHOWN)]
-    if len(codes) > _REASONS_SHOWN:
-        lines.append(f"  and {len(codes) - _REASONS_SHOWN} more reasons")
-    return lines
-
-
-def place_name(name: str, identifier: str) -> str:
-    """A project or workspace by name and id, or by id alone."""
-    shown = printable(identifier, limit=80) or "(no project)"
-    return f"{printable(name, limit=60)} ({shown})" if name else shown

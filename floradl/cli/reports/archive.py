@@ -1,0 +1,176 @@
+"""What an archive job reports: its JSON object and its lines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from floradl.archiver.report import Report
+from floradl.cli.reports.common import entries_phrase, failure_objects, trouble_lines
+from floradl.cli.ui.units import count, counts, format_bytes, format_cost, format_duration
+from floradl.cli.ui.wording import place_name
+from floradl.constants import SOURCE_WORDS, Source
+
+if TYPE_CHECKING:
+    from floradl.archiver.report import SourceNews
+
+
+_PROJECTS_SHOWN = 5
+
+
+def report_object(report: Report, exit_code: int) -> dict[str, object]:
+    """The object that `--json` prints; docs/format.md describes it."""
+    return {
+        "format": "floradl-report",
+        "version": 1,
+        "command": "archive",
+        "exit_code": exit_code,
+        "complete": report.is_complete,
+        "interrupted": report.is_interrupted,
+        "elapsed_s": round(report.elapsed_s, 3),
+        "api_calls": report.api_calls,
+        "runs": {
+            "listed": report.listed_runs,
+            "new": report.new_runs,
+            "open": report.open_runs,
+            "new_by_project": [
+                {
+                    "workspace_id": news.workspace_id,
+                    "project_id": news.project_id,
+                    "name": news.name,
+                    "runs": news.runs,
+                    "assets": news.assets,
+                }
+                for news in report.news
+            ],
+            "vanished": list(report.vanished_runs),
+            "not_found": list(report.missing_runs),
+        },
+        "assets": {
+            "listed": report.listed_assets,
+            "new": report.new_assets,
+            "vanished": list(report.vanished_assets),
+        },
+        "unseen_projects": [
+            {"workspace_id": its.workspace_id, "project_id": its.project_id, "name": its.name}
+            for its in report.unseen
+        ],
+        "sources": [
+            {"source": its.source, "listed": its.listed, "new": its.new, "refused": its.refused}
+            for its in report.sources
+        ],
+        "outputs": {
+            "fetched": report.fetched,
+            "adopted": report.adopted,
+            "already": report.already,
+            "failed": len(report.failures),
+            "new_bytes": report.new_bytes,
+            "new_cost": round(report.new_cost, 6),
+        },
+        "archive": {
+            "runs": report.archive_runs,
+            "assets": report.archive_assets,
+            "canvases": report.archive_canvases,
+            "outputs": report.archive_outputs,
+            "bytes": report.archive_bytes,
+        },
+        "failures": failure_objects(report.failures),
+        "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
+    }
+
+
+def preview_report(
+    to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int, *, is_interrupted: bool
+) -> dict[str, object]:
+    """The object that `--dry-run --json` prints; docs/format.md describes it."""
+    return {
+        "format": "floradl-preview",
+        "version": 1,
+        "command": "archive",
+        "exit_code": exit_code,
+        "interrupted": is_interrupted,
+        "to_do": to_do,
+        "already": already,
+        "not_found": missing,
+    }
+
+
+def summary_lines(report: Report, dest: str) -> list[str]:
+    """A session in a few lines, what to do next last."""
+    lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
+    lines.extend(_news_lines(report))
+    lines.extend(_sources_lines(report.sources))
+    if report.new_cost:
+        lines.append(f"What is new cost {format_cost(report.new_cost)} to generate.")
+    if report.adopted:
+        lines.append(
+            f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
+        )
+    kinds = entries_phrase(report.archive_runs, report.archive_assets, report.archive_canvases)
+    holds = f"{count(report.archive_outputs, 'output')} of {kinds}"
+    lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")
+    if vanished := counts((len(report.vanished_runs), "run"), (len(report.vanished_assets), "asset")):
+        lines.append(f"{vanished} not listed by FLORA any more; what is archived stays.")
+    for its in report.unseen:
+        project = place_name(its.name, its.project_id)
+        lines.append(f"Project {project} is not visible to this key any more; what is archived stays.")
+    lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
+    lines.extend(_refused_lines(report.sources))
+    lines.extend(trouble_lines(report))
+    if report.open_runs:
+        runs = count(report.open_runs, "run")
+        lines.append(f"{runs} not done yet: the next run fetches them, or --wait stays for them.")
+    if report.is_complete and report.fetched:
+        lines.append(f"Check it any time: floradl verify {shlex.quote(dest)}")
+    return lines
+
+
+def _sources_lines(sources: Sequence[SourceNews]) -> list[str]:
+    """What each source gave, where there is more than one to tell of."""
+    told = [f"{its.listed} {SOURCE_WORDS[its.source]}" for its in sources if its.listed]
+    return [f"Listed: {', '.join(told)}."] if len(told) > 1 else []
+
+
+def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
+    """What this key cannot see, which is no failure."""
+    return [
+        f"Left out: {SOURCE_WORDS[its.source]}, which this key cannot see ({its.refusal})."
+        for its in sources
+        if its.refused is not None
+    ]
+
+
+def _what_is_new(report: Report) -> str:
+    new = report.fetched + report.adopted
+    parts = []
+    snapshots = sum(its.new for its in report.sources if its.source is Source.CANVAS)
+    things = counts((report.new_runs, "new run"), (report.new_assets, "new asset"))
+    if new:
+        of = f" of {things}" if things else ""
+        parts.append(f"{count(new, 'new output')} ({format_bytes(report.new_bytes)}){of}")
+    elif things:
+        parts.append(f"{things}, no new outputs")
+    elif not report.is_complete:
+        parts.append("No new outputs")
+    else:
+        return "Nothing new"
+    if snapshots:
+        parts.append(f"{snapshots} of canvases")
+    if report.already:
+        parts.append(f"{report.already} there already")
+    if report.failures:
+        parts.append(f"{len(report.failures)} failed")
+    return ", ".join(parts)
+
+
+def _news_lines(report: Report) -> list[str]:
+    """Which projects the new runs and assets are of, by name where that is known; the largest first."""
+    lines = []
+    for news in report.news[:_PROJECTS_SHOWN]:
+        name = place_name(news.name, news.project_id)
+        assets = f", and {count(news.assets, 'asset')}" if news.runs and news.assets else ""
+        what = ", assets" if not news.runs else assets
+        lines.append(f"  {news.runs or news.assets:>4}  {name}{what}")
+    rest = len(report.news) - _PROJECTS_SHOWN
+    return [*lines, *([f"        and of {count(rest, 'further project')}"] if rest > 0 else [])]
