@@ -83,8 +83,8 @@ bench-gallery: $(VENV)/installed-tests
 	$(BIN)/python -m benchmarks.gallery
 
 docs: $(VENV)/installed-tests
-	$(BIN)/python -m tests.cli_page docs/cli.md
-	$(BIN)/python -m tests.record
+	$(BIN)/python -m tests.support.cli_page docs/cli.md
+	$(BIN)/python -m tests.support.record
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff format --check .

@@ -15,10 +15,10 @@ import pytest
 from floradl.cli import parser
 from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
-from tests import record
-from tests.monitors import monitor
-from tests.schedulers import Home
-from tests.support import COMMAND, manifest, png
+from tests.support import record
+from tests.support.monitors import monitor
+from tests.support.schedulers import Home
+from tests.support.support import COMMAND, manifest, png
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

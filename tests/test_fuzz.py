@@ -33,7 +33,7 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.errors import FloradlError, ManifestError
 from floradl.network.retry import Backoff
-from tests.support import FakeTime, by_day, manifest, png
+from tests.support.support import FakeTime, by_day, manifest, png
 
 API = "https://api.test/api/v1"
 MEDIA = "https://media.test/"

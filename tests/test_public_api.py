@@ -13,7 +13,7 @@ import pytest
 
 import floradl
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from tests.support import assert_archived, completed, environment
+from tests.support.support import assert_archived, completed, environment
 
 DOCS = Path(__file__).parent.parent / "docs" / "python.md"
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

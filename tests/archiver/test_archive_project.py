@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import assert_archived, assert_sound, completed, floradl, manifest
+from tests.support.support import assert_archived, assert_sound, completed, floradl, manifest
 
 
 @pytest.fixture

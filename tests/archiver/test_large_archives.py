@@ -20,8 +20,8 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.steps import Stop, make_large, stepped
-from tests.support import (
+from tests.support.steps import Stop, make_large, stepped
+from tests.support.support import (
     FakeTime,
     assert_archived,
     assert_sound,
@@ -31,7 +31,7 @@ from tests.support import (
     manifest,
     png,
 )
-from tests.zygote import Zygote
+from tests.support.zygote import Zygote
 
 pytestmark = pytest.mark.anyio
 

@@ -27,8 +27,8 @@ from floradl.simulator import (
     serve_in_thread,
 )
 from floradl.storage.destination import Disk
-from tests.support import FakeTime
-from tests.zygote import floradl
+from tests.support.support import FakeTime
+from tests.support.zygote import floradl
 
 NAMES = re.compile(r"/api/v1/(workspaces|projects)")
 HOSTILE = "\x1b[31mred\u202e\r\n<b>漢字</b>" + "x" * 3000

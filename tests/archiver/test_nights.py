@@ -18,7 +18,7 @@ from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import FakeTime, assert_archived, completed, floradl, manifest, png
+from tests.support.support import FakeTime, assert_archived, completed, floradl, manifest, png
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,7 @@ from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.network.retry import Backoff
 from floradl.repository.entries import ScanEntry, ScopeEntry
 from floradl.simulator import Account, SimOutput, SimRun
-from tests.support import FakeTime
+from tests.support.support import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -38,7 +38,7 @@ from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, Listing, SimOutput, SimRun, SimTechnique, serve_in_thread
-from tests.support import FakeTime, by_day, manifest
+from tests.support.support import FakeTime, by_day, manifest
 
 LIST = "/api/v1/[gt]*s"
 """Both lists of runs; requests are counted for each apart."""

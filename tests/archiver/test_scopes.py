@@ -29,7 +29,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from tests.support import FakeTime, assert_archived, completed, manifest
+from tests.support.support import FakeTime, assert_archived, completed, manifest
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, AssetStatus, Fault, Listing, SimNode, Simulator, serve_in_thread
-from tests.support import (
+from tests.support.support import (
     FakeTime,
     all_entries,
     assert_archived,

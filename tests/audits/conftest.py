@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.audits.stage import Stage, archived
-from tests.small_disks import small_disk
+from tests.support.small_disks import small_disk
 
 __all__ = ["small_disk"]
 

@@ -31,7 +31,7 @@ from tests.audits.stage import (
     flip_bit,
     runs_of,
 )
-from tests.support import manifest
+from tests.support.support import manifest
 
 SUMS = "bad_checksums SHA256SUMS"
 

@@ -32,8 +32,8 @@ from floradl.simulator import (
 )
 from floradl.storage import base
 from floradl.storage.destination import Disk
-from tests.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
-from tests.zygote import floradl
+from tests.support.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
+from tests.support.zygote import floradl
 
 PROJECT = "ws_a/prj_a"
 PHOTO = f"{PROJECT}/run_photo"

@@ -30,8 +30,8 @@ from tests.audits.stage import (
     report_of,
     without_key,
 )
-from tests.support import all_entries, assert_sound, manifest
-from tests.zygote import floradl
+from tests.support.support import all_entries, assert_sound, manifest
+from tests.support.zygote import floradl
 
 LOSSES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "missing": ("missing", lambda d: (d / DIAGRAM).unlink()),

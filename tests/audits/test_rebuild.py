@@ -20,7 +20,7 @@ from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from tests.audits.damages import line, write_journal
 from tests.audits.stage import PHOTO, TEXT, Stage, report_of, without_key
-from tests.support import all_entries, manifest
+from tests.support.support import all_entries, manifest
 
 
 def recovered_entries(dest: Path) -> dict[str, Any]:

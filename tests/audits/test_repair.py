@@ -35,8 +35,8 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.support import assert_archived, assert_sound, completed, expected_bytes, start
-from tests.zygote import floradl
+from tests.support.support import assert_archived, assert_sound, completed, expected_bytes, start
+from tests.support.zygote import floradl
 
 
 @pytest.fixture

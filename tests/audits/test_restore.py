@@ -26,9 +26,9 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.small_disks import make_read_only, make_room
-from tests.support import all_entries, assert_archived, assert_sound, start
-from tests.zygote import floradl
+from tests.support.small_disks import make_read_only, make_room
+from tests.support.support import all_entries, assert_archived, assert_sound, start
+from tests.support.zygote import floradl
 
 
 def test_an_archive_without_flora(stage: Stage, dest: Path, tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from tests.audits.stage import (
     restored,
     without_key,
 )
-from tests.support import all_entries, assert_sound, manifest
-from tests.zygote import floradl
+from tests.support.support import all_entries, assert_sound, manifest
+from tests.support.zygote import floradl
 
 FOUR = {"run_photo", "asset_box", "asset_loose", "prj_a"}
 """Of each kind one, and an upload of no project."""

@@ -21,8 +21,8 @@ from tests.audits.stage import (
     report_of,
     without_key,
 )
-from tests.support import assert_archived, assert_sound, completed, start
-from tests.zygote import floradl
+from tests.support.support import assert_archived, assert_sound, completed, start
+from tests.support.zygote import floradl
 
 
 def test_what_a_flat_restore_lacks_comes_from_flora(stage: Stage, dest: Path, tmp_path: Path) -> None:

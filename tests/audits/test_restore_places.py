@@ -20,9 +20,9 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.small_disks import make_room
-from tests.support import assert_archived, assert_sound, completed
-from tests.zygote import floradl
+from tests.support.small_disks import make_room
+from tests.support.support import assert_archived, assert_sound, completed
+from tests.support.zygote import floradl
 
 
 def test_a_foreign_file_in_a_flat_folder(stage: Stage, dest: Path, tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.small_disks import make_read_only, make_room
-from tests.support import FakeTime, all_entries, manifest, start
-from tests.zygote import floradl
+from tests.support.small_disks import make_read_only, make_room
+from tests.support.support import FakeTime, all_entries, manifest, start
+from tests.support.zygote import floradl
 
 DAY_S = 86_400
 

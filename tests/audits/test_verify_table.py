@@ -23,8 +23,8 @@ from tests.audits.stage import (
     report_of,
     tree_of,
 )
-from tests.support import assert_sound
-from tests.zygote import floradl
+from tests.support.support import assert_sound
+from tests.support.zygote import floradl
 
 pytestmark = pytest.mark.xdist_group("damages")  # what acts them out does so once
 

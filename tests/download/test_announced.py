@@ -15,7 +15,7 @@ from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimAsset, SimOutput, Simulator, serve_in_thread
-from tests.support import assert_sound, floradl, manifest, output_files, png
+from tests.support.support import assert_sound, floradl, manifest, output_files, png
 
 BODY = png(b"a" * 3000)
 FILE = "ws_a/prj_a/assets/asset_a/asset_a.png"

@@ -321,7 +321,7 @@ async def test_a_disk_that_fails_is_no_reason_to_go_on(
 
 @needs_links
 async def test_with_flushes(bench: Bench) -> None:
-    """With flushes it is the same; tests/test_steps.py has their order."""
+    """With flushes it is the same; tests/crash/test_steps.py has their order."""
     disk = Disk(bench.disk.root, fsync=True, threads=2)
     try:
         flushed = bench.with_tools(disk=disk)

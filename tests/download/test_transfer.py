@@ -34,7 +34,7 @@ from floradl.storage.destination import Disk
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import Flusher
 from floradl.storage.local.partial import MIN_RESUME_BYTES, Partial
-from tests.support import FakeTime
+from tests.support.support import FakeTime
 
 pytestmark = pytest.mark.anyio
 

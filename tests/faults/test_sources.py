@@ -46,7 +46,7 @@ from tests.faults.source_table import (
     WORKSPACES,
     SourceRow,
 )
-from tests.support import (
+from tests.support.support import (
     all_entries,
     assert_all_archived,
     assert_files_whole,
@@ -56,7 +56,7 @@ from tests.support import (
     output_files,
     png,
 )
-from tests.zygote import floradl
+from tests.support.zygote import floradl
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),

@@ -20,7 +20,7 @@ from tests.faults.media_table import MEDIA_TABLE
 from tests.faults.row import DATE, VICTIM, Archived, Row
 from tests.faults.source_table import SOURCE_TABLE
 from tests.faults.stage import Outcome, act
-from tests.support import assert_archived, assert_sound, manifest
+from tests.support.support import assert_archived, assert_sound, manifest
 
 pytestmark = pytest.mark.xdist_group("faults")  # what acts them out does so once
 

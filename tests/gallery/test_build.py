@@ -25,8 +25,8 @@ from floradl.simulator.media import Drawing, Kind
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from tests.repository.test_lock import other_process
-from tests.support import assert_sound, manifest
-from tests.zygote import floradl
+from tests.support.support import assert_sound, manifest
+from tests.support.zygote import floradl
 
 pytestmark = pytest.mark.anyio
 

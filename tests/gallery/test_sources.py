@@ -21,7 +21,7 @@ from tests.gallery.stage import (
     new_context,
     relabel,
 )
-from tests.support import floradl
+from tests.support.support import floradl
 
 pytestmark = list(NEEDS_BROWSER)
 

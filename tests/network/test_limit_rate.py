@@ -7,7 +7,7 @@ from pathlib import Path
 
 from floradl.network.bandwidth import BURST_BYTES
 from floradl.simulator import Account, SimOutput, SimRun, serve_in_thread
-from tests.support import assert_archived, completed, floradl, png
+from tests.support.support import assert_archived, completed, floradl, png
 
 SIZE = 200_000
 

@@ -32,7 +32,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from tests.support import (
+from tests.support.support import (
     FakeTime,
     assert_archived,
     assert_sound,

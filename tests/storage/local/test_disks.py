@@ -17,7 +17,7 @@ import pytest
 
 from floradl.repository.entries import State
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import (
+from tests.support.support import (
     assert_all_archived,
     assert_archived,
     assert_entries_true,

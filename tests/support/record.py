@@ -1,4 +1,5 @@
-"""What a terminal shows: `python -m tests.record` types commands into one and keeps that in the documents.
+"""What a terminal shows: `python -m tests.support.record` types commands into one and keeps that in the
+documents.
 
 The first night goes into README.md as text, where `test_docs` holds it against what the commands say today.
 The picture `docs/terminal.svg` is taken in the middle of a run, and so is another one each time.
@@ -22,10 +23,10 @@ from floradl.cli.keystore import Place
 from floradl.cli.schedule.job import job_name
 from floradl.constants import DEFAULT_BASE_URL
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from tests.schedulers import Home
-from tests.support import COMMAND
+from tests.support.schedulers import Home
+from tests.support.support import COMMAND
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COLUMNS = 80
 FIRST_NIGHT = (
     "floradl login",
@@ -35,7 +36,7 @@ FIRST_NIGHT = (
 INSTALL = "pip install floradl"
 """The first of the four commands. It is not typed here: what the tests run was installed by pip just so."""
 
-_PLACE = re.compile(r"(<!-- recorded by `python -m tests.record` -->\n```\n).*?(```\n)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- recorded by `python -m tests.support.record` -->\n```\n).*?(```\n)", re.DOTALL)
 _CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[[?\d;]*[A-Za-z]")
 
 

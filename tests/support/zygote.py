@@ -26,7 +26,7 @@ from typing import Any, Self
 import certifi
 
 from floradl.simulator import Simulator
-from tests.support import environment
+from tests.support.support import environment
 
 TIME_LIMIT_S = 60
 
@@ -59,8 +59,8 @@ class Zygote:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.zygote"],
-            cwd=Path(__file__).parent.parent,
+            [sys.executable, "-m", "tests.support.zygote"],
+            cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

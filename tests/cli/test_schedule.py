@@ -13,9 +13,9 @@ import pytest
 
 from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, Simulator, serve_in_thread
-from tests.schedulers import Home
-from tests.support import assert_archived, completed, manifest
-from tests.test_nightly import exec_start
+from tests.cli.test_job import exec_start
+from tests.support.schedulers import Home
+from tests.support.support import assert_archived, completed, manifest
 
 LOCAL = "http://127.0.0.1:9/api/v1"
 
@@ -300,9 +300,9 @@ def test_a_key_that_login_keeps_is_found_at_night(home: Home, sim: Simulator) ->
     assert_archived(home.path / "flora", sim.account, completed(sim.account))
 
     keyring = {
-        "PYTHON_KEYRING_BACKEND": "tests.keyrings.Working",
+        "PYTHON_KEYRING_BACKEND": "tests.support.keyrings.Working",
         "TEST_KEYRING": str(home.path / "keyring"),
-        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "FLORA_BASE_URL": sim.base_url,
     }
     assert home.run("login", given=sim.account.api_key, **keyring).returncode == 0

@@ -19,7 +19,7 @@ import pytest
 from floradl.constants import Kind
 from floradl.repository.layout import item_path, safe_name
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support import (
+from tests.support.support import (
     assert_archived,
     assert_entries_true,
     assert_files_whole,

@@ -1,7 +1,7 @@
 """Killed, or failed by the disk, at the steps that bring what is not a run: uploads, canvases and labels.
 
-tests/test_steps.py has every step of runs. Here it is those by which an upload arrives, one is made from an
-equal one, a snapshot is written and recorded, and labels get beside a run.
+tests/crash/test_steps.py has every step of runs. Here it is those by which an upload arrives, one is made
+from an equal one, a snapshot is written and recorded, and labels get beside a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from tests.lanes import (
+from tests.support.lanes import (
     Lane,
     Lanes,
     adopted,
@@ -36,9 +36,9 @@ from tests.lanes import (
     recorded,
     text,
 )
-from tests.steps import NEEDS_ROOM, Stop
-from tests.support import png
-from tests.zygote import Zygote
+from tests.support.steps import NEEDS_ROOM, Stop
+from tests.support.support import png
+from tests.support.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.small_disks import make_room, small_disk
-from tests.support import (
+from tests.support.small_disks import make_room, small_disk
+from tests.support.support import (
     assert_archived,
     assert_entries_true,
     assert_files_whole,

@@ -1,7 +1,7 @@
 """Killed, or failed by the disk, at each single step by which floradl changes it.
 
-`tests/steps.py` numbers the steps. How many there are differs a little from run to run, so each test learns
-the number first, and goes on past it until a run ends by itself.
+`tests/support/steps.py` numbers the steps. How many there are differs a little from run to run, so each
+test learns the number first, and goes on past it until a run ends by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, SimOutput, SimRun, serve_in_thread
-from tests.lanes import (
+from tests.support.lanes import (
     SHARING,
     SPREAD,
     TWINS,
@@ -32,8 +32,8 @@ from tests.lanes import (
     recorded,
     text,
 )
-from tests.steps import NEEDS_ROOM, Stop
-from tests.zygote import Zygote
+from tests.support.steps import NEEDS_ROOM, Stop
+from tests.support.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 

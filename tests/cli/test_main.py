@@ -22,7 +22,7 @@ from floradl import __version__
 from floradl.cli.main import main
 from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from tests.support import COMMAND, completed, environment, floradl, manifest
+from tests.support.support import COMMAND, completed, environment, floradl, manifest
 
 LIST = "/api/v1/generations"
 

@@ -16,8 +16,8 @@ from floradl.repository import layout
 from floradl.repository.entries import LabelsOp, Op, OutputOp, RunOp, State
 from floradl.repository.journal import parse_journal
 from floradl.simulator import SimOutput, SimRun, Simulator
-from tests.steps import Stepped, Stop, stepped
-from tests.support import (
+from tests.support.steps import Stepped, Stop, stepped
+from tests.support.support import (
     assert_all_archived,
     assert_archived,
     assert_entries_true,
@@ -31,7 +31,7 @@ from tests.support import (
     output_files,
     png,
 )
-from tests.zygote import Zygote
+from tests.support.zygote import Zygote
 
 SPREAD = 12
 """By how many steps two runs of the same job may differ: results that share one flush, or do not."""

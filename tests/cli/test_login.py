@@ -16,11 +16,11 @@ from floradl.cli import keystore
 from floradl.cli.keystore import KeyStore, Place
 from floradl.errors import DestinationError, UsageError
 from floradl.simulator import Account, Fault, Simulator, SimWorkspace, serve_in_thread
-from tests.support import COMMAND, environment, floradl
-from tests.terminals import Terminal
+from tests.support.support import COMMAND, environment, floradl
+from tests.support.terminals import Terminal
 
 KEY = "sk_live_KEYKEYKEYKEY7890"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_whoami_tells_the_workspaces_and_whose_key_it_is(sim: Simulator) -> None
 def keyring(tmp_path: Path) -> dict[str, str]:
     """The environment of a system whose keyring works."""
     return {
-        "PYTHON_KEYRING_BACKEND": "tests.keyrings.Working",
+        "PYTHON_KEYRING_BACKEND": "tests.support.keyrings.Working",
         "TEST_KEYRING": str(tmp_path / "keyring.json"),
     }
 
@@ -302,7 +302,8 @@ def test_the_keyring_is_used_where_it_works(
 
 
 @pytest.mark.parametrize(
-    "backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring", "tests.keyrings.Locked"]
+    "backend",
+    ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring", "tests.support.keyrings.Locked"],
 )
 def test_a_keyring_that_does_not_work_gives_way_to_a_file(sim: Simulator, folder: Path, backend: str) -> None:
     """No keyring, one that keeps nothing and says nothing, a locked one: the key is in a file, and found."""
@@ -320,7 +321,7 @@ def test_a_keyring_that_does_not_work_gives_way_to_a_file(sim: Simulator, folder
 
 def test_a_locked_keyring_is_told_where_there_is_no_key(sim: Simulator, tmp_path: Path) -> None:
     """A nightly job that cannot ask the keyring says so and what to do; a check does not need it."""
-    env = {"PYTHON_KEYRING_BACKEND": "tests.keyrings.Locked"}
+    env = {"PYTHON_KEYRING_BACKEND": "tests.support.keyrings.Locked"}
     done = with_kept_key(sim, tmp_path / "out", **env)
     assert (done.returncode, "--to-file" in done.stderr) == (2, True)
     assert "\x1b" not in done.stderr

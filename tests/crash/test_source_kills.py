@@ -1,6 +1,6 @@
 """`kill -9`, signals and a second process while technique runs, uploads and canvases are archived.
 
-tests/test_kills.py has the same for runs, at length.
+tests/crash/test_kills.py has the same for runs, at length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from floradl.repository.entries import State
 from floradl.simulator import Account, Fault, Listing, SimNode, SimOutput, Simulator, serve_in_thread
-from tests.support import (
+from tests.support.support import (
     assert_all_archived,
     assert_entries_true,
     assert_files_whole,

@@ -14,7 +14,7 @@ from floradl.cli.main import main
 from floradl.cli.ui.console import Console, Display
 from floradl.cli.ui.progress_bar import Screen, Speed, Speedometer, frame, plain_lines
 from floradl.download.tally import Flow, Tally
-from tests.support import FakeTime
+from tests.support.support import FakeTime
 
 
 def tally(*, outputs: int = 1124, fetched: int = 512, listed: bool = True, failed: int = 3) -> Tally:

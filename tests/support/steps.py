@@ -33,8 +33,8 @@ from floradl.repository import repository
 from floradl.simulator import Simulator
 from floradl.storage import destination
 from floradl.storage.local import folder
-from tests.support import environment
-from tests.zygote import Zygote
+from tests.support.support import environment
+from tests.support.zygote import Zygote
 
 BLOCK_BYTES = 1024 * 1024
 """Writes to one file that follow one another are one step for each such stretch."""
@@ -100,7 +100,7 @@ def stepped(
         "as_large": as_large,
         "shares": shares,
     }
-    ran = zygote.run([*arguments, str(dest)], environment(sim), ("tests.steps", argument))
+    ran = zygote.run([*arguments, str(dest)], environment(sim), ("tests.support.steps", argument))
     steps = tuple(ran.log.splitlines())
     uncounted = [step for step in steps if step.startswith(_UNCOUNTED)]
     assert not uncounted, f"changes below DEST that are not counted as steps: {uncounted}"

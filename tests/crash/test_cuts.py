@@ -37,8 +37,8 @@ from floradl.simulator import (
     serve_in_thread,
 )
 from floradl.storage.destination import Disk
-from tests.steps import Stop, stepped
-from tests.support import (
+from tests.support.steps import Stop, stepped
+from tests.support.support import (
     assert_all_archived,
     assert_archived,
     assert_not_fetched_again,
@@ -49,7 +49,7 @@ from tests.support import (
     output_files,
     png,
 )
-from tests.zygote import Zygote
+from tests.support.zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 

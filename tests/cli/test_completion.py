@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from floradl.cli.options import COMMANDS
-from tests.support import COMMAND
-from tests.terminals import Terminal
+from tests.support.support import COMMAND
+from tests.support.terminals import Terminal
 
 SHELLS = {
     # Without anybody's own settings; the prompt is a mark, and the line is what was typed and completed.

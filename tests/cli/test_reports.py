@@ -13,9 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from tests.support import completed, floradl, manifest, start, wait_for
+from tests.support.support import completed, floradl, manifest, start, wait_for
 
-SCHEMA = Path(__file__).parent.parent / "docs" / "report.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 
 
 def closed(schema: Any) -> Any:

@@ -16,10 +16,10 @@ from urllib.parse import parse_qs
 import pytest
 
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
-from tests.monitors import monitor
-from tests.support import completed, floradl, start, wait_for
+from tests.support.monitors import monitor
+from tests.support.support import completed, floradl, start, wait_for
 
-DOCS = Path(__file__).parent.parent / "docs" / "unattended.md"
+DOCS = Path(__file__).parents[2] / "docs" / "unattended.md"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m tests.cli_page FILE`: write docs/cli.md from the parsers and the table of options.
+"""`python -m tests.support.cli_page FILE`: write docs/cli.md from the parsers and the table of options.
 
 `test_cli_page.py` holds the page to them, so it cannot grow stale.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from floradl.cli.options import COMMANDS, Option
 from floradl.cli.parser import parser_of
 
-PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 _BEGIN = """\
 # The command line

@@ -8,7 +8,7 @@ import pytest
 
 from floradl.cli.options import COMMANDS
 from floradl.cli.parser import parser_of
-from tests.cli_page import PAGE, page
+from tests.support.cli_page import PAGE, page
 
 
 def sections() -> dict[str, str]:
