@@ -23,7 +23,7 @@ GUARDED_TESTS := tests/download/test_multipart.py tests/download/test_response.p
 	tests/download/test_transfer.py tests/storage/local/test_folder.py tests/storage/local/test_writer_process.py
 
 .DEFAULT_GOAL := help
-PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/test_fuzz.py
+PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/archiver/test_fuzz.py
 
 .PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint format clean
 

@@ -46,8 +46,8 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from tests.audits.stage import tree_of
 from tests.repository.test_lock import other_process
+from tests.support.sound_archive import tree_of
 from tests.support.support import FakeTime, manifest, mp4, png
 from tests.support.zygote import floradl
 

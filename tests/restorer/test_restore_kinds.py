@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Fault
-from tests.audits.stage import (
+from tests.support.sound_archive import (
     BOX,
     CANVAS,
     DIAGRAM,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.audits.stage import (
+from tests.support.small_disks import make_read_only, make_room
+from tests.support.sound_archive import (
     EVERYTHING,
     FILM,
     PHOTO,
@@ -26,7 +27,6 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.support.small_disks import make_read_only, make_room
 from tests.support.support import all_entries, assert_archived, assert_sound, start
 from tests.support.zygote import floradl
 

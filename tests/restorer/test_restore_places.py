@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from floradl.simulator import Account, SimRun, serve_in_thread
-from tests.audits.stage import (
+from tests.support.small_disks import make_room
+from tests.support.sound_archive import (
     PHOTO,
     PICTURE,
     SECOND,
@@ -20,7 +21,6 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.support.small_disks import make_room
 from tests.support.support import assert_archived, assert_sound, completed
 from tests.support.zygote import floradl
 

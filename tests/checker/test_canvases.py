@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from floradl.repository.layout import safe_name
-from tests.audits.damages import cut, replace_by_folder
-from tests.audits.stage import (
+from tests.support.damages import cut, replace_by_folder
+from tests.support.sound_archive import (
     CANVAS,
     DIAGRAM,
     EVERYTHING,

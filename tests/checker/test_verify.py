@@ -20,7 +20,8 @@ from floradl.simulator import Fault
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
-from tests.audits.stage import (
+from tests.support.small_disks import make_read_only, make_room
+from tests.support.sound_archive import (
     FILM,
     PICTURE,
     STORY,
@@ -33,7 +34,6 @@ from tests.audits.stage import (
     tree_of,
     without_key,
 )
-from tests.support.small_disks import make_read_only, make_room
 from tests.support.support import FakeTime, all_entries, manifest, start
 from tests.support.zygote import floradl
 

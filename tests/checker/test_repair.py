@@ -17,8 +17,8 @@ import pytest
 from floradl.checker.repair import RepairOptions, repair
 from floradl.checker.verify import VerifyOptions
 from floradl.simulator import Fault
-from tests.audits.damages import cut, failed_op, header, replace_by_folder, write_journal
-from tests.audits.stage import (
+from tests.support.damages import cut, failed_op, header, replace_by_folder, write_journal
+from tests.support.sound_archive import (
     FILM,
     PHOTO,
     PICTURE,

@@ -1,4 +1,4 @@
-"""What all these tests begin with."""
+"""Fixtures of tests that check, repair and restore: a sound archive, and copies of it to damage."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.audits.stage import Stage, archived
 from tests.support.small_disks import small_disk
+from tests.support.sound_archive import Stage, archived
 
-__all__ = ["small_disk"]
+__all__ = ["dest", "small_disk", "stage"]
 
 
 @pytest.fixture(scope="module")

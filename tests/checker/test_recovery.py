@@ -18,8 +18,8 @@ from floradl.repository.entries import OutputEntry, OutputOp, RunEntry, RunOp, S
 from floradl.storage.base import Item, Kind
 from floradl.storage.destination import Disk
 from floradl.storage.digest import Digest
-from tests.audits.damages import line, write_journal
-from tests.audits.stage import PHOTO, TEXT, Stage, report_of, without_key
+from tests.support.damages import line, write_journal
+from tests.support.sound_archive import PHOTO, TEXT, Stage, report_of, without_key
 from tests.support.support import all_entries, manifest
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from floradl.checker.findings import Trouble
-from tests.audits.damages import DAMAGES, Damage
-from tests.audits.stage import (
+from tests.support.damages import DAMAGES, Damage
+from tests.support.sound_archive import (
     EVERYTHING,
     Stage,
     Tree,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.audits.stage import (
+from tests.support.sound_archive import (
     BOX,
     CANVAS,
     DIAGRAM,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, serve_in_thread
-from tests.audits.stage import (
+from tests.support.sound_archive import (
     FILM,
     PICTURE,
     SECOND,

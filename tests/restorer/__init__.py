@@ -1,0 +1,1 @@
+"""Restoring: files out of an archive."""

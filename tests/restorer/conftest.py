@@ -1,0 +1,7 @@
+"""What the tests of restoring begin with."""
+
+from __future__ import annotations
+
+from tests.support.archive_fixtures import dest, small_disk, stage
+
+__all__ = ["dest", "small_disk", "stage"]
