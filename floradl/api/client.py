@@ -37,7 +37,7 @@ from floradl.errors import (
 from floradl.network import addresses
 from floradl.network.addresses import USER_AGENT, environment_proxies, is_loopback_host
 from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
-from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostGate, is_retry_status, parse_retry_after
+from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostPauses, is_retry_status, parse_retry_after
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """More than any page: 100 runs whose texts have 2 MB each. An endless answer must not fill the memory."""
@@ -91,7 +91,7 @@ class FloraApi:
         self._clock = clock
         self._retries = retries
         self._backoff = backoff or Backoff()
-        self._gate = HostGate(clock)
+        self._gate = HostPauses(clock)
         self.calls = 0
         self.successes = 0
 

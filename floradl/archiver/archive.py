@@ -19,16 +19,16 @@ import httpx
 
 from floradl.api.client import FloraApi
 from floradl.archiver.compare import Comparison, compare_store, keep_stamps
-from floradl.archiver.folder_cache import Stamps
+from floradl.archiver.folder_cache import FolderStamps
 from floradl.archiver.options import ArchiveOptions
-from floradl.archiver.projects import Seen, Surroundings
+from floradl.archiver.projects import AroundRuns, Seen
 from floradl.archiver.report import News, Report, UnseenProject
 from floradl.archiver.scan import Scan, full_walk_is_due
 from floradl.archiver.scanner import Scanning
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.download.context import Tools, new_tools
-from floradl.download.missing import Mend
+from floradl.download.context import Context, new_tools
+from floradl.download.missing import Missing
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import visit_by_id
 from floradl.download.tally import Tally
@@ -38,9 +38,9 @@ from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
 from floradl.repository.lock import ArchiveLock
 from floradl.repository.manifest import Manifest
-from floradl.repository.repository import NOT_BEGUN, Store, require_archive
+from floradl.repository.repository import NOT_BEGUN, Repository, require_archive
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.tasks import ends_by_itself
 
 _WAIT_EVERY_S = 15.0
@@ -75,7 +75,7 @@ async def archive(
     """
     clock = clock or Clock()
     tally, stop = tally or Tally(), stop or asyncio.Event()
-    disk = Disk(options.dest, fsync=options.fsync, min_free_bytes=options.min_free_bytes)
+    disk = Destination(options.dest, fsync=options.fsync, min_free_bytes=options.min_free_bytes)
     tools = new_tools(options, disk, clock, backoff, tally.traffic)
     new_transport = new_transport or media_transports(
         allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
@@ -86,7 +86,7 @@ async def archive(
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
-            store = Store(disk, clock)
+            store = Repository(disk, clock)
             try:
                 await store.open()
                 session = _Session(options, api, store, tools, tally)
@@ -121,7 +121,7 @@ class _Session:
     """The state of one `archive`."""
 
     def __init__(
-        self, options: ArchiveOptions, api: FloraApi, store: Store, tools: Tools, tally: Tally
+        self, options: ArchiveOptions, api: FloraApi, store: Repository, tools: Context, tally: Tally
     ) -> None:
         self.options = options
         self.api = api
@@ -143,7 +143,7 @@ class _Session:
         return self.store.manifest
 
     @property
-    def stamps(self) -> Stamps:
+    def stamps(self) -> FolderStamps:
         """What the comparison with the disk leaves for the next one."""
         return self._archived.stamps
 
@@ -159,7 +159,7 @@ class _Session:
     async def _work(self, pool: Pool) -> None:
         await self._archive_all(pool)
         options, api, tools = self.options, self.api, self.tools
-        around = Surroundings(options, api, self.store, tools, self.tally, self._found)
+        around = AroundRuns(options, api, self.store, tools, self.tally, self._found)
         self._seen = await around.keep()
         self._scanning.raise_if_mute()
 
@@ -187,7 +187,7 @@ class _Session:
         found = (run for scan in scans for run in scan.open_runs.values())
         return len({run.run_id for run in found if run.kind is Kind.RUN and wants(run)})
 
-    async def _compare_with_disk(self) -> list[Mend]:
+    async def _compare_with_disk(self) -> list[Missing]:
         """What of the archive has to be fetched again; notes how large it is on the way."""
         disk, options = self.tools.disk, self.options
         account, now_ms = self.api.account(self.manifest.archive_id), self.tools.clock.now_ms()
@@ -203,7 +203,7 @@ class _Session:
         )
         return self._archived.mends
 
-    async def _visit_known(self, pool: Pool, mends: Iterable[Mend]) -> None:
+    async def _visit_known(self, pool: Pool, mends: Iterable[Missing]) -> None:
         """Ask one by one for runs with something to mend that no list brought."""
         due = self._scanning.iter_due(mends)
         problems = await visit_by_id(due, pool, self.api, self.tools.disk, self.tally)

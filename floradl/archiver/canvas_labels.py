@@ -14,9 +14,9 @@ from floradl.repository import layout
 from floradl.repository.entries import LabelsOp
 from floradl.repository.labels import Label, is_labels_of, labels_by_run, merged_labels, targets_of
 from floradl.repository.names import Place
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.repository.snapshot import entry_path
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.tasks import to_its_end
 
 
@@ -29,7 +29,7 @@ class Labels:
         clock: for when a label was seen.
     """
 
-    def __init__(self, store: Store, disk: Disk, clock: Clock) -> None:
+    def __init__(self, store: Repository, disk: Destination, clock: Clock) -> None:
         self._store = store
         self._disk = disk
         self._clock = clock

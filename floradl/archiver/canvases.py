@@ -39,8 +39,8 @@ from floradl.repository.canvas import (
 )
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
 from floradl.repository.names import Place
-from floradl.repository.repository import Store
-from floradl.storage.destination import Disk
+from floradl.repository.repository import Repository
+from floradl.storage.destination import Destination
 from floradl.tasks import all_of, to_its_end
 
 _CANVASES_AT_ONCE = 4
@@ -67,8 +67,8 @@ class Kept:
 async def keep_canvases(
     projects: Iterable[Project],
     api: FloraApi,
-    store: Store,
-    disk: Disk,
+    store: Repository,
+    disk: Destination,
     clock: Clock,
     tally: Tally,
     *,
@@ -109,8 +109,8 @@ class _Keeper:
     def __init__(
         self,
         api: FloraApi,
-        store: Store,
-        disk: Disk,
+        store: Repository,
+        disk: Destination,
         clock: Clock,
         tally: Tally,
         *,

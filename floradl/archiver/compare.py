@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from floradl.api.models import Filters
 from floradl.archiver.folder_cache import (
-    Stamp,
-    Stamps,
+    FolderStamp,
+    FolderStamps,
     encode_stamps,
     is_settled,
     is_worth_it,
@@ -17,15 +17,15 @@ from floradl.archiver.folder_cache import (
     part_of,
 )
 from floradl.constants import Kind
-from floradl.download.missing import Mend
+from floradl.download.missing import Missing
 from floradl.download.plan import is_there, keys_to_mend
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry
 from floradl.repository.manifest import Manifest
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.repository.snapshot import entry_place
-from floradl.storage.destination import Disk
-from floradl.storage.local.folder_dates import Glance
+from floradl.storage.destination import Destination
+from floradl.storage.local.folder_dates import FolderDates
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +36,16 @@ class Comparison:
 
     outputs: int = 0
     size_bytes: int = 0
-    mends: list[Mend] = field(default_factory=list)
-    stamps: Stamps = field(default_factory=dict)
+    mends: list[Missing] = field(default_factory=list)
+    stamps: FolderStamps = field(default_factory=dict)
 
 
 def compare_with_disk(
     manifest: Manifest,
-    disk: Disk,
+    disk: Destination,
     filters: Filters,
     is_wanted: Callable[[str, RunEntry], bool],
-    stamps: Stamps | None = None,
+    stamps: FolderStamps | None = None,
 ) -> Comparison:
     """Compare the manifest with the folders' listings. Blocks.
 
@@ -56,10 +56,10 @@ def compare_with_disk(
         is_wanted: which runs count.
         stamps: those that hold; None: none are wanted either.
     """
-    found, glance = Comparison(), Glance(disk.root)
+    found, glance = Comparison(), FolderDates(disk.root)
     moment_ns = None if stamps is None else disk.moment_ns()
     believed = _believed(stamps or {}, manifest, glance, filters) if moment_ns is not None else {}
-    fresh: Stamps = {}
+    fresh: FolderStamps = {}
     for run_id in manifest.ids():
         stamp = believed.get(run_id)
         if stamp is not None:
@@ -75,19 +75,21 @@ def compare_with_disk(
         if is_wanted(run_id, run):
             keys = keys_to_mend(run, filters, look.sizes)
             if keys or run_id in filters.run_ids:
-                found.mends.append(Mend(run_id, run, tuple(keys)))
+                found.mends.append(Missing(run_id, run, tuple(keys)))
         record = layout.record_name(run.kind)
         is_whole = len(there) == len(run.outputs) and (record is None or record in look.sizes)
         if is_whole and moment_ns is not None and look.date and is_settled(look.date, moment_ns):
-            fresh[run_id] = Stamp(place, *look.date, len(there), sum(there))
+            fresh[run_id] = FolderStamp(place, *look.date, len(there), sum(there))
     found.stamps = believed | fresh
     return found
 
 
-def _believed(stamps: Stamps, manifest: Manifest, glance: Glance, filters: Filters) -> Stamps:
+def _believed(
+    stamps: FolderStamps, manifest: Manifest, glance: FolderDates, filters: Filters
+) -> FolderStamps:
     """The stamps of folders that are as they were, the longest unlooked-at last: that one was looked into."""
-    resting: Stamps = {}
-    looked_into: Stamps = {}
+    resting: FolderStamps = {}
+    looked_into: FolderStamps = {}
     due = part_of(len(manifest))
     for number, (run_id, stamp) in enumerate(stamps.items()):
         if run_id in filters.run_ids or not glance.is_dated(
@@ -107,8 +109,8 @@ def _records(kind: Kind) -> dict[str, int | None]:
 
 
 def compare_store(
-    store: Store,
-    disk: Disk,
+    store: Repository,
+    disk: Destination,
     filters: Filters,
     is_wanted: Callable[[str, RunEntry], bool],
     *,
@@ -121,13 +123,13 @@ def compare_store(
         everything: take no stamp's word.
     """
     manifest = store.manifest
-    stamps: Stamps | None = None
+    stamps: FolderStamps | None = None
     if is_worth_it(len(manifest)):
         stamps = {} if everything else _read_stamps(store, disk)
     return compare_with_disk(manifest, disk, filters, is_wanted, stamps)
 
 
-def _read_stamps(store: Store, disk: Disk) -> Stamps:
+def _read_stamps(store: Repository, disk: Destination) -> FolderStamps:
     manifest, snapshot = store.manifest, store.snapshot
     try:
         data = disk.read(layout.STAMPS)
@@ -139,7 +141,7 @@ def _read_stamps(store: Store, disk: Disk) -> Stamps:
     return parse_stamps(data, manifest.archive_id, snapshot, manifest.changed_runs)
 
 
-def keep_stamps(store: Store, disk: Disk, stamps: Stamps) -> None:
+def keep_stamps(store: Repository, disk: Destination, stamps: FolderStamps) -> None:
     """Write a comparison's stamps for the next session. Only when all that was recorded is folded. Blocks."""
     is_ours = disk.is_file(layout.STAMPS) or not disk.exists(layout.STAMPS)
     if not stamps or not is_ours or store.snapshot is None:

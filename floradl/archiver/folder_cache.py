@@ -8,7 +8,8 @@ The stamps are a cache (`.floradl/stamps`): whoever removes it costs one night's
 under these conditions, any of which failing means that the folder is compared:
 
 1. The folder was dated before it was listed, and its date was then more than `COARSE_NS` old by the clock of
-   its own file system (`Disk.moment_ns`). A later change has a later date, however coarse dates are there.
+   its own file system (`Destination.moment_ns`). A later change has a later date, however coarse dates are
+   there.
 2. They speak of the very `manifest.json` that is on disk: another one, newer or put back, voids all.
 3. No change of the run was recorded since.
 4. The file is whole, and of a form that is known here.
@@ -36,7 +37,7 @@ _FORMAT = "floradl-stamps"
 _VERSION = 1
 
 
-class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class FolderStamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A run's folder as it was when all was right, and how much of the archive it is."""
 
     place: str
@@ -47,7 +48,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size_bytes: int
 
 
-Stamps = dict[str, Stamp]
+FolderStamps = dict[str, FolderStamp]
 """Run id → stamp, the longest unlooked-at first."""
 
 
@@ -76,14 +77,14 @@ def part_of(runs: int) -> int:
     return max(MIN_PART, -(-runs // PARTS))
 
 
-def encode_stamps(stamps: Stamps, archive_id: str, manifest: FileId) -> list[bytes]:
+def encode_stamps(stamps: FolderStamps, archive_id: str, manifest: FileId) -> list[bytes]:
     """The file, in pieces."""
     body = msgspec.json.encode(stamps)
     head = _Head(_FORMAT, _VERSION, archive_id, manifest, zlib.crc32(body))
     return [msgspec.json.encode(head), b"\n", body]
 
 
-def parse_stamps(data: bytes, archive_id: str, manifest: FileId, changed: Collection[str]) -> Stamps:
+def parse_stamps(data: bytes, archive_id: str, manifest: FileId, changed: Collection[str]) -> FolderStamps:
     """The stamps of a file, as far as they hold.
 
     Args:
@@ -97,7 +98,7 @@ def parse_stamps(data: bytes, archive_id: str, manifest: FileId, changed: Collec
         head = msgspec.json.decode(data[: max(end, 0)], type=_Head)
         if head != _Head(_FORMAT, _VERSION, archive_id, manifest, zlib.crc32(body)):
             return {}
-        stamps = msgspec.json.decode(body, type=Stamps)
+        stamps = msgspec.json.decode(body, type=FolderStamps)
     except NOT_READABLE:
         return {}
     for run_id in changed:

@@ -14,7 +14,7 @@ from floradl.errors import ApiError, printable
 from floradl.repository import layout
 from floradl.repository.history import chronicle_bytes, noted, read_chronicle
 from floradl.repository.names import Place, read_record
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 async def keep_names(
     api: FloraApi,
-    disk: Disk,
+    disk: Destination,
     places: Iterable[Place],
     *,
     clock: Clock | None = None,
@@ -66,7 +66,7 @@ class _Keeper:
     """The state of one `keep_names`."""
 
     def __init__(
-        self, api: FloraApi, disk: Disk, clock: Clock, found: Discovery | None, account: str
+        self, api: FloraApi, disk: Destination, clock: Clock, found: Discovery | None, account: str
     ) -> None:
         self._api = api
         self._disk = disk
@@ -152,7 +152,9 @@ def _pass_over(error: ApiError, what: str) -> None:
         raise error
 
 
-def _keep(disk: Disk, path: PurePosixPath, record: Record, key: str, *, now_ms: int, account: str) -> None:
+def _keep(
+    disk: Destination, path: PurePosixPath, record: Record, key: str, *, now_ms: int, account: str
+) -> None:
     """Write a record if it says something new; what else stands in its place is left alone."""
     known = None
     if disk.exists(path):

@@ -20,7 +20,7 @@ from floradl.repository.entries import RunEntry
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import NOT_BEGUN, load_manifest, require_archive
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ async def iter_previews(
         ApiError: a page or a run could not be had.
         DestinationError: the archive's manifest cannot be read, or it shall exist and does not.
     """
-    disk = Disk(options.dest)
+    disk = Destination(options.dest)
     try:
         if options.require_existing:
             await disk.call(require_archive, disk, hint=NOT_BEGUN)
@@ -64,7 +64,7 @@ async def iter_previews(
 
 
 async def _iter_runs(
-    options: ArchiveOptions, api: FloraApi, manifest: Manifest, disk: Disk, clock: Clock
+    options: ArchiveOptions, api: FloraApi, manifest: Manifest, disk: Destination, clock: Clock
 ) -> AsyncGenerator[Generation, None]:
     """The runs that a scan brings, then those with something to mend, each once."""
     filters = options.filters

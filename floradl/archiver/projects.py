@@ -18,16 +18,16 @@ from floradl.api.projects import Discovery, discover
 from floradl.archiver.canvases import keep_canvases
 from floradl.archiver.names import keep_names, unseen
 from floradl.archiver.options import ArchiveOptions
-from floradl.archiver.report import Found
+from floradl.archiver.report import ScanResults
 from floradl.archiver.scan import full_walk_is_due
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
-from floradl.download.context import Tools
+from floradl.download.context import Context
 from floradl.download.tally import Tally
 from floradl.errors import ApiError, printable
 from floradl.repository.entries import ScanEntry, ScanOp, ScopeEntry
 from floradl.repository.names import Place, PlaceName, archived, read_names, seen_by, unnamed
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Seen:
         return self.names.get(place, PlaceName()).project
 
 
-class Surroundings:
+class AroundRuns:
     """Keeps canvases and names at the end of a session.
 
     Args:
@@ -62,7 +62,13 @@ class Surroundings:
     """
 
     def __init__(
-        self, options: ArchiveOptions, api: FloraApi, store: Store, tools: Tools, tally: Tally, found: Found
+        self,
+        options: ArchiveOptions,
+        api: FloraApi,
+        store: Repository,
+        tools: Context,
+        tally: Tally,
+        found: ScanResults,
     ) -> None:
         self._options = options
         self._api = api

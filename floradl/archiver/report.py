@@ -101,7 +101,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class Found:
+class ScanResults:
     """What scans found so far.
 
     Attributes:

@@ -18,18 +18,18 @@ import msgspec
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.archiver.options import ArchiveOptions
-from floradl.archiver.report import Found
+from floradl.archiver.report import ScanResults
 from floradl.archiver.scan import Scan
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source
-from floradl.download.missing import Mend
+from floradl.download.missing import Missing
 from floradl.download.plan import Visit
 from floradl.download.pool import Pool
 from floradl.download.tally import Tally
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefusedError, printable
 from floradl.repository.entries import RunFacts, RunOp, ScanEntry, ScanOp, VanishedOp
 from floradl.repository.names import Place
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.tasks import all_of
 
 _SCOPES_AT_ONCE = 4
@@ -77,7 +77,7 @@ class Scanning:
     """
 
     def __init__(
-        self, options: ArchiveOptions, api: FloraApi, store: Store, clock: Clock, tally: Tally
+        self, options: ArchiveOptions, api: FloraApi, store: Repository, clock: Clock, tally: Tally
     ) -> None:
         self._options = options
         self._api = api
@@ -90,7 +90,7 @@ class Scanning:
         self._wanted_ids = set(options.filters.run_ids)
         self._seals: dict[Scope, ScanEntry] = {}
         self._closed: set[Scope] = set()
-        self.found = Found()
+        self.found = ScanResults()
 
     async def scan_all(self, pool: Pool) -> list[Scan]:
         """Scan every scope of every source; an error in one leaves the others alone.
@@ -271,7 +271,7 @@ class Scanning:
     def _known_wanted(self) -> set[str]:
         return {run_id for run_id in self._wanted_ids if run_id in self._manifest}
 
-    def iter_due(self, mends: Iterable[Mend]) -> Iterator[Mend]:
+    def iter_due(self, mends: Iterable[Missing]) -> Iterator[Missing]:
         """Those recorded runs with something to mend that no list brought; each once."""
         limit = self._options.filters.max_runs
         for mend in mends:

@@ -39,7 +39,7 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.snapshot import entry_place
 from floradl.storage import base
 from floradl.storage.base import Kind
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of
@@ -94,7 +94,9 @@ class Audit:
         read: of how many outputs the bytes were read.
     """
 
-    def __init__(self, disk: Disk, clock: Clock, sample: Sample, tally: AuditTally, *, threads: int) -> None:
+    def __init__(
+        self, disk: Destination, clock: Clock, sample: Sample, tally: AuditTally, *, threads: int
+    ) -> None:
         self._disk = disk
         self._clock = clock
         self._sample = sample

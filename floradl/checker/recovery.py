@@ -44,11 +44,11 @@ from floradl.repository.entries import (
     SourcesOp,
     State,
 )
-from floradl.repository.history import Chronicle, read_chronicle
+from floradl.repository.history import History, read_chronicle
 from floradl.repository.journal import Journal, has_lost_lines, parse_journal
 from floradl.repository.manifest import Manifest
 from floradl.repository.results import facts_of
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 _RUN_LINE = re.compile(rb'("(?:[^"\\]|\\.)*"): (\{.*\}),?')
 _HEAD_LINE = re.compile(rb'"(archive_id|created_at)": "([0-9A-Za-z:.+-]{1,64})",?')
@@ -93,7 +93,7 @@ class Adoption:
     ops: tuple[Op, ...]
 
 
-def recover(disk: Disk, clock: Clock) -> Recovered:
+def recover(disk: Destination, clock: Clock) -> Recovered:
     """Read an archive's manifest as well as it can be read. Blocks.
 
     Raises:
@@ -119,12 +119,12 @@ def recover(disk: Disk, clock: Clock) -> Recovered:
     return Recovered(manifest, tuple(findings), is_folded=is_folded, waiting=tuple(waiting))
 
 
-def read_file(disk: Disk, path: PurePosixPath) -> bytes | None:
+def read_file(disk: Destination, path: PurePosixPath) -> bytes | None:
     """The bytes of one of the archive's own files; None where no file stands. Blocks."""
     return disk.read(path) if disk.is_file(path) else None
 
 
-def _read_journal(disk: Disk) -> tuple[Journal, str]:
+def _read_journal(disk: Destination) -> tuple[Journal, str]:
     """The journal as far as it is whole, and what is wrong with it."""
     data, trouble = disk.read(layout.JOURNAL) or b"", ""
     try:
@@ -138,7 +138,7 @@ def _read_journal(disk: Disk) -> tuple[Journal, str]:
     return journal, trouble
 
 
-def _read_manifest(disk: Disk, clock: Clock, journal: Journal) -> tuple[Manifest, Finding | None]:
+def _read_manifest(disk: Destination, clock: Clock, journal: Journal) -> tuple[Manifest, Finding | None]:
     """The snapshot as well as it can be read, and what is wrong with it."""
     begun, snapshot = journal.header, read_file(disk, layout.MANIFEST)
     has_had_one = any(isinstance(op, ScanOp) and op.onto for op in journal.ops)
@@ -180,7 +180,7 @@ def _salvaged(data: bytes, *, archive_id: str, created_at: str) -> Manifest:
     return manifest
 
 
-def read_checksums(disk: Disk) -> Checksums:
+def read_checksums(disk: Destination) -> Checksums:
     """`SHA256SUMS`, as far as its lines make sense; nothing when it is lost. Blocks."""
     checksums: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for line in (read_file(disk, layout.CHECKSUMS) or b"").decode("utf-8", "replace").split("\n"):
@@ -189,7 +189,9 @@ def read_checksums(disk: Disk) -> Checksums:
     return checksums
 
 
-def adopt_folder(disk: Disk, folder: PurePosixPath, checksums: Checksums, clock: Clock) -> Adoption | None:
+def adopt_folder(
+    disk: Destination, folder: PurePosixPath, checksums: Checksums, clock: Clock
+) -> Adoption | None:
     """The entries of a run, asset or canvas that no entry knows, from its record and its files. Blocks.
 
     Returns:
@@ -245,7 +247,7 @@ def _sources_of(run: Generation) -> tuple[Source, ...]:
 
 
 def _adopt_canvas(
-    disk: Disk, folder: PurePosixPath, files: Mapping[str, int], summed: Mapping[str, str], at: str
+    disk: Destination, folder: PurePosixPath, files: Mapping[str, int], summed: Mapping[str, str], at: str
 ) -> Adoption | None:
     """The entry of a canvas, from the names of its snapshots: those that are there, and those that were."""
     workspace_id, project_id = _ids_of(disk, folder, "", "")
@@ -273,7 +275,7 @@ def _adopt_canvas(
 
 
 def _entry(
-    disk: Disk,
+    disk: Destination,
     folder: PurePosixPath,
     output: Output,
     files: Mapping[str, int],
@@ -320,7 +322,7 @@ def _lost(output: Output, at: str) -> OutputEntry:
     return OutputEntry(type=output.type, state=State.FAILED, attempts=0, error=error)
 
 
-def _placed(disk: Disk, run: Generation, folder: PurePosixPath) -> Generation | None:
+def _placed(disk: Destination, run: Generation, folder: PurePosixPath) -> Generation | None:
     """The run in the workspace and project of its folder: a run that was moved since stays where it was."""
     if folder.name != layout.safe_name(run.run_id):
         return None
@@ -331,7 +333,7 @@ def _placed(disk: Disk, run: Generation, folder: PurePosixPath) -> Generation | 
 
 
 def _ids_of(
-    disk: Disk, folder: PurePosixPath, workspace_id: str, project_id: str
+    disk: Destination, folder: PurePosixPath, workspace_id: str, project_id: str
 ) -> tuple[str | None, str | None]:
     """The ids of the workspace and the project that a folder lies in; None where nothing tells one.
 
@@ -347,7 +349,7 @@ def _ids_of(
     return workspace, _id_of(disk, second, project_id, PurePosixPath(first, second, layout.PROJECT_RECORD))
 
 
-def _id_of(disk: Disk, name: str, recorded: str, path: PurePosixPath) -> str | None:
+def _id_of(disk: Destination, name: str, recorded: str, path: PurePosixPath) -> str | None:
     """The id that has a folder of this name: the recorded one, the name's own, or that of a record in it."""
     if layout.safe_name(recorded) == name:
         return recorded
@@ -358,7 +360,7 @@ def _id_of(disk: Disk, name: str, recorded: str, path: PurePosixPath) -> str | N
     return identifier if identifier and layout.safe_name(identifier) == name else None
 
 
-def _chronicle(disk: Disk, path: PurePosixPath) -> Chronicle:
+def _chronicle(disk: Destination, path: PurePosixPath) -> History:
     """What the record of a workspace or a project says; nothing where there is none that can be read."""
     raw = read_file(disk, path)
-    return (None if raw is None else read_chronicle(raw)) or Chronicle({})
+    return (None if raw is None else read_chronicle(raw)) or History({})

@@ -40,8 +40,8 @@ from floradl.checker.repair_plan import (
 from floradl.checker.verify import VerifyOptions, keep_verdict
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
-from floradl.download.context import Tools, new_tools
-from floradl.download.missing import Mend
+from floradl.download.context import Context, new_tools
+from floradl.download.missing import Missing
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
 from floradl.download.tally import Tally
@@ -53,10 +53,10 @@ from floradl.repository import layout
 from floradl.repository.entries import RunEntry
 from floradl.repository.lock import ArchiveLock
 from floradl.repository.manifest import Manifest
-from floradl.repository.repository import Store, require_archive
+from floradl.repository.repository import Repository, require_archive
 from floradl.repository.results import Receipt
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.tasks import ends_by_itself
 
 _TO_GIVE_UP = TO_FETCH - {Trouble.UNREADABLE, Trouble.UNRECORDED}
@@ -111,7 +111,7 @@ async def repair(
         DestinationError: there is no archive, its folder cannot be used, or another floradl uses it.
     """
     clock, stop = clock or Clock(), stop or asyncio.Event()
-    disk = Disk(options.check.dest, fsync=options.fsync, threads=max(8, options.check.threads))
+    disk = Destination(options.check.dest, fsync=options.fsync, threads=max(8, options.check.threads))
     tools = new_tools(options, disk, clock, backoff)
     new_transport = new_transport or media_transports(
         allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
@@ -137,7 +137,7 @@ class _Session:
         self,
         options: RepairOptions,
         api: FloraApi | None,
-        tools: Tools,
+        tools: Context,
         tally: AuditTally,
         new_transport: Callable[[], httpx.AsyncBaseTransport],
     ) -> None:
@@ -148,7 +148,7 @@ class _Session:
         self._tally = tally
         self._new_transport = new_transport
         self._began_s = tools.clock.monotonic()
-        self._store = Store(tools.disk, tools.clock)
+        self._store = Repository(tools.disk, tools.clock)
         self._transfers = Tally(traffic=tools.traffic)
         self._problems: list[FloradlError] = []
         self._kept_aside: list[str] = []
@@ -284,7 +284,7 @@ class _Session:
             tally=self._transfers,
         )
 
-    async def _fetch(self, pool: Pool, mends: Sequence[Mend]) -> None:
+    async def _fetch(self, pool: Pool, mends: Sequence[Missing]) -> None:
         found: set[str] = set()
         if self._api is not None:
             listed = (mend for mend in mends if is_best_listed(mend))

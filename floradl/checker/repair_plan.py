@@ -10,12 +10,12 @@ import msgspec
 
 from floradl.checker.findings import Finding, Trouble
 from floradl.constants import Kind
-from floradl.download.missing import Mend
+from floradl.download.missing import Missing
 from floradl.repository import layout
 from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import ErrorEntry, LabelsOp, Op, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.repository.manifest import Manifest
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 _STANDING = {Trouble.EMPTY, Trouble.TRUNCATED, Trouble.CHANGED, Trouble.UNREADABLE, Trouble.NOT_A_FILE}
 """Findings where something stands in the place of an output's file."""
@@ -38,7 +38,7 @@ def right_places(found: Iterable[Finding], manifest: Manifest) -> Iterator[Op]:
             yield RunOp(finding.run_id, RunFacts(**facts | {"path": finding.path}))
 
 
-def plan_repairs(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]:
+def plan_repairs(found: Iterable[Finding], manifest: Manifest) -> Iterator[Missing]:
     """What has to be asked for, run by run, asset by asset."""
     findings: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in found:
@@ -51,7 +51,7 @@ def plan_repairs(found: Iterable[Finding], manifest: Manifest) -> Iterator[Mend]
         has_record = not any(item.kind in _TO_RENEW and not item.key for item in of_run)
         if keys or not has_record:
             damaged = frozenset(item.key for item in of_run if item.key and _is_standing(item, entry))
-            yield Mend(run_id, entry, keys, damaged, has_record)
+            yield Missing(run_id, entry, keys, damaged, has_record)
 
 
 def _is_standing(finding: Finding, entry: RunEntry) -> bool:
@@ -73,7 +73,7 @@ def lost_op(finding: Finding, entry: RunEntry, at: str) -> Op:
     )
 
 
-def found_op(disk: Disk, finding: Finding, entry: RunEntry, at: str) -> Op | None:
+def found_op(disk: Destination, finding: Finding, entry: RunEntry, at: str) -> Op | None:
     """The change for a canvas snapshot that stands there: a new entry, or the old one again. Blocks."""
     known = entry.outputs.get(finding.key)
     if known is None or known.state == State.FAILED:
@@ -86,7 +86,7 @@ def found_op(disk: Disk, finding: Finding, entry: RunEntry, at: str) -> Op | Non
     return OutputOp(finding.run_id, finding.key, again)
 
 
-def flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
+def flush_adopted(disk: Destination, ops: Sequence[Op]) -> None:
     """Flush the files that are about to be recorded and that this process did not write. Blocks."""
     facts = {op.run_id: op.facts for op in ops if isinstance(op, RunOp)}
     folders = {run_id: PurePosixPath(its.path) for run_id, its in facts.items()}
@@ -99,7 +99,7 @@ def flush_adopted(disk: Disk, ops: Sequence[Op]) -> None:
             disk.flush_found(path)
 
 
-def write_manifest(disk: Disk, manifest: Manifest, now: str, base_url: str) -> None:
+def write_manifest(disk: Destination, manifest: Manifest, now: str, base_url: str) -> None:
     """Write `manifest.json` and `SHA256SUMS` anew from what a recovery found. Blocks."""
     # The manifest first: as long as it is broken, the old SHA256SUMS may know more than the new one says.
     disk.write_atomic(layout.MANIFEST, manifest.encode(updated_at=now, base_url=base_url))

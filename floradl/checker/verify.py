@@ -14,7 +14,7 @@ from floradl.constants import Kind
 from floradl.repository.lock import ReadLock
 from floradl.repository.repository import require_archive
 from floradl.repository.verdict import Verdict, note_verified
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.tasks import ends_by_itself
 
 MAX_THREADS = 32
@@ -58,7 +58,7 @@ async def verify(
     """
     clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or AuditTally()
     began_s, began_ms = clock.monotonic(), clock.now_ms()
-    disk = Disk(options.dest, threads=options.threads)
+    disk = Destination(options.dest, threads=options.threads)
     try:
         await disk.call(require_archive, disk, may_be_remains=True)
         async with ReadLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
@@ -83,7 +83,7 @@ async def verify(
     return report
 
 
-async def keep_verdict(disk: Disk, report: AuditReport, began_ms: int) -> None:
+async def keep_verdict(disk: Destination, report: AuditReport, began_ms: int) -> None:
     """Note what a check found, for `status`. One that was stopped found nothing."""
     if not report.is_interrupted:
         findings = sum(finding.kind not in NO_FAULT for finding in report.left)

@@ -29,7 +29,7 @@ _WAITS_S = (1.0, 3.0)
 _WORTH_A_RETRY = {408, 425, 429}
 
 
-class Monitor:
+class Healthcheck:
     """One job, as a monitor hears of it.
 
     Args:

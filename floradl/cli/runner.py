@@ -26,7 +26,7 @@ from floradl.errors import Exit, FloradlError, UsageError, printable
 from floradl.version import __version__
 
 if TYPE_CHECKING:  # loaded only where they are asked for
-    from floradl.cli.healthcheck import Monitor
+    from floradl.cli.healthcheck import Healthcheck
     from floradl.cli.logfile import LogFile
 
 
@@ -88,7 +88,7 @@ def conduct(
         )
         name = " ".join(("floradl", command, *map(str, folders)))
         console.note(logging.INFO, "begin", f"{name} (floradl {__version__})")
-        conductor = _Conductor(settings, command, name, console)
+        conductor = _Runner(settings, command, name, console)
         try:
             if not is_rehearsal:
                 conductor.announce_to(settings)
@@ -128,7 +128,7 @@ def error_object(command: str, error: FloradlError, exit_code: int) -> dict[str,
     }
 
 
-class _Conductor:
+class _Runner:
     """The way of one job."""
 
     def __init__(self, settings: Settings, command: str, name: str, console: Console) -> None:
@@ -137,7 +137,7 @@ class _Conductor:
         self._console = console
         self._has_json = settings.json
         self._words: tuple[str, ...] = ()
-        self._monitor: Monitor | None = None
+        self._monitor: Healthcheck | None = None
 
     def announce_to(self, settings: Settings) -> None:
         """Let the monitor and the command hear of it that the settings name.
@@ -146,9 +146,9 @@ class _Conductor:
             UsageError: there is no such command.
         """
         if settings.ping_url:
-            from floradl.cli.healthcheck import Monitor
+            from floradl.cli.healthcheck import Healthcheck
 
-            self._monitor = Monitor(settings.ping_url, Clock(), self._console.warn)
+            self._monitor = Healthcheck(settings.ping_url, Clock(), self._console.warn)
         if settings.exec_after:
             from floradl.cli.exec_after import parse_command
 

@@ -13,16 +13,16 @@ from pathlib import PurePosixPath
 
 from floradl.api.models import MEDIA_TYPES
 from floradl.constants import SharedBy
-from floradl.download.dedupe import Shelf
+from floradl.download.dedupe import ContentIndex
 from floradl.errors import TransferError, printable, safe_url
 from floradl.repository import filetype, layout
 from floradl.repository.results import Receipt
 from floradl.storage.base import NewFile
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import HEAD_BYTES, Digest, Meter
 from floradl.storage.local.partial import Partial
-from floradl.storage.local.shared_memory import SLOT_BYTES, Lent
-from floradl.storage.local.writer_pool import Scribe
+from floradl.storage.local.shared_memory import SLOT_BYTES, SlotLoan
+from floradl.storage.local.writer_pool import WriterPool
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class _OtherBytesError(Exception):
     """A file has not the bytes that it was archived with."""
 
 
-class Arrival:
+class Commit:
     """The bytes of one output: what they are, and how they get their name.
 
     Args:
@@ -86,7 +86,9 @@ class Arrival:
         scribe: writes small files.
     """
 
-    def __init__(self, wanted: Wanted, disk: Disk, partial: Partial, shelf: Shelf, scribe: Scribe) -> None:
+    def __init__(
+        self, wanted: Wanted, disk: Destination, partial: Partial, shelf: ContentIndex, scribe: WriterPool
+    ) -> None:
         self._wanted = wanted
         self._disk = disk
         self._partial = partial
@@ -111,7 +113,13 @@ class Arrival:
         return head
 
     async def commit(
-        self, chunks: list[bytes], url: str, content_type: str, *, is_bounded: bool, lent: Lent | None = None
+        self,
+        chunks: list[bytes],
+        url: str,
+        content_type: str,
+        *,
+        is_bounded: bool,
+        lent: SlotLoan | None = None,
     ) -> Receipt:
         """Give the bytes their name, if they are right.
 
@@ -149,7 +157,7 @@ class Arrival:
         )
 
     async def _written(
-        self, chunks: list[bytes], path: PurePosixPath, lent: Lent | None, *, is_bounded: bool
+        self, chunks: list[bytes], path: PurePosixPath, lent: SlotLoan | None, *, is_bounded: bool
     ) -> _Placed | None:
         """Have a small file written, which replaces and shares nothing; None: it is none."""
         wanted = self._wanted

@@ -1,7 +1,7 @@
 """What every fetch of media needs, whether of a whole output or of a part of one.
 
-`Tools` is what all transfers of a session share, `Asker` a request with its redirects, `Pace` what is watched
-while a body comes, `Writing` its way to the disk, which goes on while the next bytes come.
+`Context` is what all transfers of a session share, `Requester` a request with its redirects, `Pace` what is
+watched while a body comes, `Writing` its way to the disk, which goes on while the next bytes come.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import httpx
 from floradl.buffers import Blocks
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_CONCURRENCY
-from floradl.download.dedupe import Shelf
-from floradl.download.tally import Traffic
+from floradl.download.dedupe import ContentIndex
+from floradl.download.tally import TransferCounters
 from floradl.network import addresses
 from floradl.network.bandwidth import Bandwidth
-from floradl.network.concurrency import Pressure
-from floradl.network.retry import Backoff, HostGate
-from floradl.storage.destination import Disk
-from floradl.storage.local.writer_pool import Scribe
+from floradl.network.concurrency import HostLimits
+from floradl.network.retry import Backoff, HostPauses
+from floradl.storage.destination import Destination
+from floradl.storage.local.writer_pool import WriterPool
 
 
 @dataclass(frozen=True)
-class Tools:
+class Context:
     """What every transfer of a session shares.
 
     Args:
@@ -43,17 +43,17 @@ class Tools:
         blocks: memory for large bodies.
     """
 
-    disk: Disk
-    scribe: Scribe
+    disk: Destination
+    scribe: WriterPool
     clock: Clock
-    gate: HostGate
+    gate: HostPauses
     retries: int
     allow_loopback: bool
     backoff: Backoff = field(default_factory=Backoff)
-    traffic: Traffic = field(default_factory=Traffic)
-    pressure: Pressure = field(default_factory=lambda: Pressure(DEFAULT_CONCURRENCY))
+    traffic: TransferCounters = field(default_factory=TransferCounters)
+    pressure: HostLimits = field(default_factory=lambda: HostLimits(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: ContentIndex = field(default_factory=ContentIndex)
     blocks: Blocks = field(default_factory=Blocks)
 
 
@@ -79,21 +79,21 @@ class Wire(Protocol):
 
 def new_tools(
     wire: Wire,
-    disk: Disk,
+    disk: Destination,
     clock: Clock,
     backoff: Backoff | None,
-    traffic: Traffic | None = None,
-) -> Tools:
+    traffic: TransferCounters | None = None,
+) -> Context:
     """What the transfers of a session share, as the options of its job say."""
-    return Tools(
+    return Context(
         disk=disk,
-        scribe=Scribe(disk),
+        scribe=WriterPool(disk),
         clock=clock,
-        gate=HostGate(clock),
+        gate=HostPauses(clock),
         retries=wire.retries,
         allow_loopback=addresses.is_loopback_host(httpx.URL(wire.base_url).host),
         backoff=backoff or Backoff(),
-        traffic=traffic or Traffic(),
-        pressure=Pressure(wire.concurrency),
+        traffic=traffic or TransferCounters(),
+        pressure=HostLimits(wire.concurrency),
         bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
     )

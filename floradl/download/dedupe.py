@@ -28,7 +28,7 @@ class _Turn:
     users: int = 0
 
 
-class Shelf:
+class ContentIndex:
     """Files by the SHA-256 of what is in them, one each; paths are relative to the archive."""
 
     def __init__(self) -> None:

@@ -21,13 +21,13 @@ from floradl.repository import layout
 from floradl.repository.entries import RunEntry
 from floradl.repository.results import Failure
 from floradl.repository.snapshot import entry_path
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class Missing:
     """A recorded run, and the keys of those of its outputs that are not on disk as they should be.
 
     `damaged` are those of them whose files are there and to be replaced; `has_record` says that the run's
@@ -47,7 +47,7 @@ class Mend:
         return Visit(run, rule, self.damaged, is_current, only)
 
 
-def known_record(disk: Disk, mend: Mend) -> Generation:
+def known_record(disk: Destination, mend: Missing) -> Generation:
     """What is known of a run, for the fields that `GET /runs/{run_id}` lacks. Blocks.
 
     It is the record in its folder, or what the manifest says where that is lost.
@@ -74,7 +74,7 @@ def known_record(disk: Disk, mend: Mend) -> Generation:
     return replace(parse_record(entry.kind, msgspec.json.encode(facts)), kind=entry.kind, outputs=None)
 
 
-def lost_outputs(mend: Mend, why: str) -> list[Failure]:
+def lost_outputs(mend: Missing, why: str) -> list[Failure]:
     """Failures of outputs whose run can give them no more, and why."""
     return [
         Failure(

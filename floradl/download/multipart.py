@@ -19,18 +19,18 @@ from typing import Self, cast
 
 import httpx
 
-from floradl.download.context import Tools
-from floradl.download.ranges import Part, Plan, Ramp
-from floradl.download.request import Asker, head_of
+from floradl.download.context import Context
+from floradl.download.ranges import Part, Ramp, RangePlan
+from floradl.download.request import Requester, head_of
 from floradl.download.response import Stretch, require_stretch
 from floradl.download.streaming import Flushing, Pace, Writing
-from floradl.download.tally import Flow
+from floradl.download.tally import ActiveTransfer
 from floradl.errors import TransferError
 from floradl.network.retry import MAX_RETRY_AFTER_S
 from floradl.storage.local.partial import Partial
 
 
-class Ahead:
+class Multipart:
     """What is fetched ahead of one main stream; an asynchronous context, after which nothing is under way.
 
     Args:
@@ -53,10 +53,10 @@ class Ahead:
         total_bytes: int,
         url: str,
         host: str,
-        new_asker: Callable[[], Asker],
-        tools: Tools,
+        new_asker: Callable[[], Requester],
+        tools: Context,
         flushing: Flushing,
-        flow: Flow,
+        flow: ActiveTransfer,
     ) -> None:
         self._partial = partial
         self._total_bytes = total_bytes
@@ -66,7 +66,7 @@ class Ahead:
         self._tools = tools
         self._flushing = flushing
         self._flow = flow
-        self._plan = Plan(total_bytes, partial.ahead)
+        self._plan = RangePlan(total_bytes, partial.ahead)
         self._ramp = Ramp(tools.clock.monotonic())
         self._group = asyncio.TaskGroup()
         self._workers: set[asyncio.Task[None]] = set()
@@ -177,7 +177,7 @@ class Ahead:
             if not is_needed and not self._tools.pressure.idle(self._host):
                 return
 
-    async def _fetch(self, part: Part, asker: Asker) -> None:
+    async def _fetch(self, part: Part, asker: Requester) -> None:
         """Fetch one part. Whatever of it came is written, and counts."""
         asked = Stretch(part.start, part.end, self._partial.validator, self._total_bytes)
         disk = self._tools.disk
@@ -204,7 +204,7 @@ class Ahead:
         if part.start + size_bytes < part.end:
             raise TransferError("truncated", "the host sent fewer bytes than were asked", is_retryable=True)
 
-    async def _goes_on_after(self, exc: TransferError, part: Part, asker: Asker) -> bool:
+    async def _goes_on_after(self, exc: TransferError, part: Part, asker: Requester) -> bool:
         """Whether to ask for more after a part that failed."""
         self._error = exc
         if exc.retry_after_s is not None and exc.retry_after_s <= MAX_RETRY_AFTER_S:

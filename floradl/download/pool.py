@@ -27,7 +27,7 @@ from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.download import dedupe
 from floradl.download.commit import Wanted
-from floradl.download.context import Tools
+from floradl.download.context import Context
 from floradl.download.dedupe import iter_shareable, shares_content
 from floradl.download.plan import Action, RecordRule, Visit, at_recorded_place, is_known_whole, run_folder
 from floradl.download.prepare import Job, Prepared, Preparer, as_failed
@@ -37,7 +37,7 @@ from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefus
 from floradl.network.client import MediaClient
 from floradl.repository import filetype
 from floradl.repository.entries import RunEntry
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.repository.results import Failure, Receipt, Result, op_of, receipt_of
 from floradl.storage.base import Written
 
@@ -73,9 +73,9 @@ class Pool:
     def __init__(
         self,
         *,
-        tools: Tools,
+        tools: Context,
         api: FloraApi | None,
-        store: Store,
+        store: Repository,
         filters: Filters,
         concurrency: int,
         new_client: Callable[[], MediaClient],

@@ -32,7 +32,7 @@ from floradl.repository import layout
 from floradl.repository.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.repository.results import Failure, Receipt, Result, facts_of, receipt_of
 from floradl.storage.base import NewFile, Written
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Preparer:
         partials: names of the partials that earlier processes left.
     """
 
-    disk: Disk
+    disk: Destination
     filters: Filters
     partials: frozenset[str]
 

@@ -1,9 +1,9 @@
 """Which stretches of one large file are fetched at the same time, and by how many connections; pure.
 
-`Plan` hands out the file from its front: the main stream has what lies before `fence`, the rest is claimed in
-parts by whoever is free, the first hole first, so that what is there grows from the front. Parts get smaller
-towards the end, so that a slow one does not hold the rest for long. `Ramp` says how many connections a file
-gets: one, and more only while more brings more.
+`RangePlan` hands out the file from its front: the main stream has what lies before `fence`, the rest is
+claimed in parts by whoever is free, the first hole first, so that what is there grows from the front. Parts
+get smaller towards the end, so that a slow one does not hold the rest for long. `Ramp` says how many
+connections a file gets: one, and more only while more brings more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Part:
     is_claimed: bool = True
 
 
-class Plan:
+class RangePlan:
     """Who fetches what of a file, each byte once.
 
     Args:

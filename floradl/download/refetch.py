@@ -10,18 +10,18 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.api.walk import iter_listed
 from floradl.constants import Kind, Status
-from floradl.download.missing import Mend, known_record, lost_outputs
+from floradl.download.missing import Missing, known_record, lost_outputs
 from floradl.download.plan import RecordRule
 from floradl.download.pool import Pool
 from floradl.download.tally import Tally
 from floradl.errors import ApiError, ApiNotFoundError, KeyRefusedError, printable
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 _PAST_CANVAS = "FLORA has the canvas of today alone; `floradl verify --repair` records the loss"
 
 
 async def visit_by_id(
-    mends: Iterable[Mend], pool: Pool, api: FloraApi | None, disk: Disk, tally: Tally
+    mends: Iterable[Missing], pool: Pool, api: FloraApi | None, disk: Destination, tally: Tally
 ) -> list[ApiError]:
     """Ask for each run's record of today, which has fresh URLs, and admit it to the pool.
 
@@ -65,7 +65,7 @@ async def visit_by_id(
     return problems
 
 
-def is_best_listed(mend: Mend) -> bool:
+def is_best_listed(mend: Missing) -> bool:
     """Whether a list tells more than the record that can be asked for by id.
 
     It has the fields that the other lacks; and of what stands on a canvas without being an asset of its own,
@@ -74,13 +74,15 @@ def is_best_listed(mend: Mend) -> bool:
     return not mend.has_record or mend.entry.kind is Kind.ASSET
 
 
-async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tuple[set[str], list[ApiError]]:
+async def visit_listed(
+    mends: Iterable[Missing], pool: Pool, api: FloraApi
+) -> tuple[set[str], list[ApiError]]:
     """Look for runs in the lists of their projects, whose records are whole, and admit what is found.
 
     Returns:
         The ids of the runs that were found, and what kept lists from being read.
     """
-    by_scope: defaultdict[Scope, dict[str, Mend]] = defaultdict(dict)
+    by_scope: defaultdict[Scope, dict[str, Missing]] = defaultdict(dict)
     for mend in mends:
         entry = mend.entry
         if entry.kind is Kind.CANVAS:
@@ -106,7 +108,7 @@ async def visit_listed(mends: Iterable[Mend], pool: Pool, api: FloraApi) -> tupl
     return found, problems
 
 
-async def _admit_known(pool: Pool, tally: Tally, mend: Mend, known: Generation, why: str) -> None:
+async def _admit_known(pool: Pool, tally: Tally, mend: Missing, known: Generation, why: str) -> None:
     """Try with what is known of a run; give it up, saying why, where that is nothing."""
     if known.outputs is None:
         _give_up(tally, mend, why)
@@ -114,7 +116,7 @@ async def _admit_known(pool: Pool, tally: Tally, mend: Mend, known: Generation, 
         await pool.admit(mend.visit(known, RecordRule.KEEP, is_current=False))
 
 
-def _give_up(tally: Tally, mend: Mend, why: str) -> None:
+def _give_up(tally: Tally, mend: Missing, why: str) -> None:
     """Count what a run cannot give any more as failed."""
     failures = lost_outputs(mend, why)
     tally.outputs += len(failures)

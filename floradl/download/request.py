@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from floradl.download.context import Tools
+from floradl.download.context import Context
 from floradl.errors import TransferError, printable
 from floradl.network import addresses
 from floradl.network.client import MediaClient
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 
 
-class Asker:
+class Requester:
     """Asks media hosts, one request after another.
 
     Attributes:
         asked_host: which was asked last, after redirects.
     """
 
-    def __init__(self, client: MediaClient, tools: Tools) -> None:
+    def __init__(self, client: MediaClient, tools: Context) -> None:
         self._client = client
         self._tools = tools
         self.asked_host = ""

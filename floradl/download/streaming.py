@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from floradl.download.context import Tools
-from floradl.download.tally import Flow
+from floradl.download.context import Context
+from floradl.download.tally import ActiveTransfer
 from floradl.errors import TransferError
 from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 WRITE_BYTES = 1024 * 1024
 """How much is collected before it is written."""
@@ -26,7 +26,7 @@ class Pace:
         flow: of the output that the body belongs to.
     """
 
-    def __init__(self, tools: Tools, flow: Flow) -> None:
+    def __init__(self, tools: Context, flow: ActiveTransfer) -> None:
         self._tools = tools
         self._flow = flow
         self._floor = SpeedFloor(tools.clock)
@@ -57,7 +57,7 @@ class Flushing:
         flush: makes durable what is written; blocks.
     """
 
-    def __init__(self, disk: Disk, flush: Callable[[], None]) -> None:
+    def __init__(self, disk: Destination, flush: Callable[[], None]) -> None:
         self._disk = disk
         self._flush = flush
         self._running: asyncio.Future[None] | None = None
@@ -93,7 +93,7 @@ class Writing:
         size_bytes: of them.
     """
 
-    def __init__(self, tools: Tools, write: Callable[[Sequence[bytes]], None], flushing: Flushing) -> None:
+    def __init__(self, tools: Context, write: Callable[[Sequence[bytes]], None], flushing: Flushing) -> None:
         self._disk = tools.disk
         self._blocks = tools.blocks
         self._write = write

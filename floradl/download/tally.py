@@ -10,7 +10,7 @@ from floradl.repository.results import Failure
 
 
 @dataclass(slots=True, eq=False)
-class Flow:
+class ActiveTransfer:
     """One output on its way, for those who show progress.
 
     Args:
@@ -27,11 +27,11 @@ class Flow:
 
 
 @dataclass(slots=True)
-class Traffic:
+class TransferCounters:
     """What came over the network so far, and what is on its way, for those who show progress."""
 
     received_bytes: int = 0
-    flows: set[Flow] = field(default_factory=set)
+    flows: set[ActiveTransfer] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Tally:
     charged_cost: float = 0.0
     failed_word: str = "failed"
     failures: list[Failure] = field(default_factory=list)
-    traffic: Traffic = field(default_factory=Traffic)
+    traffic: TransferCounters = field(default_factory=TransferCounters)
     listed_runs: int = 0
     is_listed: bool = False
     is_stopping: bool = False
@@ -91,7 +91,7 @@ class Tally:
         return self.fetched
 
     @property
-    def flows(self) -> Collection[Flow]:
+    def flows(self) -> Collection[ActiveTransfer]:
         """Outputs that are on their way."""
         return self.traffic.flows
 

@@ -24,13 +24,13 @@ import httpx
 
 from floradl.api.records import announced_size
 from floradl.download import ranges
-from floradl.download.commit import Arrival, Wanted, bad_body
-from floradl.download.context import Tools
-from floradl.download.multipart import Ahead
-from floradl.download.request import Asker, head_of
+from floradl.download.commit import Commit, Wanted, bad_body
+from floradl.download.context import Context
+from floradl.download.multipart import Multipart
+from floradl.download.request import Requester, head_of
 from floradl.download.response import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
 from floradl.download.streaming import Flushing, Pace, Writing
-from floradl.download.tally import Flow
+from floradl.download.tally import ActiveTransfer
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.network import addresses
 from floradl.network.client import MediaClient
@@ -39,7 +39,7 @@ from floradl.repository import layout
 from floradl.repository.results import Failure, Receipt
 from floradl.storage.digest import HEAD_BYTES
 from floradl.storage.local.partial import Partial
-from floradl.storage.local.shared_memory import Lent
+from floradl.storage.local.shared_memory import SlotLoan
 
 MAX_TRIES = 100
 """The end of patience with a host that sends a few bytes and breaks off, again and again."""
@@ -54,7 +54,7 @@ FreshUrl = Callable[[str, str], Awaitable[str | None]]
 
 
 async def fetch_output(
-    wanted: Wanted, client: MediaClient, tools: Tools, fresh_url: FreshUrl
+    wanted: Wanted, client: MediaClient, tools: Context, fresh_url: FreshUrl
 ) -> Receipt | Failure:
     """Fetch one output.
 
@@ -100,17 +100,17 @@ def urls_to_try(url: str) -> list[str]:
 class _Transfer:
     """The state of one `fetch_output`."""
 
-    def __init__(self, wanted: Wanted, client: MediaClient, tools: Tools) -> None:
+    def __init__(self, wanted: Wanted, client: MediaClient, tools: Context) -> None:
         self._wanted = wanted
         self._client = client
-        self._asker = Asker(client, tools)
+        self._asker = Requester(client, tools)
         self._has_no_parts = False
         self._tools = tools
         self._furthest_bytes = 0
         self._announced_bytes = announced_size(wanted.size_bytes)
         self.partial = Partial(self._partial_path, tools.disk.flusher, tools.disk.direct)
-        self._arrival = Arrival(wanted, tools.disk, self.partial, tools.shelf, tools.scribe)
-        self.flow = Flow(wanted.name, tools.clock.monotonic())
+        self._arrival = Commit(wanted, tools.disk, self.partial, tools.shelf, tools.scribe)
+        self.flow = ActiveTransfer(wanted.name, tools.clock.monotonic())
         self.tries = 0
 
     def _partial_path(self) -> Path:
@@ -214,7 +214,7 @@ class _Transfer:
         with self._tools.scribe.lend() as lent:
             return await self._try_with(lent, url)
 
-    async def _try_with(self, lent: Lent, url: str) -> Receipt:
+    async def _try_with(self, lent: SlotLoan, url: str) -> Receipt:
         self.tries += 1
         partial, announced_bytes = self.partial, self._announced_bytes
         is_of_announced = fits(partial.size_bytes, announced_bytes, is_whole=False) and fits(
@@ -270,22 +270,22 @@ class _Transfer:
         self.flow.total_bytes = total_bytes
         self.flow.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
-    def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Ahead | None:
+    def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Multipart | None:
         """Who may fetch parts of a large file from further on, if the host has ranges."""
         partial, total_bytes = self.partial, answer.total_bytes
         if not answer.validator or total_bytes is None or self._has_no_parts:
             return None
         if not partial.ahead and total_bytes - partial.size_bytes < ranges.LARGE_BYTES:
             return None
-        host, new_asker = self._asker.asked_host, lambda: Asker(self._client, self._tools)
-        return Ahead(partial, total_bytes, url, host, new_asker, self._tools, flushing, self.flow)
+        host, new_asker = self._asker.asked_host, lambda: Requester(self._client, self._tools)
+        return Multipart(partial, total_bytes, url, host, new_asker, self._tools, flushing, self.flow)
 
-    def _heed(self, ahead: Ahead) -> None:
+    def _heed(self, ahead: Multipart) -> None:
         """A host that has no parts of a file is not asked for them again."""
         self._has_no_parts |= ahead.refusal is not None
 
     async def _receive(
-        self, response: httpx.Response, content_type: str, ahead: Ahead | None, flushing: Flushing
+        self, response: httpx.Response, content_type: str, ahead: Multipart | None, flushing: Flushing
     ) -> list[bytes]:
         """Take the body in: written in large pieces, its beginning looked at, its speed watched.
 

@@ -35,8 +35,8 @@ from floradl.gallery.report import GalleryOptions, GalleryReport, GalleryTally
 from floradl.gallery.scripts import (
     NOTHING,
     TEXT_CHARACTERS,
+    Appearance,
     Canvas,
-    Looks,
     index_script,
     list_script,
     more_script,
@@ -52,7 +52,7 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, read_names
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.snapshot import entry_place
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of, ends_by_itself
 
@@ -87,7 +87,7 @@ async def build_gallery(
     """
     clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or GalleryTally()
     began_s = clock.monotonic()
-    disk = Disk(options.dest, fsync=options.fsync, threads=options.threads)
+    disk = Destination(options.dest, fsync=options.fsync, threads=options.threads)
     try:
         await disk.call(require_archive, disk)
         await disk.call(disk.prepare)
@@ -116,7 +116,7 @@ class _Building:
     """One making of a gallery. Needs the archive's lock."""
 
     def __init__(
-        self, disk: Disk, clock: Clock, tally: GalleryTally, thumbnails: Thumbnails, threads: int
+        self, disk: Destination, clock: Clock, tally: GalleryTally, thumbnails: Thumbnails, threads: int
     ) -> None:
         self._disk = disk
         self._clock = clock
@@ -166,7 +166,7 @@ class _Building:
 
     async def _make_shelf(self, shelf: Shelf, manifest: Manifest) -> None:
         runs = [(run_id, in_order(manifest.entry(run_id))) for run_id in shelf.run_ids]
-        looks: dict[tuple[str, str], Looks] = {}
+        looks: dict[tuple[str, str], Appearance] = {}
         batches = _batches(runs)
 
         async def worker() -> None:
@@ -203,7 +203,7 @@ class _Building:
         except OSError:
             return {}  # as with an output that is missing
 
-    def _look(self, reader: Reader, path: str, output: OutputEntry, seen: Probed) -> Looks:
+    def _look(self, reader: Reader, path: str, output: OutputEntry, seen: Probed) -> Appearance:
         extension = PurePosixPath(path).suffix
         is_text = output.type == OutputType.TEXT or extension == ".txt"
         if not (is_text or extension in PROBED or self.thumbnails.makes(extension)):
@@ -225,7 +225,7 @@ class _Building:
             return NOTHING  # it is missing: the page says so, and `verify` brings it back
         if place is not None and small is not None:
             seen.note(self._disk.write_atomic(place, [small]))
-        return Looks(size, has_thumbnail=place is not None)
+        return Appearance(size, has_thumbnail=place is not None)
 
     def _wants_thumbnail(self, output: OutputEntry, size: Size | None, extension: str) -> bool:
         """Whether an output is to have a small picture: not where it is small enough to be shown itself."""
@@ -234,7 +234,7 @@ class _Building:
         return output.sha256 is not None and not is_small and self.thumbnails.makes(extension)
 
     def _write_shelf(
-        self, shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
+        self, shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
     ) -> None:
         texts = text_script(shelf, runs, looks)
         if texts is not None:

@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import PurePosixPath
 
 from floradl.gallery.image_size import Size, picture_size
-from floradl.gallery.scripts import TEXT_CHARACTERS, Looks, thumbnail_name
+from floradl.gallery.scripts import TEXT_CHARACTERS, Appearance, thumbnail_name
 from floradl.repository import layout
 from floradl.storage.digest import Digest
 
@@ -22,7 +22,7 @@ PROBED = {".mp4", ".mov", ".webm", *BROWSERS_SHOW}
 class Probed:
     """What one thread saw of some outputs, and did for them."""
 
-    looks: dict[tuple[str, str], Looks] = field(default_factory=dict)
+    looks: dict[tuple[str, str], Appearance] = field(default_factory=dict)
     outputs: int = 0
     thumbnails: int = 0
     refused: int = 0
@@ -50,10 +50,10 @@ def _read_at(file: FileIO, at: int, length: int) -> bytes:
     return file.read(length) or b""
 
 
-def text_appearance(file: FileIO) -> Looks:
+def text_appearance(file: FileIO) -> Appearance:
     """The beginning of a text."""
     data = file.read(4 * TEXT_CHARACTERS + 4) or b""
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(
         data
     )  # what is cut off in mid-letter waits
-    return Looks(text=text[:TEXT_CHARACTERS], is_cut=len(text) > TEXT_CHARACTERS)
+    return Appearance(text=text[:TEXT_CHARACTERS], is_cut=len(text) > TEXT_CHARACTERS)

@@ -28,7 +28,7 @@ _ESCAPES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Appearance:
     """What an output looks like, beside its entry.
 
     Args:
@@ -46,7 +46,7 @@ class Looks:
     label: str = ""
 
 
-NOTHING = Looks()
+NOTHING = Appearance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def thumbnail_name(sha256: str) -> str:
 
 
 def list_script(
-    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
+    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
 ) -> bytes:
     """What the grid needs of a shelf; docs/format.md has it."""
     places, models, types, techniques = _Numbers(), _Numbers(), _Numbers(), _Numbers()
@@ -106,7 +106,7 @@ def _folder(run_id: str, run: RunEntry) -> str | int:
     return f"/{layout.item_place(run.kind, run.workspace_id, run.project_id, run_id)}"
 
 
-def _list_row(key: str, output: OutputEntry, kind: int, looks: Looks) -> list[Any]:
+def _list_row(key: str, output: OutputEntry, kind: int, looks: Appearance) -> list[Any]:
     file = output.file or ""
     width, height = looks.size or (0, 0)
     label = [looks.label[:EXCERPT_CHARACTERS]] if looks.label else []
@@ -128,7 +128,7 @@ def _list_row(key: str, output: OutputEntry, kind: int, looks: Looks) -> list[An
 
 
 def more_script(
-    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
+    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
 ) -> bytes:
     """What the viewer shows beside that, in the same order."""
     rows = [
@@ -155,7 +155,7 @@ def more_script(
 
 
 def text_script(
-    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Looks]
+    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
 ) -> bytes | None:
     """The texts and labels that are longer than an excerpt, by the numbers of run and output; None without.
 

@@ -7,7 +7,7 @@ those that were on their way, less those that were refused. There it stays. To s
 by now, one request above that is tried, each time after twice as many rounds as before; where it passes, the
 number grows faster and faster.
 
-`Limit` decides: it knows neither hosts nor clocks and waits for nobody. `Pressure` acts: it lets requests
+`Limit` decides: it knows neither hosts nor clocks and waits for nobody. `HostLimits` acts: it lets requests
 wait for their turn, first come, first served.
 """
 
@@ -171,7 +171,7 @@ class Turn:
                 self._limit.succeed(self._ticket)
 
 
-class Pressure:
+class HostLimits:
     """The places of all hosts of a session.
 
     Args:

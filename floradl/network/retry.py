@@ -2,7 +2,7 @@
 
 Waiting times are exponential with full jitter, so that many clients that failed together do not come
 back together. A host that pushes back (429, or any `Retry-After`) pauses every request to it, not just the
-one that was told: see `HostGate`.
+one that was told: see `HostPauses`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def parse_retry_after(value: str | None, now_s: float) -> float | None:
         return None
 
 
-class HostGate:
+class HostPauses:
     """One shared pause per host.
 
     `wait` before each request, `pause` when the host pushed back. A pause never gets shorter, and

@@ -14,7 +14,7 @@ from floradl.errors import ApiAnswerError
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, OutputOp, State
 from floradl.repository.labels import VERSION
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 NODES_FORMAT = "floradl-canvas-nodes"
 
@@ -92,7 +92,7 @@ def _after(stamp: str) -> str | None:
 
 
 def snapshot_op(
-    disk: Disk, project_id: str, path: PurePosixPath, at: str, *, sha256: str | None = None
+    disk: Destination, project_id: str, path: PurePosixPath, at: str, *, sha256: str | None = None
 ) -> OutputOp | None:
     """The entry of a canvas snapshot that none knows, from its name and its bytes. Blocks.
 

@@ -61,7 +61,7 @@ _OUR_FIELDS = frozenset(_Ours.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Chronicle:
+class History:
     """What is known of a project or workspace.
 
     Args:
@@ -83,7 +83,7 @@ class Chronicle:
         return text_of(self.fields, key)
 
 
-def read_chronicle(raw: bytes) -> Chronicle | None:
+def read_chronicle(raw: bytes) -> History | None:
     """What a file says; None where it is none of ours, or of a version that is not known here."""
     try:
         fields = fields_of(raw)
@@ -91,7 +91,7 @@ def read_chronicle(raw: bytes) -> Chronicle | None:
         return None
     inner = _fields_or_nothing(fields.get(OURS, b"null"))
     if value_of(inner.get("format", b"null")) != FORMAT:
-        return Chronicle(fields)  # a plain record, perhaps with a field of that name
+        return History(fields)  # a plain record, perhaps with a field of that name
     try:
         ours = msgspec.json.decode(replace_half_pairs(fields.pop(OURS)), type=_Ours)
     except NOT_READABLE:
@@ -101,10 +101,10 @@ def read_chronicle(raw: bytes) -> Chronicle | None:
     if isinstance(ours.field, msgspec.Raw):
         fields[OURS] = inner["field"]
     more = {key: value for key, value in inner.items() if key not in _OUR_FIELDS}
-    return Chronicle(fields, ours.history, ours.first_seen_at, ours.seen_by, more)
+    return History(fields, ours.history, ours.first_seen_at, ours.seen_by, more)
 
 
-def noted(known: Chronicle | None, record: bytes, now_ms: int, *, account: str = "") -> Chronicle | None:
+def noted(known: History | None, record: bytes, now_ms: int, *, account: str = "") -> History | None:
     """What is known after a record was seen; None where it says nothing new.
 
     Args:
@@ -118,7 +118,7 @@ def noted(known: Chronicle | None, record: bytes, now_ms: int, *, account: str =
     """
     fields = fields_of(record)
     if known is None:
-        return Chronicle(fields, first_seen_at=format_ms(now_ms), seen_by=(account,) if account else ())
+        return History(fields, first_seen_at=format_ms(now_ms), seen_by=(account,) if account else ())
     was = {
         name: msgspec.Raw(known.fields[name])
         for name in known.fields.keys() & fields.keys()
@@ -139,7 +139,7 @@ def noted(known: Chronicle | None, record: bytes, now_ms: int, *, account: str =
     )
 
 
-def chronicle_bytes(chronicle: Chronicle) -> bytes:
+def chronicle_bytes(chronicle: History) -> bytes:
     """The file: a field a line, and a line for each time at which something changed."""
     fields = dict(chronicle.fields)
     ours: dict[str, bytes] = {"format": _json(FORMAT), "version": _json(VERSION)}

@@ -21,7 +21,7 @@ import msgspec
 from floradl.clock import Clock, format_ms
 from floradl.errors import LockedError, printable
 from floradl.repository import layout
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.fsync import READ_FLAGS
 
 _HAS_FLOCK = os.name != "nt"
@@ -49,7 +49,7 @@ class _Lock(ABC):
     """
 
     def __init__(
-        self, disk: Disk, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
+        self, disk: Destination, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
     ) -> None:
         self._disk = disk
         self._clock = clock
@@ -103,7 +103,7 @@ class ArchiveLock(_Lock):
     """The lock of who changes an archive; nobody else reads or writes meanwhile."""
 
     def __init__(
-        self, disk: Disk, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
+        self, disk: Destination, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
     ) -> None:
         super().__init__(disk, clock, timeout_s=timeout_s, stop=stop)
         # Taken in one thread and released in another, so it must not be bound to either. And never a lock

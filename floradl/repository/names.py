@@ -15,8 +15,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from floradl.repository import layout
-from floradl.repository.history import Chronicle, read_chronicle
-from floradl.storage.destination import Disk
+from floradl.repository.history import History, read_chronicle
+from floradl.storage.destination import Destination
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class PlaceName:
     project: str = ""
 
 
-def read_names(disk: Disk, places: Iterable[Place]) -> Mapping[Place, PlaceName]:
+def read_names(disk: Destination, places: Iterable[Place]) -> Mapping[Place, PlaceName]:
     """What some places are called, as far as the archive knows. Blocks."""
     workspaces: dict[str, str] = {}
     found = {}
@@ -49,7 +49,7 @@ def read_names(disk: Disk, places: Iterable[Place]) -> Mapping[Place, PlaceName]
     return found
 
 
-def copy_names(source: Disk, target: Disk, places: Iterable[Place]) -> None:
+def copy_names(source: Destination, target: Destination, places: Iterable[Place]) -> None:
     """Bring the records of some places into another archive where it has runs of them; none is replaced.
 
     Blocks.
@@ -62,12 +62,12 @@ def copy_names(source: Disk, target: Disk, places: Iterable[Place]) -> None:
                 target.write_atomic(path, [raw])
 
 
-def unnamed(disk: Disk, places: Iterable[Place]) -> set[Place]:
+def unnamed(disk: Destination, places: Iterable[Place]) -> set[Place]:
     """Those of some places that are archived and whose project has no record yet. Blocks."""
     return {place for place in archived(disk, places) if not disk.exists(layout.project_record(*place))}
 
 
-def archived(disk: Disk, places: Iterable[Place]) -> set[Place]:
+def archived(disk: Destination, places: Iterable[Place]) -> set[Place]:
     """Those of some places that have ids and a folder in the archive, no link to one. Blocks."""
     folders = {place: layout.project_record(*place).parent for place in places if all(place)}
     return {
@@ -75,7 +75,7 @@ def archived(disk: Disk, places: Iterable[Place]) -> set[Place]:
     }
 
 
-def seen_by(disk: Disk, workspace_ids: Iterable[str], account: str) -> set[str]:
+def seen_by(disk: Destination, workspace_ids: Iterable[str], account: str) -> set[str]:
     """Those of some workspaces that this account (`FloraApi.account`) is known to have seen. Blocks."""
     return {
         workspace_id
@@ -84,17 +84,17 @@ def seen_by(disk: Disk, workspace_ids: Iterable[str], account: str) -> set[str]:
     }
 
 
-def _name_in(disk: Disk, path: PurePosixPath) -> str:
+def _name_in(disk: Destination, path: PurePosixPath) -> str:
     return _chronicle_in(disk, path).text("name")
 
 
-def _chronicle_in(disk: Disk, path: PurePosixPath) -> Chronicle:
+def _chronicle_in(disk: Destination, path: PurePosixPath) -> History:
     """What a file says; nothing where it cannot be read."""
     raw = read_record(disk, path)
-    return (None if raw is None else read_chronicle(raw)) or Chronicle({})
+    return (None if raw is None else read_chronicle(raw)) or History({})
 
 
-def read_record(disk: Disk, path: PurePosixPath) -> bytes | None:
+def read_record(disk: Destination, path: PurePosixPath) -> bytes | None:
     """A record's bytes; None where there is none that can be read."""
     try:
         return disk.read(path)

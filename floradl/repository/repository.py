@@ -14,7 +14,7 @@ from floradl.repository.entries import VERSION, JournalHeader, Op, ScanOp
 from floradl.repository.journal import Journal, encode_lines, parse_journal
 from floradl.repository.manifest import Manifest
 from floradl.storage.base import FileId
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.folder import AppendFile
 
 LARGE_BYTES = 16 * 1024 * 1024
@@ -34,7 +34,7 @@ _REMAINS = (
 """What tells a folder of a run, an asset or a canvas."""
 
 
-class Store:
+class Repository:
     """An archive's manifest on disk, open for changes. Needs the archive's lock.
 
     Args:
@@ -46,7 +46,7 @@ class Store:
         snapshot: which `manifest.json` is on disk; None while there is none.
     """
 
-    def __init__(self, disk: Disk, clock: Clock) -> None:
+    def __init__(self, disk: Destination, clock: Clock) -> None:
         self._disk = disk
         self._clock = clock
         self._file: AppendFile | None = None
@@ -147,7 +147,7 @@ class Store:
         )
 
 
-def require_archive(disk: Disk, *, may_be_remains: bool = False, hint: str = IS_IT_MOUNTED) -> None:
+def require_archive(disk: Destination, *, may_be_remains: bool = False, hint: str = IS_IT_MOUNTED) -> None:
     """Make sure that there is an archive: an unmounted disk leaves an empty folder. Blocks.
 
     Args:
@@ -167,12 +167,12 @@ def require_archive(disk: Disk, *, may_be_remains: bool = False, hint: str = IS_
     raise DestinationError(f"there is no archive in {disk.root}", hint=hint)
 
 
-def load_manifest(disk: Disk, clock: Clock) -> Manifest:
+def load_manifest(disk: Destination, clock: Clock) -> Manifest:
     """The archive's state, snapshot and journal, without changing anything on disk. Blocks."""
     return _load(disk, clock)[0]
 
 
-def _load(disk: Disk, clock: Clock) -> tuple[Manifest, Journal, FileId | None]:
+def _load(disk: Destination, clock: Clock) -> tuple[Manifest, Journal, FileId | None]:
     snapshot, identity = disk.read_identified(layout.MANIFEST)
     journal = parse_journal(disk.read(layout.JOURNAL) or b"")
     if snapshot is not None:

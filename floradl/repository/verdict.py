@@ -13,7 +13,7 @@ import msgspec
 
 from floradl.repository import layout
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 FORMAT = "floradl-verified"
 VERSION = 1
@@ -52,7 +52,7 @@ class Verified(msgspec.Struct, frozen=True):
     version: int = VERSION
 
 
-def read_verified(disk: Disk) -> Verified:
+def read_verified(disk: Destination) -> Verified:
     """What is known of the last checks. Blocks."""
     try:
         return msgspec.json.decode(disk.read(layout.VERIFIED) or b"{}", type=Verified)
@@ -61,7 +61,7 @@ def read_verified(disk: Disk) -> Verified:
         return Verified()
 
 
-def note_verified(disk: Disk, verdict: Verdict) -> None:
+def note_verified(disk: Destination, verdict: Verdict) -> None:
     """Keep the verdict of a check, if the archive can be written to and has a folder for it. Blocks."""
     if not disk.exists(base.PRIVATE):
         return

@@ -1,7 +1,7 @@
 """Bringing one run, asset or canvas from an archive into another folder, every byte verified on its way.
 
-Blocking; call through the `Disk.call` of where it goes. What the source does not give, or not as it was
-archived, is said with a reason and stops nothing; only the disk that is written to does.
+Blocking; call through the `Destination.call` of where it goes. What the source does not give, or not as it
+was archived, is said with a reason and stops nothing; only the disk that is written to does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from floradl.repository.entries import (
 )
 from floradl.repository.results import Failure
 from floradl.repository.snapshot import entry_path
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 
 _IMPOSSIBLE = {
@@ -96,8 +96,8 @@ class Copier:
         is_flat: whether all files go into one folder, without records.
     """
 
-    source: Disk
-    target: Disk
+    source: Destination
+    target: Destination
     way: Way
     is_flat: bool = False
 

@@ -22,7 +22,7 @@ from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
-from floradl.download.context import Tools, new_tools
+from floradl.download.context import Context, new_tools
 from floradl.download.plan import wants_entry
 from floradl.download.tally import Tally
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
@@ -38,7 +38,7 @@ from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.results import Failure
 from floradl.restorer.copying import Copied, Copier, Way
 from floradl.restorer.targets import ArchiveTarget, FlatTarget, Target
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.tasks import all_of, ends_by_itself
 
 Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
@@ -153,8 +153,8 @@ async def restore(
     """
     clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or Tally()
     _refuse_nested(options.source, options.dest)
-    source = Disk(options.source, threads=options.threads)
-    disk = Disk(
+    source = Destination(options.source, threads=options.threads)
+    disk = Destination(
         options.dest, fsync=options.fsync, threads=options.threads, min_free_bytes=options.min_free_bytes
     )
     tools = new_tools(options, disk, clock, backoff, tally.traffic)
@@ -186,7 +186,7 @@ class _Session:
     """The state of one `restore`."""
 
     def __init__(
-        self, options: RestoreOptions, source: Disk, tools: Tools, tally: Tally, target: Target
+        self, options: RestoreOptions, source: Destination, tools: Context, tally: Tally, target: Target
     ) -> None:
         self._options = options
         self._source = source
@@ -279,7 +279,7 @@ class _Session:
                 self._lacking.append(copied)
 
 
-def _source_manifest(source: Disk, clock: Clock) -> Manifest:
+def _source_manifest(source: Destination, clock: Clock) -> Manifest:
     """The source's state. Without one nothing would be restored, and that without a word. Blocks."""
     if not (source.exists(layout.MANIFEST) or source.exists(layout.JOURNAL)):
         raise ManifestError(

@@ -15,8 +15,8 @@ from floradl.api.models import Filters, Generation, Output
 from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.download.commit import Wanted
-from floradl.download.context import Tools
-from floradl.download.missing import Mend, known_record
+from floradl.download.context import Context
+from floradl.download.missing import Missing, known_record
 from floradl.download.plan import TEXT_EXTENSION
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
@@ -27,12 +27,12 @@ from floradl.network.client import MediaClient
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, State
 from floradl.repository.lock import ArchiveLock
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.repository.results import Failure, Receipt, op_of, receipt_of
 from floradl.repository.snapshot import entry_path
 from floradl.restorer.copying import Copied
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from floradl.tasks import ends_by_itself
 
@@ -55,8 +55,8 @@ class Target(ABC):
 
     def __init__(
         self,
-        tools: Tools,
-        source: Disk,
+        tools: Context,
+        source: Destination,
         api: FloraApi | None,
         tally: Tally,
         filters: Filters,
@@ -104,7 +104,7 @@ class ArchiveTarget(Target):
         await self._disk.call(self._disk.prepare)
         async with ArchiveLock(self._disk, self._tools.clock, timeout_s=timeout_s, stop=stop):
             await self._disk.call(self._disk.clean)
-            self._store = Store(self._disk, self._tools.clock)
+            self._store = Repository(self._disk, self._tools.clock)
             try:
                 await self._store.open()
                 yield
@@ -128,7 +128,7 @@ class ArchiveTarget(Target):
 
     async def _fetch_all(self, lacking: Sequence[Copied], api: FloraApi, stop: asyncio.Event) -> bool:
         mends = [
-            Mend(copied.run_id, copied.entry, tuple(copied.lacking), frozenset(), copied.has_record, True)
+            Missing(copied.run_id, copied.entry, tuple(copied.lacking), frozenset(), copied.has_record, True)
             for copied in lacking
             if copied.entry.kind is not Kind.CANVAS  # what one was on some day nobody else has
         ]
@@ -154,7 +154,7 @@ class ArchiveTarget(Target):
         """Fold the journal into `manifest.json`."""
         await self._store.fold(base_url)
 
-    async def _fetch(self, pool: Pool, mends: Sequence[Mend], api: FloraApi) -> None:
+    async def _fetch(self, pool: Pool, mends: Sequence[Missing], api: FloraApi) -> None:
         found, problems = await visit_listed((mend for mend in mends if is_best_listed(mend)), pool, api)
         rest = [mend for mend in mends if mend.run_id not in found]
         problems += await visit_by_id(rest, pool, api, self._disk, self._tally)
@@ -256,7 +256,7 @@ class FlatTarget(Target):
 
     async def _current(self, copied: Copied, api: FloraApi) -> Generation:
         """The record of today; of an asset that FLORA does not know by its id, the one that is archived."""
-        mend = Mend(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
+        mend = Missing(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
         known = await self._source.call(known_record, self._source, mend)
         try:
             return await api.item(copied.entry.kind, copied.run_id, known=known)

@@ -1,10 +1,10 @@
-"""The archive's folder for those who must not block: a `Tree`, and threads to call it in.
+"""The archive's folder for those who must not block: a `LocalStorage`, and threads to call it in.
 
-- Blocking work runs in threads of its own (`Disk.call`), never on the event loop; a cancelled caller
+- Blocking work runs in threads of its own (`Destination.call`), never on the event loop; a cancelled caller
   waits until its piece of work has ended, so no thread touches a file that somebody else closes.
 - Every `OSError` becomes a `DestinationError` here, which is fatal: a full disk is nobody's retry.
 
-Methods that are not `async` block. Call them through `Disk.call`.
+Methods that are not `async` block. Call them through `Destination.call`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import aiofiles.os
 
 from floradl.storage.base import destination_error
 from floradl.storage.local.direct_io import Direct
-from floradl.storage.local.folder import Tree
+from floradl.storage.local.folder import LocalStorage
 from floradl.tasks import to_its_end
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Disk(Tree):
+class Destination(LocalStorage):
     """An archive's folder, with threads.
 
     Args:
-        root, fsync, min_free_bytes: as for `Tree`.
+        root, fsync, min_free_bytes: as for `LocalStorage`.
         threads: how many pieces of file work run at the same time.
 
     Attributes:

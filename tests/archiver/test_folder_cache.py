@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from floradl.archiver.folder_cache import (
     MIN_PART,
-    Stamp,
-    Stamps,
+    FolderStamp,
+    FolderStamps,
     encode_stamps,
     is_settled,
     is_worth_it,
@@ -24,17 +24,22 @@ from floradl.storage.local.folder_dates import FolderDate
 
 MANIFEST = FileId(1000, 1_795_487_412_000_000_000, 77)
 NUMBERS = st.integers(0, 2**63)
-STAMPS = st.dictionaries(st.text(), st.builds(Stamp, st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS))
-SOME: Stamps = {"run_1": Stamp("w/p/run_1", 1, 2, 3, 4, 5), "run_2": Stamp("w/p/run_2", 6, 7, 8, 9, 10)}
+STAMPS = st.dictionaries(
+    st.text(), st.builds(FolderStamp, st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+)
+SOME: FolderStamps = {
+    "run_1": FolderStamp("w/p/run_1", 1, 2, 3, 4, 5),
+    "run_2": FolderStamp("w/p/run_2", 6, 7, 8, 9, 10),
+}
 
 
-def encoded(stamps: Stamps) -> bytes:
+def encoded(stamps: FolderStamps) -> bytes:
     """The file."""
     return b"".join(encode_stamps(stamps, "9f0c", MANIFEST))
 
 
 @given(STAMPS)
-def test_they_come_back_in_their_order(stamps: Stamps) -> None:
+def test_they_come_back_in_their_order(stamps: FolderStamps) -> None:
     """What was written is read, the longest unlooked-at first as it was."""
     again = parse_stamps(encoded(stamps), "9f0c", MANIFEST, ())
     assert list(again.items()) == list(stamps.items())

@@ -26,7 +26,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from tests.support.support import FakeTime
 from tests.support.zygote import floradl
 
@@ -347,7 +347,7 @@ async def keep(
     sim: Simulator, dest: Path, *scopes: Scope, places: Iterable[Place], account: str = ""
 ) -> Discovery:
     """Keep the names of some places after a discovery of some scopes, whose requests are forgotten."""
-    disk = Disk(dest)
+    disk = Destination(dest)
     try:
         async with FloraApi(sim.base_url, sim.account.api_key, retries=0) as api:
             found = await discover(api, scopes)
@@ -383,7 +383,7 @@ async def test_what_a_discovery_left_out_is_asked_for(sim: Simulator, dest: Path
 @pytest.mark.anyio
 async def test_who_has_seen_a_workspace(sim: Simulator, dest: Path) -> None:
     """A workspace's record tells which accounts saw it, each once."""
-    disk = Disk(dest)
+    disk = Destination(dest)
     assert seen_by(disk, ["ws_a", "ws_b"], "other") == set()
     await keep(sim, dest, EVERYTHING, places=[ONE], account="other")
     before = record(dest, "ws_a")

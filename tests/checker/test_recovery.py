@@ -16,7 +16,7 @@ from floradl.clock import Clock
 from floradl.errors import NewerFormatError
 from floradl.repository.entries import OutputEntry, OutputOp, RunEntry, RunOp, SourcesOp, State
 from floradl.storage.base import Item, Kind
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from tests.support.damages import line, write_journal
 from tests.support.sound_archive import PHOTO, TEXT, Stage, report_of, without_key
@@ -25,7 +25,7 @@ from tests.support.support import all_entries, manifest
 
 def recovered_entries(dest: Path) -> dict[str, Any]:
     """The runs, assets and canvases of a manifest that was read as well as it can be."""
-    disk = Disk(dest)
+    disk = Destination(dest)
     try:
         whole = recover(disk, Clock()).manifest
         tables = json.loads(b"".join(whole.encode(updated_at="", base_url="")))
@@ -70,7 +70,7 @@ def test_what_tells_the_archive_is_kept(stage: Stage, dest: Path) -> None:
     known = manifest(dest)
     data = (dest / "manifest.json").read_bytes()
     (dest / "manifest.json").write_bytes(data[:400])
-    disk = Disk(dest)
+    disk = Destination(dest)
     assert recover(disk, Clock()).manifest.archive_id == known["archive_id"]
     (dest / "manifest.json").write_bytes(b"")
     head = {"op": "journal", "version": 1, "archive_id": "a" * 32, "created_at": "2026-01-01T00:00:00Z"}
@@ -93,7 +93,7 @@ def seal_in_journal(dest: Path) -> None:
 
 def recovered_from(dest: Path) -> tuple[Recovered, list[int]]:
     """What is left of a manifest, and the dates of its seals."""
-    disk = Disk(dest)
+    disk = Destination(dest)
     try:
         found = recover(disk, Clock())
     finally:
@@ -134,7 +134,7 @@ def test_no_seal_survives_what_it_sealed(dest: Path, damage: str) -> None:
 
 def test_newer_formats_are_not_recovered(dest: Path) -> None:
     """What a newer floradl wrote is not broken, whichever of the two files it is."""
-    disk = Disk(dest)
+    disk = Destination(dest)
     head = {"op": "journal", "version": 3, "archive_id": "a" * 32, "created_at": "2026-01-01T00:00:00Z"}
     write_journal(dest, line(head))
     with pytest.raises(NewerFormatError):
@@ -152,7 +152,7 @@ def test_checksums_that_make_no_sense(dest: Path) -> None:
     (dest / "SHA256SUMS").write_bytes(
         f"{good}  {PHOTO}/output_1.png\nnonsense\n{good}  ../../x\n{good} {PHOTO}/y\n".encode() + b"\xff\n"
     )
-    disk = Disk(dest)
+    disk = Destination(dest)
     assert read_checksums(disk) == {PHOTO: {"output_1.png": good}, "../..": {"x": good}}
     (dest / PHOTO / "output_1.png").unlink()
     adoption = adopt_folder(disk, PurePosixPath(PHOTO), read_checksums(disk), Clock())
@@ -204,7 +204,7 @@ def test_which_lists_had_a_record(dest: Path, name: str) -> None:
     folder = PurePosixPath("ws_a/prj_a/run_x")
     (dest / folder).mkdir()
     (dest / folder / "run.json").write_text(json.dumps(record | fields))
-    disk = Disk(dest)
+    disk = Destination(dest)
     adoption = adopt_folder(disk, folder, {}, Clock())
     disk.close()
     assert adoption is not None
@@ -237,7 +237,7 @@ def test_folders_of_assets(dest: Path, place: str, more: dict[str, object], proj
     folder = PurePosixPath(place)
     (dest / folder).mkdir(parents=True)
     (dest / folder / "asset.json").write_text(json.dumps(ASSET | more))
-    disk = Disk(dest)
+    disk = Destination(dest)
     adoption = adopt_folder(disk, folder, {}, Clock())
     disk.close()
     if project_id is None:
@@ -254,7 +254,7 @@ def test_a_file_of_another_size_than_flora_told(dest: Path) -> None:
     """Without a hash that vouches for it, a file that is not as long as its record says is not adopted."""
     folder = PurePosixPath("ws_a/prj_a/assets/asset_x")
     (dest / folder).mkdir(parents=True)
-    disk = Disk(dest)
+    disk = Destination(dest)
     for size_bytes, state in ((9, State.ARCHIVED), (8, State.FAILED)):
         (dest / folder / "asset.json").write_text(json.dumps(ASSET | {"size_bytes": size_bytes}))
         (dest / folder / "asset_x.bin").write_bytes(b"123456789")
@@ -279,7 +279,7 @@ def test_folders_that_are_no_runs(dest: Path, record: bytes) -> None:
     place = PurePosixPath("ws_a/p~~q/run_photo") if b"A B" in record else PurePosixPath(PHOTO)
     (dest / place).mkdir(parents=True, exist_ok=True)
     (dest / place / "run.json").write_bytes(record)
-    disk = Disk(dest)
+    disk = Destination(dest)
     assert adopt_folder(disk, place, {}, Clock()) is None
     disk.close()
 
@@ -287,7 +287,7 @@ def test_folders_that_are_no_runs(dest: Path, record: bytes) -> None:
 def test_a_text_is_what_its_record_says(dest: Path) -> None:
     """The entry of a text comes from the record, so that a damaged file shows."""
     (dest / TEXT).write_text("something else")
-    disk = Disk(dest)
+    disk = Destination(dest)
     adoption = adopt_folder(disk, PurePosixPath(TEXT).parent, {}, Clock())
     disk.close()
     assert adoption is not None

@@ -17,7 +17,7 @@ from floradl.checker.verify import VerifyOptions, verify
 from floradl.clock import Clock
 from floradl.repository.lock import ArchiveLock, ReadLock
 from floradl.simulator import Fault
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
 from tests.support.small_disks import make_read_only, make_room
@@ -208,7 +208,7 @@ def test_while_an_archive_job_works(stage: Stage, dest: Path) -> None:
 @pytest.mark.anyio
 async def test_readers_and_writers(stage: Stage, dest: Path) -> None:
     """Two may read at once; meanwhile nobody writes, and no dead process is named for it."""
-    disk, clock = Disk(dest), Clock()
+    disk, clock = Destination(dest), Clock()
     (dest / ".floradl" / "holder.json").write_text(
         f'{{"pid": 4194304, "host": "{os.uname().nodename}", "started_at": "2026-11-01T00:00:00Z"}}'
     )

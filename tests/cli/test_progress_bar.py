@@ -13,7 +13,7 @@ import pytest
 from floradl.cli.main import main
 from floradl.cli.ui.console import Console, Display
 from floradl.cli.ui.progress_bar import Screen, Speed, Speedometer, frame, plain_lines
-from floradl.download.tally import Flow, Tally
+from floradl.download.tally import ActiveTransfer, Tally
 from tests.support.support import FakeTime
 
 
@@ -54,7 +54,9 @@ def test_no_line_is_wider_than_the_terminal(width: int, is_listed: bool, is_stop
     """Whatever the numbers and names are, nothing wraps; wide characters included."""
     work = tally(outputs=123_456_789, fetched=98_765_432, listed=is_listed, failed=1_234_567)
     work.is_stopping = is_stopping
-    work.traffic.flows = {Flow(f"run_{'世' * number} output_1", 0, 10**12, 10**11) for number in (1, 30, 90)}
+    work.traffic.flows = {
+        ActiveTransfer(f"run_{'世' * number} output_1", 0, 10**12, 10**11) for number in (1, 30, 90)
+    }
     for is_ascii in (True, False):
         lines = frame(work, Speed(1, 10**15, 359_999), 400_000, width, slowest=True, is_ascii=is_ascii)
         assert max(map(len, lines)) <= width
@@ -76,7 +78,7 @@ def test_the_slowest_transfers_are_named_longest_first() -> None:
     """With -v three transfers are named, those that are at it longest; young ones are not slow."""
     work = tally()
     work.traffic.flows = {
-        Flow(f"run_{began} output_1", began, 48_000_000, 12_000_000) for began in (1, 2, 9, 11, 99)
+        ActiveTransfer(f"run_{began} output_1", began, 48_000_000, 12_000_000) for began in (1, 2, 9, 11, 99)
     }
     lines = frame(work, FAST, 100, 79, slowest=True, is_ascii=True)[3:]
     assert [line.split()[1] for line in lines] == ["run_1", "run_2", "run_9"]
@@ -97,7 +99,7 @@ def test_the_time_left_comes_from_the_outputs_that_wait() -> None:
         speed = meter.read()
     assert speed.left_s == pytest.approx(10, rel=0.05)
     assert speed.expected_bytes == 300_000_000
-    work.traffic.flows = {Flow("run output", 0, 1_000_000_000, 0)}
+    work.traffic.flows = {ActiveTransfer("run output", 0, 1_000_000_000, 0)}
     speed = meter.read()
     assert speed.left_s == pytest.approx(100, rel=0.05)
     assert speed.expected_bytes == 200_000_000 + 99 * 1_000_000 + 1_000_000_000
@@ -131,7 +133,7 @@ def test_off_a_terminal_there_is_a_line_every_30_s() -> None:
     """A minute and a half of work is three plain lines, however often it was looked."""
     shown, stream, time = console(is_terminal=False, verbose=True)
     work = tally(outputs=2000, fetched=500, failed=0)
-    work.traffic.flows = {Flow("run_1 output_1", time.now_s, 48_000_000, 12_000_000)}
+    work.traffic.flows = {ActiveTransfer("run_1 output_1", time.now_s, 48_000_000, 12_000_000)}
     display = Display(shown, work, time.clock, slowest=True)
     for _ in range(95 * 5):
         time.now_s += 0.2

@@ -22,7 +22,7 @@ from floradl.errors import ManifestError
 from floradl.repository.entries import OutputOp, RunEntry, State
 from floradl.repository.journal import parse_journal
 from floradl.repository.manifest import Manifest
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.simulator import (
     Account,
     Fault,
@@ -36,7 +36,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from tests.support.steps import Stop, stepped
 from tests.support.support import (
     assert_all_archived,
@@ -181,8 +181,8 @@ def test_a_journal_that_was_cut_is_gone_on_with(killed: Killed) -> None:
     data, states = killed.journal_path.read_bytes(), expected_states(killed)
 
     async def open_and_close() -> dict[str, RunEntry]:
-        disk = Disk(killed.dest, fsync=False, threads=1)
-        store = Store(disk, Clock())
+        disk = Destination(killed.dest, fsync=False, threads=1)
+        store = Repository(disk, Clock())
         try:
             return dict((await store.open()).iter_entries())
         finally:

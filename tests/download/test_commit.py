@@ -22,7 +22,7 @@ from floradl.download.commit import Wanted
 from floradl.errors import DestinationError
 from floradl.repository.entries import OutputOp
 from floradl.repository.results import Failure, Receipt, op_of
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local import fsync
 from tests.download.test_transfer import BIG, FOLDER, PNG, Bench, Host, Reply, bench, cut, etag, rest
 
@@ -322,7 +322,7 @@ async def test_a_disk_that_fails_is_no_reason_to_go_on(
 @needs_links
 async def test_with_flushes(bench: Bench) -> None:
     """With flushes it is the same; tests/crash/test_steps.py has their order."""
-    disk = Disk(bench.disk.root, fsync=True, threads=2)
+    disk = Destination(bench.disk.root, fsync=True, threads=2)
     try:
         flushed = bench.with_tools(disk=disk)
         put_other(flushed, BIG)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from floradl.download.dedupe import Shelf
+from floradl.download.dedupe import ContentIndex
 
 ONE, TWO = (hashlib.sha256(name).hexdigest() for name in (b"one", b"two"))
 HERE, THERE = PurePosixPath("ws/prj/run/a.png"), PurePosixPath("ws/prj/run/b.png")
@@ -17,7 +17,7 @@ HERE, THERE = PurePosixPath("ws/prj/run/a.png"), PurePosixPath("ws/prj/run/b.png
 
 def test_a_shelf_has_one_file_of_each_content() -> None:
     """The last that was put there; nothing of what nobody put there."""
-    shelf = Shelf()
+    shelf = ContentIndex()
     assert shelf.get(ONE) is None
     shelf.put(ONE, HERE)
     shelf.put(TWO, THERE)
@@ -36,7 +36,7 @@ def test_a_shelf_is_filled_once() -> None:
         yield TWO, HERE
         yield TWO, THERE
 
-    shelf = Shelf()
+    shelf = ContentIndex()
     shelf.put(ONE, THERE)
     for _ in range(2):
         shelf.fill(load)
@@ -45,7 +45,7 @@ def test_a_shelf_is_filled_once() -> None:
 
 def test_who_brings_the_same_content_waits() -> None:
     """One thread at a time brings a content, and who waited finds it; another content waits for nobody."""
-    shelf, is_inside, may_end = Shelf(), threading.Event(), threading.Event()
+    shelf, is_inside, may_end = ContentIndex(), threading.Event(), threading.Event()
     found: list[PurePosixPath | None] = []
 
     def first() -> None:
@@ -72,7 +72,7 @@ def test_who_brings_the_same_content_waits() -> None:
 
 def test_a_turn_ends_with_an_error() -> None:
     """A disk that fails one thread does not make the next wait for ever."""
-    shelf = Shelf()
+    shelf = ContentIndex()
     with pytest.raises(OSError, match="full"), shelf.turn(ONE):
         raise OSError("full")
     with shelf.turn(ONE):

@@ -19,7 +19,7 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
 from floradl.download.commit import Wanted
-from floradl.download.context import Tools, new_tools
+from floradl.download.context import Context, new_tools
 from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
 from floradl.network.bandwidth import Bandwidth
@@ -27,7 +27,7 @@ from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
 from floradl.network.transport import media_transports
 from floradl.repository.results import Failure, Receipt
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.direct_io import Direct
 
 pytestmark = pytest.mark.anyio
@@ -140,7 +140,7 @@ class Counted(Blocks):
 class Bench:
     """A host, an archive, and everything between."""
 
-    def __init__(self, host: Host, port: int, tools: Tools, client: MediaClient) -> None:
+    def __init__(self, host: Host, port: int, tools: Context, client: MediaClient) -> None:
         self.host = host
         self.tools = tools
         self.blocks = cast("Counted", tools.blocks)
@@ -171,7 +171,7 @@ async def served(folder: Path, *breaks: int, limit_rate_bytes: int = 0) -> Async
     host = Host(*breaks)
     server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    disk = Disk(folder / "out")
+    disk = Destination(folder / "out")
     disk.direct = Noted()
     disk.prepare()
     options = ArchiveOptions(disk.root, base_url=f"http://127.0.0.1:{port}/api/v1", retries=3)

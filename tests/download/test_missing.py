@@ -15,16 +15,16 @@ import pytest
 from floradl.api.models import Filters, Output
 from floradl.api.records import parse_asset, parse_generation
 from floradl.archiver.compare import compare_store, compare_with_disk, keep_stamps
-from floradl.archiver.folder_cache import Stamp
+from floradl.archiver.folder_cache import FolderStamp
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.download.missing import Mend, known_record, lost_outputs
+from floradl.download.missing import Missing, known_record, lost_outputs
 from floradl.download.plan import RecordRule
 from floradl.repository import layout
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, State
 from floradl.repository.manifest import Manifest
-from floradl.repository.repository import Store
-from floradl.storage.destination import Disk
+from floradl.repository.repository import Repository
+from floradl.storage.destination import Destination
 
 URL = "https://media.test/a.png"
 RECORD = {
@@ -36,9 +36,9 @@ RECORD = {
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Destination]:
     """A prepared archive."""
-    disk = Disk(tmp_path / "out", fsync=False)
+    disk = Destination(tmp_path / "out", fsync=False)
     disk.prepare()
     yield disk
     disk.close()
@@ -64,20 +64,20 @@ def memory(**runs: dict[str, OutputEntry]) -> Manifest:
 
 
 def compare(
-    disk: Disk, manifest: Manifest, filters: Filters | None = None, unwanted: str = ""
+    disk: Destination, manifest: Manifest, filters: Filters | None = None, unwanted: str = ""
 ) -> tuple[int, int, list[tuple[str, tuple[str, ...]]]]:
     """How many outputs are there, with how many bytes, and what has to be mended."""
     found = compare_with_disk(manifest, disk, filters or Filters(), lambda run_id, _: run_id != unwanted)
     return found.outputs, found.size_bytes, [(mend.run_id, mend.keys) for mend in found.mends]
 
 
-def write(disk: Disk, run_id: str, **files: bytes) -> None:
+def write(disk: Destination, run_id: str, **files: bytes) -> None:
     """Put files into a run's folder; `output_1` is `output_1.png`."""
     for name, data in files.items():
         disk.write_atomic(layout.item_path(Kind.RUN, "ws_a", "prj_b", run_id) / f"{name}.png", [data])
 
 
-def test_an_archive_as_it_should_be(disk: Disk) -> None:
+def test_an_archive_as_it_should_be(disk: Destination) -> None:
     """Where each file has its recorded size there is nothing to mend, and every byte counts."""
     write(disk, "run_1", output_1=b"12345", output_2=b"")
     write(disk, "run_2", output_1=b"67", stranger=b"89")
@@ -89,7 +89,7 @@ def test_an_archive_as_it_should_be(disk: Disk) -> None:
     assert compare(disk, manifest) == (3, 7, [])
 
 
-def test_what_is_not_as_it_should_be(disk: Disk) -> None:
+def test_what_is_not_as_it_should_be(disk: Destination) -> None:
     """Failed outputs, files of another size and missing files are mended; they count for nothing."""
     write(disk, "run_1", output_1=b"12345")
     write(disk, "run_2", output_1=b"123456")
@@ -105,7 +105,7 @@ def test_what_is_not_as_it_should_be(disk: Disk) -> None:
     )
 
 
-def test_only_what_is_wanted_is_mended(disk: Disk) -> None:
+def test_only_what_is_wanted_is_mended(disk: Destination) -> None:
     """Runs and types that a job does not want are left alone; the archive's size is of all of it."""
     write(disk, "run_2", output_1=b"12345")
     damage = {"output_1": archived(5), "output_2": FAILED}
@@ -115,7 +115,7 @@ def test_only_what_is_wanted_is_mended(disk: Disk) -> None:
     assert compare(disk, manifest, videos) == (1, 5, [("run_1", ("output_2",)), ("run_2", ("output_2",))])
 
 
-def test_a_run_that_was_named_is_asked_for_in_any_case(disk: Disk) -> None:
+def test_a_run_that_was_named_is_asked_for_in_any_case(disk: Destination) -> None:
     """With --run-id a run is looked at again although nothing of it is missing."""
     write(disk, "run_1", output_1=b"12345")
     named = Filters(run_ids=frozenset({"run_1"}))
@@ -123,7 +123,7 @@ def test_a_run_that_was_named_is_asked_for_in_any_case(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("count", [499, 500, 501, 1001])
-def test_however_many_runs_there_are(disk: Disk, count: int) -> None:
+def test_however_many_runs_there_are(disk: Destination, count: int) -> None:
     """No run is left out and none is looked at twice, wherever a batch ends."""
     names = [f"run_{number}" for number in range(count)]
     manifest = memory(**{name: {"output_1": archived(5)} for name in names})
@@ -137,8 +137,8 @@ def test_however_many_runs_there_are(disk: Disk, count: int) -> None:
 def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three runs are a large archive, of which two are looked into in each session; and time has passed."""
     monkeypatch.setattr("floradl.archiver.folder_cache.MIN_PART", 2)
-    now_ns = Disk.moment_ns
-    monkeypatch.setattr(Disk, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
+    now_ns = Destination.moment_ns
+    monkeypatch.setattr(Destination, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 
 
 large = pytest.mark.usefixtures("_as_if_large")
@@ -147,7 +147,7 @@ large = pytest.mark.usefixtures("_as_if_large")
 class Nights:
     """A large archive, compared night after night by whoever changes it."""
 
-    def __init__(self, disk: Disk, runs: int) -> None:
+    def __init__(self, disk: Destination, runs: int) -> None:
         self.disk = disk
         self.ids = [f"run_{number}" for number in range(1, runs + 1)]
         for run_id in self.ids:
@@ -173,7 +173,7 @@ class Nights:
     async def _night(
         self, ops: Iterable[Op], filters: Filters, everything: bool, is_folded: bool
     ) -> tuple[int, int, list[str]]:
-        store = Store(self.disk, Clock())
+        store = Repository(self.disk, Clock())
         await store.open()
         found = compare_store(store, self.disk, filters, lambda *_: True, everything=everything)
         await store.append(ops)
@@ -191,7 +191,7 @@ class Nights:
 
 @large
 @pytest.mark.parametrize("damage", ["remove", "rename", "replace", "folder", "move", "link"])
-def test_what_happens_to_a_name_is_noticed_the_next_night(disk: Disk, damage: str) -> None:
+def test_what_happens_to_a_name_is_noticed_the_next_night(disk: Destination, damage: str) -> None:
     """Whatever becomes of files and folders, of whichever runs: it is mended the next night."""
     nights = Nights(disk, 6)
     for _ in range(2):
@@ -218,7 +218,7 @@ def test_what_happens_to_a_name_is_noticed_the_next_night(disk: Disk, damage: st
 
 
 @large
-def test_a_folder_above_that_is_gone_or_a_link(disk: Disk) -> None:
+def test_a_folder_above_that_is_gone_or_a_link(disk: Destination) -> None:
     """A project that was moved away is missing with all its runs; one that is a link now is refused."""
     nights = Nights(disk, 6)
     nights.night()
@@ -234,7 +234,7 @@ def test_a_folder_above_that_is_gone_or_a_link(disk: Disk) -> None:
 
 
 @large
-def test_a_file_that_grew_in_place_is_noticed_when_its_run_has_its_turn(disk: Disk) -> None:
+def test_a_file_that_grew_in_place_is_noticed_when_its_run_has_its_turn(disk: Destination) -> None:
     """Nothing but the file tells: two of six runs are looked into each night, so three nights see all."""
     nights = Nights(disk, 6)
     nights.night()
@@ -246,7 +246,7 @@ def test_a_file_that_grew_in_place_is_noticed_when_its_run_has_its_turn(disk: Di
 
 
 @large
-def test_every_folder_has_its_turn_again(disk: Disk) -> None:
+def test_every_folder_has_its_turn_again(disk: Destination) -> None:
     """Who was looked into waits until all others were; runs that come later do not push in."""
     nights = Nights(disk, 6)
     for _ in range(5):
@@ -258,7 +258,7 @@ def test_every_folder_has_its_turn_again(disk: Disk) -> None:
 
 
 @large
-def test_all_is_looked_into_when_told_to(disk: Disk) -> None:
+def test_all_is_looked_into_when_told_to(disk: Destination) -> None:
     """On the night of a full walk no stamp's word is taken; what is found right is stamped anew."""
     nights = Nights(disk, 6)
     nights.night()
@@ -268,7 +268,7 @@ def test_all_is_looked_into_when_told_to(disk: Disk) -> None:
 
 
 @large
-def test_what_is_not_just_as_recorded_is_looked_at_every_night(disk: Disk) -> None:
+def test_what_is_not_just_as_recorded_is_looked_at_every_night(disk: Destination) -> None:
     """A file of another size, a failed output and a missing record: none of these runs is passed over."""
     nights = Nights(disk, 6)
     nights.edit("run_1")
@@ -284,7 +284,7 @@ def test_what_is_not_just_as_recorded_is_looked_at_every_night(disk: Disk) -> No
 
 @large
 @pytest.mark.parametrize("is_folded", [True, False], ids=["folded", "killed before the fold"])
-def test_what_was_recorded_since_ends_a_stamp(disk: Disk, is_folded: bool) -> None:
+def test_what_was_recorded_since_ends_a_stamp(disk: Destination, is_folded: bool) -> None:
     """An output that has failed since is tried again the next night, though its folder is as it was."""
     nights = Nights(disk, 6)
     for _ in range(2):
@@ -295,7 +295,7 @@ def test_what_was_recorded_since_ends_a_stamp(disk: Disk, is_folded: bool) -> No
 
 
 @large
-def test_an_older_manifest_put_back(disk: Disk) -> None:
+def test_an_older_manifest_put_back(disk: Destination) -> None:
     """What it says has failed is tried again, though a later one said that all is well."""
     nights = Nights(disk, 6)
     nights.night(OutputOp("run_6", "output_2", FAILED))
@@ -310,7 +310,7 @@ def test_an_older_manifest_put_back(disk: Disk) -> None:
 
 @large
 @pytest.mark.parametrize("stamps", [None, b"", b"torn", "cut", "a folder", "a link"])
-def test_stamps_that_are_lost_or_broken(disk: Disk, stamps: str | bytes | None) -> None:
+def test_stamps_that_are_lost_or_broken(disk: Destination, stamps: str | bytes | None) -> None:
     """Nothing depends on them: all is compared, and what stands in their place is left alone."""
     nights = Nights(disk, 6)
     nights.night()
@@ -338,7 +338,7 @@ def test_stamps_that_are_lost_or_broken(disk: Disk, stamps: str | bytes | None) 
 
 
 @large
-def test_filters_see_through_stamps(disk: Disk) -> None:
+def test_filters_see_through_stamps(disk: Destination) -> None:
     """A run that was named is asked for, stamped or not; the archive's size is of all of it."""
     nights = Nights(disk, 6)
     nights.night()
@@ -347,7 +347,7 @@ def test_filters_see_through_stamps(disk: Disk) -> None:
     assert nights.night() == (6, 30, [])
 
 
-def test_a_date_that_is_too_young(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_date_that_is_too_young(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that was changed just now is not stamped: the next change could have the same date."""
     monkeypatch.setattr("floradl.archiver.folder_cache.MIN_PART", 2)
     nights = Nights(disk, 6)
@@ -358,21 +358,21 @@ def test_a_date_that_is_too_young(disk: Disk, monkeypatch: pytest.MonkeyPatch) -
     assert nights.night() == (0, 0, nights.ids)
 
 
-def test_a_file_system_that_does_not_date_folders(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_does_not_date_folders(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a folder's date tells nothing, no stamp is made, and none is believed."""
     monkeypatch.setattr("floradl.archiver.folder_cache.MIN_PART", 2)
     nights = Nights(disk, 6)
     with monkeypatch.context() as patch:
-        patch.setattr(Disk, "moment_ns", lambda _: time.time_ns() + 10**10)
+        patch.setattr(Destination, "moment_ns", lambda _: time.time_ns() + 10**10)
         nights.night()
     for run_id in nights.ids:
         nights.edit(run_id)
     with monkeypatch.context() as patch:
-        patch.setattr(Disk, "moment_ns", lambda _: None)
+        patch.setattr(Destination, "moment_ns", lambda _: None)
         assert nights.night() == (0, 0, nights.ids)
 
 
-def test_a_small_archive_has_no_stamps(disk: Disk) -> None:
+def test_a_small_archive_has_no_stamps(disk: Destination) -> None:
     """It is compared whole each night, as fast as with them, and has no file more."""
     nights = Nights(disk, 6)
     nights.night()
@@ -383,9 +383,9 @@ def test_a_small_archive_has_no_stamps(disk: Disk) -> None:
 
 @large
 @pytest.mark.anyio
-async def test_a_large_archive_that_is_not_folded_yet(disk: Disk) -> None:
+async def test_a_large_archive_that_is_not_folded_yet(disk: Destination) -> None:
     """Without a manifest.json, as after a first session that was killed, stamps have nothing to be of."""
-    store = Store(disk, Clock())
+    store = Repository(disk, Clock())
     await store.open()
     for run_id in ("run_1", "run_2", "run_3"):
         write(disk, run_id, output_1=b"12345")
@@ -393,7 +393,7 @@ async def test_a_large_archive_that_is_not_folded_yet(disk: Disk) -> None:
         await store.append([RunOp(run_id, facts), OutputOp(run_id, "output_1", archived(5))])
     (disk.root / layout.STAMPS).write_bytes(b"of another")
     found = compare_store(store, disk, Filters(), lambda *_: True, everything=False)
-    keep_stamps(store, disk, {"run_1": Stamp("ws_a/prj_b/run_1", 1, 2, 3, 1, 5)})
+    keep_stamps(store, disk, {"run_1": FolderStamp("ws_a/prj_b/run_1", 1, 2, 3, 1, 5)})
     await store.close()
     assert (found.outputs, found.mends) == (3, [])
     assert (disk.root / layout.STAMPS).read_bytes() == b"of another"
@@ -402,13 +402,13 @@ async def test_a_large_archive_that_is_not_folded_yet(disk: Disk) -> None:
 # ----------------------------------------------------------------------------------- what is known of a run
 
 
-def mend_of(**outputs: OutputEntry) -> Mend:
+def mend_of(**outputs: OutputEntry) -> Missing:
     """Run run_1 of ws_a/prj_b, with all these outputs to be mended."""
     entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", "t2i", 1, 2, None, "00", outputs=outputs)
-    return Mend("run_1", entry, tuple(outputs))
+    return Missing("run_1", entry, tuple(outputs))
 
 
-def test_a_run_is_known_by_its_record(disk: Disk) -> None:
+def test_a_run_is_known_by_its_record(disk: Destination) -> None:
     """What `run.json` says of a run is what is known, outputs included."""
     disk.write_atomic(
         layout.item_path(Kind.RUN, "ws_a", "prj_b", "run_1") / layout.RUN_RECORD,
@@ -424,7 +424,7 @@ def test_a_run_is_known_by_its_record(disk: Disk) -> None:
     [None, b"", b"{", b"[]", b'{"run_id": "run_1"}', json.dumps(RECORD | {"run_id": "run_2"}).encode()],
     ids=["lost", "empty", "torn", "another form", "no status", "another run's"],
 )
-def test_a_run_whose_record_is_of_no_use(disk: Disk, record: bytes | None) -> None:
+def test_a_run_whose_record_is_of_no_use(disk: Destination, record: bytes | None) -> None:
     """Without a record of its own a run is known by its entry, so that its files stay in their place."""
     if record is not None:
         disk.write_atomic(layout.item_path(Kind.RUN, "ws_a", "prj_b", "run_1") / layout.RUN_RECORD, [record])
@@ -433,12 +433,12 @@ def test_a_run_whose_record_is_of_no_use(disk: Disk, record: bytes | None) -> No
     assert (known.workspace_id, known.project_id, known.model_id) == ("ws_a", "prj_b", "t2i")
 
 
-def test_an_asset_whose_record_is_lost(disk: Disk) -> None:
+def test_an_asset_whose_record_is_lost(disk: Destination) -> None:
     """It is known by its entry, as an asset: what FLORA says of it by its id goes on top of that."""
     entry = RunEntry(
         "ws_a", "", "ws_a/_workspace/assets/asset_1", None, 1, None, None, "00", 1, Kind.ASSET, name="Box"
     )
-    known = known_record(disk, Mend("asset_1", entry, ("asset_1",), has_record=False))
+    known = known_record(disk, Missing("asset_1", entry, ("asset_1",), has_record=False))
     assert (known.run_id, known.kind, known.name) == ("asset_1", Kind.ASSET, "Box")
     assert (known.status, known.workspace_id, known.project_id) == ("completed", "ws_a", "")
     assert known.outputs is None
@@ -451,7 +451,7 @@ def test_snapshots_of_a_canvas_are_lost() -> None:
     """What nobody has is told by a code of its own."""
     entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/canvas", None, 1, None, None, "", None, Kind.CANVAS)
     entry = msgspec.structs.replace(entry, outputs={"a-canvas": archived(5)})
-    (failure,) = lost_outputs(Mend("prj_b", entry, ("a-canvas",)), "why")
+    (failure,) = lost_outputs(Missing("prj_b", entry, ("a-canvas",)), "why")
     assert (failure.code, failure.message, failure.keeps_entry) == ("lost", "why", True)
 
 
@@ -470,7 +470,7 @@ def test_a_visit_mends_what_its_mend_says(is_exact: bool) -> None:
     """The visit replaces what is damaged, and touches only the outputs named where it is told to."""
     run = parse_generation(json.dumps(RECORD).encode())
     entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00")
-    mend = Mend("run_1", entry, ("output_1",), frozenset({"output_1"}), is_exact=is_exact)
+    mend = Missing("run_1", entry, ("output_1",), frozenset({"output_1"}), is_exact=is_exact)
     visit = mend.visit(run, RecordRule.KEEP, is_current=False)
     assert (visit.run, visit.record, visit.is_current) == (run, RecordRule.KEEP, False)
     assert visit.replaces == {"output_1"}

@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 
 from floradl.download import ranges as parts
 from floradl.download import streaming
-from floradl.download.context import Tools
+from floradl.download.context import Context
 from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
 from floradl.network.client import MediaClient
-from floradl.network.concurrency import Pressure
-from floradl.network.retry import Backoff, HostGate
+from floradl.network.concurrency import HostLimits
+from floradl.network.retry import Backoff, HostPauses
 from floradl.repository.results import Failure, Receipt
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local import partial
 from floradl.storage.local.partial import Partial
-from floradl.storage.local.writer_pool import Scribe
+from floradl.storage.local.writer_pool import WriterPool
 from tests.download.test_transfer import Bench, handles_of
 from tests.support.support import FakeTime
 
@@ -170,14 +170,14 @@ class _Slow(httpx.AsyncByteStream):
 @contextmanager
 def bench_at(path: Path) -> Iterator[Bench]:
     """A prepared archive, a clock that others move, and three tries after the first."""
-    disk = Disk(path, fsync=False, threads=4)
+    disk = Destination(path, fsync=False, threads=4)
     disk.prepare()
     time = FakeTime()
-    tools = Tools(
+    tools = Context(
         disk=disk,
-        scribe=Scribe(disk),
+        scribe=WriterPool(disk),
         clock=time.clock,
-        gate=HostGate(time.clock),
+        gate=HostPauses(time.clock),
         retries=3,
         allow_loopback=False,
         backoff=Backoff(rng=random.Random(1)),
@@ -282,20 +282,20 @@ async def test_a_fast_host_is_left_alone(bench: Bench) -> None:
 async def test_without_idle_places_nobody_joins(bench: Bench) -> None:
     """Other outputs come before parts of this one."""
     host = RangeHost(bench.time)
-    assert_whole(bench, await fetch(bench.with_tools(pressure=Pressure(1)), host))
+    assert_whole(bench, await fetch(bench.with_tools(pressure=HostLimits(1)), host))
     assert host.asked == ALONE
 
 
 async def test_no_more_than_there_are_places(bench: Bench) -> None:
     """The main stream and the parts together keep to what the host takes."""
     host = RangeHost(bench.time)
-    assert_whole(bench, await fetch(bench.with_tools(pressure=Pressure(3)), host))
+    assert_whole(bench, await fetch(bench.with_tools(pressure=HostLimits(3)), host))
     assert host.most == 3
 
 
 async def test_a_place_is_given_to_an_output_that_waits(bench: Bench) -> None:
     """Between two parts a connection ends when somebody waits for its place; one goes on to the end."""
-    host, pressure = RangeHost(bench.time), Pressure(2)
+    host, pressure = RangeHost(bench.time), HostLimits(2)
     waiters: list[asyncio.Task[None]] = []
 
     async def other() -> None:
@@ -407,7 +407,7 @@ async def test_a_cut_part_keeps_what_came(bench: Bench) -> None:
 async def test_retry_after_of_a_part_pauses_the_host(bench: Bench) -> None:
     """A part's `Retry-After` counts as any other does."""
     host = RangeHost(bench.time, {2: Fault(429, (("Retry-After", "7"),))})
-    gate = HostGate(bench.time.clock)
+    gate = HostPauses(bench.time.clock)
     paused: list[tuple[str, float]] = []
     gate.pause = lambda host, seconds: paused.append((host, seconds))  # type: ignore[method-assign]  # a spy
     assert_whole(bench, await fetch(bench.with_tools(gate=gate), host))

@@ -23,7 +23,7 @@ from floradl.errors import DestinationError
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.repository.results import Failure, Receipt, Result, facts_of
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.fsync import Flusher
 
 DONE_AT_MS = 1_700_000_000_000
@@ -34,9 +34,9 @@ TEXT_FILE, PICTURE_FILE = FOLDER / "output_1.txt", FOLDER / "output_2.png"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Destination]:
     """A prepared archive."""
-    disk = Disk(tmp_path / "out")
+    disk = Destination(tmp_path / "out")
     disk.prepare()
     yield disk
     disk.close()
@@ -86,7 +86,7 @@ class Whole:
 
 
 def prepare(
-    disk: Disk,
+    disk: Destination,
     run: Generation,
     entry: RunEntry | None = None,
     *,
@@ -102,14 +102,14 @@ def prepare(
     return Whole(prepared, prepared.results_of(written))
 
 
-def files(disk: Disk) -> dict[str, bytes]:
+def files(disk: Destination) -> dict[str, bytes]:
     """What is in the run's folder."""
     folder = disk.root / FOLDER
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
 @pytest.fixture
-def steps(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def steps(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes each flush and each rename from now on."""
     noted: list[str] = []
     replace, folder, seal = os.replace, Flusher.folder, Flusher.seal
@@ -135,7 +135,7 @@ def steps(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # ------------------------------------------------------------------------------------------------ a new run
 
 
-def test_a_new_run(disk: Disk, steps: list[str]) -> None:
+def test_a_new_run(disk: Destination, steps: list[str]) -> None:
     """The record and the texts are there, dated and flushed, and the facts stand before the outputs."""
     run = made(TEXT, PICTURE)
     prepared = prepare(disk, run)
@@ -162,7 +162,7 @@ def test_a_new_run(disk: Disk, steps: list[str]) -> None:
     assert (prepared.is_due, prepared.outputs, prepared.already) == (True, 2, 0)
 
 
-def test_a_run_without_outputs(disk: Disk, steps: list[str]) -> None:
+def test_a_run_without_outputs(disk: Destination, steps: list[str]) -> None:
     """Its record is archived too, and durable before it is recorded."""
     prepared = prepare(disk, made())
     assert [type(result) for result in prepared.results] == [RunOp]
@@ -172,7 +172,7 @@ def test_a_run_without_outputs(disk: Disk, steps: list[str]) -> None:
 
 @pytest.mark.parametrize("broken", ["run.json", "output_1.txt", "the folder"])
 def test_nothing_counts_where_the_disk_fails(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch, broken: str
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """Whatever of it cannot be made durable, no result comes out that could be recorded."""
     replace, flush_folder = os.replace, Flusher.folder
@@ -193,7 +193,7 @@ def test_nothing_counts_where_the_disk_fails(
         prepare(disk, made(TEXT))
 
 
-def test_after_a_process_that_was_killed(disk: Disk, steps: list[str]) -> None:
+def test_after_a_process_that_was_killed(disk: Destination, steps: list[str]) -> None:
     """What was written and not recorded is written again, so it is flushed before it is recorded."""
     run = made(TEXT)
     prepare(disk, run)
@@ -208,7 +208,7 @@ def test_after_a_process_that_was_killed(disk: Disk, steps: list[str]) -> None:
 # ------------------------------------------------------------------------------------- a run that is known
 
 
-def test_a_run_that_is_whole(disk: Disk, steps: list[str]) -> None:
+def test_a_run_that_is_whole(disk: Destination, steps: list[str]) -> None:
     """Where all is there, nothing is written, flushed or recorded."""
     run = made(TEXT)
     prepare(disk, run)
@@ -218,7 +218,7 @@ def test_a_run_that_is_whole(disk: Disk, steps: list[str]) -> None:
     assert (prepared.results, prepared.jobs, steps) == ([], [], [])
 
 
-def test_a_record_that_says_something_new(disk: Disk, steps: list[str]) -> None:
+def test_a_record_that_says_something_new(disk: Destination, steps: list[str]) -> None:
     """It replaces the old one, and its facts are recorded once it is durable."""
     old = made()
     prepare(disk, old)
@@ -230,7 +230,7 @@ def test_a_record_that_says_something_new(disk: Disk, steps: list[str]) -> None:
     assert steps == [f"flush {len(new.raw)} bytes", "name run.json", "flush ws_a/prj_b/run_c"]
 
 
-def test_a_record_that_is_to_be_kept(disk: Disk) -> None:
+def test_a_record_that_is_to_be_kept(disk: Destination) -> None:
     """One that was put together from parts does not replace what the API gave once."""
     old = made()
     prepare(disk, old)
@@ -239,7 +239,7 @@ def test_a_record_that_is_to_be_kept(disk: Disk) -> None:
     assert prepared.results == []
 
 
-def test_a_record_that_is_lost(disk: Disk) -> None:
+def test_a_record_that_is_lost(disk: Destination) -> None:
     """It is written again, whatever the rule: there is none to keep."""
     run = made()
     prepared = prepare(disk, run, entry_of(run), rule=RecordRule.KEEP)
@@ -248,7 +248,7 @@ def test_a_record_that_is_lost(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("there", [b"damaged", None])
-def test_a_record_that_is_damaged(disk: Disk, there: bytes | None) -> None:
+def test_a_record_that_is_damaged(disk: Destination, there: bytes | None) -> None:
     """It is set aside and written anew; one that is gone leaves nothing to set aside."""
     run = made()
     if there is not None:
@@ -258,7 +258,7 @@ def test_a_record_that_is_damaged(disk: Disk, there: bytes | None) -> None:
     assert [disk.read(aside) for aside in prepared.kept_aside] == ([] if there is None else [there])
 
 
-def test_a_run_that_was_moved_stays(disk: Disk) -> None:
+def test_a_run_that_was_moved_stays(disk: Destination) -> None:
     """One that is in another project now is archived where its entries say."""
     old = made()
     moved = made(project_id="prj_new")
@@ -267,7 +267,7 @@ def test_a_run_that_was_moved_stays(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("is_current", [True, False])
-def test_a_run_that_had_vanished(disk: Disk, *, is_current: bool) -> None:
+def test_a_run_that_had_vanished(disk: Destination, *, is_current: bool) -> None:
     """One that the API gives again has not vanished; one known from the disk alone still has."""
     run = made()
     prepare(disk, run)
@@ -278,14 +278,14 @@ def test_a_run_that_had_vanished(disk: Disk, *, is_current: bool) -> None:
 # ------------------------------------------------------------------------------------- what is wanted of it
 
 
-def test_nothing_of_it_is_wanted(disk: Disk) -> None:
+def test_nothing_of_it_is_wanted(disk: Destination) -> None:
     """A run that the filters leave nothing of is not written down."""
     prepared = prepare(disk, made(TEXT), filters=Filters(types=frozenset({"videoUrl"})))
     assert not prepared.is_due
     assert (prepared.results, prepared.jobs, files(disk)) == ([], [], {})
 
 
-def test_only_some_of_it_is_wanted(disk: Disk) -> None:
+def test_only_some_of_it_is_wanted(disk: Destination) -> None:
     """A visit that is about one output leaves the others alone."""
     run = made(TEXT, PICTURE)
     prepared = prepare(disk, run, visit=Visit(run, only=frozenset({"output_2"})))
@@ -293,14 +293,14 @@ def test_only_some_of_it_is_wanted(disk: Disk) -> None:
     assert list(files(disk)) == ["run.json"]
 
 
-def test_a_partial_is_gone_on_from(disk: Disk) -> None:
+def test_a_partial_is_gone_on_from(disk: Destination) -> None:
     """What an earlier process left is resumed."""
     partials = frozenset({layout.partial_path("run_c", "output_2").name})
     (job,) = prepare(disk, made(PICTURE), partials=partials).jobs
     assert job.decision.action == Action.RESUME
 
 
-def test_an_output_that_cannot_be_had(disk: Disk) -> None:
+def test_an_output_that_cannot_be_had(disk: Destination) -> None:
     """It is a result like any other, after the facts."""
     prepared = prepare(disk, made(PICTURE | {"url": None}))
     facts, failure = prepared.results
@@ -309,7 +309,7 @@ def test_an_output_that_cannot_be_had(disk: Disk) -> None:
     assert (failure.code, failure.keeps_entry, prepared.jobs) == ("no_url", False, [])
 
 
-def test_an_archived_output_that_cannot_be_had_keeps_its_entry(disk: Disk) -> None:
+def test_an_archived_output_that_cannot_be_had_keeps_its_entry(disk: Destination) -> None:
     """Without its entry, nobody could tell a damaged file from a right one."""
     run = made(PICTURE | {"url": None})
     known = archived(b"picture", "output_2.png")
@@ -326,7 +326,7 @@ def test_an_archived_output_that_cannot_be_had_keeps_its_entry(disk: Disk) -> No
 # ----------------------------------------------------------------------------------------- what is in its way
 
 
-def test_a_damaged_picture_stays_until_the_new_one_is_whole(disk: Disk) -> None:
+def test_a_damaged_picture_stays_until_the_new_one_is_whole(disk: Destination) -> None:
     """It does not count as there, is asked for, and is named to whoever brings the new one."""
     run = made(PICTURE)
     disk.write_atomic(PICTURE_FILE, [b"picturE"])
@@ -337,7 +337,7 @@ def test_a_damaged_picture_stays_until_the_new_one_is_whole(disk: Disk) -> None:
     assert files(disk)["output_2.png"] == b"picturE"
 
 
-def test_a_damaged_text_is_set_aside(disk: Disk) -> None:
+def test_a_damaged_text_is_set_aside(disk: Destination) -> None:
     """A text is in the record, so its damaged file is replaced at once, and kept."""
     run = made(TEXT)
     disk.write_atomic(TEXT_FILE, [b"A goat of paper."])
@@ -349,7 +349,7 @@ def test_a_damaged_text_is_set_aside(disk: Disk) -> None:
     assert files(disk)["output_1.txt"] == b"A boat of paper."
 
 
-def test_what_stands_in_the_way_of_a_text_is_kept(disk: Disk) -> None:
+def test_what_stands_in_the_way_of_a_text_is_kept(disk: Destination) -> None:
     """Somebody's own file under that name is moved, not overwritten."""
     disk.write_atomic(TEXT_FILE, [b"mine"])
     prepared = prepare(disk, made(TEXT))
@@ -359,7 +359,7 @@ def test_what_stands_in_the_way_of_a_text_is_kept(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 2**62])
-def test_room_for_a_text(disk: Disk, kept_bytes: int) -> None:
+def test_room_for_a_text(disk: Destination, kept_bytes: int) -> None:
     """A text too leaves the room that shall stay free."""
     disk.min_free_bytes = kept_bytes
     if kept_bytes == 1:
@@ -391,7 +391,7 @@ def told(prepared: Whole) -> list[tuple[str, ...]]:
     ],
 )
 def test_which_list_has_a_run(
-    disk: Disk, known: tuple[str, ...] | None, source: Source | None, expected: list[tuple[str, ...]]
+    disk: Destination, known: tuple[str, ...] | None, source: Source | None, expected: list[tuple[str, ...]]
 ) -> None:
     """It is recorded where it says something new, and only then."""
     run = made(TEXT)
@@ -399,7 +399,7 @@ def test_which_list_has_a_run(
     assert told(prepare(disk, run, entry, visit=Visit(run, source=source))) == expected
 
 
-def test_the_record_that_says_more_stays(disk: Disk) -> None:
+def test_the_record_that_says_more_stays(disk: Destination) -> None:
     """Met among generations alone, a technique run keeps its technique; what is new is laid over it."""
     full = made(TEXT, **TECHNIQUE)
     prepare(disk, full, visit=Visit(full, source=Source.TECHNIQUE_RUNS))
@@ -414,7 +414,7 @@ def test_the_record_that_says_more_stays(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("record", [None, b"no JSON"])
-def test_without_a_record_that_says_more(disk: Disk, record: bytes | None) -> None:
+def test_without_a_record_that_says_more(disk: Destination, record: bytes | None) -> None:
     """Where it is lost, what generations tell is better than nothing."""
     run = made(TEXT)
     entry = replace(entry_of(run), sources=BOTH)
@@ -430,7 +430,7 @@ def facts(prepared: Whole) -> list[RunOp]:
     return [result for result in prepared.results if isinstance(result, RunOp)]
 
 
-def test_an_asset_has_a_record_and_a_folder_of_its_own(disk: Disk) -> None:
+def test_an_asset_has_a_record_and_a_folder_of_its_own(disk: Destination) -> None:
     """It lies below its project's, or its workspace's, assets, with its record beside it."""
     raw = json.dumps({"asset_id": "asset_1", "status": "ready", "workspace_id": "ws_a", "url": "https://h/a"})
     asset = parse_asset(raw.encode())
@@ -443,7 +443,7 @@ def test_an_asset_has_a_record_and_a_folder_of_its_own(disk: Disk) -> None:
     assert (job.decision.output.key, job.decision.action) == ("asset_1", Action.FETCH)
 
 
-def test_a_canvas_has_no_record(disk: Disk) -> None:
+def test_a_canvas_has_no_record(disk: Destination) -> None:
     """Nothing is written for one but its snapshots."""
     canvas = dataclasses.replace(made(), kind=Kind.CANVAS)
     assert prepare(disk, canvas).results == []

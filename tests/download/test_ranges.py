@@ -13,8 +13,8 @@ from floradl.download.ranges import (
     MIN_PART_BYTES,
     STEP_S,
     Part,
-    Plan,
     Ramp,
+    RangePlan,
 )
 
 TOTAL = 100 * MIN_PART_BYTES
@@ -24,7 +24,7 @@ STEP = STEP_S + 0.01
 
 def test_without_sharing_the_main_stream_has_all() -> None:
     """Nothing is to be claimed until the main stream shares."""
-    plan = Plan(TOTAL)
+    plan = RangePlan(TOTAL)
     assert plan.fence == TOTAL
     assert not plan.has_holes
     assert plan.claim(1) is None
@@ -32,7 +32,7 @@ def test_without_sharing_the_main_stream_has_all() -> None:
 
 def test_the_main_stream_keeps_what_is_next() -> None:
     """The first part begins one part's length ahead of it."""
-    plan = Plan(TOTAL)
+    plan = RangePlan(TOTAL)
     plan.share(5)
     assert plan.fence == 5 + MAX_PART_BYTES
     part = plan.claim(2)
@@ -42,7 +42,7 @@ def test_the_main_stream_keeps_what_is_next() -> None:
 
 def test_what_was_cut_is_claimed_next() -> None:
     """The rest of a part that broke off comes before what lies further on."""
-    plan = Plan(TOTAL)
+    plan = RangePlan(TOTAL)
     plan.share(0)
     first, second = plan.claim(8), plan.claim(8)
     assert first is not None
@@ -58,7 +58,7 @@ def test_what_was_cut_is_claimed_next() -> None:
 
 def test_withdrawing_without_parts() -> None:
     """When nobody helps, the main stream has everything again; with parts, what lies before them."""
-    plan = Plan(TOTAL)
+    plan = RangePlan(TOTAL)
     plan.share(0)
     part = plan.claim(8)
     assert part is not None
@@ -71,7 +71,7 @@ def test_withdrawing_without_parts() -> None:
 
 def test_dropped_parts_are_nobodys() -> None:
     """After dropping, whoever still has a part cannot bring it back."""
-    plan = Plan(TOTAL)
+    plan = RangePlan(TOTAL)
     plan.share(0)
     part = plan.claim(8)
     assert part is not None
@@ -88,7 +88,7 @@ def test_dropped_parts_are_nobodys() -> None:
 def test_each_byte_once(there: list[int], steps: list[tuple[int, int]], front: int) -> None:
     """Whatever is cut and in whatever order: no two have the same byte, and in the end all are there."""
     stretches = [(a, b - a) for a, b in zip(there[::2], there[1::2], strict=False)]
-    plan = Plan(TOTAL, stretches)
+    plan = RangePlan(TOTAL, stretches)
     if not stretches:
         plan.share(front)
     covered = [(a, a + size) for a, size in stretches]

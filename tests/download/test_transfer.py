@@ -19,8 +19,8 @@ import pytest
 from floradl.archiver.options import ArchiveOptions
 from floradl.download import streaming
 from floradl.download.commit import Wanted
-from floradl.download.context import Tools, new_tools
-from floradl.download.tally import Traffic
+from floradl.download.context import Context, new_tools
+from floradl.download.tally import TransferCounters
 from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.network import bandwidth
@@ -30,7 +30,7 @@ from floradl.network.retry import Backoff
 from floradl.repository import layout
 from floradl.repository.results import Failure, Receipt
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import Flusher
 from floradl.storage.local.partial import MIN_RESUME_BYTES, Partial
@@ -147,9 +147,9 @@ class Host:
 class Bench:
     """Everything that a transfer needs, and what it left."""
 
-    disk: Disk
+    disk: Destination
     time: FakeTime
-    tools: Tools
+    tools: Context
     fresh_urls: list[str | None] = field(default_factory=list)
     fresh_asked: list[tuple[str, str]] = field(default_factory=list)
 
@@ -202,7 +202,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A prepared archive, a clock that moves only when somebody sleeps, and three tries after the first."""
-    disk = Disk(tmp_path / "out", fsync=False, threads=2)
+    disk = Destination(tmp_path / "out", fsync=False, threads=2)
     disk.prepare()
     time = FakeTime()
     options = ArchiveOptions(disk.root, retries=3)
@@ -395,7 +395,7 @@ async def test_large_body_goes_to_disk_in_pieces(bench: Bench, monkeypatch: pyte
     """A body larger than the buffer arrives whole, is counted, and is dated as the run."""
     monkeypatch.setattr(streaming, "WRITE_BYTES", 1000)
     chunks = [BIG[at : at + 700] for at in range(0, len(BIG), 700)]
-    traffic = Traffic()
+    traffic = TransferCounters()
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=Body(chunks), request=request)

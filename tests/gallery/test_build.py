@@ -22,7 +22,7 @@ from floradl.gallery.report import GalleryOptions
 from floradl.gallery.thumbnails import Thumbnails
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.simulator.media import Drawing, Kind
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from tests.repository.test_lock import other_process
 from tests.support.support import assert_sound, manifest
@@ -200,14 +200,14 @@ def test_a_missing_file_does_not_stop_it(sim: Simulator, dest: Path) -> None:
 async def test_a_disk_that_does_not_take_it_is_an_error(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small picture that cannot be written is no picture that could not be made."""
     shutil.rmtree(dest / "gallery")
-    write = Disk.write_atomic
+    write = Destination.write_atomic
 
-    def full(disk: Disk, relative: PurePosixPath, parts: Iterable[bytes], **more: Any) -> Digest:
+    def full(disk: Destination, relative: PurePosixPath, parts: Iterable[bytes], **more: Any) -> Digest:
         if relative.suffix == ".webp":
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(disk, relative, parts, **more)
 
-    monkeypatch.setattr(Disk, "write_atomic", full)
+    monkeypatch.setattr(Destination, "write_atomic", full)
     with pytest.raises(DestinationError, match="No space left"):
         await build_gallery(GalleryOptions(dest))
 

@@ -15,8 +15,8 @@ from floradl.constants import Kind
 from floradl.gallery.image_size import Size
 from floradl.gallery.scripts import (
     EXCERPT_CHARACTERS,
+    Appearance,
     Canvas,
-    Looks,
     index_script,
     list_script,
     more_script,
@@ -116,7 +116,7 @@ def test_scripts_are_data_in_any_page(text: str, long: str) -> None:
     shelf = Shelf("202607-00", (text,), 1)
     long = long + "x" * EXCERPT_CHARACTERS + "!"
     output = an_output(content_type=text, url=text)
-    runs, looks = [(text, a_run(text, output))], {(text, text): Looks(text=long, label=long[::-1])}
+    runs, looks = [(text, a_run(text, output))], {(text, text): Appearance(text=long, label=long[::-1])}
     texts = text_script(shelf, runs, looks)
     assert texts is not None
     scripts = [
@@ -160,12 +160,12 @@ def test_a_short_label_needs_no_text_file() -> None:
     """It stands in the list alone, also of an output that failed; one that is long in both."""
     shelf, output = Shelf("202607-00", ("run_a",), 1), OutputEntry("imageUrl", State.FAILED)
     runs = [("run_a", RunEntry("w", "p", "", None, None, None, None, "", outputs={"k": output}))]
-    short = {("run_a", "k"): Looks(label="A boat")}
+    short = {("run_a", "k"): Appearance(label="A boat")}
     assert parsed(list_script(shelf, runs, short))[3][0][7] == [
         ["k", 0, 1, "", 0, 0, 0, 0, "unknown", "A boat"]
     ]
     assert text_script(shelf, runs, short) is None
-    long = {("run_a", "k"): Looks(label="x" * 281)}
+    long = {("run_a", "k"): Appearance(label="x" * 281)}
     assert parsed(text_script(shelf, runs, long) or b"") == [[0, 0, 0, "x" * 281]]
 
 
@@ -178,7 +178,7 @@ def test_outputs_stand_as_people_count() -> None:
 
 def test_what_a_list_says_of_an_output() -> None:
     """A file named after its key takes one word less; a failed output has its code."""
-    shelf, looks = Shelf("202607-00", ("run_a",), 3), Looks(Size(4, 3), has_thumbnail=True)
+    shelf, looks = Shelf("202607-00", ("run_a",), 3), Appearance(Size(4, 3), has_thumbnail=True)
     run = RunEntry("w", "p", "", None, None, None, None, "", outputs={
         "output_1": an_output(),
         "Ä": OutputEntry("text", State.ARCHIVED, "_~~abc.txt", 2),

@@ -16,7 +16,7 @@ import pytest
 
 from floradl.errors import TransferError
 from floradl.network import concurrency
-from floradl.network.concurrency import FIRST_PATIENCE, START, Limit, Pressure, Ticket
+from floradl.network.concurrency import FIRST_PATIENCE, START, HostLimits, Limit, Ticket
 
 ANSWER_S = 0.04
 
@@ -245,7 +245,7 @@ class Requests:
     """Requests that stay on their way until they are told how to end."""
 
     def __init__(self, ceiling: int, host: str = "h") -> None:
-        self.pressure = Pressure(ceiling)
+        self.pressure = HostLimits(ceiling)
         self.host = host
         self.begun: list[int] = []
         self.at_the_end: Callable[[], object] = lambda: None
@@ -393,7 +393,7 @@ async def _quiet(request: Awaitable[None]) -> None:
         await request
 
 
-async def _refused(source: Pressure, host: str, *, is_sent: bool = True) -> None:
+async def _refused(source: HostLimits, host: str, *, is_sent: bool = True) -> None:
     async with source.slot(host) as turn:
         if is_sent:
             turn.begin()
@@ -419,7 +419,7 @@ async def test_answers_that_are_no_push_back_let_the_level_climb() -> None:
 async def test_idle_places() -> None:
     """What is neither taken nor waited for; of an unknown host as many as it would get at first."""
     requests = Requests(3)
-    assert (requests.pressure.idle("h"), Pressure(64).idle("h")) == (3, START)
+    assert (requests.pressure.idle("h"), HostLimits(64).idle("h")) == (3, START)
     tasks = []
     for number, idle in enumerate((2, 1, 0, 0, 0)):
         tasks.append(asyncio.create_task(requests.send(number)))
@@ -498,7 +498,7 @@ async def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch
 async def test_what_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """That a host takes less, once it is known how much, and that it takes much more again; not each step."""
     caplog.set_level(logging.INFO, logger="floradl")
-    source, busy = Pressure(64), 0
+    source, busy = HostLimits(64), 0
 
     async def request(takes: int) -> None:
         nonlocal busy

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.clock import Clock
-from floradl.network.retry import MAX_PAUSES, Backoff, HostGate, is_retry_status, parse_retry_after
+from floradl.network.retry import MAX_PAUSES, Backoff, HostPauses, is_retry_status, parse_retry_after
 from tests.support.support import FakeTime
 
 NOW_S = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the moment of RFC 9110's examples
@@ -113,7 +113,7 @@ def test_backoff_of_the_contract() -> None:
 async def test_an_open_gate() -> None:
     """A host that asked for nothing is asked at once."""
     world = FakeTime(100.0)
-    await HostGate(world.clock).wait("h")
+    await HostPauses(world.clock).wait("h")
     assert world.slept == []
 
 
@@ -121,7 +121,7 @@ async def test_an_open_gate() -> None:
 async def test_a_pause_is_shared_by_the_host_and_by_no_other() -> None:
     """All requests to a host that pushed back wait for the end of its pause; other hosts are free."""
     world = FakeTime(100.0)
-    gate = HostGate(world.clock)
+    gate = HostPauses(world.clock)
     gate.pause("h", 30)
     await gate.wait("other")
     assert world.slept == []
@@ -137,7 +137,7 @@ async def test_a_pause_is_shared_by_the_host_and_by_no_other() -> None:
 async def test_a_pause_never_gets_shorter(pauses: tuple[float, float]) -> None:
     """Of two pauses the later end holds, in whatever order they come."""
     world = FakeTime(100.0)
-    gate = HostGate(world.clock)
+    gate = HostPauses(world.clock)
     for seconds in pauses:
         gate.pause("h", seconds)
     await gate.wait("h")
@@ -155,7 +155,7 @@ async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
         if world.now_s == 110.0:
             gate.pause("h", 15)
 
-    gate = HostGate(Clock(clock.now, clock.monotonic, sleep))
+    gate = HostPauses(Clock(clock.now, clock.monotonic, sleep))
     gate.pause("h", 10)
     await gate.wait("h")
     assert world.now_s == 125.0
@@ -165,7 +165,7 @@ async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
 async def test_pauses_that_are_over_are_forgotten() -> None:
     """Hosts without number take no memory without bounds, and no pause is forgotten before its end."""
     world = FakeTime(100.0)
-    gate = HostGate(world.clock)
+    gate = HostPauses(world.clock)
     gate.pause("early", 1e6)
     for number in range(10 * MAX_PAUSES):
         gate.pause(str(number), 1.0)
@@ -180,7 +180,7 @@ async def test_pauses_that_are_over_are_forgotten() -> None:
 async def test_waiting_ends_whatever_the_fraction(seconds: float) -> None:
     """Rounding neither keeps a request waiting for ever nor lets it go early."""
     world = FakeTime(12345.678901)
-    gate = HostGate(world.clock)
+    gate = HostPauses(world.clock)
     gate.pause("h", seconds)
     await gate.wait("h")
     assert world.now_s >= 12345.678901 + seconds

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from floradl.api.raw_json import fields_of
 from floradl.errors import ApiAnswerError
 from floradl.repository import history as chronicle
-from floradl.repository.history import Chronicle, chronicle_bytes, noted, read_chronicle
+from floradl.repository.history import History, chronicle_bytes, noted, read_chronicle
 
 NOW_MS = 1_795_500_000_000
 NIGHT_MS = 86_400_000
@@ -184,7 +184,7 @@ def test_half_a_surrogate_pair() -> None:
 
 def test_texts() -> None:
     """A field that is missing, or no text, has none."""
-    known = Chronicle({"name": b"4", "id": b'"prj"', "size": b"1e999"})
+    known = History({"name": b"4", "id": b'"prj"', "size": b"1e999"})
     assert [known.text(key) for key in ("name", "id", "size", "other")] == ["", "prj", "", ""]
 
 

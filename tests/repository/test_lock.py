@@ -19,7 +19,7 @@ import pytest
 from floradl.errors import DestinationError, Exit, LockedError
 from floradl.repository import layout
 from floradl.repository.lock import ArchiveLock, ReadLock
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from tests.support.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -59,16 +59,16 @@ def other_process(dest: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @asynccontextmanager
-async def lock(disk: Disk, time: FakeTime, *, timeout_s: float = 0.0) -> AsyncIterator[None]:
+async def lock(disk: Destination, time: FakeTime, *, timeout_s: float = 0.0) -> AsyncIterator[None]:
     """The lock, held by this process."""
     async with ArchiveLock(disk, time.clock, timeout_s=timeout_s):
         yield
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Destination]:
     """A prepared archive."""
-    disk = Disk(tmp_path / "out", fsync=False, threads=2)
+    disk = Destination(tmp_path / "out", fsync=False, threads=2)
     disk.prepare()
     yield disk
     disk.close()
@@ -80,14 +80,14 @@ def time() -> FakeTime:
     return FakeTime()
 
 
-async def test_holder_is_named(disk: Disk, time: FakeTime) -> None:
+async def test_holder_is_named(disk: Destination, time: FakeTime) -> None:
     """Whoever holds the lock leaves process, host and start for others to read."""
     async with lock(disk, time):
         held = json.loads((disk.root / layout.HOLDER).read_bytes())
     assert held == {"pid": os.getpid(), "host": socket.gethostname(), "started_at": "2026-11-24T06:00:00Z"}
 
 
-async def test_lock_can_be_taken_again(disk: Disk, time: FakeTime) -> None:
+async def test_lock_can_be_taken_again(disk: Destination, time: FakeTime) -> None:
     """A lock that was given back is free, also after an error."""
     with pytest.raises(ZeroDivisionError):
         async with lock(disk, time):
@@ -97,7 +97,7 @@ async def test_lock_can_be_taken_again(disk: Disk, time: FakeTime) -> None:
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-async def test_failure_of_giving_back(disk: Disk, time: FakeTime, earlier: bool) -> None:
+async def test_failure_of_giving_back(disk: Destination, time: FakeTime, earlier: bool) -> None:
     """A disk that fails at the very end is told of, but not before an earlier failure; the lock is free."""
     holder = disk.root / layout.HOLDER
 
@@ -115,7 +115,7 @@ async def test_failure_of_giving_back(disk: Disk, time: FakeTime, earlier: bool)
         pass
 
 
-async def test_lock_is_free_for_other_processes(disk: Disk, time: FakeTime) -> None:
+async def test_lock_is_free_for_other_processes(disk: Destination, time: FakeTime) -> None:
     """A lock that was given back is free for another process while this one goes on."""
     held = ArchiveLock(disk, time.clock)
     async with held:
@@ -124,7 +124,7 @@ async def test_lock_is_free_for_other_processes(disk: Disk, time: FakeTime) -> N
         pass
 
 
-async def test_second_holder_is_told_who_is_first(disk: Disk, time: FakeTime) -> None:
+async def test_second_holder_is_told_who_is_first(disk: Destination, time: FakeTime) -> None:
     """While another process works on the archive, this one gets an error that names it, with exit code 5."""
     with other_process(disk.root) as holder:
         with pytest.raises(LockedError) as caught:
@@ -139,7 +139,9 @@ async def test_second_holder_is_told_who_is_first(disk: Disk, time: FakeTime) ->
 
 
 @pytest.mark.parametrize("holder_json", [b"", b"{", b'{"pid": "x"}', b'{"host": "\xff"}', None])
-async def test_holder_that_cannot_be_read(disk: Disk, time: FakeTime, holder_json: bytes | None) -> None:
+async def test_holder_that_cannot_be_read(
+    disk: Destination, time: FakeTime, holder_json: bytes | None
+) -> None:
     """A holder's file that is torn or missing costs the names in the message and nothing else."""
     with other_process(disk.root):
         (disk.root / layout.HOLDER).unlink()
@@ -150,7 +152,7 @@ async def test_holder_that_cannot_be_read(disk: Disk, time: FakeTime, holder_jso
                 pytest.fail("two at once")
 
 
-async def test_holder_that_writes_to_the_terminal(disk: Disk, time: FakeTime) -> None:
+async def test_holder_that_writes_to_the_terminal(disk: Destination, time: FakeTime) -> None:
     """What stands in a holder's file reaches nobody's terminal but as text."""
     with other_process(disk.root):
         holder = {"pid": 1, "host": "a\x1b[2Jb", "started_at": "now\n"}
@@ -161,7 +163,7 @@ async def test_holder_that_writes_to_the_terminal(disk: Disk, time: FakeTime) ->
     assert caught.value.message.endswith("(process 1 on a\ufffd[2Jb, since now\ufffd)")
 
 
-async def test_killed_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
+async def test_killed_holder_blocks_nobody(disk: Destination, time: FakeTime) -> None:
     """The lock of a process that was killed is free at once."""
     with other_process(disk.root) as holder:
         holder.kill()
@@ -170,7 +172,7 @@ async def test_killed_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
             assert json.loads((disk.root / layout.HOLDER).read_bytes())["pid"] == os.getpid()
 
 
-async def test_ended_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
+async def test_ended_holder_blocks_nobody(disk: Destination, time: FakeTime) -> None:
     """The lock of a process that ended well is free too."""
     with other_process(disk.root) as holder:
         holder.communicate("\n", timeout=20)
@@ -179,7 +181,7 @@ async def test_ended_holder_blocks_nobody(disk: Disk, time: FakeTime) -> None:
             pass
 
 
-async def test_timeout_waits_for_the_other_to_end(disk: Disk, time: FakeTime) -> None:
+async def test_timeout_waits_for_the_other_to_end(disk: Destination, time: FakeTime) -> None:
     """With a timeout the lock is had as soon as the other process is gone."""
     with other_process(disk.root) as holder:
 
@@ -198,7 +200,7 @@ async def test_timeout_waits_for_the_other_to_end(disk: Disk, time: FakeTime) ->
 
 
 @pytest.mark.parametrize("timeout_s", [0.2, 30, 30.3])
-async def test_timeout_ends(disk: Disk, time: FakeTime, timeout_s: float) -> None:
+async def test_timeout_ends(disk: Destination, time: FakeTime, timeout_s: float) -> None:
     """A wait that is over is an error, neither early nor late."""
     begun = time.now_s
     with other_process(disk.root), pytest.raises(LockedError):
@@ -207,7 +209,7 @@ async def test_timeout_ends(disk: Disk, time: FakeTime, timeout_s: float) -> Non
     assert time.now_s - begun == pytest.approx(timeout_s)
 
 
-async def test_stopped_while_waiting(disk: Disk, time: FakeTime) -> None:
+async def test_stopped_while_waiting(disk: Destination, time: FakeTime) -> None:
     """Whoever is told to stop waits for the lock no longer, whatever the timeout."""
     stop = asyncio.Event()
 
@@ -222,7 +224,7 @@ async def test_stopped_while_waiting(disk: Disk, time: FakeTime) -> None:
     assert len(time.slept) == 1
 
 
-async def test_cancelled_while_waiting(disk: Disk, time: FakeTime) -> None:
+async def test_cancelled_while_waiting(disk: Destination, time: FakeTime) -> None:
     """Whoever waits for the lock can be interrupted at once, and does not hold it afterwards."""
     asleep = asyncio.Event()
 
@@ -243,7 +245,7 @@ async def test_cancelled_while_waiting(disk: Disk, time: FakeTime) -> None:
         pass
 
 
-async def test_cancelled_while_taking_it(disk: Disk, time: FakeTime) -> None:
+async def test_cancelled_while_taking_it(disk: Destination, time: FakeTime) -> None:
     """A lock that was taken for a caller who is gone is given back."""
     task = asyncio.create_task(ArchiveLock(disk, time.clock).__aenter__())
     await asyncio.sleep(0)
@@ -255,7 +257,7 @@ async def test_cancelled_while_taking_it(disk: Disk, time: FakeTime) -> None:
 
 
 async def test_full_disk_gives_the_lock_back(
-    disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+    disk: Destination, time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the holder's file cannot be written, that is a disk error, and nobody is locked out."""
 
@@ -273,7 +275,7 @@ async def test_full_disk_gives_the_lock_back(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
-async def test_linked_lock_is_refused(disk: Disk, time: FakeTime, tmp_path: Path) -> None:
+async def test_linked_lock_is_refused(disk: Destination, time: FakeTime, tmp_path: Path) -> None:
     """A link planted in the lock's place is a disk error, and what it leads to stays as it was."""
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
@@ -285,7 +287,9 @@ async def test_linked_lock_is_refused(disk: Disk, time: FakeTime, tmp_path: Path
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
-async def test_file_system_without_locks(disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_file_system_without_locks(
+    disk: Destination, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the kernel has no locks, that is a disk error; a file that a killed one leaves is no lock."""
 
     def unknown(*_: object) -> None:
@@ -298,7 +302,7 @@ async def test_file_system_without_locks(disk: Disk, time: FakeTime, monkeypatch
     assert not isinstance(caught.value, LockedError)
 
 
-async def test_lock_that_cannot_be_made(disk: Disk, time: FakeTime) -> None:
+async def test_lock_that_cannot_be_made(disk: Destination, time: FakeTime) -> None:
     """A lock file that cannot be opened is a disk error and not a lock held by somebody."""
     (disk.root / layout.LOCK).mkdir()
     with pytest.raises(DestinationError) as caught:
@@ -308,17 +312,17 @@ async def test_lock_that_cannot_be_made(disk: Disk, time: FakeTime) -> None:
 
 
 @asynccontextmanager
-async def reading(disk: Disk, time: FakeTime) -> AsyncIterator[None]:
+async def reading(disk: Destination, time: FakeTime) -> AsyncIterator[None]:
     """The archive, read by this process."""
     async with ReadLock(disk, time.clock):
         yield
 
 
-async def test_readers_share_and_keep_writers_out(disk: Disk, time: FakeTime) -> None:
+async def test_readers_share_and_keep_writers_out(disk: Destination, time: FakeTime) -> None:
     """Two may read at once, nobody changes the archive meanwhile, and no writer that ended is named."""
     async with lock(disk, time):
         pass
-    async with reading(disk, time), reading(Disk(disk.root), time):
+    async with reading(disk, time), reading(Destination(disk.root), time):
         with pytest.raises(LockedError, match=r"another floradl is working on this archive$"):
             async with lock(disk, time):
                 pytest.fail("a writer among readers")
@@ -326,7 +330,7 @@ async def test_readers_share_and_keep_writers_out(disk: Disk, time: FakeTime) ->
         pass
 
 
-async def test_a_reader_is_told_of_the_writer(disk: Disk, time: FakeTime) -> None:
+async def test_a_reader_is_told_of_the_writer(disk: Destination, time: FakeTime) -> None:
     """While another process changes the archive a reader gets an error that names it; afterwards it reads."""
     with other_process(disk.root) as writer, pytest.raises(LockedError, match=f"process {writer.pid} "):
         async with reading(disk, time):
@@ -335,14 +339,14 @@ async def test_a_reader_is_told_of_the_writer(disk: Disk, time: FakeTime) -> Non
         pass
 
 
-async def test_where_nobody_was_at_work_a_reader_needs_no_lock(disk: Disk, time: FakeTime) -> None:
+async def test_where_nobody_was_at_work_a_reader_needs_no_lock(disk: Destination, time: FakeTime) -> None:
     """An archive that was copied without its lock file can be read, and nothing is written for that."""
     before = sorted(disk.root.rglob("*"))
     async with reading(disk, time):
         assert sorted(disk.root.rglob("*")) == before
 
 
-async def test_a_killed_writer_is_not_named(disk: Disk, time: FakeTime) -> None:
+async def test_a_killed_writer_is_not_named(disk: Destination, time: FakeTime) -> None:
     """A writer that was killed leaves its name; a reader that came later is not taken for it."""
     with other_process(disk.root) as writer:
         writer.kill()
@@ -354,7 +358,7 @@ async def test_a_killed_writer_is_not_named(disk: Disk, time: FakeTime) -> None:
 
 
 @pytest.mark.parametrize("pid", [1, 2**70])
-async def test_a_holder_that_cannot_be_asked(disk: Disk, time: FakeTime, pid: int) -> None:
+async def test_a_holder_that_cannot_be_asked(disk: Destination, time: FakeTime, pid: int) -> None:
     """Whether a process of another user is alive, or one with a number that none has, is taken on trust."""
     with other_process(disk.root):
         holder = {"pid": pid, "host": socket.gethostname(), "started_at": "then"}
@@ -366,7 +370,7 @@ async def test_a_holder_that_cannot_be_asked(disk: Disk, time: FakeTime, pid: in
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no flock")
 async def test_a_lock_that_cannot_be_read(
-    disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+    disk: Destination, time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another error than that somebody has it ends the reading with a clear error."""
     async with lock(disk, time):
@@ -381,7 +385,9 @@ async def test_a_lock_that_cannot_be_read(
             pytest.fail("read without a lock")
 
 
-async def test_a_system_without_flock(disk: Disk, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_system_without_flock(
+    disk: Destination, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There readers take no lock, and a holder counts as alive."""
     with other_process(disk.root):
         monkeypatch.setattr("floradl.repository.lock._HAS_FLOCK", False)

@@ -40,9 +40,9 @@ from floradl.repository.entries import (
 )
 from floradl.repository.journal import encode_lines, parse_journal
 from floradl.repository.manifest import Manifest
-from floradl.repository.repository import Store, load_manifest
+from floradl.repository.repository import Repository, load_manifest
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local.fsync import Flusher
 
 from .test_journal import OPS
@@ -242,8 +242,8 @@ async def test_an_older_journal_is_gone_on_with_as_one_of_this_version(tmp_path:
     async with opened_dirs(tmp_path):
         lines = encode_lines([JournalHeader(1, "9f0c", "then"), *recorded("run_1")])
         (tmp_path / ".floradl" / "journal").write_bytes(lines)
-    disk = Disk(tmp_path)
-    store = Store(disk, CLOCK)
+    disk = Destination(tmp_path)
+    store = Repository(disk, CLOCK)
     await store.open()
     await store.append(recorded("run_2"))
     await store.close()
@@ -598,10 +598,10 @@ def test_a_damaged_scan(scan: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def opened(root: Path, *ops: Op) -> AsyncIterator[Store]:
+async def opened(root: Path, *ops: Op) -> AsyncIterator[Repository]:
     """An open store after these changes; leaving it is what a kill leaves: everything but the fold."""
-    disk = Disk(root)
-    store = Store(disk, CLOCK)
+    disk = Destination(root)
+    store = Repository(disk, CLOCK)
     try:
         await disk.call(disk.prepare)
         await store.open()
@@ -620,7 +620,7 @@ async def archive(root: Path, *ops: Op) -> None:
 
 def loaded(root: Path) -> Manifest:
     """The archive's state as a command that only looks sees it."""
-    disk = Disk(root)
+    disk = Destination(root)
     try:
         return load_manifest(disk, CLOCK)
     finally:
@@ -796,7 +796,7 @@ async def test_an_unreadable_manifest_is_left_alone(tmp_path: Path, data: bytes)
 @asynccontextmanager
 async def opened_dirs(root: Path) -> AsyncIterator[None]:
     """DEST with its private folder."""
-    disk = Disk(root)
+    disk = Destination(root)
     await disk.call(disk.prepare)
     disk.close()
     yield
@@ -870,10 +870,10 @@ class _HeldFlusher(Flusher):
 @pytest.mark.anyio
 async def test_cancelled_while_recording(tmp_path: Path) -> None:
     """A change that became durable while its caller was cancelled is in the snapshot, too."""
-    disk = Disk(tmp_path)
+    disk = Destination(tmp_path)
     disk.flusher = flusher = _HeldFlusher()
     await disk.call(disk.prepare)
-    store = Store(disk, CLOCK)
+    store = Repository(disk, CLOCK)
     await store.open()
     flusher.begun.clear()
     flusher.may_end.clear()
@@ -913,7 +913,7 @@ async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
             await store.append(ops)
     await store.close()
     with pytest.raises(RuntimeError, match="not open"):
-        await Store(Disk(tmp_path), CLOCK).append(ops)
+        await Repository(Destination(tmp_path), CLOCK).append(ops)
 
 
 # ------------------------------------------------------------------------------- a journal that stays

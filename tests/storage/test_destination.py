@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from floradl.errors import DestinationError, Exit
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from tests.storage.local.test_folder import FILE, RUN, disk, fail_with, handles, temporary_files
 
 __all__ = ["disk"]
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 )
 @pytest.mark.parametrize("function", ["write", "fsync", "open", "replace"])
 async def test_disk_error_is_fatal_and_says_what_to_do(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch, function: str, number: int, hint: str
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, function: str, number: int, hint: str
 ) -> None:
     """Whatever step fails, the error is a DestinationError with reason and hint, and no file is left."""
     disk.ensure_dir(RUN)
@@ -54,14 +54,14 @@ async def test_disk_error_is_fatal_and_says_what_to_do(
     assert handles() == before
 
 
-async def test_error_names_the_file(disk: Disk) -> None:
+async def test_error_names_the_file(disk: Destination) -> None:
     """A disk error names the file it is about."""
     disk.ensure_dir(RUN)
     with pytest.raises(DestinationError, match=r"output_1\.png"):
         await disk.call(disk.digest, FILE)
 
 
-async def test_error_without_words(disk: Disk) -> None:
+async def test_error_without_words(disk: Destination) -> None:
     """An OSError that says nothing still becomes an error that says something."""
 
     def work() -> None:
@@ -76,7 +76,7 @@ async def test_error_without_words(disk: Disk) -> None:
 async def test_dest_that_is_a_file(tmp_path: Path, there: str) -> None:
     """A DEST that is a file, or lies below one, is refused with a hint and left alone."""
     (tmp_path / "out").write_bytes(b"mine")
-    disk = Disk(tmp_path / "out" if there == "out" else tmp_path / "out" / "below")
+    disk = Destination(tmp_path / "out" if there == "out" else tmp_path / "out" / "below")
     with pytest.raises(DestinationError):
         await disk.call(disk.prepare)
     assert (tmp_path / "out").read_bytes() == b"mine"
@@ -86,7 +86,7 @@ async def test_dest_that_is_a_file(tmp_path: Path, there: str) -> None:
 # --- threads -----------------------------------------------------------------------------------------
 
 
-async def test_call_runs_off_the_event_loop(disk: Disk) -> None:
+async def test_call_runs_off_the_event_loop(disk: Destination) -> None:
     """Work runs in a thread of its own, gets its arguments, and its value comes back."""
 
     def work(first: int, *, second: int) -> tuple[int, str]:
@@ -97,7 +97,7 @@ async def test_call_runs_off_the_event_loop(disk: Disk) -> None:
     assert thread.startswith("floradl-disk")
 
 
-async def test_other_errors_come_out_as_they_are(disk: Disk) -> None:
+async def test_other_errors_come_out_as_they_are(disk: Destination) -> None:
     """An error that is not the disk's is not called one."""
 
     def work() -> None:
@@ -109,7 +109,7 @@ async def test_other_errors_come_out_as_they_are(disk: Disk) -> None:
 
 @pytest.mark.parametrize("cancels", [1, 3])
 @pytest.mark.parametrize("fails", [False, True])
-async def test_cancelled_caller_waits_for_its_work(disk: Disk, cancels: int, fails: bool) -> None:
+async def test_cancelled_caller_waits_for_its_work(disk: Destination, cancels: int, fails: bool) -> None:
     """However often a caller is cancelled, it goes on only when no thread works for it any more."""
     started, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
@@ -134,7 +134,7 @@ async def test_cancelled_caller_waits_for_its_work(disk: Disk, cancels: int, fai
 
 async def test_cancelled_before_its_turn(tmp_path: Path) -> None:
     """Work that waits behind other work is finished too, so a cancelled caller knows what was done."""
-    disk = Disk(tmp_path, threads=1)
+    disk = Destination(tmp_path, threads=1)
     may_end = threading.Event()
     done: list[int] = []
     first = asyncio.create_task(disk.call(may_end.wait, 10))
@@ -151,7 +151,7 @@ async def test_cancelled_before_its_turn(tmp_path: Path) -> None:
 
 def test_loop_that_ends_cancels_everything(tmp_path: Path) -> None:
     """When the loop ends, and cancels every task there is, the caller ends as cancelled and nothing else."""
-    disk, may_end = Disk(tmp_path), threading.Event()
+    disk, may_end = Destination(tmp_path), threading.Event()
 
     async def main() -> asyncio.Task[bool]:
         task = asyncio.create_task(disk.call(may_end.wait, 10))
@@ -163,7 +163,7 @@ def test_loop_that_ends_cancels_everything(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_close_waits_for_work(disk: Disk) -> None:
+def test_close_waits_for_work(disk: Destination) -> None:
     """When an archive is closed, no thread works on it any more."""
     may_end, ended = threading.Event(), threading.Event()
 

@@ -20,7 +20,7 @@ from floradl.clock import Clock, parse_ms
 from floradl.constants import Kind, Source
 from floradl.repository import layout
 from floradl.repository.entries import LabelsOp, Op, OutputEntry, OutputOp, RunFacts, RunOp, SourcesOp, State
-from floradl.repository.repository import Store
+from floradl.repository.repository import Repository
 from floradl.simulator import (
     Account,
     SimAsset,
@@ -31,7 +31,7 @@ from floradl.simulator import (
     serve_in_thread,
 )
 from floradl.storage import base
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from tests.support.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
 from tests.support.zygote import floradl
 
@@ -117,8 +117,8 @@ def add_canvas(dest: Path) -> None:
 
 
 async def _add_canvas(dest: Path) -> None:
-    disk = Disk(dest)
-    store = Store(disk, Clock())
+    disk = Destination(dest)
+    store = Repository(disk, Clock())
     facts = RunFacts("ws_a", "prj_a", CANVAS, None, None, None, None, "", kind=Kind.CANVAS)
     ops: list[Op] = [RunOp("prj_a", facts), SourcesOp("prj_a", (Source.CANVAS,))]
     for path, (kind, text) in SNAPSHOTS.items():

@@ -22,7 +22,7 @@ from floradl.repository.entries import State
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import load_manifest
 from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
 
@@ -225,7 +225,7 @@ def assert_sound(dest: Path, *, removed: Collection[str] = ()) -> None:
 
 def entries(dest: Path) -> Manifest:
     """What is recorded, with what the journal has and `manifest.json` has not: the next start's view."""
-    disk = Disk(dest)
+    disk = Destination(dest)
     try:
         return load_manifest(disk, Clock())
     finally:

@@ -19,7 +19,7 @@ from floradl.errors import UsageError
 from floradl.network import addresses
 from floradl.repository.repository import load_manifest
 from floradl.simulator import Account, Simulator
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 
 def run(settings: Settings, dest: str) -> int:
@@ -56,7 +56,7 @@ async def _demo(dest: Path, console: Console) -> int:
 
 
 async def _refuse_real_archive(dest: Path) -> None:
-    disk = Disk(dest)
+    disk = Destination(dest)
     try:
         manifest = await disk.call(load_manifest, disk, Clock())
     finally:

@@ -23,7 +23,7 @@ from floradl.repository.names import Place, read_names
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.statistics import Status, summarize
 from floradl.repository.verdict import read_verified
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def run(settings: Settings, dest: str) -> int:
     if settings.json and settings.prometheus:
         raise UsageError("--json and --prometheus exclude each other", hint="Run floradl status for each.")
     with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
-        clock, disk = Clock(), Disk(expanded(dest), threads=1)
+        clock, disk = Clock(), Destination(expanded(dest), threads=1)
         named = settings.workspace_id or settings.project_id
         scopes = scopes_of(settings.workspace_id, settings.project_id) if named else ()
         try:
@@ -79,14 +79,20 @@ def run(settings: Settings, dest: str) -> int:
 
 
 async def _read(
-    disk: Disk, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...], lock_timeout_s: float
+    disk: Destination,
+    clock: Clock,
+    scopes: tuple[Scope, ...],
+    sources: tuple[Source, ...],
+    lock_timeout_s: float,
 ) -> _Archive:
     await disk.call(require_archive, disk)
     async with ReadLock(disk, clock, timeout_s=lock_timeout_s):
         return await disk.call(_summary, disk, clock, scopes, sources)
 
 
-def _summary(disk: Disk, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...]) -> _Archive:
+def _summary(
+    disk: Destination, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...]
+) -> _Archive:
     manifest = load_manifest(disk, clock)
     status = summarize(manifest, scopes, sources)
     places = {*status.by_project, *(Place(run.workspace_id, run.project_id) for run in status.open_runs)}

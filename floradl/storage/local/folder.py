@@ -7,7 +7,7 @@ Guarantees:
 - Nothing is written through a symbolic link inside the archive, and no link is read.
 - When DEST's disk is unmounted in mid-run, no folder is made on the disk underneath.
 
-All of it blocks. `destination.Disk` is the same with threads to call it in.
+All of it blocks. `destination.Destination` is the same with threads to call it in.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_RUN_DIRS = 2000
 _RUN_LEVEL = 3
 
 
-class Tree:
+class LocalStorage:
     """An archive's folder.
 
     Args:

@@ -1,7 +1,7 @@
 """What hundreds of thousands of folders hold, at a glance: dates, names and sizes. Reads only.
 
-`destination.Disk` lists one folder with all its care for each; here a night's look at a whole archive has to
-take seconds. No link is followed here either: a link in place of a folder is an `OSError`, as there.
+`destination.Destination` lists one folder with all its care for each; here a night's look at a whole archive
+has to take seconds. No link is followed here either: a link in place of a folder is an `OSError`, as there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Look:
     sizes: Mapping[str, int]
 
 
-class Glance:
+class FolderDates:
     """Looks at an archive's folders, each named by its place, such as `ws_abc/prj_def/run_ghi`. Blocks.
 
     Args:

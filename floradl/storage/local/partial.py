@@ -2,7 +2,7 @@
 
 A partial lies under `.floradl/` in a place that depends on its run and output alone, so that it survives
 a changed URL. Beside it stands a checkpoint: the validator it was begun with, and the size and SHA-256 of
-what was there. Blocking; call through `Disk.call`.
+what was there. Blocking; call through `Destination.call`.
 
 Of a large file, stretches ahead of what is there may have come already. They lie in the same file at
 their places, each with its own size and SHA-256 in the checkpoint, and count as there once what lies before

@@ -1,8 +1,9 @@
 """Reading many files of an archive, one after another, as a check does.
 
-What `destination.Disk` does for a single file costs a check of thousands more time than hashing them: a look
-at each level of the path, a new buffer, a path object a step. Here a `Reader`, which lives for one piece of
-work in one thread, looks at each folder once and reads everything into one buffer. It too reads no link.
+What `destination.Destination` does for a single file costs a check of thousands more time than hashing them:
+a look at each level of the path, a new buffer, a path object a step. Here a `Reader`, which lives for one
+piece of work in one thread, looks at each folder once and reads everything into one buffer. It too reads no
+link.
 """
 
 from __future__ import annotations

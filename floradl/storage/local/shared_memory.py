@@ -50,7 +50,7 @@ class Slots:
         return memoryview(self.memory)[slot * SLOT_BYTES : slot * SLOT_BYTES + size_bytes]
 
 
-class Lent:
+class SlotLoan:
     """Memory for one file that is still to come: a slot, where there is one, so that it has not to be copied.
 
     In its context only: afterwards it is somebody else's.

@@ -33,9 +33,9 @@ import msgspec
 
 from floradl.constants import SECRET_VARIABLES
 from floradl.storage.base import NewFile, Written, destination_error
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
-from floradl.storage.local.shared_memory import SLOT_BYTES, Lent, Slots
+from floradl.storage.local.shared_memory import SLOT_BYTES, SlotLoan, Slots
 from floradl.storage.local.writer_process import (
     MAX_FILES,
     MAX_ORDERS,
@@ -56,7 +56,7 @@ _TOGETHER_S = 0.005  # how long an order waits for others of its folder
 log = logging.getLogger(__name__)
 
 
-class Scribe:
+class WriterPool:
     """Has small files written; see the module. Outside of its context, threads of this process write them.
 
     Args:
@@ -67,7 +67,7 @@ class Scribe:
         written: how many files the writers wrote.
     """
 
-    def __init__(self, disk: Disk, *, start_after: int = START_AFTER) -> None:
+    def __init__(self, disk: Destination, *, start_after: int = START_AFTER) -> None:
         self._disk = disk
         self._start_after = start_after
         self._left_to_start = 0
@@ -95,18 +95,18 @@ class Scribe:
             log.info("processes of their own wrote %d small files", self.written)
         self._hang_up()
 
-    def lend(self) -> Lent:
+    def lend(self) -> SlotLoan:
         """Memory for a small file that is still to come, to be given with it to `write`."""
-        return Lent(self._slots if self._is_ready else None)
+        return SlotLoan(self._slots if self._is_ready else None)
 
     async def write(
         self,
         folder: PurePosixPath,
         files: Sequence[NewFile],
         mtime_ms: int | None,
-        lent: Lent | None = None,
+        lent: SlotLoan | None = None,
     ) -> list[Written]:
-        """Write some files of one folder, as `Disk.write_files` does.
+        """Write some files of one folder, as `Destination.write_files` does.
 
         Args:
             folder, files, mtime_ms: as there.
@@ -132,7 +132,7 @@ class Scribe:
         files: Sequence[NewFile],
         sizes: Sequence[int],
         mtime_ms: int | None,
-        lent: Lent | None,
+        lent: SlotLoan | None,
     ) -> list[Written] | None:
         """Have files written; None: they were not, or not all of them."""
         slots, chunks = cast("Slots", self._slots), [chunk for file in files for chunk in file.chunks]

@@ -1,8 +1,8 @@
 """Processes that write small files, as they are themselves; `scribe` is who begins them and orders files.
 
-Each has one thread and a `Tree` on the archive's folder, and takes the next order from the socket that all
-share. It reports files when they are durable under their final names. Where the other end of the socket goes,
-it ends at once. It imports little, so that it begins soon.
+Each has one thread and a `LocalStorage` on the archive's folder, and takes the next order from the socket
+that all share. It reports files when they are durable under their final names. Where the other end of the
+socket goes, it ends at once. It imports little, so that it begins soon.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from floradl.storage.base import NewFile
-from floradl.storage.local.folder import Tree
+from floradl.storage.local.folder import LocalStorage
 from floradl.storage.local.shared_memory import SLOT_BYTES
 
 MAX_FILES = 64
@@ -81,14 +81,14 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What writers have to know of the archive; see `Tree`."""
+    """What writers have to know of the archive; see `LocalStorage`."""
 
     root: str
     fsync: bool
     device: int | None
 
 
-def serve(channel: socket.socket, memory: memoryview, tree: Tree) -> None:
+def serve(channel: socket.socket, memory: memoryview, tree: LocalStorage) -> None:
     """Write what is ordered until the other side hangs up. Blocks.
 
     Args:
@@ -102,7 +102,7 @@ def serve(channel: socket.socket, memory: memoryview, tree: Tree) -> None:
             channel.send(encoder.encode(_carried_out(decoder.decode(message), memory, tree)))
 
 
-def _carried_out(orders: Sequence[Order], memory: memoryview, tree: Tree) -> list[Outcome]:
+def _carried_out(orders: Sequence[Order], memory: memoryview, tree: LocalStorage) -> list[Outcome]:
     """Carry out orders, with one flush for all of a folder."""
     outcomes = [_written(order, memory, tree) for order in orders]
     unflushed = {order.folder for order, outcome in zip(orders, outcomes, strict=True) if outcome.files}
@@ -113,7 +113,7 @@ def _carried_out(orders: Sequence[Order], memory: memoryview, tree: Tree) -> lis
     ]
 
 
-def _written(order: Order, memory: memoryview, tree: Tree) -> Outcome:
+def _written(order: Order, memory: memoryview, tree: LocalStorage) -> Outcome:
     """Write the files of an order; their folder is still to be flushed."""
     folder, at, files = PurePosixPath(order.folder), order.slot * SLOT_BYTES, []
     for file in order.files:
@@ -132,7 +132,7 @@ def _written(order: Order, memory: memoryview, tree: Tree) -> Outcome:
     return Outcome(order.slot, done)
 
 
-def _flush_error(folder: str, tree: Tree) -> Error | None:
+def _flush_error(folder: str, tree: LocalStorage) -> Error | None:
     try:
         tree.flush_folder(PurePosixPath(folder))
     except OSError as exc:
@@ -159,7 +159,11 @@ def main() -> None:
                 # Forked, so that Python starts only once; there are no threads here that would mind.
                 writers.add(pid := os.fork())
                 if not pid:
-                    serve(channel, memory, Tree(Path(setup.root), fsync=setup.fsync, device=setup.device))
+                    serve(
+                        channel,
+                        memory,
+                        LocalStorage(Path(setup.root), fsync=setup.fsync, device=setup.device),
+                    )
                     return
             channel.send(msgspec.msgpack.encode([Outcome(-1)]))
             channel.close()

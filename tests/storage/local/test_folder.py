@@ -27,7 +27,7 @@ from floradl.repository import layout
 from floradl.repository.repository import require_archive
 from floradl.storage import base
 from floradl.storage.base import COARSE_NS, Kind
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import HEAD_BYTES, Digest
 from floradl.storage.local import folder as tree
 from floradl.storage.local import fsync as durable
@@ -43,15 +43,15 @@ FILE = RUN / "output_1.png"
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Destination]:
     """A prepared archive in a folder of its own, so that tests can put things beside it."""
-    disk = Disk(tmp_path / "out", threads=2)
+    disk = Destination(tmp_path / "out", threads=2)
     disk.prepare()
     yield disk
     disk.close()
 
 
-def temporary_files(disk: Disk) -> list[str]:
+def temporary_files(disk: Destination) -> list[str]:
     """What lies in the folder for temporary files."""
     return [path.name for path in (disk.root / base.TEMPORARY).rglob("*") if path.is_file()]
 
@@ -64,7 +64,7 @@ def handles() -> int:
 # --- whole files -------------------------------------------------------------------------------------
 
 
-def test_write_atomic_writes_what_it_was_given(disk: Disk) -> None:
+def test_write_atomic_writes_what_it_was_given(disk: Destination) -> None:
     """The parts arrive in order under the final name, dated, and the digest is that of the file."""
     digest = disk.write_atomic(FILE, [b"one", b"", b"two"], mtime_ms=1_600_000_000_007)
     path = disk.root / FILE
@@ -77,13 +77,13 @@ def test_write_atomic_writes_what_it_was_given(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("parts", [[], [b""]])
-def test_write_atomic_of_nothing(disk: Disk, parts: list[bytes]) -> None:
+def test_write_atomic_of_nothing(disk: Destination, parts: list[bytes]) -> None:
     """An empty text output is an empty file."""
     assert disk.write_atomic(FILE, parts).size_bytes == 0
     assert (disk.root / FILE).read_bytes() == b""
 
 
-def test_write_atomic_replaces(disk: Disk) -> None:
+def test_write_atomic_replaces(disk: Destination) -> None:
     """A second write replaces the first, longer one whole, and leaves nothing open."""
     disk.write_atomic(FILE, [b"a long first version"])
     before = handles()
@@ -93,7 +93,7 @@ def test_write_atomic_replaces(disk: Disk) -> None:
     assert handles() == before
 
 
-def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_of_a_large_file(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash, size and head do not depend on how a file is cut into blocks."""
     monkeypatch.setattr("floradl.storage.local.reader.READ_BYTES", 1000)
     data = bytes(range(256)) * 20
@@ -103,7 +103,7 @@ def test_digest_of_a_large_file(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> 
     assert digest.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_failing_source_leaves_no_file(disk: Disk) -> None:
+def test_failing_source_leaves_no_file(disk: Destination) -> None:
     """When the bytes end in an error there is no file, no temporary one and no open handle; the old stays."""
 
     def broken() -> Iterator[bytes]:
@@ -119,7 +119,7 @@ def test_failing_source_leaves_no_file(disk: Disk) -> None:
     assert handles() == before
 
 
-def test_failing_rename_leaves_no_temporary_file(disk: Disk) -> None:
+def test_failing_rename_leaves_no_temporary_file(disk: Destination) -> None:
     """When the final name cannot be had, nothing is left in the folder for temporary files."""
     (disk.root / FILE).mkdir(parents=True)
     with pytest.raises(OSError, match=r"output_1\.png"):
@@ -127,10 +127,10 @@ def test_failing_rename_leaves_no_temporary_file(disk: Disk) -> None:
     assert temporary_files(disk) == []
 
 
-def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_file_is_written_twice(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two writers would ever pick the same temporary name, the second fails and the first is whole."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "token")
-    disk = Disk(disk.root)
+    disk = Destination(disk.root)
     taken = disk.root / base.TEMPORARIES[0] / "token-0"
     taken.write_bytes(b"of another writer")
     with pytest.raises(FileExistsError):
@@ -138,7 +138,7 @@ def test_no_temporary_file_is_written_twice(disk: Disk, monkeypatch: pytest.Monk
     assert taken.read_bytes() == b"of another writer"
 
 
-def test_a_file_piece_by_piece(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_piece_by_piece(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its bytes in order, and none through a link."""
     monkeypatch.setattr("floradl.storage.local.reader.READ_BYTES", 4)
     disk.write_atomic(FILE, [b"0123456789"])
@@ -158,7 +158,7 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @needs_fsync
-def test_write_atomic_flushes_in_order(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_atomic_flushes_in_order(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """New folders are flushed from the top; then bytes, rename, and the folder that got the name."""
     events = record_disk_events(monkeypatch)
     disk.write_atomic(FILE, [b"bytes"])
@@ -176,7 +176,7 @@ def test_write_atomic_flushes_in_order(disk: Disk, monkeypatch: pytest.MonkeyPat
 @needs_fsync
 def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever gives up durability still gets whole files by rename."""
-    disk = Disk(tmp_path / "out", fsync=False)
+    disk = Destination(tmp_path / "out", fsync=False)
     disk.prepare()
     events = record_disk_events(monkeypatch)
     disk.write_atomic(layout.MANIFEST, [b"{}"])
@@ -185,7 +185,7 @@ def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_drive_caches_are_flushed_where_fsync_does_not(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On macOS, where fsync leaves bytes in the drive's cache, the stronger call is made."""
     asked: list[tuple[int, int]] = []
@@ -222,7 +222,7 @@ def test_a_system_without_fcntl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 # --- reading and removing ----------------------------------------------------------------------------
 
 
-def test_read(disk: Disk) -> None:
+def test_read(disk: Destination) -> None:
     """A file's bytes come back, and a file or folder that is not there is None."""
     disk.write_atomic(FILE, [b"bytes"])
     assert disk.read(FILE) == b"bytes"
@@ -230,7 +230,7 @@ def test_read(disk: Disk) -> None:
     assert disk.read(PurePosixPath("ws_z/prj_z/run_z/run.json")) is None
 
 
-def test_which_file_it_is(disk: Disk) -> None:
+def test_which_file_it_is(disk: Destination) -> None:
     """A file is another once it was written anew, with the same bytes too; and its bytes come with it."""
     assert disk.read_identified(FILE) == (None, None)
     disk.write_atomic(FILE, [b"one"], mtime_ms=5000)
@@ -243,7 +243,7 @@ def test_which_file_it_is(disk: Disk) -> None:
     assert disk.identify(FILE) != first
 
 
-def test_now_by_the_clock_of_the_file_system(disk: Disk) -> None:
+def test_now_by_the_clock_of_the_file_system(disk: Destination) -> None:
     """It is what a file that is made now is dated with, and nothing is left of how that was found out."""
     before_ns = time.time_ns()
     moment_ns = disk.moment_ns()
@@ -254,7 +254,7 @@ def test_now_by_the_clock_of_the_file_system(disk: Disk) -> None:
 
 @pytest.mark.parametrize("late_ns", [0, 1])
 def test_a_file_system_that_does_not_date_its_folders(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch, late_ns: int
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, late_ns: int
 ) -> None:
     """Where a folder in which a file was made keeps an old date, no folder's date can be trusted."""
     now_ns = disk.moment_ns()
@@ -267,14 +267,14 @@ def test_a_file_system_that_does_not_date_its_folders(
         assert disk.moment_ns() == (None if late_ns else now_ns + COARSE_NS)
 
 
-def test_digest_of_a_missing_file(disk: Disk) -> None:
+def test_digest_of_a_missing_file(disk: Destination) -> None:
     """Hashing a file that is not there is an error."""
     with pytest.raises(FileNotFoundError):
         disk.digest(FILE)
 
 
 @needs_fsync
-def test_what_a_killed_process_left_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_process_left_is_flushed(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is to be recorded is made durable first, and its name too, whoever wrote it."""
     disk.ensure_dir(RUN)
     (disk.root / FILE).write_bytes(b"picture")
@@ -286,7 +286,7 @@ def test_what_a_killed_process_left_is_flushed(disk: Disk, monkeypatch: pytest.M
 @needs_fsync
 def test_what_a_killed_process_left_without_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who wants no flushes gets none for what is recorded now either."""
-    disk = Disk(tmp_path, fsync=False)
+    disk = Destination(tmp_path, fsync=False)
     (tmp_path / "a").write_bytes(b"a")
     events = record_disk_events(monkeypatch)
     assert disk.adopt(PurePosixPath("a")).size_bytes == 1
@@ -294,7 +294,7 @@ def test_what_a_killed_process_left_without_fsync(tmp_path: Path, monkeypatch: p
     disk.close()
 
 
-def test_sizes(disk: Disk, tmp_path: Path) -> None:
+def test_sizes(disk: Destination, tmp_path: Path) -> None:
     """Each folder gives its regular files; links and folders are left out, and a missing folder is empty."""
     disk.write_atomic(FILE, [b"12345"])
     disk.write_atomic(RUN / "run.json", [b"{}"])
@@ -303,13 +303,13 @@ def test_sizes(disk: Disk, tmp_path: Path) -> None:
         (tmp_path / "elsewhere.png").write_bytes(b"1")
         (disk.root / RUN / "link.png").symlink_to(tmp_path / "elsewhere.png")
     missing = PurePosixPath("ws_z/prj_z/run_z")
-    new = Disk(disk.root)
+    new = Destination(disk.root)
     assert new.sizes([RUN, missing, RUN.parent]) == [{"output_1.png": 5, "run.json": 2}, {}, {}]
     assert disk.sizes([]) == []
     new.close()
 
 
-def test_remove(disk: Disk) -> None:
+def test_remove(disk: Destination) -> None:
     """Removing is done once, and a file that is not there is no error."""
     disk.write_atomic(layout.JOURNAL, [b"x"])
     disk.remove(layout.JOURNAL)
@@ -318,7 +318,7 @@ def test_remove(disk: Disk) -> None:
 
 
 @needs_fsync
-def test_remove_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_is_flushed(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was removed does not come back after a power cut."""
     disk.write_atomic(layout.JOURNAL, [b"x"])
     events = record_disk_events(monkeypatch)
@@ -326,7 +326,7 @@ def test_remove_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert events == ["fsync .floradl"]
 
 
-def test_clean_keeps_what_can_be_resumed(disk: Disk) -> None:
+def test_clean_keeps_what_can_be_resumed(disk: Destination) -> None:
     """Temporary files, partials without a checkpoint and checkpoints without a partial go; pairs stay."""
     partials = disk.root / base.PARTIALS
     for name in ("pair.part", "pair.json", "alone.part", "orphan.json", "pair.new", "torn.new"):
@@ -342,7 +342,7 @@ def test_clean_keeps_what_can_be_resumed(disk: Disk) -> None:
 # --- appending ---------------------------------------------------------------------------------------
 
 
-def test_append(disk: Disk) -> None:
+def test_append(disk: Destination) -> None:
     """Appends go after one another, and a later opening keeps exactly the bytes it asks for."""
     first = disk.open_append(layout.JOURNAL, keep_bytes=0)
     first.append(b"one\n")
@@ -357,7 +357,7 @@ def test_append(disk: Disk) -> None:
 
 
 @needs_fsync
-def test_append_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_is_flushed(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cut and the file's name are flushed on opening, and every append before it returns."""
     events = record_disk_events(monkeypatch)
     file = disk.open_append(layout.JOURNAL, keep_bytes=0)
@@ -367,7 +367,7 @@ def test_append_is_flushed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     file.close()
 
 
-def test_failed_open_append_leaves_no_handle(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_open_append_leaves_no_handle(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal that cannot be cut is an error that leaves nothing open."""
     before = handles()
     fail_with(monkeypatch, "ftruncate", errno.EIO)
@@ -381,7 +381,7 @@ def test_failed_open_append_leaves_no_handle(disk: Disk, monkeypatch: pytest.Mon
 
 @needs_links
 @pytest.mark.parametrize("level", range(1, 4))
-def test_linked_folder_is_neither_read_nor_written(disk: Disk, tmp_path: Path, level: int) -> None:
+def test_linked_folder_is_neither_read_nor_written(disk: Destination, tmp_path: Path, level: int) -> None:
     """With a link in place of a workspace, project or run folder, nothing goes out or comes in through it."""
     outside = tmp_path / "outside"
     below = outside.joinpath(*RUN.parts[level:])
@@ -414,7 +414,7 @@ def test_linked_private_folder_is_refused(tmp_path: Path, name: PurePosixPath) -
     link = tmp_path / "out" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "outside")
-    disk = Disk(tmp_path / "out")
+    disk = Destination(tmp_path / "out")
     with pytest.raises(OSError, match="symbolic link"):
         disk.prepare()
     assert list((tmp_path / "outside").iterdir()) == []
@@ -422,7 +422,7 @@ def test_linked_private_folder_is_refused(tmp_path: Path, name: PurePosixPath) -
 
 
 @needs_links
-def test_linked_file_is_neither_read_nor_written(disk: Disk, tmp_path: Path) -> None:
+def test_linked_file_is_neither_read_nor_written(disk: Destination, tmp_path: Path) -> None:
     """A link in place of a file is not read or appended to; a new whole file takes its place."""
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
@@ -441,7 +441,7 @@ def test_linked_file_is_neither_read_nor_written(disk: Disk, tmp_path: Path) -> 
 
 
 @needs_links
-def test_clean_removes_links_and_not_what_they_lead_to(disk: Disk, tmp_path: Path) -> None:
+def test_clean_removes_links_and_not_what_they_lead_to(disk: Destination, tmp_path: Path) -> None:
     """A link among the temporary files is removed itself."""
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
@@ -453,7 +453,7 @@ def test_clean_removes_links_and_not_what_they_lead_to(disk: Disk, tmp_path: Pat
 
 @needs_links
 @pytest.mark.parametrize("kind", ["folder", "pipe", "socket"])
-def test_what_is_no_file_is_not_read(disk: Disk, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_file_is_not_read(disk: Destination, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder, pipe or socket under a file's name is an error at once, not something to wait for."""
     folder = disk.ensure_dir(RUN)
     path = folder / FILE.name
@@ -481,7 +481,7 @@ def test_what_is_no_file_is_not_read(disk: Disk, kind: str, monkeypatch: pytest.
     assert handles() == before
 
 
-def test_file_in_place_of_a_folder(disk: Disk) -> None:
+def test_file_in_place_of_a_folder(disk: Destination) -> None:
     """A file where a folder should be is an error that says so, for writing and for looking."""
     (disk.root / "ws_a").write_bytes(b"mine")
     with pytest.raises(NotADirectoryError, match="a file stands where a folder"):
@@ -496,7 +496,7 @@ def test_real_folder_passes(tmp_path: Path) -> None:
     require_real_dir(tmp_path)
 
 
-def test_ensure_dir_accepts_what_is_there(disk: Disk) -> None:
+def test_ensure_dir_accepts_what_is_there(disk: Destination) -> None:
     """Folders of an earlier process are used, and asking twice is cheap and the same."""
     (disk.root / RUN).mkdir(parents=True)
     assert disk.ensure_dir(RUN) == disk.ensure_dir(RUN) == disk.root / RUN
@@ -505,11 +505,11 @@ def test_ensure_dir_accepts_what_is_there(disk: Disk) -> None:
 def test_threads_making_one_folder(tmp_path: Path) -> None:
     """Threads that need the same new folder at the same moment all get it."""
     for attempt in range(20):
-        disk = Disk(tmp_path / str(attempt), fsync=False)
+        disk = Destination(tmp_path / str(attempt), fsync=False)
         disk.prepare()
         together = threading.Barrier(4)
 
-        def make(disk: Disk = disk, together: threading.Barrier = together) -> None:
+        def make(disk: Destination = disk, together: threading.Barrier = together) -> None:
             together.wait()
             disk.ensure_dir(RUN)
 
@@ -523,7 +523,7 @@ def test_threads_making_one_folder(tmp_path: Path) -> None:
 
 
 @needs_fsync
-def test_a_folder_that_another_thread_is_making(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_another_thread_is_making(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who needs a folder that was just made waits until its name is durable: a file in it may be recorded."""
     flush = SlowFlush(monkeypatch)
     made: list[str] = []
@@ -674,7 +674,7 @@ def test_flusher_off_touches_nothing(tmp_path: Path) -> None:
 
 
 @needs_links
-def test_listing_tells_what_stands_there(disk: Disk) -> None:
+def test_listing_tells_what_stands_there(disk: Destination) -> None:
     """A folder's files with their sizes, its folders, and everything else that no file is."""
     disk.write_atomic(FILE, [b"123"])
     (disk.root / RUN / "folder").mkdir()
@@ -689,7 +689,7 @@ def test_listing_tells_what_stands_there(disk: Disk) -> None:
 
 
 @needs_links
-def test_is_file_is_true_of_files_alone(disk: Disk) -> None:
+def test_is_file_is_true_of_files_alone(disk: Destination) -> None:
     """Neither a folder nor a link is a file, nor what is not there."""
     disk.write_atomic(FILE, [b"123"])
     (disk.root / RUN / "link").symlink_to("output_1.png")
@@ -697,7 +697,7 @@ def test_is_file_is_true_of_files_alone(disk: Disk) -> None:
     assert [disk.is_file(path) for path in asked] == [True, False, False, False, False]
 
 
-def test_real_path_of_a_file(disk: Disk) -> None:
+def test_real_path_of_a_file(disk: Destination) -> None:
     """Where a file stands is told of files alone."""
     disk.write_atomic(FILE, [b"123"])
     assert disk.real_path(FILE) == disk.root / FILE
@@ -705,7 +705,7 @@ def test_real_path_of_a_file(disk: Disk) -> None:
         disk.real_path(RUN)
 
 
-def test_what_is_refused_gets_no_name(disk: Disk) -> None:
+def test_what_is_refused_gets_no_name(disk: Destination) -> None:
     """A file whose check fails never stands under its name, and nothing is left of it."""
 
     def refuse(digest: Digest) -> None:
@@ -717,7 +717,7 @@ def test_what_is_refused_gets_no_name(disk: Disk) -> None:
     assert (disk.exists(FILE), temporary_files(disk)) == (False, [])
 
 
-def test_what_is_set_aside_overwrites_nothing(disk: Disk) -> None:
+def test_what_is_set_aside_overwrites_nothing(disk: Destination) -> None:
     """Each thing that is set aside gets a name of its own that tells what it was."""
     for data in (b"one", b"two"):
         disk.write_atomic(FILE, [data])
@@ -730,7 +730,7 @@ def test_what_is_set_aside_overwrites_nothing(disk: Disk) -> None:
     }
 
 
-def test_a_copy_is_put_aside_where_there_is_a_file(disk: Disk) -> None:
+def test_a_copy_is_put_aside_where_there_is_a_file(disk: Destination) -> None:
     """A file stays where it is; what is no file is moved itself; of nothing nothing is kept."""
     disk.write_atomic(layout.MANIFEST, [b"broken"])
     assert disk.copy_aside(layout.MANIFEST) == base.ASIDE / "manifest.json"
@@ -742,7 +742,7 @@ def test_a_copy_is_put_aside_where_there_is_a_file(disk: Disk) -> None:
     assert disk.copy_aside(layout.MANIFEST) is None
 
 
-def test_way_is_made_for_a_file(disk: Disk) -> None:
+def test_way_is_made_for_a_file(disk: Destination) -> None:
     """What a rename would cost somebody is set aside: other bytes, or a folder."""
     sha256 = hashlib.sha256(b"new").hexdigest()
     assert disk.make_way(FILE, sha256) is None
@@ -757,7 +757,7 @@ def test_way_is_made_for_a_file(disk: Disk) -> None:
     assert not disk.exists(FILE)
 
 
-def test_a_move_takes_the_file_to_a_new_folder(disk: Disk) -> None:
+def test_a_move_takes_the_file_to_a_new_folder(disk: Destination) -> None:
     """A file is renamed within the archive; one that is not there moves nothing."""
     disk.write_atomic(PurePosixPath("lost.png"), [b"123"])
     assert disk.move(PurePosixPath("lost.png"), FILE)
@@ -768,7 +768,7 @@ def test_a_move_takes_the_file_to_a_new_folder(disk: Disk) -> None:
 
 
 @needs_links
-def test_an_obstacle_is_the_first_thing_in_the_way(disk: Disk) -> None:
+def test_an_obstacle_is_the_first_thing_in_the_way(disk: Destination) -> None:
     """The highest link or file on the way to a folder is named; none where all is well, or nothing stands."""
     assert disk.obstacle(RUN) is None
     disk.write_atomic(FILE, [b"123"])
@@ -779,7 +779,7 @@ def test_an_obstacle_is_the_first_thing_in_the_way(disk: Disk) -> None:
     assert disk.obstacle(PurePosixPath("ws_a/prj_c/run_c")) == PurePosixPath("ws_a/prj_c")
 
 
-def test_a_link_gives_a_file_a_second_name(disk: Disk, tmp_path: Path) -> None:
+def test_a_link_gives_a_file_a_second_name(disk: Destination, tmp_path: Path) -> None:
     """Both names are of one file, with its date; what stands there is replaced, also by itself."""
     source, seen = tmp_path / "source.png", list[Digest]()
     source.write_bytes(b"123")
@@ -792,7 +792,7 @@ def test_a_link_gives_a_file_a_second_name(disk: Disk, tmp_path: Path) -> None:
     assert {digest.sha256 for digest in seen} == {hashlib.sha256(b"123").hexdigest()}
 
 
-def test_a_link_that_is_refused_leaves_nothing(disk: Disk, tmp_path: Path) -> None:
+def test_a_link_that_is_refused_leaves_nothing(disk: Destination, tmp_path: Path) -> None:
     """What is not as it should be gets no second name, and what stands there stays."""
 
     def refuse(digest: Digest) -> None:
@@ -807,7 +807,7 @@ def test_a_link_that_is_refused_leaves_nothing(disk: Disk, tmp_path: Path) -> No
 
 
 @needs_fsync
-def test_a_link_is_flushed(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_is_flushed(disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file, which somebody else may have left, then its new name."""
     (tmp_path / "source.png").write_bytes(b"123")
     disk.ensure_dir(FILE.parent)
@@ -817,7 +817,7 @@ def test_a_link_is_flushed(disk: Disk, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_clone_shares_blocks_or_leaves_nothing(
-    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system can share blocks the file is there, checked and dated; where it cannot, nothing is."""
     (tmp_path / "source.png").write_bytes(b"123")
@@ -840,7 +840,7 @@ def test_a_clone_shares_blocks_or_leaves_nothing(
     assert (disk.exists(RUN / "other.png"), temporary_files(disk)) == (False, [])
 
 
-def test_an_archive_is_required(disk: Disk) -> None:
+def test_an_archive_is_required(disk: Destination) -> None:
     """A folder is an archive once it has a manifest, or a journal of the first run."""
     with pytest.raises(DestinationError, match="there is no archive in") as caught:
         require_archive(disk)
@@ -854,16 +854,16 @@ def test_an_archive_is_required(disk: Disk) -> None:
 def test_room_is_required(tmp_path: Path) -> None:
     """What comes must leave as much room as shall stay free."""
     free_bytes = shutil.disk_usage(tmp_path).free
-    Disk(tmp_path, min_free_bytes=1).require_room()
-    careful = Disk(tmp_path, min_free_bytes=2 * free_bytes)
+    Destination(tmp_path, min_free_bytes=1).require_room()
+    careful = Destination(tmp_path, min_free_bytes=2 * free_bytes)
     with pytest.raises(DestinationError, match="shall stay so") as caught:
         careful.require_room()
     assert "--min-free" in caught.value.hint
     with pytest.raises(DestinationError, match="shall stay so"):
-        Disk(tmp_path, min_free_bytes=1).require_room(2 * free_bytes)
+        Destination(tmp_path, min_free_bytes=1).require_room(2 * free_bytes)
 
 
-def test_no_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_folder_is_made_on_another_disk(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where DEST lies on another disk than at first, its own was unmounted: nothing is made on that one."""
     disk.ensure_dir(RUN)
     monkeypatch.setattr(disk, "_device", -1)
@@ -872,7 +872,7 @@ def test_no_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.Monke
     assert sorted(path.name for path in (disk.root / "ws_a/prj_b").iterdir()) == ["run_c"]
 
 
-def test_only_the_last_run_folders_are_remembered(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_last_run_folders_are_remembered(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of folders does not grow with the history; what was forgotten is looked at again."""
     monkeypatch.setattr("floradl.storage.local.folder.MAX_RUN_DIRS", 50)
     monkeypatch.setattr(disk, "flusher", Flusher(is_on=False))
@@ -903,7 +903,9 @@ def test_only_the_last_run_folders_are_remembered(disk: Disk, monkeypatch: pytes
         disk.ensure_dir(PurePosixPath("ws_a/prj_b/run_8"))
 
 
-def test_no_forgotten_folder_is_made_on_another_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_forgotten_folder_is_made_on_another_disk(
+    disk: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run's folder that is not remembered any more is no reason to make one on the disk underneath."""
     monkeypatch.setattr("floradl.storage.local.folder.MAX_RUN_DIRS", 1)
     disk.ensure_dir(RUN)

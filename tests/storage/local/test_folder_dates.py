@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.storage.local.folder_dates import FolderDate, Glance
+from floradl.storage.local.folder_dates import FolderDate, FolderDates
 
 PLACE = "ws_a/prj_b/run_1"
 
@@ -33,7 +33,7 @@ def date_of(folder: Path) -> FolderDate:
 
 def test_what_a_folder_holds(folder: Path, tmp_path: Path) -> None:
     """Its date, and its regular files with their sizes; links, pipes and folders are none."""
-    look = Glance(tmp_path).look(PLACE)
+    look = FolderDates(tmp_path).look(PLACE)
     assert look.date == date_of(folder)
     assert look.sizes == {"run.json": 2, "output_1.png": 5}
 
@@ -42,7 +42,7 @@ def test_what_a_folder_holds(folder: Path, tmp_path: Path) -> None:
 def test_no_folder(folder: Path, tmp_path: Path, place: str) -> None:
     """Where none stands there is nothing, and no error."""
     assert folder.exists()
-    glance = Glance(tmp_path)
+    glance = FolderDates(tmp_path)
     assert (glance.look(place).date, glance.look(place).sizes) == (None, {})
     assert not glance.is_dated(place, *date_of(folder))
 
@@ -55,8 +55,8 @@ def test_a_link_is_not_followed(folder: Path, tmp_path: Path, level: int) -> Non
     linked.rename(tmp_path / "elsewhere")
     linked.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic link"):
-        Glance(tmp_path).look(PLACE)
-    assert not Glance(tmp_path).is_dated(PLACE, *date)
+        FolderDates(tmp_path).look(PLACE)
+    assert not FolderDates(tmp_path).is_dated(PLACE, *date)
 
 
 def test_a_file_in_place_of_a_folder(folder: Path, tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_a_file_in_place_of_a_folder(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere")
     folder.write_bytes(b"")
     with pytest.raises(OSError, match="a file stands where a folder"):
-        Glance(tmp_path).look(PLACE)
-    assert not Glance(tmp_path).is_dated(PLACE, *date_of(folder))
+        FolderDates(tmp_path).look(PLACE)
+    assert not FolderDates(tmp_path).is_dated(PLACE, *date_of(folder))
 
 
 def test_each_part_of_a_date_counts(folder: Path, tmp_path: Path) -> None:
     """A folder has its date, and no other: neither part of it may differ."""
-    glance, date = Glance(tmp_path), date_of(folder)
+    glance, date = FolderDates(tmp_path), date_of(folder)
     assert glance.is_dated(PLACE, *date)
     assert not glance.is_dated(PLACE, date.mtime_ns + 1, date.ctime_ns, date.inode)
     assert not glance.is_dated(PLACE, date.mtime_ns, date.ctime_ns + 1, date.inode)
@@ -80,7 +80,7 @@ def test_each_part_of_a_date_counts(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["remove", "rename", "replace", "add"])
 def test_a_changed_name_changes_the_date(folder: Path, tmp_path: Path, change: str) -> None:
     """Whatever happens to a name in a folder shows in its date, also when somebody sets that back."""
-    glance, date = Glance(tmp_path), date_of(folder)
+    glance, date = FolderDates(tmp_path), date_of(folder)
     os.utime(folder, ns=(0, 0))
     file = folder / "output_1.png"
     match change:
@@ -99,7 +99,7 @@ def test_a_changed_name_changes_the_date(folder: Path, tmp_path: Path, change: s
 
 def test_files_of_given_sizes(folder: Path, tmp_path: Path) -> None:
     """They are there when each is a regular file of its size, or of any where none is given."""
-    glance = Glance(tmp_path)
+    glance = FolderDates(tmp_path)
     assert folder.exists()
     assert glance.has(PLACE, {"output_1.png": 5, "run.json": None})
     assert glance.has(PLACE, {})

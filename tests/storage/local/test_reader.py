@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.digest import READ_BYTES
 from floradl.storage.local.reader import Reader
 
@@ -18,15 +18,15 @@ SIZES = [3 * READ_BYTES + 5, 0, 1, READ_BYTES, 7, READ_BYTES - 1, READ_BYTES + 1
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Destination]:
     """An archive's folder with a run's."""
     (tmp_path / "out/ws/prj/run").mkdir(parents=True)
-    disk = Disk(tmp_path / "out")
+    disk = Destination(tmp_path / "out")
     yield disk
     disk.close()
 
 
-def test_each_file_has_its_own_digest(disk: Disk) -> None:
+def test_each_file_has_its_own_digest(disk: Destination) -> None:
     """One buffer serves files of all sizes, and nothing of one gets into the digest of the next."""
     reader = Reader(disk.root)
     for number, size in enumerate(SIZES):
@@ -39,15 +39,15 @@ def test_each_file_has_its_own_digest(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("folder", ["", ".", "ws", "ws/prj/run", "ws/none", "ws/none/run"])
-def test_a_listing_is_the_disks(disk: Disk, folder: str) -> None:
-    """A folder shows what `Disk.listing` shows of it; one that is not there, nothing."""
+def test_a_listing_is_the_disks(disk: Destination, folder: str) -> None:
+    """A folder shows what `Destination.listing` shows of it; one that is not there, nothing."""
     (disk.root / "ws/prj/run/file").write_bytes(b"12345")
     (disk.root / "ws/prj/run/link").symlink_to(disk.root)
     assert Reader(disk.root).listing(folder) == disk.listing(PurePosixPath(folder))
 
 
 @pytest.mark.parametrize("level", ["ws", "ws/prj", "ws/prj/run", "ws/prj/run/file"])
-def test_no_link_is_read(disk: Disk, level: str, tmp_path: Path) -> None:
+def test_no_link_is_read(disk: Destination, level: str, tmp_path: Path) -> None:
     """A link at any level of a path is refused, also by a reader that has read a neighbour before."""
     for folder in ("ws/prj/run", "ws_b/prj/run"):
         (disk.root / folder).mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def test_no_link_is_read(disk: Disk, level: str, tmp_path: Path) -> None:
             reader.listing("ws/prj/run")
 
 
-def test_a_pipe_is_no_file_and_stops_nobody(disk: Disk) -> None:
+def test_a_pipe_is_no_file_and_stops_nobody(disk: Destination) -> None:
     """What is no regular file is refused at once, where opening a pipe would wait for ever."""
     os.mkfifo(disk.root / "ws/prj/run/pipe")
     with pytest.raises(OSError, match="not a regular file"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from floradl.storage.local import shared_memory
-from floradl.storage.local.shared_memory import SLOT_BYTES, Lent, Slots
+from floradl.storage.local.shared_memory import SLOT_BYTES, SlotLoan, Slots
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared memory as Linux has it")
 
@@ -53,7 +53,7 @@ def test_where_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_lent(memory: Slots) -> None:
     """Bytes in it are known to be there, in one piece or several; afterwards it is free again."""
-    with Lent(memory) as lent:
+    with SlotLoan(memory) as lent:
         assert lent.slot_of([], memory) is None
         view = lent.take(1000)
         slot = lent.slot_of([view], memory)
@@ -66,7 +66,7 @@ def test_what_was_lent(memory: Slots) -> None:
 
 def test_what_is_not_where_it_was_lent(memory: Slots) -> None:
     """Other bytes as many, some of them, those of an answer before, or memory of writers that are gone."""
-    with Lent(memory) as lent:
+    with SlotLoan(memory) as lent:
         view = lent.take(1000)
         assert lent.slot_of([bytes(1000)], memory) is None
         assert lent.slot_of([memoryview(bytes(1000))], memory) is None
@@ -83,7 +83,7 @@ def test_what_is_not_where_it_was_lent(memory: Slots) -> None:
 def test_where_there_is_no_slot(memory: Slots, size: int) -> None:
     """What is too large, or comes when all are taken, has memory all the same, of this process alone."""
     taken = [memory.take() for _ in range(3)] if size == 10 else []
-    with Lent(memory) as lent:
+    with SlotLoan(memory) as lent:
         view = lent.take(size)
         view[:] = b"a" * size
         assert lent.slot_of([view], memory) is None
@@ -95,5 +95,5 @@ def test_where_there_is_no_slot(memory: Slots, size: int) -> None:
 
 def test_where_nobody_shares_any() -> None:
     """Before writers are at work, and on other systems."""
-    with Lent(None) as lent:
+    with SlotLoan(None) as lent:
         assert len(lent.take(10)) == 10

@@ -22,10 +22,10 @@ from floradl.errors import DestinationError
 from floradl.repository.results import Receipt
 from floradl.storage import base
 from floradl.storage.base import NewFile, Written
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.storage.local import shared_memory, writer_pool
 from floradl.storage.local.shared_memory import SLOT_BYTES
-from floradl.storage.local.writer_pool import Scribe
+from floradl.storage.local.writer_pool import WriterPool
 from floradl.storage.local.writer_process import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
 from tests.download.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
@@ -43,18 +43,18 @@ READY_S = 30.0
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Destination]:
     """An archive's folder."""
-    disk = Disk(tmp_path / "out", threads=2)
+    disk = Destination(tmp_path / "out", threads=2)
     disk.prepare()
     yield disk
     disk.close()
 
 
 @pytest.fixture
-async def ready(disk: Disk) -> AsyncIterator[Scribe]:
+async def ready(disk: Destination) -> AsyncIterator[WriterPool]:
     """A scribe whose writers are ready."""
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         await written(one, FILE.with_name("first.png"), [b"by a thread"])
         await until(lambda: is_ready(one))
         assert one.written == 0
@@ -62,13 +62,13 @@ async def ready(disk: Disk) -> AsyncIterator[Scribe]:
         yield one
 
 
-def is_ready(one: Scribe) -> bool:
+def is_ready(one: WriterPool) -> bool:
     """Whether its writers take orders."""
     return one._is_ready
 
 
 async def written(
-    one: Scribe, path: PurePosixPath, chunks: list[bytes], mtime_ms: int | None = None
+    one: WriterPool, path: PurePosixPath, chunks: list[bytes], mtime_ms: int | None = None
 ) -> Written:
     """One file, written."""
     (done,) = await one.write(path.parent, [NewFile(path.name, chunks)], mtime_ms)
@@ -84,20 +84,20 @@ async def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-def process_of(one: Scribe) -> subprocess.Popen[bytes]:
+def process_of(one: WriterPool) -> subprocess.Popen[bytes]:
     """The process that began the writers."""
     assert one._process is not None
     return one._process
 
 
-def writers_of(one: Scribe) -> list[int]:
+def writers_of(one: WriterPool) -> list[int]:
     """The writers: the children of that process."""
     pid = process_of(one).pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(child) for child in children.split()]
 
 
-def signal_all(one: Scribe, number: int) -> None:
+def signal_all(one: WriterPool, number: int) -> None:
     """Send a signal to all of them."""
     os.killpg(process_of(one).pid, number)
 
@@ -112,7 +112,7 @@ def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
-async def test_a_file_is_written_whole_and_dated(ready: Scribe, disk: Disk) -> None:
+async def test_a_file_is_written_whole_and_dated(ready: WriterPool, disk: Destination) -> None:
     """What a thread would have done, and nothing else is left."""
     done = await written(ready, FILE, PIECES, 1_700_000_000_000)
     assert (done.digest.size_bytes, done.in_the_way) == (len(DATA), None)
@@ -124,7 +124,7 @@ async def test_a_file_is_written_whole_and_dated(ready: Scribe, disk: Disk) -> N
     assert ready.written == 1
 
 
-async def test_files_of_a_folder_are_one_order(ready: Scribe, disk: Disk) -> None:
+async def test_files_of_a_folder_are_one_order(ready: WriterPool, disk: Destination) -> None:
     """Each has its own bytes; a record takes the place of an older one, and of nothing else is any lost."""
     disk.write_files(FILE.parent, [NewFile("run.json", [b"old"]), NewFile("text.txt", [b"mine"])], None)
     files = [
@@ -144,7 +144,7 @@ async def test_files_of_a_folder_are_one_order(ready: Scribe, disk: Disk) -> Non
 
 
 async def test_what_was_received_into_their_memory_is_not_copied(
-    ready: Scribe, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    ready: WriterPool, disk: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is written from where it is, and the memory is free again only when whoever has it says so."""
     monkeypatch.setattr(writer_pool, "_put", None)
@@ -160,7 +160,7 @@ async def test_what_was_received_into_their_memory_is_not_copied(
     assert ready.written == 1
 
 
-async def test_what_was_lent_and_not_used(ready: Scribe, disk: Disk) -> None:
+async def test_what_was_lent_and_not_used(ready: WriterPool, disk: Destination) -> None:
     """The bytes that are given are those that are written, wherever they are."""
     with ready.lend() as lent:
         lent.take(len(DATA))[:] = bytes(len(DATA))
@@ -169,7 +169,7 @@ async def test_what_was_lent_and_not_used(ready: Scribe, disk: Disk) -> None:
     assert ready.written == 1
 
 
-async def test_what_was_lent_by_writers_that_are_gone(ready: Scribe, disk: Disk) -> None:
+async def test_what_was_lent_by_writers_that_are_gone(ready: WriterPool, disk: Destination) -> None:
     """The bytes are still there, for a thread."""
     with ready.lend() as lent:
         chunk = lent.take(len(DATA))
@@ -182,7 +182,7 @@ async def test_what_was_lent_by_writers_that_are_gone(ready: Scribe, disk: Disk)
 
 
 async def test_files_of_a_folder_are_ordered_together(
-    ready: Scribe, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    ready: WriterPool, disk: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that come at the same time, so many at most; each of another folder goes by itself."""
     sent: list[int] = []
@@ -201,7 +201,7 @@ async def test_files_of_a_folder_are_ordered_together(
     assert all((disk.root / path).read_bytes() == DATA for path in paths)
 
 
-async def test_many_at_once_do_not_mix(ready: Scribe, disk: Disk) -> None:
+async def test_many_at_once_do_not_mix(ready: WriterPool, disk: Destination) -> None:
     """Each file has its own bytes, however often a place in the memory is used again."""
 
     async def one(number: int) -> bool:
@@ -214,7 +214,7 @@ async def test_many_at_once_do_not_mix(ready: Scribe, disk: Disk) -> None:
     assert ready.written >= 1
 
 
-async def test_what_stands_in_the_way_is_kept(ready: Scribe, disk: Disk) -> None:
+async def test_what_stands_in_the_way_is_kept(ready: WriterPool, disk: Destination) -> None:
     """Somebody's file at the place is set aside."""
     disk.write_atomic(FILE, [b"somebody's"])
     done = await written(ready, FILE, PIECES)
@@ -223,7 +223,7 @@ async def test_what_stands_in_the_way_is_kept(ready: Scribe, disk: Disk) -> None
     assert (disk.root / FILE).read_bytes() == DATA
 
 
-async def test_the_disk_that_fails_is_told_of(ready: Scribe, disk: Disk, tmp_path: Path) -> None:
+async def test_the_disk_that_fails_is_told_of(ready: WriterPool, disk: Destination, tmp_path: Path) -> None:
     """The error is the one that a thread would have raised, and nothing is written through a link."""
     (disk.root / "ws_link").symlink_to(tmp_path)
     with pytest.raises(DestinationError, match="symbolic link"):
@@ -231,7 +231,7 @@ async def test_the_disk_that_fails_is_told_of(ready: Scribe, disk: Disk, tmp_pat
     assert names_in(tmp_path) == ["out"]
 
 
-async def test_a_folder_that_is_known_is_not_made_again(ready: Scribe, disk: Disk) -> None:
+async def test_a_folder_that_is_known_is_not_made_again(ready: WriterPool, disk: Destination) -> None:
     """Neither by the writers where this process knows it, nor by this process where a writer made it."""
     disk.remember(FILE.parent.with_name("run_gone"))
     with pytest.raises(DestinationError, match="No such file"):
@@ -242,7 +242,9 @@ async def test_a_folder_that_is_known_is_not_made_again(ready: Scribe, disk: Dis
 
 
 @pytest.mark.parametrize("files", [1, MAX_FILES + 1])
-async def test_what_does_not_fit_is_written_by_a_thread(ready: Scribe, disk: Disk, files: int) -> None:
+async def test_what_does_not_fit_is_written_by_a_thread(
+    ready: WriterPool, disk: Destination, files: int
+) -> None:
     """A large file, or very many."""
     data = bytes(SLOT_BYTES + 1 if files == 1 else 1)
     done = await ready.write(FILE.parent, [NewFile(f"{n}.png", [data]) for n in range(files)], None)
@@ -250,7 +252,7 @@ async def test_what_does_not_fit_is_written_by_a_thread(ready: Scribe, disk: Dis
     assert (len(disk.listing(FILE.parent)), ready.written) == (files, 0)
 
 
-async def test_no_more_at_once_than_there_is_room_for(ready: Scribe, disk: Disk) -> None:
+async def test_no_more_at_once_than_there_is_room_for(ready: WriterPool, disk: Destination) -> None:
     """Of whoever comes when all places are taken, a thread writes the file."""
     signal_all(ready, signal.SIGSTOP)
     writes = [
@@ -267,7 +269,9 @@ async def test_no_more_at_once_than_there_is_room_for(ready: Scribe, disk: Disk)
 
 
 @pytest.mark.parametrize("which", ["the first", "a writer", "all"])
-async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk, which: str) -> None:
+async def test_killed_they_leave_the_file_to_a_thread(
+    ready: WriterPool, disk: Destination, which: str
+) -> None:
     """In the middle of an order, as when memory runs out; the others do not go on without the one."""
     process, writers = process_of(ready), writers_of(ready)
     assert len(writers) == WRITERS
@@ -289,7 +293,7 @@ async def test_killed_they_leave_the_file_to_a_thread(ready: Scribe, disk: Disk,
 
 @pytest.mark.parametrize("error", [AttributeError, OSError])
 async def test_where_the_end_of_a_process_cannot_be_seen(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """They write all the same; that they are gone is told by the socket."""
 
@@ -297,7 +301,7 @@ async def test_where_the_end_of_a_process_cannot_be_seen(
         raise error
 
     monkeypatch.setattr(os, "pidfd_open", missing)
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         await written(one, FILE.with_name("first.png"), PIECES)
         await until(lambda: is_ready(one))
         await written(one, FILE, PIECES)
@@ -314,13 +318,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_killed_while_they_have_nothing_to_do(ready: Scribe) -> None:
+async def test_killed_while_they_have_nothing_to_do(ready: WriterPool) -> None:
     """Nothing is ordered any more."""
     signal_all(ready, signal.SIGKILL)
     await until(lambda: not is_ready(ready))
 
 
-async def test_gone_before_the_order(ready: Scribe) -> None:
+async def test_gone_before_the_order(ready: WriterPool) -> None:
     """The order cannot even be sent."""
     writers = writers_of(ready)
     signal_all(ready, signal.SIGKILL)
@@ -340,7 +344,7 @@ def wait_for_end(pids: list[int]) -> None:
         time.sleep(0.01)
 
 
-async def test_a_stop_waits_until_the_file_is_there(ready: Scribe, disk: Disk) -> None:
+async def test_a_stop_waits_until_the_file_is_there(ready: WriterPool, disk: Destination) -> None:
     """A cancelled caller must not meet a file that comes afterwards."""
     signal_all(ready, signal.SIGSTOP)
     writing = asyncio.ensure_future(written(ready, FILE, PIECES))
@@ -354,7 +358,7 @@ async def test_a_stop_waits_until_the_file_is_there(ready: Scribe, disk: Disk) -
     assert (disk.root / FILE).read_bytes() == DATA
 
 
-async def test_signals_of_the_whole_job_do_not_end_them(ready: Scribe) -> None:
+async def test_signals_of_the_whole_job_do_not_end_them(ready: WriterPool) -> None:
     """The first process decides when they end."""
     signal_all(ready, signal.SIGINT)
     signal_all(ready, signal.SIGTERM)
@@ -364,11 +368,11 @@ async def test_signals_of_the_whole_job_do_not_end_them(ready: Scribe) -> None:
     assert {os.getsid(writer) for writer in writers_of(ready)} == {pid}  # the terminal's do not reach them
 
 
-async def test_they_end_with_the_context(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_they_end_with_the_context(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is left, and none had the key."""
     for name in SECRET_VARIABLES:
         monkeypatch.setenv(name, "sk_test")
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         await written(one, FILE, PIECES)
         await until(lambda: is_ready(one))
         process, writers = process_of(one), writers_of(one)
@@ -378,51 +382,55 @@ async def test_they_end_with_the_context(disk: Disk, monkeypatch: pytest.MonkeyP
     assert not [name for name in SECRET_VARIABLES for one in environments if name.encode() in one]
 
 
-async def test_it_ends_before_they_are_ready(disk: Disk) -> None:
+async def test_it_ends_before_they_are_ready(disk: Destination) -> None:
     """Nobody waits for what has not even begun."""
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         await written(one, FILE, PIECES)
         process = process_of(one)
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_few_files_begin_no_process(disk: Disk) -> None:
+async def test_few_files_begin_no_process(disk: Destination) -> None:
     """It would cost more than it brings."""
-    async with Scribe(disk, start_after=3) as one:
+    async with WriterPool(disk, start_after=3) as one:
         await written(one, FILE, PIECES)
         await written(one, FILE, PIECES)
         assert one._process is None
 
 
-async def test_outside_of_the_context_threads_write(disk: Disk) -> None:
+async def test_outside_of_the_context_threads_write(disk: Destination) -> None:
     """Nobody would end the processes."""
-    one = Scribe(disk, start_after=1)
+    one = WriterPool(disk, start_after=1)
     assert (await written(one, FILE, PIECES)).digest.size_bytes == len(DATA)
     assert one._process is None
 
 
-async def test_where_no_process_can_be_had_threads_write(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_no_process_can_be_had_threads_write(
+    disk: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The interpreter cannot be found."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         for _ in range(5):
             await written(one, FILE, PIECES)
         assert not is_ready(one)
 
 
-async def test_where_the_system_has_no_such_memory(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_the_system_has_no_such_memory(
+    disk: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All systems but Linux."""
     monkeypatch.delattr(os, "memfd_create")
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         for _ in range(5):
             await written(one, FILE, PIECES)
         assert one._process is None
 
 
-async def test_a_process_that_cannot_begin(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_cannot_begin(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is there, and ends before it says a word."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    async with Scribe(disk, start_after=1) as one:
+    async with WriterPool(disk, start_after=1) as one:
         await written(one, FILE, PIECES)
         await until(lambda: one._process is None)
         await written(one, FILE, PIECES)
@@ -430,7 +438,7 @@ async def test_a_process_that_cannot_begin(disk: Disk, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode([Outcome(3, [Done("ab", None)])])])
-async def test_words_that_are_not_understood(ready: Scribe, words: bytes) -> None:
+async def test_words_that_are_not_understood(ready: WriterPool, words: bytes) -> None:
     """Whoever says them is asked for nothing more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
@@ -439,7 +447,7 @@ async def test_words_that_are_not_understood(ready: Scribe, words: bytes) -> Non
     assert not is_ready(ready)
 
 
-async def test_an_output_comes_by_them(ready: Scribe, bench: Bench) -> None:
+async def test_an_output_comes_by_them(ready: WriterPool, bench: Bench) -> None:
     """A receipt as any other, for a file that no thread of this process wrote."""
     bench = bench.with_tools(scribe=ready)
     receipt = await bench.fetch(Host([Reply(200, PNG, etag())], bench.time))
@@ -449,7 +457,7 @@ async def test_an_output_comes_by_them(ready: Scribe, bench: Bench) -> None:
     assert ready.written == 1
 
 
-async def test_an_output_after_they_were_killed(ready: Scribe, bench: Bench) -> None:
+async def test_an_output_after_they_were_killed(ready: WriterPool, bench: Bench) -> None:
     """It is archived all the same, by a thread."""
     bench = bench.with_tools(scribe=ready)
     signal_all(ready, signal.SIGKILL)
@@ -459,7 +467,7 @@ async def test_an_output_after_they_were_killed(ready: Scribe, bench: Bench) -> 
     assert isinstance(await bench.fetch(Host([Reply(200, PNG, etag())], bench.time)), Receipt)
 
 
-async def test_a_cut_picture_is_not_ordered(ready: Scribe, bench: Bench) -> None:
+async def test_a_cut_picture_is_not_ordered(ready: WriterPool, bench: Bench) -> None:
     """What a format says of its end is looked at before."""
     bench = bench.with_tools(scribe=ready, retries=0)
     host = Host([Reply(200, PNG[:HALF], {})] * 2, bench.time)
@@ -467,7 +475,7 @@ async def test_a_cut_picture_is_not_ordered(ready: Scribe, bench: Bench) -> None
     assert (bench.files, ready.written) == ({}, 0)
 
 
-async def test_what_takes_the_place_of_another_file_is_not_for_them(ready: Scribe, bench: Bench) -> None:
+async def test_what_takes_the_place_of_another_file_is_not_for_them(ready: WriterPool, bench: Bench) -> None:
     """The damaged one is set aside in the same step as ever."""
     bench = bench.with_tools(scribe=ready)
     bench.disk.write_atomic(FOLDER / "output_1.png", [b"damaged"])

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from floradl.storage.local import writer_process
-from floradl.storage.local.folder import Tree
+from floradl.storage.local.folder import LocalStorage
 from floradl.storage.local.shared_memory import SLOT_BYTES
 from floradl.storage.local.writer_process import Done, Order, Ordered, Outcome, Setup, serve
 
@@ -29,9 +29,9 @@ READY_S = 30.0
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Tree:
+def disk(tmp_path: Path) -> LocalStorage:
     """An archive's folder."""
-    disk = Tree(tmp_path / "out")
+    disk = LocalStorage(tmp_path / "out")
     disk.prepare()
     return disk
 
@@ -39,7 +39,7 @@ def disk(tmp_path: Path) -> Tree:
 class Served:
     """A writer's part, in a thread."""
 
-    def __init__(self, disk: Tree) -> None:
+    def __init__(self, disk: LocalStorage) -> None:
         self.memory = mmap.mmap(-1, 2 * SLOT_BYTES)
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.theirs = theirs
@@ -67,7 +67,7 @@ class Served:
         self.theirs.close()
 
 
-def test_serving(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving(disk: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a writer answers, to orders that go well and to those that do not."""
     served = Served(disk)
     served.order(FILE, DATA)
@@ -95,7 +95,9 @@ def test_serving(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     served.end()
 
 
-def test_what_is_ordered_together_is_done_together(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_ordered_together_is_done_together(
+    disk: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each order has its answer; files of a folder share its flush, and an error of that is theirs alone."""
     memory = memoryview(bytes(SLOT_BYTES) + DATA)
     names = ["run_a/1.png", "run_b/1.png", "run_a/2.png"]
@@ -118,7 +120,7 @@ def test_what_is_ordered_together_is_done_together(disk: Tree, monkeypatch: pyte
     assert all((disk.root / "ws/prj" / name).read_bytes() == DATA for name in names)
 
 
-def test_a_folder_that_is_said_to_be_there(disk: Tree) -> None:
+def test_a_folder_that_is_said_to_be_there(disk: LocalStorage) -> None:
     """It is not made; where it is not there, that is an error and no file in a folder of nobody's."""
     served = Served(disk)
     served.order(FILE, DATA, is_known=True)
@@ -128,7 +130,7 @@ def test_a_folder_that_is_said_to_be_there(disk: Tree) -> None:
     served.end()
 
 
-def test_nobody_listens_any_more(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_listens_any_more(disk: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first process ended while a file was written."""
     served, began, goes_on = Served(disk), threading.Event(), threading.Event()
     write_files = disk.write_files
@@ -149,7 +151,7 @@ def test_nobody_listens_any_more(disk: Tree, monkeypatch: pytest.MonkeyPatch) ->
 class Beginning:
     """The process that begins the writers, in a thread, without beginning any."""
 
-    def __init__(self, disk: Tree, monkeypatch: pytest.MonkeyPatch, forked: list[int]) -> None:
+    def __init__(self, disk: LocalStorage, monkeypatch: pytest.MonkeyPatch, forked: list[int]) -> None:
         self.ignored: list[int] = []
         self.ends: list[object] = []
         monkeypatch.setattr(signal, "signal", lambda number, _: self.ignored.append(number))
@@ -174,7 +176,7 @@ class Beginning:
         os.close(self.memory)
 
 
-def test_the_process_of_a_writer(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_of_a_writer(disk: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes its setup from the socket, leaves signals alone, and ends when nobody is there."""
     begun = Beginning(disk, monkeypatch, [0])
     os.pwrite(begun.memory, DATA, 0)
@@ -187,7 +189,7 @@ def test_the_process_of_a_writer(disk: Tree, monkeypatch: pytest.MonkeyPatch) ->
     assert (disk.root / FILE).read_bytes() == DATA
 
 
-def test_the_process_that_begins_them(disk: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_that_begins_them(disk: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that they are there, and ends all of them with the first that ends."""
     begun = Beginning(disk, monkeypatch, [101, 102, 103, 104])
     assert msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=list[Outcome]) == [Outcome(-1)]
@@ -196,9 +198,9 @@ def test_the_process_that_begins_them(disk: Tree, monkeypatch: pytest.MonkeyPatc
     assert (set(begun.ends[:3]), set(begun.ends[3:6]), begun.ends[6:]) == (killed, {101, 103, 104}, [0])
 
 
-def test_another_disk_at_its_place_is_refused(disk: Tree) -> None:
+def test_another_disk_at_its_place_is_refused(disk: LocalStorage) -> None:
     """What was mounted since the first process looked is not written to."""
     assert disk.device is not None
-    other = Tree(disk.root, device=disk.device + 1)
+    other = LocalStorage(disk.root, device=disk.device + 1)
     with pytest.raises(OSError, match="unmounted"):
         other.write_atomic(FILE, [DATA])
