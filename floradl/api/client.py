@@ -91,7 +91,7 @@ class FloraApi:
         self._clock = clock
         self._retries = retries
         self._backoff = backoff or Backoff()
-        self._gate = HostPauses(clock)
+        self._pauses = HostPauses(clock)
         self.calls = 0
         self.successes = 0
 
@@ -204,7 +204,7 @@ class FloraApi:
     async def _get(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
         failures = 0
         while True:
-            await self._gate.wait(self._origin)
+            await self._pauses.wait(self._origin)
             try:
                 return await self._get_once(url, params, parse)
             except ApiError as exc:
@@ -219,9 +219,9 @@ class FloraApi:
         delay_s = self._backoff.delay_s(failures)
         log.info("API: %s; trying again in %.1f s", error.message, max(delay_s, error.retry_after_s or 0))
         if error.retry_after_s is not None:
-            self._gate.pause(self._origin, error.retry_after_s)
+            self._pauses.pause(self._origin, error.retry_after_s)
         elif error.status == httpx.codes.TOO_MANY_REQUESTS:
-            self._gate.pause(self._origin, min(_PUSH_BACK_S * failures, self._backoff.cap_s))
+            self._pauses.pause(self._origin, min(_PUSH_BACK_S * failures, self._backoff.cap_s))
         await self._clock.sleep(delay_s)
 
     async def _get_once(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:

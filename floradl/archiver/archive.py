@@ -1,6 +1,6 @@
 """The main job: list what a scope has, fetch what is missing, record it, seal the past.
 
-The way of one session: lock, read the manifest, compare it with the disk, then scan (`scanning`) and admit
+The way of one session: lock, read the manifest, compare it with the disk, then scan (`scanner`) and admit
 each completed run to the pool; afterwards ask one by one for runs whose outputs failed or whose files are
 gone; wait until all is recorded; seal the scans that saw everything; ask for names that are due; fold the
 journal.
@@ -24,10 +24,10 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.projects import AroundRuns, Seen
 from floradl.archiver.report import News, Report, UnseenProject
 from floradl.archiver.scan import Scan, full_walk_is_due
-from floradl.archiver.scanner import Scanning
+from floradl.archiver.scanner import Scanner
 from floradl.clock import Clock
 from floradl.constants import Kind
-from floradl.download.context import Context, new_tools
+from floradl.download.context import Context, new_context
 from floradl.download.missing import Missing
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import visit_by_id
@@ -76,9 +76,9 @@ async def archive(
     clock = clock or Clock()
     tally, stop = tally or Tally(), stop or asyncio.Event()
     disk = Destination(options.dest, fsync=options.fsync, min_free_bytes=options.min_free_bytes)
-    tools = new_tools(options, disk, clock, backoff, tally.traffic)
+    context = new_context(options, disk, clock, backoff, tally.traffic)
     new_transport = new_transport or media_transports(
-        allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
+        allow_loopback=context.allow_loopback, timeout_s=options.timeout_s
     )
     try:
         if options.require_existing:
@@ -86,29 +86,29 @@ async def archive(
         await disk.call(disk.prepare)
         async with ArchiveLock(disk, clock, timeout_s=options.lock_timeout_s, stop=stop):
             await disk.call(disk.clean)
-            store = Repository(disk, clock)
+            repository = Repository(disk, clock)
             try:
-                await store.open()
-                session = _Session(options, api, store, tools, tally)
+                await repository.open()
+                session = _Session(options, api, repository, context, tally)
                 pool = await _new_pool(session, new_transport)
                 async with pool.at_work():
                     await session.run(pool, stop)
-                await store.fold(options.base_url)
-                await disk.call(keep_stamps, store, disk, session.stamps)
+                await repository.fold(options.base_url)
+                await disk.call(keep_stamps, repository, disk, session.stamps)
             finally:
-                await store.close()
+                await repository.close()
     finally:
         disk.close()
     return session.report()
 
 
 async def _new_pool(session: _Session, new_transport: Callable[[], httpx.AsyncBaseTransport]) -> Pool:
-    options, tools = session.options, session.tools
-    partials = await tools.disk.call(tools.disk.sizes, [base.PARTIALS])
+    options, context = session.options, session.context
+    partials = await context.disk.call(context.disk.sizes, [base.PARTIALS])
     return Pool(
-        tools=tools,
+        context=context,
         api=session.api,
-        store=session.store,
+        repository=session.repository,
         filters=options.filters,
         concurrency=options.concurrency,
         new_client=lambda: MediaClient(new_transport(), timeout_s=options.timeout_s),
@@ -121,16 +121,16 @@ class _Session:
     """The state of one `archive`."""
 
     def __init__(
-        self, options: ArchiveOptions, api: FloraApi, store: Repository, tools: Context, tally: Tally
+        self, options: ArchiveOptions, api: FloraApi, repository: Repository, context: Context, tally: Tally
     ) -> None:
         self.options = options
         self.api = api
-        self.store = store
-        self.tools = tools
+        self.repository = repository
+        self.context = context
         self.tally = tally
-        self._began_s = tools.clock.monotonic()
-        self._scanning = Scanning(options, api, store, tools.clock, tally)
-        self._found = self._scanning.found
+        self._began_s = context.clock.monotonic()
+        self._scanner = Scanner(options, api, repository, context.clock, tally)
+        self._found = self._scanner.found
         self._problems: list[FloradlError] = []
         self._open_runs = 0
         self._is_interrupted = False
@@ -140,7 +140,7 @@ class _Session:
     @property
     def manifest(self) -> Manifest:
         """The archive's memory."""
-        return self.store.manifest
+        return self.repository.manifest
 
     @property
     def stamps(self) -> FolderStamps:
@@ -158,28 +158,28 @@ class _Session:
 
     async def _work(self, pool: Pool) -> None:
         await self._archive_all(pool)
-        options, api, tools = self.options, self.api, self.tools
-        around = AroundRuns(options, api, self.store, tools, self.tally, self._found)
+        options, api, context = self.options, self.api, self.context
+        around = AroundRuns(options, api, self.repository, context, self.tally, self._found)
         self._seen = await around.keep()
-        self._scanning.raise_if_mute()
+        self._scanner.raise_if_mute()
 
     async def _archive_all(self, pool: Pool) -> None:
-        mends = await self._compare_with_disk()
-        waited_until_s = self.tools.clock.monotonic() + (self.options.wait_s or 0.0)
+        missing_runs = await self._compare_with_disk()
+        waited_until_s = self.context.clock.monotonic() + (self.options.wait_s or 0.0)
         while True:
-            scans = await self._scanning.scan_all(pool)
-            await self._visit_known(pool, mends)
+            scans = await self._scanner.scan_all(pool)
+            await self._visit_known(pool, missing_runs)
             self.tally.is_listed = True
             await pool.drain()
-            await self._scanning.seal(scans, is_whole=not pool.problems)
+            await self._scanner.seal(scans, is_whole=not pool.problems)
             self._open_runs = self._count_open(scans)
-            left_s = waited_until_s - self.tools.clock.monotonic()
+            left_s = waited_until_s - self.context.clock.monotonic()
             has_problems = bool(self._found.problems or pool.problems)
             if self.options.wait_s is None or not self._open_runs or left_s <= 0 or has_problems:
                 return
             log.info("waiting for %d runs that are not done yet", self._open_runs)
-            await self.tools.clock.sleep(min(_WAIT_EVERY_S, left_s))
-            mends = []
+            await self.context.clock.sleep(min(_WAIT_EVERY_S, left_s))
+            missing_runs = []
 
     def _count_open(self, scans: Iterable[Scan]) -> int:
         """How many runs are not done yet, whichever lists have them. An upload may never be."""
@@ -189,26 +189,26 @@ class _Session:
 
     async def _compare_with_disk(self) -> list[Missing]:
         """What of the archive has to be fetched again; notes how large it is on the way."""
-        disk, options = self.tools.disk, self.options
-        account, now_ms = self.api.account(self.manifest.archive_id), self.tools.clock.now_ms()
+        disk, options = self.context.disk, self.options
+        account, now_ms = self.api.account(self.manifest.archive_id), self.context.clock.now_ms()
         scopes = (scope for scopes in options.phases() for scope in scopes)
         seals = [self.manifest.scan(scope, account) for scope in scopes]
         self._archived = await disk.call(
             compare_store,
-            self.store,
+            self.repository,
             disk,
             options.filters,
             options.wants_entry,
             everything=options.full or any(full_walk_is_due(seal, now_ms) for seal in seals),
         )
-        return self._archived.mends
+        return self._archived.missing_runs
 
-    async def _visit_known(self, pool: Pool, mends: Iterable[Missing]) -> None:
+    async def _visit_known(self, pool: Pool, missing_runs: Iterable[Missing]) -> None:
         """Ask one by one for runs with something to mend that no list brought."""
-        due = self._scanning.iter_due(mends)
-        problems = await visit_by_id(due, pool, self.api, self.tools.disk, self.tally)
+        due = self._scanner.iter_due(missing_runs)
+        problems = await visit_by_id(due, pool, self.api, self.context.disk, self.tally)
         self._found.problems.extend(problems)
-        self._scanning.raise_if_mute()
+        self._scanner.raise_if_mute()
 
     def report(self) -> Report:
         """What came of it."""
@@ -239,7 +239,7 @@ class _Session:
             archive_outputs=self._archived.outputs + tally.fetched + tally.adopted,
             archive_bytes=self._archived.size_bytes + tally.new_bytes,
             api_calls=self.api.calls,
-            elapsed_s=self.tools.clock.monotonic() - self._began_s,
+            elapsed_s=self.context.clock.monotonic() - self._began_s,
             is_interrupted=self._is_interrupted,
             listed_assets=tally.assets,
             new_assets=tally.new_assets,

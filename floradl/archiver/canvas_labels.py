@@ -24,13 +24,13 @@ class Labels:
     """Keeps labels in the `canvas.json` of runs.
 
     Args:
-        store: the manifest, open; all runs of the session are recorded.
+        repository: the manifest, open; all runs of the session are recorded.
         disk: the archive.
         clock: for when a label was seen.
     """
 
-    def __init__(self, store: Repository, disk: Destination, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, repository: Repository, disk: Destination, clock: Clock) -> None:
+        self._repository = repository
         self._disk = disk
         self._clock = clock
         self._runs: dict[Place, list[str]] | None = None
@@ -41,7 +41,7 @@ class Labels:
         Raises:
             DestinationError: the disk does not take it.
         """
-        manifest = self._store.manifest
+        manifest = self._repository.manifest
         runs = [(run_id, manifest.entry(run_id)) for run_id in self._runs_of(place)]
         seen_at = format_ms(self._clock.now_ms())
         found = labels_by_run(nodes, targets_of(runs), project_id=place.project_id, seen_at=seen_at)
@@ -49,17 +49,17 @@ class Labels:
             await to_its_end(self._keep(run_id, labels))  # what was written is recorded
 
     async def _keep(self, run_id: str, labels: Mapping[str, Collection[Label]]) -> None:
-        entry = self._store.manifest.entry(run_id)
+        entry = self._repository.manifest.entry(run_id)
         path = entry_path(run_id, entry) / layout.LABELS
         sha256 = await self._disk.call(self._write, run_id, path, labels, entry.labels_sha256)
         if sha256 is not None and sha256 != entry.labels_sha256:
-            await self._store.append([LabelsOp(run_id, sha256)])
+            await self._repository.append([LabelsOp(run_id, sha256)])
 
     def _runs_of(self, place: Place) -> Sequence[str]:
         """The runs of a project; of all projects they are found in one pass, the first time."""
         if self._runs is None:
             runs = defaultdict[Place, list[str]](list)
-            for run_id, run in self._store.manifest.iter_counted():
+            for run_id, run in self._repository.manifest.iter_counted():
                 if run.kind is Kind.RUN:
                     runs[Place(run.workspace_id, run.project_id)].append(run_id)
             self._runs = runs

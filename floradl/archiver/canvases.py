@@ -67,7 +67,7 @@ class Kept:
 async def keep_canvases(
     projects: Iterable[Project],
     api: FloraApi,
-    store: Repository,
+    repository: Repository,
     disk: Destination,
     clock: Clock,
     tally: Tally,
@@ -80,7 +80,7 @@ async def keep_canvases(
     Args:
         projects: whose; with their records of today.
         api: an open session.
-        store: the manifest, open; all runs of this session are recorded.
+        repository: the manifest, open; all runs of this session are recorded.
         disk: the archive.
         clock: for the dates of snapshots.
         tally: what is kept is counted there as fetched.
@@ -90,7 +90,7 @@ async def keep_canvases(
     Raises:
         DestinationError: the disk does not take it.
     """
-    keeper = _Keeper(api, store, disk, clock, tally, full=full, news=news)
+    keeper = _Keeper(api, repository, disk, clock, tally, full=full, news=news)
     waiting = iter(list(projects))
 
     async def lane() -> None:
@@ -109,7 +109,7 @@ class _Keeper:
     def __init__(
         self,
         api: FloraApi,
-        store: Repository,
+        repository: Repository,
         disk: Destination,
         clock: Clock,
         tally: Tally,
@@ -118,13 +118,13 @@ class _Keeper:
         news: Collection[Place],
     ) -> None:
         self._api = api
-        self._store = store
+        self._repository = repository
         self._disk = disk
         self._clock = clock
         self._tally = tally
         self._full = full
         self._news = news
-        self._labels = Labels(store, disk, clock)
+        self._labels = Labels(repository, disk, clock)
         self.is_over = False
         self.kept = Kept()
 
@@ -142,7 +142,7 @@ class _Keeper:
             self.is_over |= is_final(exc) and not isinstance(exc, ApiAnswerError)
 
     async def _look(self, project: Project) -> None:
-        manifest = self._store.manifest
+        manifest = self._repository.manifest
         known = manifest.run(project.project_id)
         if known is not None and known.kind is not Kind.CANVAS:
             raise ApiAnswerError(f"its id is that of a {known.kind} here")
@@ -259,7 +259,7 @@ class _Keeper:
             ops.append(RunOp(project_id, facts))
         if known is None:
             ops.append(SourcesOp(project_id, (Source.CANVAS,)))
-        await self._store.append([*ops, *outputs])
+        await self._repository.append([*ops, *outputs])
         self.kept.new += len(outputs)
         self._tally.fetched += len(outputs)
         self._tally.outputs += len(outputs)

@@ -36,7 +36,7 @@ class Comparison:
 
     outputs: int = 0
     size_bytes: int = 0
-    mends: list[Missing] = field(default_factory=list)
+    missing_runs: list[Missing] = field(default_factory=list)
     stamps: FolderStamps = field(default_factory=dict)
 
 
@@ -56,9 +56,9 @@ def compare_with_disk(
         is_wanted: which runs count.
         stamps: those that hold; None: none are wanted either.
     """
-    found, glance = Comparison(), FolderDates(disk.root)
+    found, folder_dates = Comparison(), FolderDates(disk.root)
     moment_ns = None if stamps is None else disk.moment_ns()
-    believed = _believed(stamps or {}, manifest, glance, filters) if moment_ns is not None else {}
+    believed = _believed(stamps or {}, manifest, folder_dates, filters) if moment_ns is not None else {}
     fresh: FolderStamps = {}
     for run_id in manifest.ids():
         stamp = believed.get(run_id)
@@ -68,14 +68,14 @@ def compare_with_disk(
             continue
         run = manifest.entry(run_id)
         place = entry_place(run_id, run)
-        look = glance.look(place)
+        look = folder_dates.look(place)
         there = [output.size_bytes or 0 for output in run.outputs.values() if is_there(output, look.sizes)]
         found.outputs += len(there)
         found.size_bytes += sum(there)
         if is_wanted(run_id, run):
             keys = keys_to_mend(run, filters, look.sizes)
             if keys or run_id in filters.run_ids:
-                found.mends.append(Missing(run_id, run, tuple(keys)))
+                found.missing_runs.append(Missing(run_id, run, tuple(keys)))
         record = layout.record_name(run.kind)
         is_whole = len(there) == len(run.outputs) and (record is None or record in look.sizes)
         if is_whole and moment_ns is not None and look.date and is_settled(look.date, moment_ns):
@@ -85,20 +85,20 @@ def compare_with_disk(
 
 
 def _believed(
-    stamps: FolderStamps, manifest: Manifest, glance: FolderDates, filters: Filters
+    stamps: FolderStamps, manifest: Manifest, folder_dates: FolderDates, filters: Filters
 ) -> FolderStamps:
     """The stamps of folders that are as they were, the longest unlooked-at last: that one was looked into."""
     resting: FolderStamps = {}
     looked_into: FolderStamps = {}
     due = part_of(len(manifest))
     for number, (run_id, stamp) in enumerate(stamps.items()):
-        if run_id in filters.run_ids or not glance.is_dated(
+        if run_id in filters.run_ids or not folder_dates.is_dated(
             stamp.place, stamp.mtime_ns, stamp.ctime_ns, stamp.inode
         ):
             continue
         if number >= due:
             resting[run_id] = stamp
-        elif glance.has(stamp.place, manifest.sizes(run_id) | _records(manifest.kind(run_id))):
+        elif folder_dates.has(stamp.place, manifest.sizes(run_id) | _records(manifest.kind(run_id))):
             looked_into[run_id] = stamp
     return resting | looked_into
 
@@ -109,7 +109,7 @@ def _records(kind: Kind) -> dict[str, int | None]:
 
 
 def compare_store(
-    store: Repository,
+    repository: Repository,
     disk: Destination,
     filters: Filters,
     is_wanted: Callable[[str, RunEntry], bool],
@@ -119,18 +119,18 @@ def compare_store(
     """`compare_with_disk` for the archive's writer, with the stamps that hold. Blocks.
 
     Args:
-        store, disk, filters, is_wanted: as there.
+        repository, disk, filters, is_wanted: as there.
         everything: take no stamp's word.
     """
-    manifest = store.manifest
+    manifest = repository.manifest
     stamps: FolderStamps | None = None
     if is_worth_it(len(manifest)):
-        stamps = {} if everything else _read_stamps(store, disk)
+        stamps = {} if everything else _read_stamps(repository, disk)
     return compare_with_disk(manifest, disk, filters, is_wanted, stamps)
 
 
-def _read_stamps(store: Repository, disk: Destination) -> FolderStamps:
-    manifest, snapshot = store.manifest, store.snapshot
+def _read_stamps(repository: Repository, disk: Destination) -> FolderStamps:
+    manifest, snapshot = repository.manifest, repository.snapshot
     try:
         data = disk.read(layout.STAMPS)
     except OSError as exc:
@@ -141,11 +141,11 @@ def _read_stamps(store: Repository, disk: Destination) -> FolderStamps:
     return parse_stamps(data, manifest.archive_id, snapshot, manifest.changed_runs)
 
 
-def keep_stamps(store: Repository, disk: Destination, stamps: FolderStamps) -> None:
+def keep_stamps(repository: Repository, disk: Destination, stamps: FolderStamps) -> None:
     """Write a comparison's stamps for the next session. Only when all that was recorded is folded. Blocks."""
     is_ours = disk.is_file(layout.STAMPS) or not disk.exists(layout.STAMPS)
-    if not stamps or not is_ours or store.snapshot is None:
+    if not stamps or not is_ours or repository.snapshot is None:
         return
-    manifest = store.manifest
+    manifest = repository.manifest
     kept = {run_id: stamp for run_id, stamp in stamps.items() if run_id not in manifest.changed_runs}
-    disk.write_atomic(layout.STAMPS, encode_stamps(kept, manifest.archive_id, store.snapshot))
+    disk.write_atomic(layout.STAMPS, encode_stamps(kept, manifest.archive_id, repository.snapshot))

@@ -12,7 +12,7 @@ from floradl.api.projects import Discovery, Record, ask_project, ask_projects, a
 from floradl.clock import Clock
 from floradl.errors import ApiError, printable
 from floradl.repository import layout
-from floradl.repository.history import chronicle_bytes, noted, read_chronicle
+from floradl.repository.history import history_bytes, noted, read_history
 from floradl.repository.names import Place, read_record
 from floradl.storage.destination import Destination
 
@@ -159,10 +159,10 @@ def _keep(
     known = None
     if disk.exists(path):
         raw = read_record(disk, path) if disk.is_file(path) else None
-        known = None if raw is None else read_chronicle(raw)
+        known = None if raw is None else read_history(raw)
         if known is None or known.text(key) != record.identifier:
             log.info("%s is none of ours, or broken, and is left alone", path)
             return
     news = noted(known, record.raw, now_ms, account=account)
     if news is not None:
-        disk.write_atomic(path, [chronicle_bytes(news)])
+        disk.write_atomic(path, [history_bytes(news)])

@@ -99,9 +99,9 @@ async def _iter_runs(
         return run_id not in seen and options.wants_entry(run_id, entry)
 
     found = await disk.call(compare_with_disk, manifest, disk, filters, is_wanted)
-    for mend in found.mends:
+    for missing in found.missing_runs:
         try:
-            known = await disk.call(known_record, disk, mend)
-            yield await api.item(mend.entry.kind, mend.run_id, known=known)
+            known = await disk.call(known_record, disk, missing)
+            yield await api.item(missing.entry.kind, missing.run_id, known=known)
         except ApiNotFoundError:
             continue

@@ -55,8 +55,8 @@ class AroundRuns:
     Args:
         options: what is archived.
         api: an open session.
-        store: the manifest, open.
-        tools: the archive's disk, and time.
+        repository: the manifest, open.
+        context: the archive's disk, and time.
         tally: kept up to date.
         found: what the scans found; what canvases bring, and refuse, is added.
     """
@@ -65,19 +65,19 @@ class AroundRuns:
         self,
         options: ArchiveOptions,
         api: FloraApi,
-        store: Repository,
-        tools: Context,
+        repository: Repository,
+        context: Context,
         tally: Tally,
         found: ScanResults,
     ) -> None:
         self._options = options
         self._api = api
-        self._store = store
-        self._disk = tools.disk
-        self._clock = tools.clock
+        self._repository = repository
+        self._disk = context.disk
+        self._clock = context.clock
         self._tally = tally
         self._found = found
-        self._account = api.account(store.manifest.archive_id)
+        self._account = api.account(repository.manifest.archive_id)
 
     async def keep(self) -> Seen:
         """Look for projects where that is due, keep their canvases if these are wanted, and all names.
@@ -114,13 +114,13 @@ class AroundRuns:
             for project in discovery.projects.values()
             if any(scope.holds(project.workspace_id, project.project_id) for scope in scopes)
         ]
-        began_ms, manifest = self._clock.now_ms(), self._store.manifest
+        began_ms, manifest = self._clock.now_ms(), self._repository.manifest
         seals = {scope: manifest.scan(scope.of(Source.CANVAS), self._account) for scope in scopes}
         is_full = self._options.full or any(full_walk_is_due(seal, began_ms) for seal in seals.values())
         kept = await keep_canvases(
             projects,
             self._api,
-            self._store,
+            self._repository,
             self._disk,
             self._clock,
             self._tally,
@@ -135,14 +135,16 @@ class AroundRuns:
         refusals.extend(kept.refused.values())
         self._note_refusals(refusals)
         if not (refusals or kept.problems or discovery.problems):
-            await self._store.append(
+            await self._repository.append(
                 _seen_op(scope, self._account, seal, format_ms(began_ms), is_full=is_full)
                 for scope, seal in seals.items()
             )
         elif not kept.listed and not kept.problems:
             at = format_ms(self._clock.now_ms())
             known = (seal for seal in seals.values() if seal is not None and seal.refused_at is None)
-            await self._store.append(ScanOp(msgspec.structs.replace(seal, refused_at=at)) for seal in known)
+            await self._repository.append(
+                ScanOp(msgspec.structs.replace(seal, refused_at=at)) for seal in known
+            )
 
     def _note_refusals(self, refusals: list[ApiError]) -> None:
         """Canvases that this key may not see are left out, and that is no failure unless they were named."""
@@ -187,7 +189,7 @@ class AroundRuns:
 
     def _places(self) -> Iterable[Place]:
         """The projects that have a canvas here; after a full walk, those of everything that is archived."""
-        manifest = self._store.manifest
+        manifest = self._repository.manifest
         if self._found.has_walked_all:
             return (Place(run.workspace_id, run.project_id) for _, run in manifest.iter_counted())
         canvases = manifest.iter_entries(Kind.CANVAS)

@@ -65,27 +65,27 @@ class _Look:
         return self.error is not None and self.error.is_refusal
 
 
-class Scanning:
+class Scanner:
     """The scans of one session.
 
     Args:
         options: what to list.
         api: the API.
-        store: what is known, and where seals are recorded.
+        repository: what is known, and where seals are recorded.
         clock: time.
         tally: kept up to date.
     """
 
     def __init__(
-        self, options: ArchiveOptions, api: FloraApi, store: Repository, clock: Clock, tally: Tally
+        self, options: ArchiveOptions, api: FloraApi, repository: Repository, clock: Clock, tally: Tally
     ) -> None:
         self._options = options
         self._api = api
-        self._store = store
-        self._manifest = store.manifest
+        self._repository = repository
+        self._manifest = repository.manifest
         self._clock = clock
         self._tally = tally
-        self._account = api.account(store.manifest.archive_id)
+        self._account = api.account(repository.manifest.archive_id)
         self._admitted: set[str] = set()
         self._wanted_ids = set(options.filters.run_ids)
         self._seals: dict[Scope, ScanEntry] = {}
@@ -207,7 +207,7 @@ class Scanning:
             facts = RunFacts(**{name: getattr(canvas, name) for name in RunFacts.__struct_fields__})
             if facts.completed_at is not None:
                 renewed = msgspec.structs.replace(facts, completed_at=None)
-                await self._store.append([RunOp(run.project_id, renewed)])
+                await self._repository.append([RunOp(run.project_id, renewed)])
 
     async def _admit_again(self, pool: Pool, run: Generation, source: Source) -> None:
         """A run that another list had before: its record is completed, and this list noted."""
@@ -271,15 +271,15 @@ class Scanning:
     def _known_wanted(self) -> set[str]:
         return {run_id for run_id in self._wanted_ids if run_id in self._manifest}
 
-    def iter_due(self, mends: Iterable[Missing]) -> Iterator[Missing]:
+    def iter_due(self, missing_runs: Iterable[Missing]) -> Iterator[Missing]:
         """Those recorded runs with something to mend that no list brought; each once."""
         limit = self._options.filters.max_runs
-        for mend in mends:
-            if mend.run_id in self._admitted or (limit is not None and len(self._admitted) >= limit):
+        for missing in missing_runs:
+            if missing.run_id in self._admitted or (limit is not None and len(self._admitted) >= limit):
                 continue
-            self._admitted.add(mend.run_id)
-            self._wanted_ids.discard(mend.run_id)
-            yield mend
+            self._admitted.add(missing.run_id)
+            self._wanted_ids.discard(missing.run_id)
+            yield missing
         self.found.missing = sorted(self._wanted_ids)
 
     async def _find_vanished(self, pool: Pool, scan: Scan, walked_in_full: set[Source]) -> None:
@@ -307,7 +307,7 @@ class Scanning:
         self.found.vanished.extend(gone)
         at = format_ms(self._clock.now_ms())
         await pool.drain()
-        await self._store.append(VanishedOp(run_id, at) for run_id in gone)
+        await self._repository.append(VanishedOp(run_id, at) for run_id in gone)
 
     async def _is_unknown(self, run_id: str) -> bool:
         """Whether the API does not know a run; one that was moved out of the scope it does."""
@@ -324,9 +324,9 @@ class Scanning:
             scans: what `scan_all` returned.
             is_whole: whether all that was admitted is recorded: a seal says so of all below it.
         """
-        await self._store.append(self._iter_refusals())
+        await self._repository.append(self._iter_refusals())
         if is_whole and self._options.filters.is_empty:
-            await self._store.append(ScanOp(self._seals[scan.scope]) for scan in scans)
+            await self._repository.append(ScanOp(self._seals[scan.scope]) for scan in scans)
 
     def _iter_refusals(self) -> Iterator[ScanOp]:
         """Since when lists are closed to this key that it has seen before: they are not merely old."""

@@ -44,7 +44,7 @@ from floradl.repository.entries import (
     SourcesOp,
     State,
 )
-from floradl.repository.history import History, read_chronicle
+from floradl.repository.history import History, read_history
 from floradl.repository.journal import Journal, has_lost_lines, parse_journal
 from floradl.repository.manifest import Manifest
 from floradl.repository.results import facts_of
@@ -254,7 +254,7 @@ def _adopt_canvas(
     names = sorted(name for name in {*files, *summed} if layout.snapshot_of(name))
     if not (workspace_id and project_id and names):
         return None
-    project = _chronicle(disk, folder.parent / layout.PROJECT_RECORD)
+    project = _history(disk, folder.parent / layout.PROJECT_RECORD)
     facts = RunFacts(
         workspace_id=workspace_id,
         project_id=project_id,
@@ -356,11 +356,11 @@ def _id_of(disk: Destination, name: str, recorded: str, path: PurePosixPath) -> 
     told = layout.identifier_of(name)
     if told is not None:
         return told
-    identifier = _chronicle(disk, path).text(f"{path.stem}_id")
+    identifier = _history(disk, path).text(f"{path.stem}_id")
     return identifier if identifier and layout.safe_name(identifier) == name else None
 
 
-def _chronicle(disk: Destination, path: PurePosixPath) -> History:
+def _history(disk: Destination, path: PurePosixPath) -> History:
     """What the record of a workspace or a project says; nothing where there is none that can be read."""
     raw = read_file(disk, path)
-    return (None if raw is None else read_chronicle(raw)) or History({})
+    return (None if raw is None else read_history(raw)) or History({})

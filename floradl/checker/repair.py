@@ -40,7 +40,7 @@ from floradl.checker.repair_plan import (
 from floradl.checker.verify import VerifyOptions, keep_verdict
 from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
-from floradl.download.context import Context, new_tools
+from floradl.download.context import Context, new_context
 from floradl.download.missing import Missing
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
@@ -112,11 +112,11 @@ async def repair(
     """
     clock, stop = clock or Clock(), stop or asyncio.Event()
     disk = Destination(options.check.dest, fsync=options.fsync, threads=max(8, options.check.threads))
-    tools = new_tools(options, disk, clock, backoff)
+    context = new_context(options, disk, clock, backoff)
     new_transport = new_transport or media_transports(
-        allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
+        allow_loopback=context.allow_loopback, timeout_s=options.timeout_s
     )
-    session = _Session(options, api, tools, tally or AuditTally(), new_transport)
+    session = _Session(options, api, context, tally or AuditTally(), new_transport)
     try:
         await disk.call(require_archive, disk, may_be_remains=True)
         await disk.call(disk.prepare)
@@ -137,19 +137,19 @@ class _Session:
         self,
         options: RepairOptions,
         api: FloraApi | None,
-        tools: Context,
+        context: Context,
         tally: AuditTally,
         new_transport: Callable[[], httpx.AsyncBaseTransport],
     ) -> None:
         self._options = options
         self._api = api
-        self._tools = tools
-        self._disk = tools.disk
+        self._context = context
+        self._disk = context.disk
         self._tally = tally
         self._new_transport = new_transport
-        self._began_s = tools.clock.monotonic()
-        self._store = Repository(tools.disk, tools.clock)
-        self._transfers = Tally(traffic=tools.traffic)
+        self._began_s = context.clock.monotonic()
+        self._repository = Repository(context.disk, context.clock)
+        self._transfers = Tally(traffic=context.traffic)
         self._problems: list[FloradlError] = []
         self._kept_aside: list[str] = []
         self._given_up: list[Finding] = []
@@ -165,9 +165,9 @@ class _Session:
             await self._disk.call(flush_adopted, self._disk, audit.adopted)
             await self._renew_manifest(audit.recovered, found)
             try:
-                await self._mend(found, audit, stop)
+                await self._bring_back(found, audit, stop)
             finally:
-                await self._store.close()
+                await self._repository.close()
             left = await self._left(found, stop)
         return AuditReport(
             runs=audit.counts[Kind.RUN],
@@ -179,7 +179,7 @@ class _Session:
             sample=str(self._options.check.sample),
             findings=found,
             left=left,
-            elapsed_s=self._tools.clock.monotonic() - self._began_s,
+            elapsed_s=self._context.clock.monotonic() - self._began_s,
             is_repair=True,
             is_interrupted=self._is_interrupted,
             kept_aside=tuple(self._kept_aside),
@@ -188,7 +188,7 @@ class _Session:
         )
 
     def _audit(self, sample: Sample, tally: AuditTally) -> Audit:
-        return Audit(self._disk, self._tools.clock, sample, tally, threads=self._options.check.threads)
+        return Audit(self._disk, self._context.clock, sample, tally, threads=self._options.check.threads)
 
     async def _renew_manifest(self, recovered: Recovered, found: Iterable[Finding]) -> None:
         """Write a manifest that had to be pieced together, so that it can be opened like any other."""
@@ -201,7 +201,7 @@ class _Session:
         if any(finding.is_unaccounted for finding in found):
             await self._keep(self._disk.copy_aside, layout.CHECKSUMS)  # nothing else tells of these
         if broken:
-            now = format_ms(self._tools.clock.now_ms())
+            now = format_ms(self._context.clock.now_ms())
             base_url = recovered.manifest.base_url or self._options.base_url
             # Before the journal goes: what of it counts is in here.
             await self._disk.call(write_manifest, self._disk, recovered.manifest, now, base_url)
@@ -218,43 +218,43 @@ class _Session:
         if aside is not None:
             self._kept_aside.append(str(aside))
 
-    async def _mend(self, found: Sequence[Finding], audit: Audit, stop: asyncio.Event) -> None:
-        manifest = await self._store.open()
-        await self._store.append(audit.adopted)
-        await self._store.append(right_places(found, manifest))
+    async def _bring_back(self, found: Sequence[Finding], audit: Audit, stop: asyncio.Event) -> None:
+        manifest = await self._repository.open()
+        await self._repository.append(audit.adopted)
+        await self._repository.append(right_places(found, manifest))
         for finding in found:
             if finding.kind == Trouble.MISPLACED:
                 await self._move_back(finding)
             elif finding.kind == Trouble.NOT_A_FILE and not finding.key:
                 await self._clear_way(PurePosixPath(finding.path))
         await self._settle_snapshots(found, manifest)
-        mends = list(plan_repairs(found, manifest))
+        missing_runs = list(plan_repairs(found, manifest))
         pool = await self._new_pool()
         async with pool.at_work():
-            if not await ends_by_itself(self._fetch(pool, mends), stop):
+            if not await ends_by_itself(self._fetch(pool, missing_runs), stop):
                 self._is_interrupted = True
                 await pool.wind_down(GRACE_S)
         self._problems.extend(pool.problems)
         self._kept_aside.extend(map(str, pool.kept_aside))
-        formerly = {mend.run_id: mend.entry for mend in mends}
+        formerly = {missing.run_id: missing.entry for missing in missing_runs}
         for receipt in pool.replaced:
             await self._let_go(receipt, formerly[receipt.run_id])
         is_wrong = any(finding.kind in (Trouble.BAD_CHECKSUMS, Trouble.BAD_ENTRY) for finding in found)
-        await self._store.fold(manifest.base_url or self._options.base_url, anew=is_wrong)
+        await self._repository.fold(manifest.base_url or self._options.base_url, anew=is_wrong)
 
     async def _settle_snapshots(self, found: Iterable[Finding], manifest: Manifest) -> None:
         """Record canvas snapshots that stand there, and give up those whose bytes nobody has."""
-        at = format_ms(self._tools.clock.now_ms())
+        at = format_ms(self._context.clock.now_ms())
         for finding in found:
             entry = manifest.run(finding.run_id) if finding.key else None
             if entry is None or entry.kind is not Kind.CANVAS:
                 continue
             if finding.kind in _TO_GIVE_UP:
                 self._given_up.append(finding)
-                await self._store.append([lost_op(finding, entry, at)])
+                await self._repository.append([lost_op(finding, entry, at)])
             elif finding.kind in (Trouble.UNRECORDED, Trouble.MISPLACED):
                 op = await self._disk.call(found_op, self._disk, finding, entry, at)
-                await self._store.append([op] if op else [])
+                await self._repository.append([op] if op else [])
 
     async def _move_back(self, finding: Finding) -> None:
         """Move a file that stands elsewhere to its place; what stands there is set aside."""
@@ -271,12 +271,12 @@ class _Session:
             await self._keep(self._disk.set_aside, obstacle)
 
     async def _new_pool(self) -> Pool:
-        options, tools = self._options, self._tools
-        (partials,) = await tools.disk.call(tools.disk.sizes, [base.PARTIALS])
+        options, context = self._options, self._context
+        (partials,) = await context.disk.call(context.disk.sizes, [base.PARTIALS])
         return Pool(
-            tools=tools,
+            context=context,
             api=self._api,
-            store=self._store,
+            repository=self._repository,
             filters=Filters(),
             concurrency=options.concurrency,
             new_client=lambda: MediaClient(self._new_transport(), timeout_s=options.timeout_s),
@@ -284,13 +284,13 @@ class _Session:
             tally=self._transfers,
         )
 
-    async def _fetch(self, pool: Pool, mends: Sequence[Missing]) -> None:
+    async def _fetch(self, pool: Pool, missing_runs: Sequence[Missing]) -> None:
         found: set[str] = set()
         if self._api is not None:
-            listed = (mend for mend in mends if is_best_listed(mend))
+            listed = (missing for missing in missing_runs if is_best_listed(missing))
             found, problems = await visit_listed(listed, pool, self._api)
             self._problems.extend(problems)
-        rest = [mend for mend in mends if mend.run_id not in found]
+        rest = [missing for missing in missing_runs if missing.run_id not in found]
         self._problems.extend(await visit_by_id(rest, pool, self._api, self._disk, self._transfers))
         await pool.drain()
 

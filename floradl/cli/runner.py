@@ -88,15 +88,15 @@ def conduct(
         )
         name = " ".join(("floradl", command, *map(str, folders)))
         console.note(logging.INFO, "begin", f"{name} (floradl {__version__})")
-        conductor = _Runner(settings, command, name, console)
+        job_runner = _Runner(settings, command, name, console)
         try:
             if not is_rehearsal:
-                conductor.announce_to(settings)
+                job_runner.announce_to(settings)
             job = prepare(console) if wrong is None else _raising(wrong)
         except UsageError as exc:
             job = _raising(exc)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            return runner.run(conductor.run(job, meanwhile))
+            return runner.run(job_runner.run(job, meanwhile))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -82,18 +82,23 @@ class Commit:
         wanted: the output.
         disk: the archive.
         partial: where they are, but for the last ones.
-        shelf: the files that an equal one may be made from.
-        scribe: writes small files.
+        content_index: the files that an equal one may be made from.
+        writer_pool: writes small files.
     """
 
     def __init__(
-        self, wanted: Wanted, disk: Destination, partial: Partial, shelf: ContentIndex, scribe: WriterPool
+        self,
+        wanted: Wanted,
+        disk: Destination,
+        partial: Partial,
+        content_index: ContentIndex,
+        writer_pool: WriterPool,
     ) -> None:
         self._wanted = wanted
         self._disk = disk
         self._partial = partial
-        self._shelf = shelf
-        self._scribe = scribe
+        self._content_index = content_index
+        self._writer_pool = writer_pool
         self._endless_sha256 = ""
 
     def refuse_page(self, chunks: list[bytes], content_type: str) -> None:
@@ -119,7 +124,7 @@ class Commit:
         content_type: str,
         *,
         is_bounded: bool,
-        lent: SlotLoan | None = None,
+        loan: SlotLoan | None = None,
     ) -> Receipt:
         """Give the bytes their name, if they are right.
 
@@ -128,7 +133,7 @@ class Commit:
             url: where they came from.
             content_type: what the host called them.
             is_bounded: whether host or API said how many there are.
-            lent: where a small file's bytes are, perhaps.
+            loan: where a small file's bytes are, perhaps.
 
         Raises:
             TransferError: the file is cut off.
@@ -137,7 +142,7 @@ class Commit:
         extension = filetype.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
         path = wanted.folder / name
-        placed = await self._written(chunks, path, lent, is_bounded=is_bounded)
+        placed = await self._written(chunks, path, loan, is_bounded=is_bounded)
         if placed is None:
             placed = await self._disk.call(self._place, chunks, path, is_bounded=is_bounded)
         return Receipt(
@@ -157,7 +162,7 @@ class Commit:
         )
 
     async def _written(
-        self, chunks: list[bytes], path: PurePosixPath, lent: SlotLoan | None, *, is_bounded: bool
+        self, chunks: list[bytes], path: PurePosixPath, loan: SlotLoan | None, *, is_bounded: bool
     ) -> _Placed | None:
         """Have a small file written, which replaces and shares nothing; None: it is none."""
         wanted = self._wanted
@@ -167,7 +172,7 @@ class Commit:
         if file.size_bytes > SLOT_BYTES:
             return None
         self._require_end(chunks, is_bounded=is_bounded)
-        (written,) = await self._scribe.write(wanted.folder, [file], wanted.mtime_ms, lent)
+        (written,) = await self._writer_pool.write(wanted.folder, [file], wanted.mtime_ms, loan)
         return _Placed(digest=written.digest, in_the_way=written.in_the_way)
 
     def _place(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed:
@@ -191,10 +196,10 @@ class Commit:
             self._keep(chunks, path, make_room)
             return placed
         digest = self._digest(chunks)
-        with self._shelf.turn(digest.sha256):
+        with self._content_index.turn(digest.sha256):
             if not self._share(path, digest, placed, make_room):
                 self._keep(chunks, path, make_room)
-                self._shelf.put(digest.sha256, path)
+                self._content_index.put(digest.sha256, path)
         return placed
 
     def _digest(self, chunks: list[bytes]) -> Digest:
@@ -223,7 +228,7 @@ class Commit:
         Whether it has them is read from what is about to get the name, so that a file which was damaged since
         it was recorded spreads nothing, however it is swapped meanwhile.
         """
-        other = self._shelf.get(digest.sha256)
+        other = self._content_index.get(digest.sha256)
         if other is None or other in (path, path.with_name(self._wanted.replaces or path.name)):
             return False
         is_same = False

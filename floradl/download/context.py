@@ -30,30 +30,30 @@ class Context:
 
     Args:
         disk: the archive.
-        scribe: writes small files to it.
+        writer_pool: writes small files to it.
         clock: for waits and for the speed floor.
-        gate: the pauses that hosts asked for.
+        pauses: the pauses that hosts asked for.
         retries: how often an output is tried again while nothing arrives.
         allow_loopback: whether media may come from this machine and over http.
         backoff: the waits between tries.
         traffic: where received bytes are counted.
-        pressure: how many requests each host gets at the same time.
+        limits: how many requests each host gets at the same time.
         bandwidth: how much may be received a second.
-        shelf: the files that equal ones are made from.
+        content_index: the files that equal ones are made from.
         blocks: memory for large bodies.
     """
 
     disk: Destination
-    scribe: WriterPool
+    writer_pool: WriterPool
     clock: Clock
-    gate: HostPauses
+    pauses: HostPauses
     retries: int
     allow_loopback: bool
     backoff: Backoff = field(default_factory=Backoff)
     traffic: TransferCounters = field(default_factory=TransferCounters)
-    pressure: HostLimits = field(default_factory=lambda: HostLimits(DEFAULT_CONCURRENCY))
+    limits: HostLimits = field(default_factory=lambda: HostLimits(DEFAULT_CONCURRENCY))
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
-    shelf: ContentIndex = field(default_factory=ContentIndex)
+    content_index: ContentIndex = field(default_factory=ContentIndex)
     blocks: Blocks = field(default_factory=Blocks)
 
 
@@ -77,7 +77,7 @@ class Wire(Protocol):
         """How much media may come a second, all together; 0: whatever comes."""
 
 
-def new_tools(
+def new_context(
     wire: Wire,
     disk: Destination,
     clock: Clock,
@@ -87,13 +87,13 @@ def new_tools(
     """What the transfers of a session share, as the options of its job say."""
     return Context(
         disk=disk,
-        scribe=WriterPool(disk),
+        writer_pool=WriterPool(disk),
         clock=clock,
-        gate=HostPauses(clock),
+        pauses=HostPauses(clock),
         retries=wire.retries,
         allow_loopback=addresses.is_loopback_host(httpx.URL(wire.base_url).host),
         backoff=backoff or Backoff(),
         traffic=traffic or TransferCounters(),
-        pressure=HostLimits(wire.concurrency),
+        limits=HostLimits(wire.concurrency),
         bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
     )

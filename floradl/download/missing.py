@@ -47,45 +47,45 @@ class Missing:
         return Visit(run, rule, self.damaged, is_current, only)
 
 
-def known_record(disk: Destination, mend: Missing) -> Generation:
+def known_record(disk: Destination, missing: Missing) -> Generation:
     """What is known of a run, for the fields that `GET /runs/{run_id}` lacks. Blocks.
 
     It is the record in its folder, or what the manifest says where that is lost.
     """
-    entry = mend.entry
+    entry = missing.entry
     record = layout.record_name(entry.kind)
-    raw = disk.read(entry_path(mend.run_id, entry) / record) if mend.has_record and record else None
+    raw = disk.read(entry_path(missing.run_id, entry) / record) if missing.has_record and record else None
     if raw is not None:
         try:
             known = parse_record(entry.kind, raw)
-            if known.run_id == mend.run_id:
+            if known.run_id == missing.run_id:
                 return known
         except ApiError as exc:
-            log.info("the record of %s is not readable: %s", mend.run_id, exc.message)
+            log.info("the record of %s is not readable: %s", missing.run_id, exc.message)
     facts: dict[str, object] = {"workspace_id": entry.workspace_id, "project_id": entry.project_id}
     if entry.kind is Kind.ASSET:
-        facts |= {"asset_id": mend.run_id, "status": "ready", "name": entry.name}
+        facts |= {"asset_id": missing.run_id, "status": "ready", "name": entry.name}
     else:
         facts |= {
-            "run_id": mend.run_id,
+            "run_id": missing.run_id,
             "status": Status.COMPLETED,
             "model": {"model_id": entry.model_id},
         }
     return replace(parse_record(entry.kind, msgspec.json.encode(facts)), kind=entry.kind, outputs=None)
 
 
-def lost_outputs(mend: Missing, why: str) -> list[Failure]:
+def lost_outputs(missing: Missing, why: str) -> list[Failure]:
     """Failures of outputs whose run can give them no more, and why."""
     return [
         Failure(
-            run_id=mend.run_id,
+            run_id=missing.run_id,
             key=key,
-            type=mend.entry.outputs[key].type,
-            url=mend.entry.outputs[key].url,
-            code="lost" if mend.entry.kind is Kind.CANVAS else "run_not_found",
+            type=missing.entry.outputs[key].type,
+            url=missing.entry.outputs[key].url,
+            code="lost" if missing.entry.kind is Kind.CANVAS else "run_not_found",
             message=why,
             attempts=0,
             keeps_entry=True,
         )
-        for key in mend.keys
+        for key in missing.keys
     ]

@@ -39,7 +39,7 @@ class Multipart:
         url: what to ask for.
         host: which host answers; it must have idle places.
         new_asker: makes one for each connection.
-        tools: shared by the session.
+        context: shared by the session.
         flushing: of the partial.
         flow: of the output.
 
@@ -54,7 +54,7 @@ class Multipart:
         url: str,
         host: str,
         new_asker: Callable[[], Requester],
-        tools: Context,
+        context: Context,
         flushing: Flushing,
         flow: ActiveTransfer,
     ) -> None:
@@ -62,12 +62,12 @@ class Multipart:
         self._total_bytes = total_bytes
         self._url = url
         self._host = host
-        self._new_asker = new_asker
-        self._tools = tools
+        self._new_requester = new_asker
+        self._context = context
         self._flushing = flushing
         self._flow = flow
         self._plan = RangePlan(total_bytes, partial.ahead)
-        self._ramp = Ramp(tools.clock.monotonic())
+        self._ramp = Ramp(context.clock.monotonic())
         self._group = asyncio.TaskGroup()
         self._workers: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -122,7 +122,7 @@ class Multipart:
         while (front := self._partial.size_bytes) < self._total_bytes:
             self._changed.clear()
             if self._plan.is_next_done(front):
-                await self._tools.disk.call(self._partial.absorb_next)
+                await self._context.disk.call(self._partial.absorb_next)
                 self._plan.absorb(self._partial.size_bytes)
                 continue
             error = self.refusal or self._error
@@ -135,7 +135,7 @@ class Multipart:
         """So many bytes came: is it worth while to let others join?"""
         self._received_bytes += size_bytes
         self._waited_s += waited_s
-        now_s = self._tools.clock.monotonic() - self._waited_s
+        now_s = self._context.clock.monotonic() - self._waited_s
         if self._ramp.look(now_s, self._received_bytes, self._left_bytes - self._received_bytes) > 1:
             self._spawn()
 
@@ -144,7 +144,7 @@ class Multipart:
         if self.refusal is not None or not (self._plan.has_holes or self._is_main_streaming):
             return
         wanted = self._ramp.connections - self._is_main_streaming - len(self._workers)
-        idle = self._tools.pressure.idle(self._host)
+        idle = self._context.limits.idle(self._host)
         if not self._is_main_streaming and not self._workers:
             idle = max(1, idle)
         for _ in range(min(wanted, idle)):
@@ -162,30 +162,30 @@ class Multipart:
 
     async def _work(self) -> None:
         """Fetch parts, one after another, while there are any and nobody else waits for the place."""
-        asker = self._new_asker()
+        requester = self._new_requester()
         while (part := self._plan.claim(self._ramp.connections)) is not None:
             try:
-                await self._fetch(part, asker)
+                await self._fetch(part, requester)
                 self._error = None
             except TransferError as exc:
-                if not await self._goes_on_after(exc, part, asker):
+                if not await self._goes_on_after(exc, part, requester):
                     return
             finally:
                 self._plan.release(part)
                 self._changed.set()
             is_needed = not self._is_main_streaming and len(self._workers) == 1
-            if not is_needed and not self._tools.pressure.idle(self._host):
+            if not is_needed and not self._context.limits.idle(self._host):
                 return
 
-    async def _fetch(self, part: Part, asker: Requester) -> None:
+    async def _fetch(self, part: Part, requester: Requester) -> None:
         """Fetch one part. Whatever of it came is written, and counts."""
         asked = Stretch(part.start, part.end, self._partial.validator, self._total_bytes)
-        disk = self._tools.disk
-        async with asker.response(self._url, asked.request_headers()) as response:
-            require_stretch(response.status_code, head_of(response), asked, now_s=self._tools.clock.now())
+        disk = self._context.disk
+        async with requester.response(self._url, asked.request_headers()) as response:
+            require_stretch(response.status_code, head_of(response), asked, now_s=self._context.clock.now())
             await disk.call(self._partial.begin_ahead, part.start)
-            writing = Writing(self._tools, partial(self._partial.append_ahead, part.start), self._flushing)
-            pace, size_bytes, excess_bytes = Pace(self._tools, self._flow), 0, 0
+            writing = Writing(self._context, partial(self._partial.append_ahead, part.start), self._flushing)
+            pace, size_bytes, excess_bytes = Pace(self._context, self._flow), 0, 0
             try:
                 async for chunk in cast("httpx.AsyncByteStream", response.stream):
                     writing.add(chunk)
@@ -204,11 +204,11 @@ class Multipart:
         if part.start + size_bytes < part.end:
             raise TransferError("truncated", "the host sent fewer bytes than were asked", is_retryable=True)
 
-    async def _goes_on_after(self, exc: TransferError, part: Part, asker: Requester) -> bool:
+    async def _goes_on_after(self, exc: TransferError, part: Part, requester: Requester) -> bool:
         """Whether to ask for more after a part that failed."""
         self._error = exc
         if exc.retry_after_s is not None and exc.retry_after_s <= MAX_RETRY_AFTER_S:
-            self._tools.gate.pause(asker.asked_host, exc.retry_after_s)
+            self._context.pauses.pause(requester.asked_host, exc.retry_after_s)
         is_refused = not exc.is_retryable or exc.code == "bad_range"
         if part.size_bytes and exc.code != "too_slow" and not is_refused:
             return True
@@ -218,5 +218,5 @@ class Multipart:
             self._plan.drop()
             for worker in self._workers - {asyncio.current_task()}:
                 worker.cancel()
-            await self._tools.disk.call(self._partial.drop_ahead)
+            await self._context.disk.call(self._partial.drop_ahead)
         return False

@@ -55,9 +55,9 @@ class Pool:
     """The workers of one session.
 
     Args:
-        tools: shared by all transfers.
+        context: shared by all transfers.
         api: for outputs and fresh URLs; None when there is no key.
-        store: where results are recorded.
+        repository: where results are recorded.
         filters: which outputs are wanted.
         concurrency: how many outputs are worked on at the same time.
         new_client: makes a media client.
@@ -73,22 +73,22 @@ class Pool:
     def __init__(
         self,
         *,
-        tools: Context,
+        context: Context,
         api: FloraApi | None,
-        store: Repository,
+        repository: Repository,
         filters: Filters,
         concurrency: int,
         new_client: Callable[[], MediaClient],
         partials: frozenset[str],
         tally: Tally,
     ) -> None:
-        self._tools = tools
+        self._context = context
         self._api = api
-        self._store = store
+        self._repository = repository
         self._filters = filters
         self._concurrency = concurrency
         self._new_client = new_client
-        self._preparer = Preparer(tools.disk, filters, partials)
+        self._preparer = Preparer(context.disk, filters, partials)
         self._tally = tally
         self._visits: asyncio.Queue[Visit] = asyncio.Queue(_PREPARERS)
         self._jobs: asyncio.Queue[Job] = asyncio.Queue(2 * concurrency)
@@ -107,7 +107,7 @@ class Pool:
     async def at_work(self) -> AsyncIterator[None]:
         """The pool at work. The error that ended it comes out bare, not wrapped in a group."""
         try:
-            async with self._tools.scribe, self._new_client() as client, asyncio.TaskGroup() as group:
+            async with self._context.writer_pool, self._new_client() as client, asyncio.TaskGroup() as group:
                 self._start(group, client)
                 yield
                 self._close()
@@ -162,9 +162,9 @@ class Pool:
                 self._visits.task_done()
 
     async def _prepare(self, visit: Visit) -> None:
-        entry = self._store.manifest.run(visit.run.run_id)
+        entry = self._repository.manifest.run(visit.run.run_id)
         run, rule = await self._with_outputs(visit, entry)
-        prepared = await self._tools.disk.call(self._preparer.prepare, visit, run, rule, entry)
+        prepared = await self._context.disk.call(self._preparer.prepare, visit, run, rule, entry)
         for aside in prepared.kept_aside:
             self._keep(aside)
         if not prepared.is_due:
@@ -184,15 +184,15 @@ class Pool:
         files = prepared.files
         if not files:
             return []
-        return await self._tools.scribe.write(prepared.folder, files, prepared.mtime_ms)
+        return await self._context.writer_pool.write(prepared.folder, files, prepared.mtime_ms)
 
     async def _with_outputs(self, visit: Visit, entry: RunEntry | None) -> tuple[Generation, RecordRule]:
         """A run's record with its outputs, asked for where the list lacks them and they are not all here."""
         run = visit.run
         if run.outputs is not None or self._api is None:
             return run, visit.record
-        (files,) = await self._tools.disk.call(
-            self._tools.disk.sizes, [run_folder(at_recorded_place(run, entry))]
+        (files,) = await self._context.disk.call(
+            self._context.disk.sizes, [run_folder(at_recorded_place(run, entry))]
         )
         if is_known_whole(entry, self._filters, files):
             return run, RecordRule.KEEP  # what the list has is less than what was asked for the last time
@@ -209,16 +209,16 @@ class Pool:
 
     async def _work(self, job: Job, client: MediaClient) -> Receipt | Failure:
         action = job.decision.action
-        if self._tools.disk.min_free_bytes:
-            await self._tools.disk.call(self._tools.disk.require_room)
+        if self._context.disk.min_free_bytes:
+            await self._context.disk.call(self._context.disk.require_room)
         run, output = job.run, job.decision.output
         shares = shares_content(run)
         if shares:
-            entries = (entry for _, entry in self._store.manifest.iter_entries(dedupe.SHARED_KIND))
-            self._tools.shelf.fill(lambda: iter_shareable(entries))
+            entries = (entry for _, entry in self._repository.manifest.iter_entries(dedupe.SHARED_KIND))
+            self._context.content_index.fill(lambda: iter_shareable(entries))
         if action == Action.RECORD and (receipt := await self._adopt(job)) is not None:
             if shares:
-                self._tools.shelf.put(receipt.sha256, job.folder / receipt.file)
+                self._context.content_index.put(receipt.sha256, job.folder / receipt.file)
             return receipt
         wanted = Wanted(
             run_id=run.run_id,
@@ -232,13 +232,13 @@ class Pool:
             size_bytes=output.size_bytes,
             shares=shares,
         )
-        result = await fetch_output(wanted, client, self._tools, partial(self._fresh_url, run.kind))
+        result = await fetch_output(wanted, client, self._context, partial(self._fresh_url, run.kind))
         return as_failed(result, job) if isinstance(result, Failure) else result
 
     async def _adopt(self, job: Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
         run, output, file = job.run, job.decision.output, job.decision.file or ""
-        digest = await self._tools.disk.call(self._tools.disk.adopt, job.folder / file)
+        digest = await self._context.disk.call(self._context.disk.adopt, job.folder / file)
         if output.type in MEDIA_TYPES and filetype.page_instead_of_media(digest.head, ""):
             return None
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)
@@ -268,8 +268,8 @@ class Pool:
             batch = [await self._results.get()]
             while not self._results.empty():
                 batch.append(self._results.get_nowait())
-            at = format_ms(self._tools.clock.now_ms())
-            await self._store.append(op for result in batch if (op := op_of(result, at)) is not None)
+            at = format_ms(self._context.clock.now_ms())
+            await self._repository.append(op for result in batch if (op := op_of(result, at)) is not None)
             for result in batch:
                 self._count(result)
                 self._results.task_done()

@@ -21,7 +21,7 @@ _PAST_CANVAS = "FLORA has the canvas of today alone; `floradl verify --repair` r
 
 
 async def visit_by_id(
-    mends: Iterable[Missing], pool: Pool, api: FloraApi | None, disk: Destination, tally: Tally
+    missing_runs: Iterable[Missing], pool: Pool, api: FloraApi | None, disk: Destination, tally: Tally
 ) -> list[ApiError]:
     """Ask for each run's record of today, which has fresh URLs, and admit it to the pool.
 
@@ -29,7 +29,7 @@ async def visit_by_id(
     there is none, and for a run that is not completed any more, its outputs are counted as failed.
 
     Args:
-        mends: which runs, and why; taken one at a time.
+        missing_runs: which runs, and why; taken one at a time.
         pool: at work.
         api: the API; None when there is no key.
         disk: the archive, for what is known of each run.
@@ -40,42 +40,42 @@ async def visit_by_id(
         for any more.
     """
     problems: list[ApiError] = []
-    for mend in mends:
-        if mend.entry.kind is Kind.CANVAS:
-            _give_up(tally, mend, _PAST_CANVAS)
+    for missing in missing_runs:
+        if missing.entry.kind is Kind.CANVAS:
+            _give_up(tally, missing, _PAST_CANVAS)
             continue
-        known = await disk.call(known_record, disk, mend)
+        known = await disk.call(known_record, disk, missing)
         if api is None:
-            await _admit_known(pool, tally, mend, known, "there is no API key to ask for it with")
+            await _admit_known(pool, tally, missing, known, "there is no API key to ask for it with")
             continue
         try:
-            run = await api.item(mend.entry.kind, mend.run_id, known=known)
+            run = await api.item(missing.entry.kind, missing.run_id, known=known)
         except ApiNotFoundError as exc:
-            await _admit_known(pool, tally, mend, known, f"the {known.kind} is gone: {exc.message}")
+            await _admit_known(pool, tally, missing, known, f"the {known.kind} is gone: {exc.message}")
         except ApiError as exc:
-            problems.append(exc.concerning(f"{known.kind} {printable(mend.run_id, limit=80)}"))
+            problems.append(exc.concerning(f"{known.kind} {printable(missing.run_id, limit=80)}"))
             if exc.is_retryable or isinstance(exc, KeyRefusedError):
                 break  # it does not answer; no need to ask it as often as there are runs
         else:
             if run.status == Status.COMPLETED:
-                rule = RecordRule.KEEP if mend.has_record else RecordRule.REPLACE
-                await pool.admit(mend.visit(run, rule))
+                rule = RecordRule.KEEP if missing.has_record else RecordRule.REPLACE
+                await pool.admit(missing.visit(run, rule))
             else:
-                _give_up(tally, mend, f"the {run.kind} is {printable(run.status, limit=40)} now")
+                _give_up(tally, missing, f"the {run.kind} is {printable(run.status, limit=40)} now")
     return problems
 
 
-def is_best_listed(mend: Missing) -> bool:
+def is_best_listed(missing: Missing) -> bool:
     """Whether a list tells more than the record that can be asked for by id.
 
     It has the fields that the other lacks; and of what stands on a canvas without being an asset of its own,
     the list alone tells.
     """
-    return not mend.has_record or mend.entry.kind is Kind.ASSET
+    return not missing.has_record or missing.entry.kind is Kind.ASSET
 
 
 async def visit_listed(
-    mends: Iterable[Missing], pool: Pool, api: FloraApi
+    missing_runs: Iterable[Missing], pool: Pool, api: FloraApi
 ) -> tuple[set[str], list[ApiError]]:
     """Look for runs in the lists of their projects, whose records are whole, and admit what is found.
 
@@ -83,16 +83,16 @@ async def visit_listed(
         The ids of the runs that were found, and what kept lists from being read.
     """
     by_scope: defaultdict[Scope, dict[str, Missing]] = defaultdict(dict)
-    for mend in mends:
-        entry = mend.entry
+    for missing in missing_runs:
+        entry = missing.entry
         if entry.kind is Kind.CANVAS:
             continue  # no list has what it was on some day
         scope = Scope(entry.workspace_id or None, entry.project_id or None, entry.sources[0])
-        by_scope[scope][mend.run_id] = mend
+        by_scope[scope][missing.run_id] = missing
     found: set[str] = set()
     problems: list[ApiError] = []
     for scope, wanted in by_scope.items():
-        moments = [mend.entry.created_at for mend in wanted.values()]
+        moments = [missing.entry.created_at for missing in wanted.values()]
         oldest_ms = None if None in moments else min(moment for moment in moments if moment is not None)
         try:
             async with aclosing(iter_listed(api, scope, wanted, down_to_ms=oldest_ms)) as runs:
@@ -100,25 +100,25 @@ async def visit_listed(
                     if run.status != Status.COMPLETED:
                         continue
                     found.add(run.run_id)
-                    mend = wanted[run.run_id]
-                    rule = RecordRule.UPDATE if mend.has_record else RecordRule.REPLACE
-                    await pool.admit(mend.visit(run, rule))
+                    missing = wanted[run.run_id]
+                    rule = RecordRule.UPDATE if missing.has_record else RecordRule.REPLACE
+                    await pool.admit(missing.visit(run, rule))
         except ApiError as exc:
             problems.append(exc.concerning(f"the list of {scope}"))
     return found, problems
 
 
-async def _admit_known(pool: Pool, tally: Tally, mend: Missing, known: Generation, why: str) -> None:
+async def _admit_known(pool: Pool, tally: Tally, missing: Missing, known: Generation, why: str) -> None:
     """Try with what is known of a run; give it up, saying why, where that is nothing."""
     if known.outputs is None:
-        _give_up(tally, mend, why)
+        _give_up(tally, missing, why)
     else:
-        await pool.admit(mend.visit(known, RecordRule.KEEP, is_current=False))
+        await pool.admit(missing.visit(known, RecordRule.KEEP, is_current=False))
 
 
-def _give_up(tally: Tally, mend: Missing, why: str) -> None:
+def _give_up(tally: Tally, missing: Missing, why: str) -> None:
     """Count what a run cannot give any more as failed."""
-    failures = lost_outputs(mend, why)
+    failures = lost_outputs(missing, why)
     tally.outputs += len(failures)
     for failure in failures:
         tally.fail(failure)

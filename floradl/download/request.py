@@ -28,9 +28,9 @@ class Requester:
         asked_host: which was asked last, after redirects.
     """
 
-    def __init__(self, client: MediaClient, tools: Context) -> None:
+    def __init__(self, client: MediaClient, context: Context) -> None:
         self._client = client
-        self._tools = tools
+        self._context = context
         self.asked_host = ""
 
     @asynccontextmanager
@@ -45,13 +45,13 @@ class Requester:
             room: where a small body is to be.
         """
         # What is rationed is counted as it comes.
-        blocks = None if self._tools.bandwidth.is_limited else self._tools.blocks
+        blocks = None if self._context.bandwidth.is_limited else self._context.blocks
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self.asked_host = host_of(url)
-                allowed = addresses.check_media_url(url, allow_loopback=self._tools.allow_loopback)
-                async with self._tools.pressure.slot(self.asked_host) as turn:
-                    await self._tools.gate.wait(self.asked_host)
+                allowed = addresses.check_media_url(url, allow_loopback=self._context.allow_loopback)
+                async with self._context.limits.slot(self.asked_host) as turn:
+                    await self._context.pauses.wait(self.asked_host)
                     turn.begin()
                     response = await self._client.get(allowed, headers, room=room, blocks=blocks)
                     try:

@@ -22,14 +22,14 @@ class Pace:
     """Accounts for the bytes of one body as they come: counted, not too slow, not faster than allowed.
 
     Args:
-        tools: shared by the session.
+        context: shared by the session.
         flow: of the output that the body belongs to.
     """
 
-    def __init__(self, tools: Context, flow: ActiveTransfer) -> None:
-        self._tools = tools
+    def __init__(self, context: Context, flow: ActiveTransfer) -> None:
+        self._context = context
         self._flow = flow
-        self._floor = SpeedFloor(tools.clock)
+        self._floor = SpeedFloor(context.clock)
 
     async def take(self, size_bytes: int) -> float:
         """So many bytes came.
@@ -40,11 +40,11 @@ class Pace:
         Raises:
             TransferError: they come too slowly.
         """
-        self._tools.traffic.received_bytes += size_bytes
+        self._context.traffic.received_bytes += size_bytes
         self._flow.size_bytes += size_bytes
         if not self._floor.is_held(size_bytes):
             raise TransferError("too_slow", TOO_SLOW, is_retryable=True)
-        waited_s = await self._tools.bandwidth.take(size_bytes)
+        waited_s = await self._context.bandwidth.take(size_bytes)
         self._floor.excuse(waited_s)
         return waited_s
 
@@ -84,7 +84,7 @@ class Writing:
     """Bytes on their way to the disk, in order: one large piece is written while the next is collected.
 
     Args:
-        tools: shared by the session.
+        context: shared by the session.
         write: takes the next bytes; blocks.
         flushing: is told of what was written.
 
@@ -93,9 +93,11 @@ class Writing:
         size_bytes: of them.
     """
 
-    def __init__(self, tools: Context, write: Callable[[Sequence[bytes]], None], flushing: Flushing) -> None:
-        self._disk = tools.disk
-        self._blocks = tools.blocks
+    def __init__(
+        self, context: Context, write: Callable[[Sequence[bytes]], None], flushing: Flushing
+    ) -> None:
+        self._disk = context.disk
+        self._blocks = context.blocks
         self._write = write
         self._flushing = flushing
         self._running: asyncio.Future[None] | None = None

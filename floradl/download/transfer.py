@@ -54,14 +54,14 @@ FreshUrl = Callable[[str, str], Awaitable[str | None]]
 
 
 async def fetch_output(
-    wanted: Wanted, client: MediaClient, tools: Context, fresh_url: FreshUrl
+    wanted: Wanted, client: MediaClient, context: Context, fresh_url: FreshUrl
 ) -> Receipt | Failure:
     """Fetch one output.
 
     Args:
         wanted: the output.
         client: a media client, without credentials.
-        tools: shared by the session.
+        context: shared by the session.
         fresh_url: where to ask when the URL has died.
 
     Returns:
@@ -70,9 +70,9 @@ async def fetch_output(
     Raises:
         DestinationError: the disk, which is nobody's retry.
     """
-    transfer = _Transfer(wanted, client, tools)
+    transfer = _Transfer(wanted, client, context)
     is_archived = False
-    tools.traffic.flows.add(transfer.flow)
+    context.traffic.flows.add(transfer.flow)
     try:
         receipt = await transfer.run(fresh_url)
         is_archived = True
@@ -83,9 +83,9 @@ async def fetch_output(
     else:
         return receipt
     finally:
-        tools.traffic.flows.discard(transfer.flow)
+        context.traffic.flows.discard(transfer.flow)
         if not is_archived:
-            await tools.disk.call(transfer.partial.suspend)
+            await context.disk.call(transfer.partial.suspend)
 
 
 def urls_to_try(url: str) -> list[str]:
@@ -100,26 +100,26 @@ def urls_to_try(url: str) -> list[str]:
 class _Transfer:
     """The state of one `fetch_output`."""
 
-    def __init__(self, wanted: Wanted, client: MediaClient, tools: Context) -> None:
+    def __init__(self, wanted: Wanted, client: MediaClient, context: Context) -> None:
         self._wanted = wanted
         self._client = client
-        self._asker = Requester(client, tools)
+        self._requester = Requester(client, context)
         self._has_no_parts = False
-        self._tools = tools
+        self._context = context
         self._furthest_bytes = 0
         self._announced_bytes = announced_size(wanted.size_bytes)
-        self.partial = Partial(self._partial_path, tools.disk.flusher, tools.disk.direct)
-        self._arrival = Commit(wanted, tools.disk, self.partial, tools.shelf, tools.scribe)
-        self.flow = ActiveTransfer(wanted.name, tools.clock.monotonic())
+        self.partial = Partial(self._partial_path, context.disk.flusher, context.disk.direct)
+        self._arrival = Commit(wanted, context.disk, self.partial, context.content_index, context.writer_pool)
+        self.flow = ActiveTransfer(wanted.name, context.clock.monotonic())
         self.tries = 0
 
     def _partial_path(self) -> Path:
-        return self._tools.disk.root / layout.partial_path(self._wanted.run_id, self._wanted.key)
+        return self._context.disk.root / layout.partial_path(self._wanted.run_id, self._wanted.key)
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
         """Try every URL there is, the API's newest last."""
         if self._wanted.has_partial:
-            await self._tools.disk.call(self.partial.load)
+            await self._context.disk.call(self.partial.load)
         urls, was_refreshed = self._candidates(self._wanted.url), False
         while True:
             try:
@@ -140,7 +140,7 @@ class _Transfer:
                 urls = self._candidates(fresh)
 
     def _candidates(self, url: str) -> deque[str]:
-        addresses.check_media_url(url, allow_loopback=self._tools.allow_loopback)
+        addresses.check_media_url(url, allow_loopback=self._context.allow_loopback)
         return deque(urls_to_try(url))
 
     async def _ask_fresh(self, fresh_url: FreshUrl) -> str | None:
@@ -169,13 +169,15 @@ class _Transfer:
                 raise error
             refusals = self._refusals(error)
             failures = max(failures, refusals)
-            delay_s = self._tools.backoff.delay_s(failures)
+            delay_s = self._context.backoff.delay_s(failures)
             if after_s is not None or refusals:
                 # Whether or not this one tries again: the others ask the same host.
-                self._tools.gate.pause(self._asker.asked_host, after_s if after_s is not None else delay_s)
-            if refusals > self._tools.retries:
-                self._tools.pressure.turn_away(self._asker.asked_host, error)
-            if not error.is_retryable or failures > self._tools.retries:
+                self._context.pauses.pause(
+                    self._requester.asked_host, after_s if after_s is not None else delay_s
+                )
+            if refusals > self._context.retries:
+                self._context.limits.turn_away(self._requester.asked_host, error)
+            if not error.is_retryable or failures > self._context.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
             log.info(
@@ -185,15 +187,15 @@ class _Transfer:
                 wait_s,
                 extra={"event": "retry", "code": error.code} | self._wanted.about,
             )
-            await self._tools.clock.sleep(delay_s)
+            await self._context.clock.sleep(delay_s)
         raise error
 
     def _refusals(self, error: TransferError) -> int:
         """How often in a row the host has refused everything, this request included.
 
-        One that refuses a few among many is asked less (`pressure`), and needs no pause.
+        One that refuses a few among many is asked less (`limits`), and needs no pause.
         """
-        return self._tools.pressure.refusals(self._asker.asked_host) if error.code == "http_429" else 0
+        return self._context.limits.refusals(self._requester.asked_host) if error.code == "http_429" else 0
 
     async def _try_each(self, urls: deque[str]) -> Receipt:
         """Try the first URL; where its file has not the announced size, the next, which is first from then.
@@ -211,10 +213,10 @@ class _Transfer:
         return await self._try(urls[0])
 
     async def _try(self, url: str) -> Receipt:
-        with self._tools.scribe.lend() as lent:
-            return await self._try_with(lent, url)
+        with self._context.writer_pool.lend() as loan:
+            return await self._try_with(loan, url)
 
-    async def _try_with(self, lent: SlotLoan, url: str) -> Receipt:
+    async def _try_with(self, loan: SlotLoan, url: str) -> Receipt:
         self.tries += 1
         partial, announced_bytes = self.partial, self._announced_bytes
         is_of_announced = fits(partial.size_bytes, announced_bytes, is_whole=False) and fits(
@@ -223,21 +225,21 @@ class _Transfer:
         if partial.size_bytes and not (partial.validator and is_of_announced):
             await self._restart()  # nothing says that the rest would belong to it
         if partial.ahead:
-            await self._tools.disk.call(partial.absorb)
+            await self._context.disk.call(partial.absorb)
         have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
         if have.size_bytes and have.size_bytes == have.total_bytes:
             self._arrival.refuse_page([], "")
             # Killed after the last byte, before the final name.
             return await self._arrival.commit([], url, "", is_bounded=True)
         # What is small is for the writers from the first byte on; what is rationed is counted as it comes.
-        room = None if have.size_bytes or self._tools.bandwidth.is_limited else lent.take
-        flushing = Flushing(self._tools.disk, partial.flush)
+        room = None if have.size_bytes or self._context.bandwidth.is_limited else loan.take
+        flushing = Flushing(self._context.disk, partial.flush)
         try:
             async with AsyncExitStack() as stack:
-                asked = self._asker.response(url, have.request_headers(), room=room)
+                asked = self._requester.response(url, have.request_headers(), room=room)
                 async with asked as response:
                     head = head_of(response)
-                    now_s = self._tools.clock.now()
+                    now_s = self._context.clock.now()
                     answer = read_answer(
                         response.status_code, head, have, now_s=now_s, announced_bytes=announced_bytes
                     )
@@ -256,13 +258,13 @@ class _Transfer:
         _require_whole(received, answer, announced_bytes)
         says_size = answer.total_bytes is not None or announced_bytes is not None
         is_bounded = says_size or "transfer-encoding" in head
-        return await self._arrival.commit(chunks, url, content_type, is_bounded=is_bounded, lent=lent)
+        return await self._arrival.commit(chunks, url, content_type, is_bounded=is_bounded, loan=loan)
 
     async def _begin(self, answer: Answer) -> None:
         """Prepare for a body, now that it is known what it is."""
         if not answer.is_rest:
             await self._restart()
-        disk = self._tools.disk
+        disk = self._context.disk
         total_bytes = self._announced_bytes if answer.total_bytes is None else answer.total_bytes
         if disk.min_free_bytes and total_bytes is not None:
             await disk.call(disk.require_room, total_bytes - self.partial.size_bytes)
@@ -277,8 +279,8 @@ class _Transfer:
             return None
         if not partial.ahead and total_bytes - partial.size_bytes < ranges.LARGE_BYTES:
             return None
-        host, new_asker = self._asker.asked_host, lambda: Requester(self._client, self._tools)
-        return Multipart(partial, total_bytes, url, host, new_asker, self._tools, flushing, self.flow)
+        host, new_asker = self._requester.asked_host, lambda: Requester(self._client, self._context)
+        return Multipart(partial, total_bytes, url, host, new_asker, self._context, flushing, self.flow)
 
     def _heed(self, ahead: Multipart) -> None:
         """A host that has no parts of a file is not asked for them again."""
@@ -292,8 +294,8 @@ class _Transfer:
         Returns:
             The last chunks, which are not written yet; nothing where `ahead` has the rest.
         """
-        writing = Writing(self._tools, self.partial.append, flushing)
-        pace, position, is_checked = Pace(self._tools, self.flow), self.partial.size_bytes, False
+        writing = Writing(self._context, self.partial.append, flushing)
+        pace, position, is_checked = Pace(self._context, self.flow), self.partial.size_bytes, False
         try:
             # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
             async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is
@@ -325,7 +327,7 @@ class _Transfer:
 
     async def _restart(self) -> None:
         if self.partial.size_bytes or self.partial.ahead:
-            await self._tools.disk.call(self.partial.restart)
+            await self._context.disk.call(self.partial.restart)
 
 
 def _require_whole(received_bytes: int, answer: Answer, announced_bytes: int | None) -> None:

@@ -315,7 +315,7 @@ class Connection(asyncio.BufferedProtocol):
             self._read_chunks(rest)
         elif length is None or coding:
             self._begin(_State.OPEN)
-            self._store(rest)
+            self._repository(rest)
         else:
             self._begin(_State.SIZED)
             self._left_bytes = length
@@ -324,7 +324,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._is_block, self._is_due, self._is_gathering = False, True, True
             if len(rest) > length:
                 self.is_reusable = False
-            self._store(rest[:length])
+            self._repository(rest[:length])
             if self._is_gathering:
                 self._loop.call_later(GATHER_S, self._gather_no_longer, head)
 
@@ -332,7 +332,7 @@ class Connection(asyncio.BufferedProtocol):
         self._state, self._buffered_bytes = state, 0
         self._deadline_s = self._loop.time() + self._timeout_s
 
-    def _store(self, data: bytes) -> None:
+    def _repository(self, data: bytes) -> None:
         """Take bytes that came together with the head; fewer than any piece has, but for the last."""
         if data:
             self.get_buffer(-1)[: len(data)] = data

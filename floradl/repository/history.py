@@ -83,7 +83,7 @@ class History:
         return text_of(self.fields, key)
 
 
-def read_chronicle(raw: bytes) -> History | None:
+def read_history(raw: bytes) -> History | None:
     """What a file says; None where it is none of ours, or of a version that is not known here."""
     try:
         fields = fields_of(raw)
@@ -139,19 +139,19 @@ def noted(known: History | None, record: bytes, now_ms: int, *, account: str = "
     )
 
 
-def chronicle_bytes(chronicle: History) -> bytes:
+def history_bytes(history: History) -> bytes:
     """The file: a field a line, and a line for each time at which something changed."""
-    fields = dict(chronicle.fields)
+    fields = dict(history.fields)
     ours: dict[str, bytes] = {"format": _json(FORMAT), "version": _json(VERSION)}
-    if chronicle.first_seen_at:
-        ours["first_seen_at"] = _json(chronicle.first_seen_at)
-    if chronicle.seen_by:
-        ours["seen_by"] = _json(chronicle.seen_by)
+    if history.first_seen_at:
+        ours["first_seen_at"] = _json(history.first_seen_at)
+    if history.seen_by:
+        ours["seen_by"] = _json(history.seen_by)
     if OURS in fields:
         ours["field"] = fields.pop(OURS)
-    if chronicle.history:
-        ours["history"] = b"[\n%b\n    ]" % b",\n".join(b"      " + _json(past) for past in chronicle.history)
-    fields[OURS] = _lines(ours | dict(chronicle.more or {}), indent=b"  ")
+    if history.history:
+        ours["history"] = b"[\n%b\n    ]" % b",\n".join(b"      " + _json(past) for past in history.history)
+    fields[OURS] = _lines(ours | dict(history.more or {}), indent=b"  ")
     return _lines(fields) + b"\n"
 
 

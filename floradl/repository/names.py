@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from floradl.repository import layout
-from floradl.repository.history import History, read_chronicle
+from floradl.repository.history import History, read_history
 from floradl.storage.destination import Destination
 
 log = logging.getLogger(__name__)
@@ -80,18 +80,18 @@ def seen_by(disk: Destination, workspace_ids: Iterable[str], account: str) -> se
     return {
         workspace_id
         for workspace_id in workspace_ids
-        if account in _chronicle_in(disk, layout.workspace_record(workspace_id)).seen_by
+        if account in _history_in(disk, layout.workspace_record(workspace_id)).seen_by
     }
 
 
 def _name_in(disk: Destination, path: PurePosixPath) -> str:
-    return _chronicle_in(disk, path).text("name")
+    return _history_in(disk, path).text("name")
 
 
-def _chronicle_in(disk: Destination, path: PurePosixPath) -> History:
+def _history_in(disk: Destination, path: PurePosixPath) -> History:
     """What a file says; nothing where it cannot be read."""
     raw = read_record(disk, path)
-    return (None if raw is None else read_chronicle(raw)) or History({})
+    return (None if raw is None else read_history(raw)) or History({})
 
 
 def read_record(disk: Destination, path: PurePosixPath) -> bytes | None:

@@ -22,7 +22,7 @@ from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
-from floradl.download.context import Context, new_tools
+from floradl.download.context import Context, new_context
 from floradl.download.plan import wants_entry
 from floradl.download.tally import Tally
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
@@ -157,12 +157,12 @@ async def restore(
     disk = Destination(
         options.dest, fsync=options.fsync, threads=options.threads, min_free_bytes=options.min_free_bytes
     )
-    tools = new_tools(options, disk, clock, backoff, tally.traffic)
+    context = new_context(options, disk, clock, backoff, tally.traffic)
     new_transport = new_transport or media_transports(
-        allow_loopback=tools.allow_loopback, timeout_s=options.timeout_s
+        allow_loopback=context.allow_loopback, timeout_s=options.timeout_s
     )
     target = (FlatTarget if options.is_flat else ArchiveTarget)(
-        tools,
+        context,
         source,
         api,
         tally,
@@ -174,7 +174,7 @@ async def restore(
         await source.call(require_archive, source, may_be_remains=True)
         async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
             manifest = await source.call(_source_manifest, source, clock)
-            session = _Session(options, source, tools, tally, target)
+            session = _Session(options, source, context, tally, target)
             async with target.opened(timeout_s=options.lock_timeout_s, stop=stop):
                 return await session.run(manifest, stop)
     finally:
@@ -186,15 +186,15 @@ class _Session:
     """The state of one `restore`."""
 
     def __init__(
-        self, options: RestoreOptions, source: Destination, tools: Context, tally: Tally, target: Target
+        self, options: RestoreOptions, source: Destination, context: Context, tally: Tally, target: Target
     ) -> None:
         self._options = options
         self._source = source
-        self._tools = tools
+        self._context = context
         self._tally = tally
         self._target = target
-        self._copier = Copier(source, tools.disk, options.way, is_flat=options.is_flat)
-        self._began_s = tools.clock.monotonic()
+        self._copier = Copier(source, context.disk, options.way, is_flat=options.is_flat)
+        self._began_s = context.clock.monotonic()
         self._recording = asyncio.Lock()
         self._lacking: list[Copied] = []
         self._places: set[Place] = set()
@@ -208,7 +208,7 @@ class _Session:
         if is_finished and self._lacking:
             is_finished = await self._target.fill(self._lacking, stop)
         if not self._options.is_flat:
-            await self._tools.disk.call(copy_names, self._source, self._tools.disk, self._places)
+            await self._context.disk.call(copy_names, self._source, self._context.disk, self._places)
         await self._target.finish(manifest.base_url or self._options.base_url)
         tally = self._tally
         return RestoreReport(
@@ -222,7 +222,7 @@ class _Session:
             failures=tuple(tally.failures),
             missing_runs=tuple(sorted(printable(run_id) for run_id in self._missing)),
             problems=tuple(self._target.problems),
-            elapsed_s=self._tools.clock.monotonic() - self._began_s,
+            elapsed_s=self._context.clock.monotonic() - self._began_s,
             is_interrupted=not is_finished,
         )
 
@@ -234,7 +234,7 @@ class _Session:
             for job in jobs:
                 # Looked up here, not in the thread: what is recorded meanwhile changes the manifest.
                 known = [self._target.known(run_id) for run_id, _, _ in job]
-                copies = await self._tools.disk.call(self._copy_some, job, known)
+                copies = await self._context.disk.call(self._copy_some, job, known)
                 async with self._recording:
                     await self._target.record(copies)
                 self._note(copies)

@@ -41,7 +41,7 @@ class Target(ABC):
     """A folder that outputs are restored into.
 
     Args:
-        tools: of its disk, and for what comes from FLORA.
+        context: of its disk, and for what comes from FLORA.
         source: the archive that outputs are restored from.
         api: the API; None: what the source lacks is a failure.
         tally: kept up to date.
@@ -55,7 +55,7 @@ class Target(ABC):
 
     def __init__(
         self,
-        tools: Context,
+        context: Context,
         source: Destination,
         api: FloraApi | None,
         tally: Tally,
@@ -64,8 +64,8 @@ class Target(ABC):
         *,
         concurrency: int,
     ) -> None:
-        self._tools = tools
-        self._disk = tools.disk
+        self._context = context
+        self._disk = context.disk
         self._source = source
         self._api = api
         self._tally = tally
@@ -102,22 +102,22 @@ class ArchiveTarget(Target):
     async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:
         """The archive, locked, its manifest open."""
         await self._disk.call(self._disk.prepare)
-        async with ArchiveLock(self._disk, self._tools.clock, timeout_s=timeout_s, stop=stop):
+        async with ArchiveLock(self._disk, self._context.clock, timeout_s=timeout_s, stop=stop):
             await self._disk.call(self._disk.clean)
-            self._store = Repository(self._disk, self._tools.clock)
+            self._repository = Repository(self._disk, self._context.clock)
             try:
-                await self._store.open()
+                await self._repository.open()
                 yield
             finally:
-                await self._store.close()
+                await self._repository.close()
 
     def known(self, run_id: str) -> RunEntry | None:
         """What the manifest here has."""
-        return self._store.manifest.run(run_id)
+        return self._repository.manifest.run(run_id)
 
     async def record(self, copies: Iterable[Copied]) -> None:
         """Append to the journal."""
-        await self._store.append(op for copied in copies for op in copied.ops)
+        await self._repository.append(op for copied in copies for op in copied.ops)
 
     async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
         """Ask for each run by its id, and let a pool bring its outputs; name what nobody gives."""
@@ -127,16 +127,16 @@ class ArchiveTarget(Target):
         return is_finished
 
     async def _fetch_all(self, lacking: Sequence[Copied], api: FloraApi, stop: asyncio.Event) -> bool:
-        mends = [
+        missing_runs = [
             Missing(copied.run_id, copied.entry, tuple(copied.lacking), frozenset(), copied.has_record, True)
             for copied in lacking
             if copied.entry.kind is not Kind.CANVAS  # what one was on some day nobody else has
         ]
         (partials,) = await self._disk.call(self._disk.sizes, [base.PARTIALS])
         pool = Pool(
-            tools=self._tools,
+            context=self._context,
             api=api,
-            store=self._store,
+            repository=self._repository,
             filters=Filters(types=self._filters.types),
             concurrency=self._concurrency,
             new_client=self._new_client,
@@ -144,7 +144,7 @@ class ArchiveTarget(Target):
             tally=self._tally,
         )
         async with pool.at_work():
-            is_finished = await ends_by_itself(self._fetch(pool, mends, api), stop)
+            is_finished = await ends_by_itself(self._fetch(pool, missing_runs, api), stop)
             if not is_finished:
                 await pool.wind_down(GRACE_S)
         self.problems.extend(pool.problems)
@@ -152,18 +152,20 @@ class ArchiveTarget(Target):
 
     async def finish(self, base_url: str) -> None:
         """Fold the journal into `manifest.json`."""
-        await self._store.fold(base_url)
+        await self._repository.fold(base_url)
 
-    async def _fetch(self, pool: Pool, mends: Sequence[Missing], api: FloraApi) -> None:
-        found, problems = await visit_listed((mend for mend in mends if is_best_listed(mend)), pool, api)
-        rest = [mend for mend in mends if mend.run_id not in found]
+    async def _fetch(self, pool: Pool, missing_runs: Sequence[Missing], api: FloraApi) -> None:
+        found, problems = await visit_listed(
+            (missing for missing in missing_runs if is_best_listed(missing)), pool, api
+        )
+        rest = [missing for missing in missing_runs if missing.run_id not in found]
         problems += await visit_by_id(rest, pool, api, self._disk, self._tally)
         self.problems.extend(problems)
         await pool.drain()
 
     async def _give_up(self, lacking: Iterable[Copied]) -> None:
         """Name, and record, what is neither here nor named yet."""
-        at = format_ms(self._tools.clock.now_ms())
+        at = format_ms(self._context.clock.now_ms())
         named = {(failure.run_id, failure.key) for failure in self._tally.failures}
         for copied in lacking:
             failures = [
@@ -171,13 +173,15 @@ class ArchiveTarget(Target):
                 for failure in await self._disk.call(self._absent, copied)
                 if (failure.run_id, failure.key) not in named
             ]
-            await self._store.append(op for failure in failures if (op := op_of(failure, at)) is not None)
+            await self._repository.append(
+                op for failure in failures if (op := op_of(failure, at)) is not None
+            )
             for failure in failures:
                 self._tally.fail(failure)
 
     def _absent(self, copied: Copied) -> list[Failure]:
         """What of a run is not here. An entry that speaks of bytes that were here once is kept."""
-        entry = self._store.manifest.run(copied.run_id) or copied.entry
+        entry = self._repository.manifest.run(copied.run_id) or copied.entry
         folder = entry_path(copied.run_id, entry)
         (files,) = self._disk.sizes([folder])
         failures = []
@@ -256,8 +260,8 @@ class FlatTarget(Target):
 
     async def _current(self, copied: Copied, api: FloraApi) -> Generation:
         """The record of today; of an asset that FLORA does not know by its id, the one that is archived."""
-        mend = Missing(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
-        known = await self._source.call(known_record, self._source, mend)
+        missing = Missing(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
+        known = await self._source.call(known_record, self._source, missing)
         try:
             return await api.item(copied.entry.kind, copied.run_id, known=known)
         except ApiNotFoundError:
@@ -288,7 +292,7 @@ class FlatTarget(Target):
             prefix=prefix,
             size_bytes=output.size_bytes,
         )
-        return await fetch_output(wanted, client, self._tools, _no_other_url)
+        return await fetch_output(wanted, client, self._context, _no_other_url)
 
     def _write(self, path: PurePosixPath, text: str, mtime_ms: int | None) -> Digest:
         data = text.encode()

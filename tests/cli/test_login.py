@@ -127,16 +127,16 @@ def test_a_write_that_fails_leaves_the_old_key_and_nothing_else(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk costs neither the key that is there nor leaves a part of the new one."""
-    store, place = KeyStore(folder, lambda: None), Place("https://h/")
-    store.keep(place, "sk_live_old", to_file=True)
+    repository, place = KeyStore(folder, lambda: None), Place("https://h/")
+    repository.keep(place, "sk_live_old", to_file=True)
 
     def fsync(descriptor: int) -> None:
         raise OSError(28, f"No space left on device ({descriptor > 0})")
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(DestinationError, match="No space left"):
-        store.keep(place, KEY, to_file=True)
-    found = store.find(place)
+        repository.keep(place, KEY, to_file=True)
+    found = repository.find(place)
     assert found is not None
     assert found.key == "sk_live_old"
     assert len(kept(folder)) == 1
@@ -339,12 +339,12 @@ def test_without_the_library_there_is_no_keyring(monkeypatch: pytest.MonkeyPatch
 
 def test_an_unreadable_kept_key_is_told(folder: Path) -> None:
     """A kept key that is no text is named as such, without its content."""
-    store, place = KeyStore(folder, lambda: None), Place("https://h/", "p")
-    found = store.keep(place, KEY, to_file=True)
+    repository, place = KeyStore(folder, lambda: None), Place("https://h/", "p")
+    found = repository.keep(place, KEY, to_file=True)
     assert found.path is not None
     found.path.write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not text"):
-        store.find(place)
+        repository.find(place)
 
 
 def test_no_two_places_share_a_file() -> None:

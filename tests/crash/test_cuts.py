@@ -182,11 +182,11 @@ def test_a_journal_that_was_cut_is_gone_on_with(killed: Killed) -> None:
 
     async def open_and_close() -> dict[str, RunEntry]:
         disk = Destination(killed.dest, fsync=False, threads=1)
-        store = Repository(disk, Clock())
+        repository = Repository(disk, Clock())
         try:
-            return dict((await store.open()).iter_entries())
+            return dict((await repository.open()).iter_entries())
         finally:
-            await store.close()
+            await repository.close()
             disk.close()
 
     async def open_at_every_byte() -> None:

@@ -40,7 +40,7 @@ needs_links = pytest.mark.skipif(os.name == "nt", reason="counts the names of a 
 def put_other(bench: Bench, data: bytes, *, holds: bytes | None = None) -> Path:
     """A file that is archived, known as `data`; what is in it may be something else by now."""
     bench.disk.write_atomic(OTHER, [data if holds is None else holds], mtime_ms=OTHER_S * 1000)
-    bench.tools.shelf.put(hashlib.sha256(data).hexdigest(), OTHER)
+    bench.context.content_index.put(hashlib.sha256(data).hexdigest(), OTHER)
     return bench.disk.root / OTHER
 
 
@@ -212,7 +212,7 @@ async def test_damage_never_spreads(
     before = state_of(other)
     assert shared(await fetched(bench, data)) == (None, None)
     assert state_of(other) == before
-    assert bench.tools.shelf.get(hashlib.sha256(data).hexdigest()) == FOLDER / "output_1.png"
+    assert bench.context.content_index.get(hashlib.sha256(data).hexdigest()) == FOLDER / "output_1.png"
     is_told = f"{OTHER} is damaged, and nothing is made from it" in caplog.text
     assert is_told == (happens in (damage, cut_short))
 
@@ -222,13 +222,13 @@ async def test_who_does_not_share_is_a_copy(bench: Bench) -> None:
     other = put_other(bench, PNG)
     assert shared(await fetched(bench, PNG, bench.wanted())) == (None, None)
     assert other.stat().st_nlink == 1
-    assert bench.tools.shelf.get(hashlib.sha256(PNG).hexdigest()) == OTHER
+    assert bench.context.content_index.get(hashlib.sha256(PNG).hexdigest()) == OTHER
 
 
 async def test_the_first_of_its_content_is_a_copy(bench: Bench) -> None:
     """It is what the next one is made from."""
     assert shared(await fetched(bench, PNG)) == (None, None)
-    assert bench.tools.shelf.get(hashlib.sha256(PNG).hexdigest()) == FOLDER / "output_1.png"
+    assert bench.context.content_index.get(hashlib.sha256(PNG).hexdigest()) == FOLDER / "output_1.png"
 
 
 async def test_equal_outputs_at_the_same_time(bench: Bench) -> None:
@@ -260,7 +260,7 @@ async def test_its_own_place_is_nothing_to_share_with(bench: Bench) -> None:
     """A file that is fetched anew is not made from what stands in its place, nor from what it replaces."""
     for there in (FOLDER / "output_1.png", FOLDER / "output_1.jpg"):
         bench.disk.write_atomic(there, [PNG])
-        bench.tools.shelf.put(hashlib.sha256(PNG).hexdigest(), there)
+        bench.context.content_index.put(hashlib.sha256(PNG).hexdigest(), there)
         receipt = await fetched(bench, PNG, sharing(bench, replaces=there.name))
         assert (receipt.same_as, receipt.aside is None) == (None, False)
 

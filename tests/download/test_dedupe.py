@@ -17,13 +17,13 @@ HERE, THERE = PurePosixPath("ws/prj/run/a.png"), PurePosixPath("ws/prj/run/b.png
 
 def test_a_shelf_has_one_file_of_each_content() -> None:
     """The last that was put there; nothing of what nobody put there."""
-    shelf = ContentIndex()
-    assert shelf.get(ONE) is None
-    shelf.put(ONE, HERE)
-    shelf.put(TWO, THERE)
-    assert (shelf.get(ONE), shelf.get(TWO)) == (HERE, THERE)
-    shelf.put(ONE, THERE)
-    assert shelf.get(ONE) == THERE
+    content_index = ContentIndex()
+    assert content_index.get(ONE) is None
+    content_index.put(ONE, HERE)
+    content_index.put(TWO, THERE)
+    assert (content_index.get(ONE), content_index.get(TWO)) == (HERE, THERE)
+    content_index.put(ONE, THERE)
+    assert content_index.get(ONE) == THERE
 
 
 def test_a_shelf_is_filled_once() -> None:
@@ -36,33 +36,33 @@ def test_a_shelf_is_filled_once() -> None:
         yield TWO, HERE
         yield TWO, THERE
 
-    shelf = ContentIndex()
-    shelf.put(ONE, THERE)
+    content_index = ContentIndex()
+    content_index.put(ONE, THERE)
     for _ in range(2):
-        shelf.fill(load)
-    assert (loads, shelf.get(ONE), shelf.get(TWO)) == ([1], THERE, HERE)
+        content_index.fill(load)
+    assert (loads, content_index.get(ONE), content_index.get(TWO)) == ([1], THERE, HERE)
 
 
 def test_who_brings_the_same_content_waits() -> None:
     """One thread at a time brings a content, and who waited finds it; another content waits for nobody."""
-    shelf, is_inside, may_end = ContentIndex(), threading.Event(), threading.Event()
+    content_index, is_inside, may_end = ContentIndex(), threading.Event(), threading.Event()
     found: list[PurePosixPath | None] = []
 
     def first() -> None:
-        with shelf.turn(ONE):
+        with content_index.turn(ONE):
             is_inside.set()
             assert may_end.wait(20)
-            shelf.put(ONE, HERE)
+            content_index.put(ONE, HERE)
 
     def second() -> None:
-        with shelf.turn(ONE):
-            found.append(shelf.get(ONE))
+        with content_index.turn(ONE):
+            found.append(content_index.get(ONE))
 
     threads = [threading.Thread(target=work) for work in (first, second)]
     threads[0].start()
     assert is_inside.wait(20)
     threads[1].start()
-    with shelf.turn(TWO):
+    with content_index.turn(TWO):
         assert found == []
     may_end.set()
     for thread in threads:
@@ -72,8 +72,8 @@ def test_who_brings_the_same_content_waits() -> None:
 
 def test_a_turn_ends_with_an_error() -> None:
     """A disk that fails one thread does not make the next wait for ever."""
-    shelf = ContentIndex()
-    with pytest.raises(OSError, match="full"), shelf.turn(ONE):
+    content_index = ContentIndex()
+    with pytest.raises(OSError, match="full"), content_index.turn(ONE):
         raise OSError("full")
-    with shelf.turn(ONE):
-        assert shelf.get(ONE) is None
+    with content_index.turn(ONE):
+        assert content_index.get(ONE) is None

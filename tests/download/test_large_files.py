@@ -19,7 +19,7 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
 from floradl.download.commit import Wanted
-from floradl.download.context import Context, new_tools
+from floradl.download.context import Context, new_context
 from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
 from floradl.network.bandwidth import Bandwidth
@@ -140,11 +140,11 @@ class Counted(Blocks):
 class Bench:
     """A host, an archive, and everything between."""
 
-    def __init__(self, host: Host, port: int, tools: Context, client: MediaClient) -> None:
+    def __init__(self, host: Host, port: int, context: Context, client: MediaClient) -> None:
         self.host = host
-        self.tools = tools
-        self.blocks = cast("Counted", tools.blocks)
-        self.direct = cast("Noted", tools.disk.direct)
+        self.context = context
+        self.blocks = cast("Counted", context.blocks)
+        self.direct = cast("Noted", context.disk.direct)
         self._port = port
         self._client = client
 
@@ -156,12 +156,12 @@ class Bench:
         async def no_other(_run_id: str, _key: str) -> None:
             return None
 
-        return await fetch_output(wanted, self._client, self.tools, no_other)
+        return await fetch_output(wanted, self._client, self.context, no_other)
 
     def is_whole(self, receipt: Receipt | Failure) -> bool:
         """Whether a file is on disk as the host has it."""
         assert isinstance(receipt, Receipt)
-        there = (self.tools.disk.root / FOLDER / receipt.file).read_bytes()
+        there = (self.context.disk.root / FOLDER / receipt.file).read_bytes()
         return (receipt.size_bytes, receipt.sha256) == (len(BODY), SHA256) and there == BODY
 
 
@@ -175,12 +175,12 @@ async def served(folder: Path, *breaks: int, limit_rate_bytes: int = 0) -> Async
     disk.direct = Noted()
     disk.prepare()
     options = ArchiveOptions(disk.root, base_url=f"http://127.0.0.1:{port}/api/v1", retries=3)
-    tools = new_tools(options, disk, Clock(), Backoff(base_s=0.001))
-    tools = replace(tools, blocks=Counted(), bandwidth=Bandwidth(Clock(), limit_rate_bytes))
+    context = new_context(options, disk, Clock(), Backoff(base_s=0.001))
+    context = replace(context, blocks=Counted(), bandwidth=Bandwidth(Clock(), limit_rate_bytes))
     transport = media_transports(allow_loopback=True, timeout_s=5)()
     try:
         async with MediaClient(transport, timeout_s=5) as client:
-            yield Bench(host, port, tools, client)
+            yield Bench(host, port, context, client)
     finally:
         disk.close()
         server.close()

@@ -68,7 +68,7 @@ def compare(
 ) -> tuple[int, int, list[tuple[str, tuple[str, ...]]]]:
     """How many outputs are there, with how many bytes, and what has to be mended."""
     found = compare_with_disk(manifest, disk, filters or Filters(), lambda run_id, _: run_id != unwanted)
-    return found.outputs, found.size_bytes, [(mend.run_id, mend.keys) for mend in found.mends]
+    return found.outputs, found.size_bytes, [(missing.run_id, missing.keys) for missing in found.missing_runs]
 
 
 def write(disk: Destination, run_id: str, **files: bytes) -> None:
@@ -173,15 +173,15 @@ class Nights:
     async def _night(
         self, ops: Iterable[Op], filters: Filters, everything: bool, is_folded: bool
     ) -> tuple[int, int, list[str]]:
-        store = Repository(self.disk, Clock())
-        await store.open()
-        found = compare_store(store, self.disk, filters, lambda *_: True, everything=everything)
-        await store.append(ops)
+        repository = Repository(self.disk, Clock())
+        await repository.open()
+        found = compare_store(repository, self.disk, filters, lambda *_: True, everything=everything)
+        await repository.append(ops)
         if is_folded:
-            await store.fold("u")
-            keep_stamps(store, self.disk, found.stamps)
-        await store.close()
-        return found.outputs, found.size_bytes, [mend.run_id for mend in found.mends]
+            await repository.fold("u")
+            keep_stamps(repository, self.disk, found.stamps)
+        await repository.close()
+        return found.outputs, found.size_bytes, [missing.run_id for missing in found.missing_runs]
 
     def edit(self, run_id: str) -> None:
         """Write to a file in place, which its folder does not tell."""
@@ -385,17 +385,17 @@ def test_a_small_archive_has_no_stamps(disk: Destination) -> None:
 @pytest.mark.anyio
 async def test_a_large_archive_that_is_not_folded_yet(disk: Destination) -> None:
     """Without a manifest.json, as after a first session that was killed, stamps have nothing to be of."""
-    store = Repository(disk, Clock())
-    await store.open()
+    repository = Repository(disk, Clock())
+    await repository.open()
     for run_id in ("run_1", "run_2", "run_3"):
         write(disk, run_id, output_1=b"12345")
         facts = RunFacts("ws_a", "prj_b", f"ws_a/prj_b/{run_id}", "t2i", 1, 2, None, "00")
-        await store.append([RunOp(run_id, facts), OutputOp(run_id, "output_1", archived(5))])
+        await repository.append([RunOp(run_id, facts), OutputOp(run_id, "output_1", archived(5))])
     (disk.root / layout.STAMPS).write_bytes(b"of another")
-    found = compare_store(store, disk, Filters(), lambda *_: True, everything=False)
-    keep_stamps(store, disk, {"run_1": FolderStamp("ws_a/prj_b/run_1", 1, 2, 3, 1, 5)})
-    await store.close()
-    assert (found.outputs, found.mends) == (3, [])
+    found = compare_store(repository, disk, Filters(), lambda *_: True, everything=False)
+    keep_stamps(repository, disk, {"run_1": FolderStamp("ws_a/prj_b/run_1", 1, 2, 3, 1, 5)})
+    await repository.close()
+    assert (found.outputs, found.missing_runs) == (3, [])
     assert (disk.root / layout.STAMPS).read_bytes() == b"of another"
 
 
@@ -470,8 +470,8 @@ def test_a_visit_mends_what_its_mend_says(is_exact: bool) -> None:
     """The visit replaces what is damaged, and touches only the outputs named where it is told to."""
     run = parse_generation(json.dumps(RECORD).encode())
     entry = RunEntry("ws_a", "prj_b", "ws_a/prj_b/run_1", None, 1, 2, None, "00")
-    mend = Missing("run_1", entry, ("output_1",), frozenset({"output_1"}), is_exact=is_exact)
-    visit = mend.visit(run, RecordRule.KEEP, is_current=False)
+    missing = Missing("run_1", entry, ("output_1",), frozenset({"output_1"}), is_exact=is_exact)
+    visit = missing.visit(run, RecordRule.KEEP, is_current=False)
     assert (visit.run, visit.record, visit.is_current) == (run, RecordRule.KEEP, False)
     assert visit.replaces == {"output_1"}
     assert visit.only == ({"output_1"} if is_exact else None)

@@ -173,16 +173,16 @@ def bench_at(path: Path) -> Iterator[Bench]:
     disk = Destination(path, fsync=False, threads=4)
     disk.prepare()
     time = FakeTime()
-    tools = Context(
+    context = Context(
         disk=disk,
-        scribe=WriterPool(disk),
+        writer_pool=WriterPool(disk),
         clock=time.clock,
-        gate=HostPauses(time.clock),
+        pauses=HostPauses(time.clock),
         retries=3,
         allow_loopback=False,
         backoff=Backoff(rng=random.Random(1)),
     )
-    yield Bench(disk, time, tools)
+    yield Bench(disk, time, context)
     disk.close()
 
 
@@ -197,7 +197,7 @@ async def fetch(bench: Bench, host: RangeHost, *, has_partial: bool = False) -> 
     """One output, of a kind of which any bytes are right."""
     async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
         wanted = bench.wanted(kind="documentUrl", has_partial=has_partial)
-        return await fetch_output(wanted, client, bench.tools, bench.fresh_url)
+        return await fetch_output(wanted, client, bench.context, bench.fresh_url)
 
 
 def assert_whole(bench: Bench, receipt: Receipt | Failure, data: bytes = DATA) -> None:
@@ -282,24 +282,24 @@ async def test_a_fast_host_is_left_alone(bench: Bench) -> None:
 async def test_without_idle_places_nobody_joins(bench: Bench) -> None:
     """Other outputs come before parts of this one."""
     host = RangeHost(bench.time)
-    assert_whole(bench, await fetch(bench.with_tools(pressure=HostLimits(1)), host))
+    assert_whole(bench, await fetch(bench.with_tools(limits=HostLimits(1)), host))
     assert host.asked == ALONE
 
 
 async def test_no_more_than_there_are_places(bench: Bench) -> None:
     """The main stream and the parts together keep to what the host takes."""
     host = RangeHost(bench.time)
-    assert_whole(bench, await fetch(bench.with_tools(pressure=HostLimits(3)), host))
+    assert_whole(bench, await fetch(bench.with_tools(limits=HostLimits(3)), host))
     assert host.most == 3
 
 
 async def test_a_place_is_given_to_an_output_that_waits(bench: Bench) -> None:
     """Between two parts a connection ends when somebody waits for its place; one goes on to the end."""
-    host, pressure = RangeHost(bench.time), HostLimits(2)
+    host, limits = RangeHost(bench.time), HostLimits(2)
     waiters: list[asyncio.Task[None]] = []
 
     async def other() -> None:
-        async with pressure.slot("media.test"):
+        async with limits.slot("media.test"):
             await asyncio.Event().wait()
 
     async def waits(request: httpx.Request) -> httpx.Response:
@@ -308,8 +308,8 @@ async def test_a_place_is_given_to_an_output_that_waits(bench: Bench) -> None:
         return await host(request)
 
     async with MediaClient(httpx.MockTransport(waits), timeout_s=5) as client:
-        tools = replace(bench.tools, pressure=pressure)
-        receipt = await fetch_output(bench.wanted(kind="documentUrl"), client, tools, bench.fresh_url)
+        context = replace(bench.context, limits=limits)
+        receipt = await fetch_output(bench.wanted(kind="documentUrl"), client, context, bench.fresh_url)
     assert_whole(bench, receipt)
     assert waiters, "nobody joined"
     waiters[0].cancel()
@@ -407,10 +407,10 @@ async def test_a_cut_part_keeps_what_came(bench: Bench) -> None:
 async def test_retry_after_of_a_part_pauses_the_host(bench: Bench) -> None:
     """A part's `Retry-After` counts as any other does."""
     host = RangeHost(bench.time, {2: Fault(429, (("Retry-After", "7"),))})
-    gate = HostPauses(bench.time.clock)
+    pauses = HostPauses(bench.time.clock)
     paused: list[tuple[str, float]] = []
-    gate.pause = lambda host, seconds: paused.append((host, seconds))  # type: ignore[method-assign]  # a spy
-    assert_whole(bench, await fetch(bench.with_tools(gate=gate), host))
+    pauses.pause = lambda host, seconds: paused.append((host, seconds))  # type: ignore[method-assign]  # a spy
+    assert_whole(bench, await fetch(bench.with_tools(pauses=pauses), host))
     assert paused == [("media.test", 7.0)]
 
 
@@ -429,7 +429,7 @@ async def test_a_dead_url_in_the_middle_is_replaced(bench: Bench) -> None:
 
     async with MediaClient(httpx.MockTransport(expires), timeout_s=5) as client:
         wanted = bench.wanted(kind="documentUrl")
-        assert_whole(bench, await fetch_output(wanted, client, bench.tools, bench.fresh_url))
+        assert_whole(bench, await fetch_output(wanted, client, bench.context, bench.fresh_url))
     assert min(int(asked.removeprefix("bytes=").split("-")[0]) for asked in fresh) > 9_000
 
 
@@ -453,7 +453,7 @@ async def test_a_changed_file_voids_all_parts(bench: Bench) -> None:
         return response
 
     async with MediaClient(httpx.MockTransport(changes), timeout_s=5) as client:
-        receipt = await fetch_output(bench.wanted(kind="documentUrl"), client, bench.tools, bench.fresh_url)
+        receipt = await fetch_output(bench.wanted(kind="documentUrl"), client, bench.context, bench.fresh_url)
     assert_whole(bench, receipt, new)
 
 

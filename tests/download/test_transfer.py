@@ -19,7 +19,7 @@ import pytest
 from floradl.archiver.options import ArchiveOptions
 from floradl.download import streaming
 from floradl.download.commit import Wanted
-from floradl.download.context import Context, new_tools
+from floradl.download.context import Context, new_context
 from floradl.download.tally import TransferCounters
 from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.errors import ApiNotFoundError, DestinationError
@@ -149,7 +149,7 @@ class Bench:
 
     disk: Destination
     time: FakeTime
-    tools: Context
+    context: Context
     fresh_urls: list[str | None] = field(default_factory=list)
     fresh_asked: list[tuple[str, str]] = field(default_factory=list)
 
@@ -165,7 +165,7 @@ class Bench:
     async def fetch(self, host: Host, wanted: Wanted | None = None) -> Receipt | Failure:
         """Run a transfer against a scripted host."""
         async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
-            return await fetch_output(wanted or self.wanted(), client, self.tools, self.fresh_url)
+            return await fetch_output(wanted or self.wanted(), client, self.context, self.fresh_url)
 
     async def fetch_once(self, host: Host, wanted: Wanted) -> Failure:
         """A transfer that fails, where the API has no other URL."""
@@ -176,7 +176,7 @@ class Bench:
 
     def with_tools(self, **changes: object) -> Bench:
         """The same with other settings."""
-        return replace(self, tools=replace(self.tools, **changes))  # type: ignore[arg-type]  # names are checked by `replace`
+        return replace(self, context=replace(self.context, **changes))  # type: ignore[arg-type]  # names are checked by `replace`
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -206,8 +206,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     disk.prepare()
     time = FakeTime()
     options = ArchiveOptions(disk.root, retries=3)
-    tools = new_tools(options, disk, time.clock, Backoff(rng=random.Random(1)))
-    yield Bench(disk, time, tools)
+    context = new_context(options, disk, time.clock, Backoff(rng=random.Random(1)))
+    yield Bench(disk, time, context)
     disk.close()
 
 
@@ -533,7 +533,7 @@ async def test_api_that_cannot_be_asked(bench: Bench) -> None:
 
     host = Host([Reply(403)], bench.time)
     async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
-        failure = await fetch_output(bench.wanted(), client, bench.tools, broken)
+        failure = await fetch_output(bench.wanted(), client, bench.context, broken)
     assert isinstance(failure, Failure)
     assert failure.code == "http_403"
 
@@ -786,16 +786,16 @@ async def test_retry_after_pauses_the_host(bench: Bench, status: int, form: str,
     """`Retry-After` keeps every request away from that host, and from no other, for as long as it says."""
     begun = bench.time.now_s
     value = "120" if form == "seconds" else formatdate(begun + 120, usegmt=True)
-    tools = bench.with_tools(retries=retries)
+    context = bench.with_tools(retries=retries)
     first = Host([Reply(status, b"", {"Retry-After": value}), WHOLE], bench.time)
-    await tools.fetch(first)
+    await context.fetch(first)
     assert all(moment >= begun + 120 for moment in first.moments[1:])
     bench.time.now_s = begun + 1  # another worker, at the time of the pause
     other_host = Host([WHOLE], bench.time)
-    await tools.fetch(other_host, bench.wanted("https://other.test/x.png"))
+    await context.fetch(other_host, bench.wanted("https://other.test/x.png"))
     assert other_host.moments == [begun + 1]
     same_host = Host([WHOLE], bench.time)
-    await tools.fetch(same_host, bench.wanted("https://MEDIA.test/two.png"))
+    await context.fetch(same_host, bench.wanted("https://MEDIA.test/two.png"))
     assert same_host.moments[0] >= begun + 120
 
 
@@ -846,9 +846,9 @@ async def test_a_host_that_refuses_everything_answers_for_those_who_wait(bench: 
 
     await bench.with_tools(retries=0).fetch(Host([Reply(429)], bench.time))  # so that one at a time is asked
     async with MediaClient(httpx.MockTransport(refuse), timeout_s=5) as client:
-        tools = replace(bench.tools, retries=2)
+        context = replace(bench.context, retries=2)
         wanted = [replace(bench.wanted(), key=f"output_{number}") for number in range(20)]
-        fetches = [fetch_output(one, client, tools, bench.fresh_url) for one in wanted]
+        fetches = [fetch_output(one, client, context, bench.fresh_url) for one in wanted]
         results = await asyncio.gather(*fetches)
     assert [result.code for result in results if isinstance(result, Failure)] == ["http_429"] * 20
     assert asked < 5
@@ -866,37 +866,37 @@ async def test_429_among_answers_pauses_nobody(bench: Bench) -> None:
         return WHOLE.response(request)
 
     async with MediaClient(httpx.MockTransport(answer), timeout_s=5) as client, asyncio.TaskGroup() as group:
-        tools = replace(bench.tools, retries=0)
+        context = replace(bench.context, retries=0)
         for number in range(3):
             one = replace(bench.wanted(), key=f"output_{number}")
-            group.create_task(fetch_output(one, client, tools, bench.fresh_url))
+            group.create_task(fetch_output(one, client, context, bench.fresh_url))
         await asyncio.sleep(0.01)
         busy = bench.wanted("https://media.test/busy.png")
-        assert isinstance(await fetch_output(busy, client, tools, bench.fresh_url), Failure)
-        await tools.gate.wait("media.test")
+        assert isinstance(await fetch_output(busy, client, context, bench.fresh_url), Failure)
+        await context.pauses.wait("media.test")
         assert bench.time.now_s == begun
-        assert tools.pressure.idle("media.test") == 0  # three on their way, where two may be
+        assert context.limits.idle("media.test") == 0  # three on their way, where two may be
         release.set()
 
 
 async def test_no_place_is_held_while_nothing_is_asked(bench: Bench) -> None:
     """Not in the wait for another try, not behind a redirect, not while the file gets its name."""
-    pressure, idle = bench.tools.pressure, []
+    limits, idle = bench.context.limits, []
 
     async def sleep(seconds: float) -> None:
-        idle.append(pressure.idle("media.test"))
+        idle.append(limits.idle("media.test"))
         await bench.time.clock.sleep(seconds)
 
     def moved(request: httpx.Request) -> httpx.Response:
-        idle.append(pressure.idle("media.test"))
+        idle.append(limits.idle("media.test"))
         return Reply(302, b"", {"Location": "https://other.test/x"}).response(request)
 
     def there(request: httpx.Request) -> httpx.Response:
-        idle.extend([pressure.idle("media.test"), pressure.idle("other.test")])
+        idle.extend([limits.idle("media.test"), limits.idle("other.test")])
         return WHOLE.response(request)
 
-    tools = bench.with_tools(clock=replace(bench.time.clock, sleep=sleep))
-    assert isinstance(await tools.fetch(Host([Reply(500), moved, there], bench.time)), Receipt)
+    context = bench.with_tools(clock=replace(bench.time.clock, sleep=sleep))
+    assert isinstance(await context.fetch(Host([Reply(500), moved, there], bench.time)), Receipt)
     assert idle == [16, 15, 16, 15]
 
 
@@ -904,7 +904,7 @@ async def test_a_low_limit_is_not_blamed_on_the_host(bench: Bench) -> None:
     """Minutes that a transfer waits for its share of the bandwidth are no slowness of the host's."""
     limited = bench.with_tools(bandwidth=Bandwidth(bench.time.clock, 10), retries=0)
     bench.time.now_s += 1
-    await limited.tools.bandwidth.take(BURST_BYTES)
+    await limited.context.bandwidth.take(BURST_BYTES)
     begun = bench.time.now_s
     assert isinstance(await limited.fetch(Host([WHOLE], bench.time)), Receipt)
     assert bench.time.now_s == pytest.approx(begun + len(PNG) / 10)
@@ -927,7 +927,7 @@ async def test_what_came_is_kept_when_a_wait_for_bandwidth_is_cancelled(bench: B
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert limited.tools.pressure.idle("media.test") == 16
+    assert limited.context.limits.idle("media.test") == 16
     middle = len(BIG) // 2
     again = Host([rest(middle, BIG)], bench.time)
     receipt = await bench.fetch(again, bench.wanted(has_partial=True))

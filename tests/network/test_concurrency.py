@@ -245,7 +245,7 @@ class Requests:
     """Requests that stay on their way until they are told how to end."""
 
     def __init__(self, ceiling: int, host: str = "h") -> None:
-        self.pressure = HostLimits(ceiling)
+        self.limits = HostLimits(ceiling)
         self.host = host
         self.begun: list[int] = []
         self.at_the_end: Callable[[], object] = lambda: None
@@ -254,7 +254,7 @@ class Requests:
 
     async def send(self, number: int, host: str = "") -> None:
         """Be on the way until `end`."""
-        async with self.pressure.slot(host or self.host) as turn:
+        async with self.limits.slot(host or self.host) as turn:
             turn.begin()
             self.begun.append(number)
             self._ends[number] = asyncio.get_running_loop().create_future()
@@ -346,7 +346,7 @@ async def test_who_is_cancelled_while_waiting_takes_no_place_along(ceiling: int,
     for number in [*range(1, ceiling), ceiling + 1]:
         requests.end(number)  # that there is something to end says that the last one got its place
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert requests.pressure.idle("h") == ceiling
+    assert requests.limits.idle("h") == ceiling
 
 
 @pytest.mark.anyio
@@ -357,8 +357,8 @@ async def test_who_is_cancelled_on_the_way_gives_the_place_back() -> None:
     await settle()
     task.cancel()
     await settle()
-    await _quiet(_refused(requests.pressure, "h", is_sent=False))
-    assert requests.pressure.idle("h") == 1
+    await _quiet(_refused(requests.limits, "h", is_sent=False))
+    assert requests.limits.idle("h") == 1
 
 
 @pytest.mark.anyio
@@ -383,7 +383,7 @@ async def test_what_is_a_push_back(error: Exception, is_push_back: bool) -> None
         await settle()
         requests.end(0, error)
         await tasks[0]
-        assert requests.pressure.idle("h") == (0 if is_push_back else START - 5)
+        assert requests.limits.idle("h") == (0 if is_push_back else START - 5)
         for number in range(1, 6):
             requests.end(number)
 
@@ -409,7 +409,7 @@ async def test_answers_that_are_no_push_back_let_the_level_climb() -> None:
     await settle()
     requests.end(0, TransferError("http_404", ""))
     await settle()
-    assert requests.pressure.idle("h") == 2
+    assert requests.limits.idle("h") == 2
     for number in range(1, START):
         requests.end(number)
     await settle()
@@ -419,16 +419,16 @@ async def test_answers_that_are_no_push_back_let_the_level_climb() -> None:
 async def test_idle_places() -> None:
     """What is neither taken nor waited for; of an unknown host as many as it would get at first."""
     requests = Requests(3)
-    assert (requests.pressure.idle("h"), HostLimits(64).idle("h")) == (3, START)
+    assert (requests.limits.idle("h"), HostLimits(64).idle("h")) == (3, START)
     tasks = []
     for number, idle in enumerate((2, 1, 0, 0, 0)):
         tasks.append(asyncio.create_task(requests.send(number)))
         await settle()
-        assert requests.pressure.idle("h") == idle
+        assert requests.limits.idle("h") == idle
     for number in range(5):
         requests.end(number)
         await settle()
-    assert requests.pressure.idle("h") == 3
+    assert requests.limits.idle("h") == 3
     await asyncio.gather(*tasks)
 
 
@@ -443,18 +443,18 @@ async def test_a_host_that_refuses_everything_is_asked_by_nobody_else() -> None:
     requests.end(0, REFUSED)
     with pytest.raises(TransferError):
         await tasks[0]
-    assert requests.pressure.refusals("h") == 1
+    assert requests.limits.refusals("h") == 1
     tasks[4].cancel()
     tasks[2].cancel()
     await settle()
     asyncio.get_running_loop().call_soon(tasks[3].cancel)
-    requests.pressure.turn_away("h", REFUSED)
-    requests.pressure.turn_away("nowhere", REFUSED)
+    requests.limits.turn_away("h", REFUSED)
+    requests.limits.turn_away("nowhere", REFUSED)
     requests.end(1)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results[2:]] == [asyncio.CancelledError] * 3
-    assert requests.pressure.refusals("h") == 0
-    assert requests.pressure.refusals("nowhere") == 0
+    assert requests.limits.refusals("h") == 0
+    assert requests.limits.refusals("nowhere") == 0
 
 
 @pytest.mark.anyio
@@ -464,14 +464,14 @@ async def test_the_answer_of_those_who_wait() -> None:
     tasks = [asyncio.create_task(requests.send(number)) for number in range(3)]
     await settle()
     tasks[2].cancel()
-    requests.pressure.turn_away("h", REFUSED)  # before that one could leave the line
+    requests.limits.turn_away("h", REFUSED)  # before that one could leave the line
     requests.end(0)
     answered = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answered[1], TransferError)
     assert (answered[1].code, answered[1].message) == (REFUSED.code, REFUSED.message)
     assert (answered[1].is_retryable, answered[1] is REFUSED) == (True, False)
     assert isinstance(answered[2], asyncio.CancelledError)
-    assert requests.pressure.idle("h") == 1
+    assert requests.limits.idle("h") == 1
 
 
 @pytest.mark.anyio
@@ -482,13 +482,13 @@ async def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch
     tasks = [asyncio.create_task(requests.send(0, "busy"))]
     await settle()
     for host in ("a", "b", "a", "c"):
-        await _quiet(_refused(requests.pressure, host))
-    known = {host: requests.pressure.idle(host) for host in ("busy", "a", "b", "c")}
+        await _quiet(_refused(requests.limits, host))
+    known = {host: requests.limits.idle(host) for host in ("busy", "a", "b", "c")}
     assert known == {"busy": START - 1, "a": 1, "b": START, "c": 1}
     for number, host in enumerate(("a", "c", "d", "e"), 1):  # more than may be known, all of them busy
         tasks.append(asyncio.create_task(requests.send(number, host)))
         await settle()
-    assert [requests.pressure.idle(host) for host in ("busy", "d", "e")] == [START - 1] * 3
+    assert [requests.limits.idle(host) for host in ("busy", "d", "e")] == [START - 1] * 3
     for number in range(5):
         requests.end(number)
     await asyncio.gather(*tasks)

@@ -121,26 +121,26 @@ async def test_an_open_gate() -> None:
 async def test_a_pause_is_shared_by_the_host_and_by_no_other() -> None:
     """All requests to a host that pushed back wait for the end of its pause; other hosts are free."""
     world = FakeTime(100.0)
-    gate = HostPauses(world.clock)
-    gate.pause("h", 30)
-    await gate.wait("other")
+    pauses = HostPauses(world.clock)
+    pauses.pause("h", 30)
+    await pauses.wait("other")
     assert world.slept == []
     world.now_s += 10
-    await gate.wait("h")
+    await pauses.wait("h")
     assert world.slept == [20.0]
-    await gate.wait("h")
+    await pauses.wait("h")
     assert world.slept == [20.0]
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("pauses", [(30, 5), (5, 30), (30, 0), (30, -7), (30, 30)], ids=repr)
-async def test_a_pause_never_gets_shorter(pauses: tuple[float, float]) -> None:
+@pytest.mark.parametrize("asked_s", [(30, 5), (5, 30), (30, 0), (30, -7), (30, 30)], ids=repr)
+async def test_a_pause_never_gets_shorter(asked_s: tuple[float, float]) -> None:
     """Of two pauses the later end holds, in whatever order they come."""
     world = FakeTime(100.0)
-    gate = HostPauses(world.clock)
-    for seconds in pauses:
-        gate.pause("h", seconds)
-    await gate.wait("h")
+    pauses = HostPauses(world.clock)
+    for seconds in asked_s:
+        pauses.pause("h", seconds)
+    await pauses.wait("h")
     assert world.now_s == 130.0
 
 
@@ -153,11 +153,11 @@ async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds)
         if world.now_s == 110.0:
-            gate.pause("h", 15)
+            pauses.pause("h", 15)
 
-    gate = HostPauses(Clock(clock.now, clock.monotonic, sleep))
-    gate.pause("h", 10)
-    await gate.wait("h")
+    pauses = HostPauses(Clock(clock.now, clock.monotonic, sleep))
+    pauses.pause("h", 10)
+    await pauses.wait("h")
     assert world.now_s == 125.0
 
 
@@ -165,13 +165,13 @@ async def test_a_pause_that_grows_holds_those_who_wait_already() -> None:
 async def test_pauses_that_are_over_are_forgotten() -> None:
     """Hosts without number take no memory without bounds, and no pause is forgotten before its end."""
     world = FakeTime(100.0)
-    gate = HostPauses(world.clock)
-    gate.pause("early", 1e6)
+    pauses = HostPauses(world.clock)
+    pauses.pause("early", 1e6)
     for number in range(10 * MAX_PAUSES):
-        gate.pause(str(number), 1.0)
+        pauses.pause(str(number), 1.0)
         world.now_s += 1.0
-    assert len(gate._open_at) <= MAX_PAUSES
-    await gate.wait("early")
+    assert len(pauses._open_at) <= MAX_PAUSES
+    await pauses.wait("early")
     assert world.now_s == 100.0 + 1e6
 
 
@@ -180,8 +180,8 @@ async def test_pauses_that_are_over_are_forgotten() -> None:
 async def test_waiting_ends_whatever_the_fraction(seconds: float) -> None:
     """Rounding neither keeps a request waiting for ever nor lets it go early."""
     world = FakeTime(12345.678901)
-    gate = HostPauses(world.clock)
-    gate.pause("h", seconds)
-    await gate.wait("h")
+    pauses = HostPauses(world.clock)
+    pauses.pause("h", seconds)
+    await pauses.wait("h")
     assert world.now_s >= 12345.678901 + seconds
     assert len(world.slept) <= 3

@@ -378,24 +378,24 @@ async def test_nothing_that_came_before_a_cut_is_lost() -> None:
 
 async def test_a_small_body_that_is_waited_for() -> None:
     """It comes with its head, whole, and where it was wanted; but not one that is larger."""
-    lent: list[bytearray] = []
+    loan: list[bytearray] = []
 
     def room(size_bytes: int) -> memoryview:
-        lent.append(bytearray(size_bytes + 1000))
-        return memoryview(lent[-1])
+        loan.append(bytearray(size_bytes + 1000))
+        return memoryview(loan[-1])
 
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
     made = media_transports(allow_loopback=True, timeout_s=5)()
     async with serving(Host()) as host, MediaClient(made, timeout_s=5) as media:
         url = httpx.URL(f"http://127.0.0.1:{host.port}/")
         for size, pieces, is_lent in ((ROOM_BYTES, 1, True), (1, 1, True), (ROOM_BYTES + 1, 2, False)):
-            lent.clear()
+            loan.clear()
             host.reply = head % size + b"a" * size
             response = await media.get(url, {}, room=room)
             came = await pieces_of(response)
-            assert (b"".join(came), len(lent)) == (b"a" * size, is_lent)
+            assert (b"".join(came), len(loan)) == (b"a" * size, is_lent)
             assert len(came) >= pieces
-            assert not is_lent or (len(came), bytes(lent[0][: size + 1])) == (1, b"a" * size + b"\0")
+            assert not is_lent or (len(came), bytes(loan[0][: size + 1])) == (1, b"a" * size + b"\0")
     assert host.connections == 1
 
 

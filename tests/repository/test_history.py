@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from floradl.api.raw_json import fields_of
 from floradl.errors import ApiAnswerError
-from floradl.repository import history as chronicle
-from floradl.repository.history import History, chronicle_bytes, noted, read_chronicle
+from floradl.repository.history import (
+    MAX_ACCOUNTS,
+    MAX_FORMER_FIELDS,
+    MAX_VALUES,
+    History,
+    history_bytes,
+    noted,
+    read_history,
+)
 
 NOW_MS = 1_795_500_000_000
 NIGHT_MS = 86_400_000
@@ -22,10 +29,10 @@ def written(*records: bytes, first: bytes | None = None) -> bytes:
     """The file after these records came, a night apart, onto that of `first`, if it is there."""
     raw = first
     for night, record in enumerate(records):
-        known = None if raw is None else read_chronicle(raw)
+        known = None if raw is None else read_history(raw)
         assert raw is None or known is not None
         news = noted(known, record, NOW_MS + night * NIGHT_MS)
-        raw = raw if news is None else chronicle_bytes(news)
+        raw = raw if news is None else history_bytes(news)
     assert raw is not None
     return raw
 
@@ -57,7 +64,7 @@ def test_the_form() -> None:
 
 def test_what_says_nothing_new_is_no_news() -> None:
     """The same again, in another layout, or with fewer fields, changes nothing."""
-    known = read_chronicle(written(b'{"name": "A", "tags": {"x": [1, 2], "y": null}}'))
+    known = read_history(written(b'{"name": "A", "tags": {"x": [1, 2], "y": null}}'))
     for same in (
         b'{"name": "A", "tags": {"x": [1, 2], "y": null}}',
         b' {"tags":{"y":null,"x":[1,2]},"name":"\\u0041"} ',
@@ -84,7 +91,7 @@ def test_what_says_nothing_new_is_no_news() -> None:
 )
 def test_every_other_value_is_news(before: bytes, after: bytes) -> None:
     """Values that differ in kind or in one digit are different, also where no double holds them."""
-    history = read_chronicle(written(b'{"x": %b}' % before, b'{"x": %b}' % after))
+    history = read_history(written(b'{"x": %b}' % before, b'{"x": %b}' % after))
     assert history is not None
     assert history.fields["x"] == after
     assert [bytes(past.was["x"]) for past in history.history] == [before]
@@ -162,7 +169,7 @@ def test_unknown_keys_of_a_newer_floradl_survive() -> None:
 )
 def test_broken_and_newer_files(raw: bytes) -> None:
     """A file that is not understood is none of ours."""
-    assert read_chronicle(raw) is None
+    assert read_history(raw) is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b'"a"', b'{"name": "\xff"}', b"{"])
@@ -176,7 +183,7 @@ def test_half_a_surrogate_pair() -> None:
     """Half a pair is kept as it came, also beside a key that stands there twice, and reads as U+FFFD."""
     raw = written(b'{"x": 1, "name": "cut \\ud83d", "y": 2}')
     assert b'"name": "cut \\ud83d"' in raw
-    known = read_chronicle(raw)
+    known = read_history(raw)
     assert known is not None
     assert known.text("name") == "cut \ufffd"
     assert fields_of(b'{"a": "\\ud83d", "b": "x", "a": 3}') == {"a": b"3", "b": b'"x"'}
@@ -194,12 +201,12 @@ def test_accounts_that_saw_it() -> None:
     assert known is not None
     assert known.seen_by == ("0",)
     assert noted(known, record_of(), NOW_MS, account="0") is None
-    for number in range(1, chronicle.MAX_ACCOUNTS + 10):
+    for number in range(1, MAX_ACCOUNTS + 10):
         news = noted(known, record_of(), NOW_MS, account=str(number))
         assert news is not None
-        known = read_chronicle(chronicle_bytes(news))
+        known = read_history(history_bytes(news))
     assert known is not None
-    assert known.seen_by == tuple(map(str, range(10, chronicle.MAX_ACCOUNTS + 10)))
+    assert known.seen_by == tuple(map(str, range(10, MAX_ACCOUNTS + 10)))
 
 
 def test_a_date_that_changes_every_night_does_not_grow_the_file() -> None:
@@ -208,7 +215,7 @@ def test_a_date_that_changes_every_night_does_not_grow_the_file() -> None:
     raw = written(*(record_of(name=name, last_modified=night) for night, name in enumerate(names)))
     history = ours(raw)["history"]
     dates = [past["was"]["last_modified"] for past in history if "last_modified" in past["was"]]
-    assert dates == list(range(999 - chronicle.MAX_VALUES, 999))
+    assert dates == list(range(999 - MAX_VALUES, 999))
     kept = [past["was"]["name"] for past in history if "name" in past["was"]]
     assert kept == list(dict.fromkeys(names))[:-1]
     assert [past["until"] for past in history] == sorted(past["until"] for past in history)
@@ -218,7 +225,7 @@ def test_a_name_that_alternates() -> None:
     """Two names in turn are kept as often as any field, and both are there in the end."""
     raw = written(record_of(name="Rare"), *(record_of(name=f"Name {night % 2}") for night in range(200)))
     names = [past["was"]["name"] for past in ours(raw)["history"]]
-    assert names == ["Rare", *(["Name 1", "Name 0"] * chronicle.MAX_VALUES)[: chronicle.MAX_VALUES]][::1]
+    assert names == ["Rare", *(["Name 1", "Name 0"] * MAX_VALUES)[:MAX_VALUES]][::1]
 
 
 def test_limits_for_an_api_that_makes_things_up() -> None:
@@ -230,7 +237,7 @@ def test_limits_for_an_api_that_makes_things_up() -> None:
     assert [past["was"]["blob"][-1] for past in history if "blob" in past["was"]] == ["3", "4"]
     raw = written(*(record_of(**{f"field_{night}": night}) for night in range(150)))
     fields = json.loads(raw).keys() - {"project_id", "floradl", "field_149"}
-    assert len(fields) <= chronicle.MAX_FORMER_FIELDS
+    assert len(fields) <= MAX_FORMER_FIELDS
     assert "field_148" in fields
 
 

@@ -28,11 +28,11 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from floradl.clock import Clock
-from floradl.storage.destination import Disk
+from floradl.storage.destination import Destination
 from floradl.repository.lock import ArchiveLock
 
 async def main():
-    disk = Disk(Path(sys.argv[1]))
+    disk = Destination(Path(sys.argv[1]))
     disk.prepare()
     async with ArchiveLock(disk, Clock(now=lambda: 1_795_500_000.0)):
         print("held", flush=True)

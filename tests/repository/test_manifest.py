@@ -243,10 +243,10 @@ async def test_an_older_journal_is_gone_on_with_as_one_of_this_version(tmp_path:
         lines = encode_lines([JournalHeader(1, "9f0c", "then"), *recorded("run_1")])
         (tmp_path / ".floradl" / "journal").write_bytes(lines)
     disk = Destination(tmp_path)
-    store = Repository(disk, CLOCK)
-    await store.open()
-    await store.append(recorded("run_2"))
-    await store.close()
+    repository = Repository(disk, CLOCK)
+    await repository.open()
+    await repository.append(recorded("run_2"))
+    await repository.close()
     disk.close()
     journal = parse_journal((tmp_path / ".floradl" / "journal").read_bytes())
     assert journal.header == JournalHeader(2, "9f0c", "then")
@@ -601,21 +601,21 @@ def test_a_damaged_scan(scan: dict[str, Any]) -> None:
 async def opened(root: Path, *ops: Op) -> AsyncIterator[Repository]:
     """An open store after these changes; leaving it is what a kill leaves: everything but the fold."""
     disk = Destination(root)
-    store = Repository(disk, CLOCK)
+    repository = Repository(disk, CLOCK)
     try:
         await disk.call(disk.prepare)
-        await store.open()
-        await store.append(ops)
-        yield store
+        await repository.open()
+        await repository.append(ops)
+        yield repository
     finally:
-        await store.close()
+        await repository.close()
         disk.close()
 
 
 async def archive(root: Path, *ops: Op) -> None:
     """A whole session with these changes."""
-    async with opened(root, *ops) as store:
-        await store.fold(BASE_URL)
+    async with opened(root, *ops) as repository:
+        await repository.fold(BASE_URL)
 
 
 def loaded(root: Path) -> Manifest:
@@ -662,12 +662,12 @@ async def test_a_session(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_the_archive_keeps_its_name(tmp_path: Path) -> None:
     """Id and date of birth are given once, also when the first session was killed."""
-    async with opened(tmp_path, *recorded()) as store:
-        born = store.manifest.archive_id, store.manifest.created_at
+    async with opened(tmp_path, *recorded()) as repository:
+        born = repository.manifest.archive_id, repository.manifest.created_at
     await archive(tmp_path, *recorded("run_2"))
-    async with opened(tmp_path) as store:
-        assert (store.manifest.archive_id, store.manifest.created_at) == born
-        assert len(store.manifest) == 2
+    async with opened(tmp_path) as repository:
+        assert (repository.manifest.archive_id, repository.manifest.created_at) == born
+        assert len(repository.manifest) == 2
 
 
 @pytest.mark.anyio
@@ -675,8 +675,8 @@ async def test_a_kill_costs_nothing_that_was_recorded(tmp_path: Path) -> None:
     """Everything appended is found again after a kill, by those who only look and by the next session."""
     await archive(tmp_path, *recorded())
     before = files(tmp_path)
-    async with opened(tmp_path, *recorded("run_2"), scan_op(record=b'{\n"a": "\\n"\n}')) as store:
-        expected = state_of(store.manifest)
+    async with opened(tmp_path, *recorded("run_2"), scan_op(record=b'{\n"a": "\\n"\n}')) as repository:
+        expected = state_of(repository.manifest)
     assert {name: files(tmp_path)[name] for name in before} == before
     assert state_of(loaded(tmp_path)) == expected
     async with opened(tmp_path, *recorded("run_3")):
@@ -705,8 +705,8 @@ async def test_a_torn_tail_is_cut_off_and_written_on(tmp_path: Path, cut: str) -
         "last byte": (len(data) - 1, {"run_1", "run_2"}),
     }[cut]
     journal_of(tmp_path).write_bytes(data[:at])
-    async with opened(tmp_path, *recorded("run_3")) as store:
-        assert set(told(store.manifest)["runs"]) == left | {"run_3"}
+    async with opened(tmp_path, *recorded("run_3")) as repository:
+        assert set(told(repository.manifest)["runs"]) == left | {"run_3"}
     assert set(told(loaded(tmp_path))["runs"]) == left | {"run_3"}
     await archive(tmp_path)
     assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == left | {"run_3"}
@@ -726,9 +726,9 @@ async def test_looking_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_cut_between_snapshot_and_journal(tmp_path: Path) -> None:
     """A journal that was folded already and not removed changes nothing."""
-    async with opened(tmp_path, *recorded(), VanishedOp("run_1", "today"), scan_op()) as store:
+    async with opened(tmp_path, *recorded(), VanishedOp("run_1", "today"), scan_op()) as repository:
         journal = journal_of(tmp_path).read_bytes()
-        await store.fold(BASE_URL)
+        await repository.fold(BASE_URL)
     expected = state_of(loaded(tmp_path))
     journal_of(tmp_path).write_bytes(journal)
     assert state_of(loaded(tmp_path)) == expected
@@ -741,10 +741,10 @@ async def test_cut_between_snapshot_and_journal(tmp_path: Path) -> None:
 async def test_a_fold_that_fails_keeps_the_journal(tmp_path: Path) -> None:
     """When the snapshot cannot be written, the old one and the whole journal are still there."""
     await archive(tmp_path, *recorded())
-    async with opened(tmp_path, *recorded("run_2")) as store:
+    async with opened(tmp_path, *recorded("run_2")) as repository:
         shutil.rmtree(tmp_path / base.TEMPORARY)
         with pytest.raises(DestinationError):
-            await store.fold(BASE_URL)
+            await repository.fold(BASE_URL)
     assert set(json.loads((tmp_path / "manifest.json").read_bytes())["runs"]) == {"run_1"}
     assert set(told(loaded(tmp_path))["runs"]) == {"run_1", "run_2"}
 
@@ -753,10 +753,10 @@ async def test_a_fold_that_fails_keeps_the_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SHA256SUMS", "manifest.json"])
 async def test_a_fold_that_fails_at_either_file_keeps_the_journal(tmp_path: Path, name: str) -> None:
     """Whichever of the two files cannot be had, everything recorded is still found."""
-    async with opened(tmp_path, *recorded()) as store:
+    async with opened(tmp_path, *recorded()) as repository:
         (tmp_path / name).mkdir()
         with pytest.raises(DestinationError):
-            await store.fold(BASE_URL)
+            await repository.fold(BASE_URL)
     (tmp_path / name).rmdir()
     assert set(told(loaded(tmp_path))["runs"]) == {"run_1"}
 
@@ -818,10 +818,10 @@ async def test_nothing_new_writes_nothing(tmp_path: Path, was_killed: bool) -> N
 @pytest.mark.anyio
 async def test_folding_again_changes_nothing(tmp_path: Path) -> None:
     """A second fold of the same session leaves the archive as the first did."""
-    async with opened(tmp_path, *recorded()) as store:
-        await store.fold(BASE_URL)
+    async with opened(tmp_path, *recorded()) as repository:
+        await repository.fold(BASE_URL)
         expected = state_of(loaded(tmp_path))
-        await store.fold(BASE_URL)
+        await repository.fold(BASE_URL)
     assert state_of(loaded(tmp_path)) == expected
 
 
@@ -873,18 +873,18 @@ async def test_cancelled_while_recording(tmp_path: Path) -> None:
     disk = Destination(tmp_path)
     disk.flusher = flusher = _HeldFlusher()
     await disk.call(disk.prepare)
-    store = Repository(disk, CLOCK)
-    await store.open()
+    repository = Repository(disk, CLOCK)
+    await repository.open()
     flusher.begun.clear()
     flusher.may_end.clear()
-    recording = asyncio.create_task(store.append(recorded()))
+    recording = asyncio.create_task(repository.append(recorded()))
     await asyncio.to_thread(flusher.begun.wait)
     recording.cancel()
     flusher.may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await recording
-    assert "run_1" in store.manifest
-    await store.fold(BASE_URL)
+    assert "run_1" in repository.manifest
+    await repository.fold(BASE_URL)
     disk.close()
     assert "run_1" in loaded(tmp_path)
 
@@ -892,11 +892,11 @@ async def test_cancelled_while_recording(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_a_change_that_could_not_be_recorded(tmp_path: Path) -> None:
     """What the disk refused is not in the manifest, neither now nor later."""
-    async with opened(tmp_path, *recorded()) as store:
-        store._disk.flusher.file = _refuse  # type: ignore[method-assign]  # a broken disk
+    async with opened(tmp_path, *recorded()) as repository:
+        repository._disk.flusher.file = _refuse  # type: ignore[method-assign]  # a broken disk
         with pytest.raises(DestinationError):
-            await store.append(recorded("run_2"))
-        assert "run_2" not in store.manifest
+            await repository.append(recorded("run_2"))
+        assert "run_2" not in repository.manifest
 
 
 def _refuse(descriptor: int) -> None:
@@ -907,11 +907,11 @@ def _refuse(descriptor: int) -> None:
 async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
     """Appending before `open`, after `fold` or after `close` is a mistake that shows at once."""
     ops: Iterable[Op] = recorded()
-    async with opened(tmp_path) as store:
-        await store.fold(BASE_URL)
+    async with opened(tmp_path) as repository:
+        await repository.fold(BASE_URL)
         with pytest.raises(RuntimeError, match="not open"):
-            await store.append(ops)
-    await store.close()
+            await repository.append(ops)
+    await repository.close()
     with pytest.raises(RuntimeError, match="not open"):
         await Repository(Destination(tmp_path), CLOCK).append(ops)
 
@@ -996,8 +996,8 @@ async def test_a_journal_that_has_grown_long_is_folded(
 async def test_another_api_is_written_at_once(tmp_path: Path) -> None:
     """What `manifest.json` says of where the archive came from is true after each session."""
     await archive(tmp_path, *recorded(), scan_op(5))
-    async with opened(tmp_path, scan_op(6)) as store:
-        await store.fold("https://other.test/api/v1")
+    async with opened(tmp_path, scan_op(6)) as repository:
+        await repository.fold("https://other.test/api/v1")
     assert json.loads((tmp_path / "manifest.json").read_bytes())["base_url"] == "https://other.test/api/v1"
     assert not journal_of(tmp_path).exists()
 
@@ -1017,8 +1017,8 @@ async def test_removed_checksums_come_back_in_a_large_archive(tmp_path: Path) ->
 async def test_a_fold_on_demand_does_not_wait(tmp_path: Path) -> None:
     """Who wants both files written has them written."""
     await archive(tmp_path, *recorded(), scan_op(5))
-    async with opened(tmp_path, scan_op(6)) as store:
-        await store.fold(BASE_URL, anew=True)
+    async with opened(tmp_path, scan_op(6)) as repository:
+        await repository.fold(BASE_URL, anew=True)
     assert json.loads((tmp_path / "manifest.json").read_bytes())["scans"][0]["sealed_before"] == 6
     assert not journal_of(tmp_path).exists()
 
@@ -1052,9 +1052,9 @@ async def test_a_seal_holds_for_the_manifest_it_was_made_on(tmp_path: Path, back
 async def test_cut_between_a_large_snapshot_and_its_journal(tmp_path: Path) -> None:
     """A journal of dates that were folded already changes nothing, and goes with the next fold."""
     await archive(tmp_path, *recorded(), scan_op(5))
-    async with opened(tmp_path, scan_op(6)) as store:
+    async with opened(tmp_path, scan_op(6)) as repository:
         journal = journal_of(tmp_path).read_bytes()
-        await store.fold(BASE_URL, anew=True)
+        await repository.fold(BASE_URL, anew=True)
     journal_of(tmp_path).write_bytes(journal)
     async with opened(tmp_path, scan_op(7)):
         pass

@@ -118,7 +118,7 @@ def add_canvas(dest: Path) -> None:
 
 async def _add_canvas(dest: Path) -> None:
     disk = Destination(dest)
-    store = Repository(disk, Clock())
+    repository = Repository(disk, Clock())
     facts = RunFacts("ws_a", "prj_a", CANVAS, None, None, None, None, "", kind=Kind.CANVAS)
     ops: list[Op] = [RunOp("prj_a", facts), SourcesOp("prj_a", (Source.CANVAS,))]
     for path, (kind, text) in SNAPSHOTS.items():
@@ -131,9 +131,9 @@ async def _add_canvas(dest: Path) -> None:
         ops.append(OutputOp("prj_a", place.stem, entry))
     labels = disk.write_atomic(PurePosixPath(LABELS), [b'{"outputs": {"output_1": []}}'])
     ops.append(LabelsOp("run_film", labels.sha256))
-    await store.open()
-    await store.append(ops)
-    await store.fold(store.manifest.base_url)
+    await repository.open()
+    await repository.append(ops)
+    await repository.fold(repository.manifest.base_url)
     disk.close()
 
 

@@ -45,7 +45,7 @@ class Cron:
         lines = self._lines()
         line = cron_line(job)
         if line not in lines:
-            self._store([*(other for other in lines if self._name(other) != job.name), line])
+            self._repository([*(other for other in lines if self._name(other) != job.name), line])
         return [
             f"It runs at {clock_time(job.settled_at)}, on days when the machine is awake then.",
             "Cron mails what it says; -q lets it speak only when something is wrong.",
@@ -57,7 +57,7 @@ class Cron:
         rest = [line for line in lines if self._name(line) != name]
         if rest == lines:
             return False
-        self._store(rest)
+        self._repository(rest)
         return True
 
     def jobs(self) -> Iterator[Installed]:
@@ -85,5 +85,5 @@ class Cron:
         return text.removesuffix("\n").split("\n")  # other breaks are none to cron
 
     @staticmethod
-    def _store(lines: Sequence[str]) -> None:
+    def _repository(lines: Sequence[str]) -> None:
         run_tool(("crontab", "-"), given="".join(f"{line}\n" for line in lines))

@@ -104,13 +104,13 @@ class WriterPool:
         folder: PurePosixPath,
         files: Sequence[NewFile],
         mtime_ms: int | None,
-        lent: SlotLoan | None = None,
+        loan: SlotLoan | None = None,
     ) -> list[Written]:
         """Write some files of one folder, as `Destination.write_files` does.
 
         Args:
             folder, files, mtime_ms: as there.
-            lent: where the bytes are, perhaps.
+            loan: where the bytes are, perhaps.
 
         Raises:
             DestinationError: the disk.
@@ -119,7 +119,7 @@ class WriterPool:
         sizes = [file.size_bytes for file in files]
         if sum(sizes) <= SLOT_BYTES and len(files) <= MAX_FILES:
             if self._is_ready:
-                written = await self._ordered(folder, files, sizes, mtime_ms, lent)
+                written = await self._ordered(folder, files, sizes, mtime_ms, loan)
                 if written is not None:
                     return written
             else:
@@ -132,11 +132,11 @@ class WriterPool:
         files: Sequence[NewFile],
         sizes: Sequence[int],
         mtime_ms: int | None,
-        lent: SlotLoan | None,
+        loan: SlotLoan | None,
     ) -> list[Written] | None:
         """Have files written; None: they were not, or not all of them."""
         slots, chunks = cast("Slots", self._slots), [chunk for file in files for chunk in file.chunks]
-        slot = None if lent is None else lent.slot_of(chunks, slots)
+        slot = None if loan is None else loan.slot_of(chunks, slots)
         own = None
         if slot is None:
             slot = own = slots.take()

@@ -42,9 +42,9 @@ def test_what_a_folder_holds(folder: Path, tmp_path: Path) -> None:
 def test_no_folder(folder: Path, tmp_path: Path, place: str) -> None:
     """Where none stands there is nothing, and no error."""
     assert folder.exists()
-    glance = FolderDates(tmp_path)
-    assert (glance.look(place).date, glance.look(place).sizes) == (None, {})
-    assert not glance.is_dated(place, *date_of(folder))
+    folder_dates = FolderDates(tmp_path)
+    assert (folder_dates.look(place).date, folder_dates.look(place).sizes) == (None, {})
+    assert not folder_dates.is_dated(place, *date_of(folder))
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -70,17 +70,17 @@ def test_a_file_in_place_of_a_folder(folder: Path, tmp_path: Path) -> None:
 
 def test_each_part_of_a_date_counts(folder: Path, tmp_path: Path) -> None:
     """A folder has its date, and no other: neither part of it may differ."""
-    glance, date = FolderDates(tmp_path), date_of(folder)
-    assert glance.is_dated(PLACE, *date)
-    assert not glance.is_dated(PLACE, date.mtime_ns + 1, date.ctime_ns, date.inode)
-    assert not glance.is_dated(PLACE, date.mtime_ns, date.ctime_ns + 1, date.inode)
-    assert not glance.is_dated(PLACE, date.mtime_ns, date.ctime_ns, date.inode + 1)
+    folder_dates, date = FolderDates(tmp_path), date_of(folder)
+    assert folder_dates.is_dated(PLACE, *date)
+    assert not folder_dates.is_dated(PLACE, date.mtime_ns + 1, date.ctime_ns, date.inode)
+    assert not folder_dates.is_dated(PLACE, date.mtime_ns, date.ctime_ns + 1, date.inode)
+    assert not folder_dates.is_dated(PLACE, date.mtime_ns, date.ctime_ns, date.inode + 1)
 
 
 @pytest.mark.parametrize("change", ["remove", "rename", "replace", "add"])
 def test_a_changed_name_changes_the_date(folder: Path, tmp_path: Path, change: str) -> None:
     """Whatever happens to a name in a folder shows in its date, also when somebody sets that back."""
-    glance, date = FolderDates(tmp_path), date_of(folder)
+    folder_dates, date = FolderDates(tmp_path), date_of(folder)
     os.utime(folder, ns=(0, 0))
     file = folder / "output_1.png"
     match change:
@@ -94,15 +94,15 @@ def test_a_changed_name_changes_the_date(folder: Path, tmp_path: Path, change: s
         case _:
             (folder / "more").write_bytes(b"")
     os.utime(folder, ns=(date.mtime_ns, date.mtime_ns))
-    assert not glance.is_dated(PLACE, *date)
+    assert not folder_dates.is_dated(PLACE, *date)
 
 
 def test_files_of_given_sizes(folder: Path, tmp_path: Path) -> None:
     """They are there when each is a regular file of its size, or of any where none is given."""
-    glance = FolderDates(tmp_path)
+    folder_dates = FolderDates(tmp_path)
     assert folder.exists()
-    assert glance.has(PLACE, {"output_1.png": 5, "run.json": None})
-    assert glance.has(PLACE, {})
+    assert folder_dates.has(PLACE, {"output_1.png": 5, "run.json": None})
+    assert folder_dates.has(PLACE, {})
     for name, size_bytes in (
         ("output_1.png", 4),
         ("output_1.png", 0),
@@ -111,4 +111,4 @@ def test_files_of_given_sizes(folder: Path, tmp_path: Path) -> None:
         ("pipe.png", None),
         ("folder.png", None),
     ):
-        assert not glance.has(PLACE, {"run.json": 2, name: size_bytes}), name
+        assert not folder_dates.has(PLACE, {"run.json": 2, name: size_bytes}), name

@@ -53,40 +53,40 @@ def test_where_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_lent(memory: Slots) -> None:
     """Bytes in it are known to be there, in one piece or several; afterwards it is free again."""
-    with SlotLoan(memory) as lent:
-        assert lent.slot_of([], memory) is None
-        view = lent.take(1000)
-        slot = lent.slot_of([view], memory)
+    with SlotLoan(memory) as loan:
+        assert loan.slot_of([], memory) is None
+        view = loan.take(1000)
+        slot = loan.slot_of([view], memory)
         assert slot is not None
-        assert lent.slot_of([view[:300], view[300:]], memory) == slot
+        assert loan.slot_of([view[:300], view[300:]], memory) == slot
         assert (memory.take(), memory.take(), memory.take()) == (1, 0, None)
     assert memory.take() == slot
-    assert lent.slot_of([view], memory) is None
+    assert loan.slot_of([view], memory) is None
 
 
 def test_what_is_not_where_it_was_lent(memory: Slots) -> None:
     """Other bytes as many, some of them, those of an answer before, or memory of writers that are gone."""
-    with SlotLoan(memory) as lent:
-        view = lent.take(1000)
-        assert lent.slot_of([bytes(1000)], memory) is None
-        assert lent.slot_of([memoryview(bytes(1000))], memory) is None
-        assert lent.slot_of([view[:999]], memory) is None
-        assert lent.slot_of([view[:500], bytes(500)], memory) is None
-        assert lent.slot_of([lent.take(7)], memory) == lent.slot_of([lent.take(7)], memory)
-        assert lent.slot_of([view], memory) is None
+    with SlotLoan(memory) as loan:
+        view = loan.take(1000)
+        assert loan.slot_of([bytes(1000)], memory) is None
+        assert loan.slot_of([memoryview(bytes(1000))], memory) is None
+        assert loan.slot_of([view[:999]], memory) is None
+        assert loan.slot_of([view[:500], bytes(500)], memory) is None
+        assert loan.slot_of([loan.take(7)], memory) == loan.slot_of([loan.take(7)], memory)
+        assert loan.slot_of([view], memory) is None
         other = Slots()
         other.close_descriptor()
-        assert lent.slot_of([lent.take(7)], other) is None
+        assert loan.slot_of([loan.take(7)], other) is None
 
 
 @pytest.mark.parametrize("size", [SLOT_BYTES + 1, 10])
 def test_where_there_is_no_slot(memory: Slots, size: int) -> None:
     """What is too large, or comes when all are taken, has memory all the same, of this process alone."""
     taken = [memory.take() for _ in range(3)] if size == 10 else []
-    with SlotLoan(memory) as lent:
-        view = lent.take(size)
+    with SlotLoan(memory) as loan:
+        view = loan.take(size)
         view[:] = b"a" * size
-        assert lent.slot_of([view], memory) is None
+        assert loan.slot_of([view], memory) is None
     for slot in taken:
         assert slot is not None
         memory.give_back(slot)
@@ -95,5 +95,5 @@ def test_where_there_is_no_slot(memory: Slots, size: int) -> None:
 
 def test_where_nobody_shares_any() -> None:
     """Before writers are at work, and on other systems."""
-    with SlotLoan(None) as lent:
-        assert len(lent.take(10)) == 10
+    with SlotLoan(None) as loan:
+        assert len(loan.take(10)) == 10

@@ -148,10 +148,10 @@ async def test_what_was_received_into_their_memory_is_not_copied(
 ) -> None:
     """It is written from where it is, and the memory is free again only when whoever has it says so."""
     monkeypatch.setattr(writer_pool, "_put", None)
-    with ready.lend() as lent:
-        chunk = lent.take(len(DATA))
+    with ready.lend() as loan:
+        chunk = loan.take(len(DATA))
         chunk[:] = DATA
-        (done,) = await ready.write(FILE.parent, [NewFile(FILE.name, [chunk])], None, lent)
+        (done,) = await ready.write(FILE.parent, [NewFile(FILE.name, [chunk])], None, loan)
         assert done.digest.sha256 == hashlib.sha256(DATA).hexdigest()
         assert (disk.root / FILE).read_bytes() == DATA
         with ready.lend() as other:
@@ -162,21 +162,21 @@ async def test_what_was_received_into_their_memory_is_not_copied(
 
 async def test_what_was_lent_and_not_used(ready: WriterPool, disk: Destination) -> None:
     """The bytes that are given are those that are written, wherever they are."""
-    with ready.lend() as lent:
-        lent.take(len(DATA))[:] = bytes(len(DATA))
-        await ready.write(FILE.parent, [NewFile(FILE.name, PIECES)], None, lent)
+    with ready.lend() as loan:
+        loan.take(len(DATA))[:] = bytes(len(DATA))
+        await ready.write(FILE.parent, [NewFile(FILE.name, PIECES)], None, loan)
     assert (disk.root / FILE).read_bytes() == DATA
     assert ready.written == 1
 
 
 async def test_what_was_lent_by_writers_that_are_gone(ready: WriterPool, disk: Destination) -> None:
     """The bytes are still there, for a thread."""
-    with ready.lend() as lent:
-        chunk = lent.take(len(DATA))
+    with ready.lend() as loan:
+        chunk = loan.take(len(DATA))
         chunk[:] = DATA
         signal_all(ready, signal.SIGKILL)
         await until(lambda: not is_ready(ready))
-        await ready.write(FILE.parent, [NewFile(FILE.name, [chunk])], None, lent)
+        await ready.write(FILE.parent, [NewFile(FILE.name, [chunk])], None, loan)
     assert (disk.root / FILE).read_bytes() == DATA
     assert ready.written == 0
 
@@ -449,7 +449,7 @@ async def test_words_that_are_not_understood(ready: WriterPool, words: bytes) ->
 
 async def test_an_output_comes_by_them(ready: WriterPool, bench: Bench) -> None:
     """A receipt as any other, for a file that no thread of this process wrote."""
-    bench = bench.with_tools(scribe=ready)
+    bench = bench.with_tools(writer_pool=ready)
     receipt = await bench.fetch(Host([Reply(200, PNG, etag())], bench.time))
     assert isinstance(receipt, Receipt)
     assert (receipt.size_bytes, receipt.sha256) == (len(PNG), hashlib.sha256(PNG).hexdigest())
@@ -459,7 +459,7 @@ async def test_an_output_comes_by_them(ready: WriterPool, bench: Bench) -> None:
 
 async def test_an_output_after_they_were_killed(ready: WriterPool, bench: Bench) -> None:
     """It is archived all the same, by a thread."""
-    bench = bench.with_tools(scribe=ready)
+    bench = bench.with_tools(writer_pool=ready)
     signal_all(ready, signal.SIGKILL)
     process_of(ready).wait()
     assert isinstance(await bench.fetch(Host([Reply(200, PNG, etag())], bench.time)), Receipt)
@@ -469,7 +469,7 @@ async def test_an_output_after_they_were_killed(ready: WriterPool, bench: Bench)
 
 async def test_a_cut_picture_is_not_ordered(ready: WriterPool, bench: Bench) -> None:
     """What a format says of its end is looked at before."""
-    bench = bench.with_tools(scribe=ready, retries=0)
+    bench = bench.with_tools(writer_pool=ready, retries=0)
     host = Host([Reply(200, PNG[:HALF], {})] * 2, bench.time)
     assert (await bench.fetch_once(host, bench.wanted())).code == "no_end"
     assert (bench.files, ready.written) == ({}, 0)
@@ -477,7 +477,7 @@ async def test_a_cut_picture_is_not_ordered(ready: WriterPool, bench: Bench) -> 
 
 async def test_what_takes_the_place_of_another_file_is_not_for_them(ready: WriterPool, bench: Bench) -> None:
     """The damaged one is set aside in the same step as ever."""
-    bench = bench.with_tools(scribe=ready)
+    bench = bench.with_tools(writer_pool=ready)
     bench.disk.write_atomic(FOLDER / "output_1.png", [b"damaged"])
     wanted = replace(bench.wanted(), replaces="output_1.png")
     receipt = await bench.fetch(Host([Reply(200, PNG, etag())], bench.time), wanted)
