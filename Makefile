@@ -25,7 +25,7 @@ GUARDED_TESTS := tests/download/test_multipart.py tests/download/test_response.p
 .DEFAULT_GOAL := help
 PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/archiver/test_fuzz.py
 
-.PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint format clean
+.PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint lock format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
@@ -37,31 +37,50 @@ help:
 	@echo "make screenshots  pictures of the gallery for docs/gallery"
 	@echo "make bench-gallery  an archive of 100,000 outputs in Chromium, for docs/performance.md"
 	@echo "make docs      write docs/cli.md anew, and what the README shows of a terminal"
+	@echo "make lock      the newest versions that pyproject.toml allows, written to requirements/"
 	@echo "make format    let ruff lay out the code"
 	@echo "make clean     remove .venv, caches and the demo's archive"
 
-# The tests' tools stand in pyproject.toml's dependency group `test`; pip reads groups from 25.1 on.
-$(VENV)/installed: pyproject.toml
+# Everything installed is one that requirements/*.txt names, by version and hash; `make lock` writes them anew. Hatchling is among them.
+INSTALL := -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/installed: pyproject.toml requirements/run.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python $(INSTALL) --require-hashes --requirement requirements/run.txt
+	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $@
 
-$(VENV)/installed-tests: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+$(VENV)/installed-tests: $(VENV)/installed requirements/test.txt
+	$(BIN)/python $(INSTALL) --require-hashes --requirement requirements/test.txt
 	touch $@
+
+# For every Python and system that floradl runs on: what only some of them need has a marker. The tests' list holds the other one too,
+# with the same versions. `tests/test_requirements.py` fails when pyproject.toml names what they lack.
+COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+lock:
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python $(INSTALL) uv==0.13.9
+	$(COMPILE) pyproject.toml --group build --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --group build --group test --constraint requirements/run.txt --output-file requirements/test.txt
 
 demo: $(VENV)/installed
 	$(BIN)/floradl demo demo-archive
+
+# What a module's tests have in common (a browser, the outcomes of a table) is made once: a file's tests run in one process.
+# A process that is gone, as after a hang, is not replaced: the test it had would be given to the next one, and so on.
+PARALLEL := -n auto --dist loadfile --max-worker-restart=0
 
 # In two parts, since measuring makes tests twice as slow.
 test: lint
 	$(BIN)/python -m coverage run -m pytest $(GUARDED_TESTS)
 	$(BIN)/python -m coverage report --fail-under=100 $(GUARDED:%=floradl/%.py)
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(GUARDED_TESTS:%=--ignore=%)
+	$(BIN)/python -m pytest $(PARALLEL) $(GUARDED_TESTS:%=--ignore=%)
 
 nightly: $(VENV)/installed-tests
-	$(BIN)/python -m pytest --hypothesis-profile=nightly $(PROPERTIES)
+	$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=0 $(PROPERTIES)
 
 coverage: $(VENV)/installed-tests
 	$(BIN)/python -m coverage run -m pytest

@@ -26,8 +26,6 @@ from tests.support.sound_archive import (
 from tests.support.support import assert_sound
 from tests.support.zygote import floradl
 
-pytestmark = pytest.mark.xdist_group("damages")  # what acts them out does so once
-
 ROWS_AT_A_TIME = 4
 
 

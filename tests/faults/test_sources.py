@@ -58,10 +58,7 @@ from tests.support.support import (
 )
 from tests.support.zygote import floradl
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
-    pytest.mark.xdist_group("source faults"),  # what acts them out does so once
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 ROWS_AT_A_TIME = 6
 EVERYTHING = frozenset(

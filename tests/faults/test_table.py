@@ -22,8 +22,6 @@ from tests.faults.source_table import SOURCE_TABLE
 from tests.faults.stage import Outcome, act
 from tests.support.support import assert_archived, assert_sound, manifest
 
-pytestmark = pytest.mark.xdist_group("faults")  # what acts them out does so once
-
 TABLE = (*MEDIA_TABLE, *API_TABLE)
 ROWS_AT_A_TIME = 8
 FORMAT = Path(__file__).parents[2] / "docs" / "format.md"

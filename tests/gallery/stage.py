@@ -28,9 +28,8 @@ from floradl.simulator.media import Drawing, Kind
 from floradl.simulator.runs import NEWEST_AT_MS, Listing
 from tests.support.support import floradl
 
-NEEDS_BROWSER = (
-    pytest.mark.skipif(shutil.which("chromium") is None and "CI" not in os.environ, reason="needs chromium"),
-    pytest.mark.xdist_group("browser"),
+NEEDS_BROWSER = pytest.mark.skipif(
+    shutil.which("chromium") is None and "CI" not in os.environ, reason="needs chromium"
 )
 
 DAY_MS = 86_400_000

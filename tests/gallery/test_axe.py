@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.gallery.stage import NEEDS_BROWSER, archive_everything, chromium, new_context
+from tests.gallery.stage import NEEDS_BROWSER, chromium, new_context
 
 pytestmark = [
-    *NEEDS_BROWSER,
+    NEEDS_BROWSER,
     pytest.mark.skipif(shutil.which("npm") is None and "CI" not in os.environ, reason="needs npm"),
 ]
 
@@ -30,14 +30,6 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     install = ["npm", "install", "--no-audit", "--no-fund"]
     subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=120)
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a gallery with every kind of output."""
-    dest = tmp_path_factory.mktemp("gallery") / "out"
-    archive_everything(dest)
-    return (dest / "index.html").as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from floradl.simulator.runs import NEWEST_AT_MS, Listing
 from tests.gallery.stage import NEEDS_BROWSER, SVG, Watched, chromium, new_context
 from tests.support.support import floradl, manifest
 
-pytestmark = list(NEEDS_BROWSER)
+pytestmark = NEEDS_BROWSER
 
 ATTACKS = (
     "<script>window.pwned=1</script>",

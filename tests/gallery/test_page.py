@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.gallery.stage import LONG_TEXT, NEEDS_BROWSER, Watched, archive_everything, chromium, new_context
+from tests.gallery.stage import LONG_TEXT, NEEDS_BROWSER, Watched, chromium, new_context
 
-pytestmark = list(NEEDS_BROWSER)
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,6 @@ def browser() -> Iterator[Browser]:
     """One browser for all of these tests."""
     with chromium() as browser:
         yield browser
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a gallery with every kind of output."""
-    dest = tmp_path_factory.mktemp("gallery") / "out"
-    archive_everything(dest)
-    return (dest / "index.html").as_uri()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.gallery.stage import (
 )
 from tests.support.support import floradl
 
-pytestmark = list(NEEDS_BROWSER)
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
