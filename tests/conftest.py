@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the profile of the day unless another is asked for (`--hypothesis-profile=nightly`)."""
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("floradl")
+    # A shell starts what runs in the background with Ctrl-C ignored, which processes of the tests inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

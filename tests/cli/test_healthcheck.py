@@ -237,7 +237,7 @@ def test_what_is_said_to_signals(sim: Simulator, tmp_path: Path) -> None:
     assert "Stopping: running transfers get 10 s to finish. Ctrl-C again ends at once" in first
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", first)
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=30)
+    _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Ended at once. Nothing is lost: the same command goes on from here." in rest
 
@@ -257,7 +257,7 @@ def test_a_command_that_hangs_ends_with_the_second_signal(sim: Simulator, tmp_pa
     assert said is not None
     wait_for(lambda: "--exec-after is still at work" in said.readline())
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 143
 
     def is_gone() -> bool:

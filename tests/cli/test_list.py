@@ -11,8 +11,8 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
+from typing import IO
 
 import pytest
 
@@ -219,11 +219,15 @@ def test_running_runs_with_their_progress(sim: Simulator) -> None:
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "No such runs.\n")
 
 
-def _wait_for_requests(sim: Simulator, count: int) -> None:
-    deadline_s = time.monotonic() + 30
-    while len(sim.api_requests()) < count:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
+def _read_lines(stream: IO[str] | None, wanted: str, count: int) -> str:
+    """What comes up to the line in which something comes for the so-many-th time."""
+    assert stream is not None
+    shown = ""
+    while shown.count(wanted) < count:
+        line = stream.readline()
+        assert line, shown
+        shown += line
+    return shown
 
 
 def test_watch_off_a_terminal_prints_again(sim: Simulator) -> None:
@@ -231,11 +235,12 @@ def test_watch_off_a_terminal_prints_again(sim: Simulator) -> None:
     sim.faults.append(Fault(LIST, on=(2,), status=503))
     arguments = ("list", "--watch", "1", "--retries", "0", "--limit", "2", "--format", "table")
     process = start(sim, *arguments)
-    _wait_for_requests(sim, 3)
-    time.sleep(0.3)
+    shown = _read_lines(process.stdout, "created", 2)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    rest, stderr = process.communicate(timeout=60)
+    stdout = shown + rest
     assert process.returncode == 130
+    assert len(sim.api_requests()) >= 3
     assert stdout.count("created") >= 2
     assert "503" in stderr
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", stdout + stderr)
@@ -245,10 +250,10 @@ def test_watch_off_a_terminal_prints_again(sim: Simulator) -> None:
 def test_watch_keeps_the_form(sim: Simulator) -> None:
     """Off a terminal the default stays JSON, a page each time."""
     process = start(sim, "list", "--watch", "1s", "--limit", "1")
-    _wait_for_requests(sim, 2)
-    time.sleep(0.3)
+    shown = _read_lines(process.stdout, "\n", 2)
     process.send_signal(signal.SIGINT)
-    stdout, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=60)
+    stdout = shown + rest
     assert len(stdout.splitlines()) >= 2
     assert all(len(json.loads(line)["generations"]) == 1 for line in stdout.splitlines())
 
@@ -271,7 +276,7 @@ def test_watch_on_a_terminal_redraws(sim: Simulator, columns: int) -> None:
         shown += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
     os.close(ours)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=60) == 130
     screens = shown.decode().split("\x1b[H\x1b[J")[1:3]
     for screen in screens:
         lines = screen.splitlines()

@@ -156,7 +156,7 @@ def test_a_signal_while_canvases_are_looked_at(
     process = start(sim, *ALL, tmp_path / "out")
     wait_for(lambda: any(request.path == path for request in sim.requests))
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "The same command goes on from here" in stdout + stderr
     assert "Traceback" not in stderr
@@ -208,7 +208,7 @@ def test_labels_of_a_run_that_came_before_its_canvas_was_looked_at(tmp_path: Pat
             process = start(sim, *ALL, tmp_path / "out")
             wait_for(lambda: any(request.path == canvas for request in sim.requests))
             process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
         sim.faults.clear()
         assert floradl(sim, *ALL, tmp_path / "out").returncode == 0
         assert_all_archived(tmp_path / "out", account)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -401,16 +401,58 @@ async def test_whoever_waits_is_told_once() -> None:
 # ---------------------------------------------------------------------------------- time
 
 
-async def test_one_alarm_for_many_requests() -> None:
+class Timers:
+    """A connection's event loop as far as its time goes, which passes when a test says so."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._now_s = 0.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        """Now, in seconds."""
+        return self._now_s
+
+    def call_at(self, when_s: float, callback: Callable[[], None]) -> object:
+        """Ring at a moment."""
+        self._due.append((when_s, callback))
+        return object()
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Something to wait for."""
+        return self._loop.create_future()
+
+    def pass_time(self, duration_s: float) -> None:
+        """Ring all that is due by then."""
+        self._now_s += duration_s
+        due = [(when_s, callback) for when_s, callback in self._due if when_s <= self._now_s]
+        self._due = [one for one in self._due if one not in due]
+        for _, callback in due:
+            callback()
+
+
+async def test_one_alarm_for_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """It rings while a later request is under way, which has all its time."""
-    async with connected([SIZED], [0.3, SIZED], timeout_s=0.4) as (one, _):
-        await one.ask(REQUEST, None)
-        assert await body_of(one) == b"hello"
-        await asyncio.sleep(0.2)
-        await one.ask(REQUEST, None)
-        assert await body_of(one) == b"hello"
-        await asyncio.sleep(0.5)  # and nobody is silent who was not asked
-        assert one.is_open
+    one, timers, transport = Connection(0.4), Timers(), FakeTransport()
+    monkeypatch.setattr(one, "_loop", timers)
+    one.connection_made(transport)
+
+    async def answered(after_s: float) -> bytes:
+        asked = asyncio.ensure_future(one.ask(REQUEST, None))
+        await asyncio.sleep(0)
+        timers.pass_time(after_s)
+        if not transport.is_aborted:
+            hand_over(one, SIZED)
+        await asked
+        return await body_of(one)
+
+    assert await answered(0) == b"hello"
+    timers.pass_time(0.2)
+    assert await answered(0.3) == b"hello"
+    timers.pass_time(0.5)  # and nobody is silent who was not asked
+    assert one.is_open
+    with pytest.raises(httpx.ReadTimeout):
+        await answered(0.5)
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
@@ -584,10 +626,9 @@ async def test_a_timer_that_rings_too_late(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_block_that_begins_with_the_head() -> None:
     """It is not waited for any longer than others are."""
     body = bytes(BLOCK_BYTES)
-    async with connected([sized(body) + body[:5000], 2.0, body[5000:]]) as (one, _):
+    async with connected([sized(body) + body[:5000], 3600.0]) as (one, _):
         await one.ask(REQUEST, None, Blocks())
-        async with asyncio.timeout(1.5):
-            assert len(await one.read() or b"") == 5000
+        assert len(await one.read() or b"") == 5000
 
 
 async def test_a_connection_that_is_closed_while_a_block_fills() -> None:

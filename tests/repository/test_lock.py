@@ -175,7 +175,7 @@ async def test_killed_holder_blocks_nobody(disk: Destination, time: FakeTime) ->
 async def test_ended_holder_blocks_nobody(disk: Destination, time: FakeTime) -> None:
     """The lock of a process that ended well is free too."""
     with other_process(disk.root) as holder:
-        holder.communicate("\n", timeout=20)
+        holder.communicate("\n", timeout=60)
         assert holder.returncode == 0
         async with lock(disk, time):
             pass

@@ -41,7 +41,7 @@ def test_serves_until_told_to_stop(number: signal.Signals) -> None:
     with urllib.request.urlopen(request) as answer:  # noqa: S310 - the same
         assert len(json.load(answer)["generations"]) == 7
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -61,7 +61,7 @@ def test_serves_the_other_sources() -> None:
     project_id = get("/generations")["generations"][0]["project_id"]
     assert get(f"/projects/{project_id}/canvas")["summary"]["node_count"] > 0
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 def test_faults_from_a_file(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_faults_from_a_file(tmp_path: Path) -> None:
     caught.value.close()
     assert caught.value.code == 503
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("content", ["[{}]", "nonsense", None])
@@ -82,7 +82,7 @@ def test_bad_fault_file_is_one_line(tmp_path: Path, content: str | None) -> None
     path = tmp_path / "faults.json"
     if content is not None:
         path.write_text(content)
-    done = subprocess.run([*COMMAND, "--faults", str(path)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*COMMAND, "--faults", str(path)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert str(path) in done.stderr
@@ -93,7 +93,7 @@ def test_bad_fault_file_is_one_line(tmp_path: Path, content: str | None) -> None
 )
 def test_bad_arguments(arguments: tuple[str, ...]) -> None:
     """Arguments that make no sense are exit code 2."""
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
 
@@ -102,6 +102,6 @@ def test_port_in_use() -> None:
     """A port that is taken is one line and exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1

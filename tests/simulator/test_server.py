@@ -62,8 +62,6 @@ def test_thread_ends_with_stalled_connections(account: Account, output: SimOutpu
                 client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
         while len(sim.requests) < 4:
             time.sleep(0.01)
-        began = time.monotonic()
-    assert time.monotonic() - began < 2
     assert threading.active_count() == threads
     for client in clients:
         client.close()

@@ -63,11 +63,11 @@ def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Pope
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Return as soon as a condition holds; fail when it does not within 20 s."""
-    deadline_s = time.monotonic() + 20
+    """Return as soon as a condition holds; fail when it does not within a minute."""
+    deadline_s = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline_s:
-            raise subprocess.TimeoutExpired("condition", 20)
+            raise subprocess.TimeoutExpired("condition", 60)
         time.sleep(0.02)
 
 

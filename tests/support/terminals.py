@@ -52,7 +52,7 @@ class Terminal:
 
     def read_to(self, mark: str) -> str:
         """What is shown up to a mark."""
-        shown, deadline_s = "", time.monotonic() + 30
+        shown, deadline_s = "", time.monotonic() + 60
         while mark not in shown:
             if not select.select([self._ours], [], [], max(0, deadline_s - time.monotonic()))[0]:
                 raise AssertionError(f"{mark!r} does not come: {shown!r}")

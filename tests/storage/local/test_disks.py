@@ -144,7 +144,7 @@ def assert_completes(sim: Simulator, dest: Path, tmp_path: Path) -> None:
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until something has happened."""
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline_s, "it never happened"
         time.sleep(0.01)

@@ -39,7 +39,7 @@ pytestmark = [
 FILE = PurePosixPath("ws_a/prj_b/run_c/output_1.png")
 DATA = bytes(range(256)) * 700
 PIECES = [DATA[:100_000], DATA[100_000:]]
-READY_S = 30.0
+READY_S = 60.0
 
 
 @pytest.fixture

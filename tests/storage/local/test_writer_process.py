@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared 
 
 FILE = PurePosixPath("ws_a/prj_b/run_c/output_1.png")
 DATA = bytes(range(256)) * 700
-READY_S = 30.0
+READY_S = 60.0
 
 
 @pytest.fixture
