@@ -175,12 +175,14 @@ class Nights:
     ) -> tuple[int, int, list[str]]:
         repository = Repository(self.disk, Clock())
         await repository.open()
-        found = compare_store(repository, self.disk, filters, lambda *_: True, everything=everything)
-        await repository.append(ops)
-        if is_folded:
-            await repository.fold("u")
-            keep_stamps(repository, self.disk, found.stamps)
-        await repository.close()
+        try:
+            found = compare_store(repository, self.disk, filters, lambda *_: True, everything=everything)
+            await repository.append(ops)
+            if is_folded:
+                await repository.fold("u")
+                keep_stamps(repository, self.disk, found.stamps)
+        finally:
+            await repository.close()
         return found.outputs, found.size_bytes, [missing.run_id for missing in found.missing_runs]
 
     def edit(self, run_id: str) -> None:

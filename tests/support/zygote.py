@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +73,12 @@ class Zygote:
     ) -> None:
         self._process.communicate(timeout=TIME_LIMIT_S)  # the end of its input is the end of it
 
+    def descriptors(self) -> Iterator[str]:
+        """The numbers of those by which the two speak."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                yield str(stream.fileno())
+
     def run(self, arguments: list[str], env: dict[str, str], hook: tuple[str, Any] | None = None) -> Ran:
         """Run `floradl ARGUMENTS` to its end. It must never show a traceback.
 
@@ -92,6 +99,9 @@ class Zygote:
 
 _mine = threading.local()
 
+lasting: set[str] = set()
+"""The numbers of the descriptors of zygotes that stay until the end of the tests."""
+
 
 def floradl(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     """As `support.floradl`, by a zygote of this thread."""
@@ -99,6 +109,7 @@ def floradl(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Co
     if zygote is None:
         zygote = _mine.zygote = Zygote().__enter__()
         atexit.register(zygote.__exit__, None, None, None)
+        lasting.update(zygote.descriptors())
     words = [str(argument) for argument in arguments]
     ran = zygote.run(words, environment(sim, **env))
     return subprocess.CompletedProcess(words, ran.returncode, ran.stdout, ran.stderr)

@@ -20,6 +20,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
     made = Slots()
     yield made
     made.close_descriptor()
+    made.memory.close()
 
 
 def test_slots_do_not_overlap(memory: Slots) -> None:
@@ -76,6 +77,7 @@ def test_what_is_not_where_it_was_lent(memory: Slots) -> None:
         assert loan.slot_of([view], memory) is None
         other = Slots()
         other.close_descriptor()
+        other.memory.close()
         assert loan.slot_of([loan.take(7)], other) is None
 
 
