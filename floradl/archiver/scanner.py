@@ -224,17 +224,18 @@ class Scanner:
         of_source: dict[Source, list[_Look]] = {}
         for look in looks:
             of_source.setdefault(look.source, []).append(look)
-        refused = [source for source, its in of_source.items() if all(look.is_refused for look in its)]
-        for source in refused:
-            error = of_source[source][0].error
-            if error is None:
-                continue
+        refused = {
+            source: [look.error for look in its if look.error is not None]
+            for source, its in of_source.items()
+            if all(look.is_refused for look in its)
+        }
+        for source, errors in refused.items():
             if len(refused) < len(of_source):
                 self._closed.update(look.scan.scope for look in of_source[source])
             is_required = source in self._options.required_sources
             if not is_required and len(refused) == len(of_source):
                 continue
-            self.found.note_refusal(source, error, is_required=is_required)
+            self.found.note_refusal(source, errors[0], is_required=is_required)
             looks = [look for look in looks if look.source != source]
         return looks
 
