@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import zygote
+from tests.support import zygote
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("floradl", deadline=None)

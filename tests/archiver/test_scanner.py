@@ -31,7 +31,7 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from tests.support import FakeTime, all_entries, assert_archived, completed, manifest, png
+from tests.support.support import FakeTime, all_entries, assert_archived, completed, manifest, png
 
 pytestmark = pytest.mark.anyio
 
