@@ -4,23 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := api/canvas api/lists api/projects api/raw_json api/walk archiver/compare archiver/folder_cache \
-	archiver/scan buffers download/commit download/context download/dedupe download/missing \
-	download/multipart download/plan download/prepare download/ranges download/request download/response \
-	download/streaming download/tally download/transfer network/bandwidth network/concurrency network/http11 \
-	network/retry repository/canvas repository/entries repository/history repository/journal \
-	repository/labels repository/layout repository/lock repository/manifest repository/repository \
-	repository/snapshot storage/base storage/destination storage/digest storage/local/direct_io \
-	storage/local/folder storage/local/folder_dates storage/local/fsync storage/local/partial \
-	storage/local/reader storage/local/shared_memory storage/local/writer_pool storage/local/writer_process
-GUARDED_TESTS := tests/download/test_multipart.py tests/download/test_response.py tests/download/test_commit.py tests/network/test_bandwidth.py \
-	tests/test_buffers.py tests/api/test_canvas.py tests/repository/test_history.py tests/network/test_http11.py \
-	tests/storage/local/test_direct_io.py tests/api/test_projects.py tests/storage/test_destination.py tests/storage/local/test_folder_dates.py \
-	tests/repository/test_journal.py tests/repository/test_layout.py tests/archiver/test_scan.py tests/repository/test_lock.py \
-	tests/repository/test_manifest.py tests/download/test_missing.py tests/storage/local/test_partial.py tests/download/test_ranges.py tests/download/test_plan.py \
-	tests/download/test_prepare.py tests/network/test_concurrency.py tests/network/test_retry.py tests/storage/local/test_writer_pool.py \
-	tests/download/test_dedupe.py tests/storage/local/test_shared_memory.py tests/repository/test_snapshot.py tests/archiver/test_folder_cache.py \
-	tests/download/test_transfer.py tests/storage/local/test_folder.py tests/storage/local/test_writer_process.py
+GUARDED := floradl/api/canvas.py floradl/api/lists.py floradl/api/projects.py floradl/api/raw_json.py floradl/api/walk.py \
+	floradl/archiver/compare.py floradl/archiver/folder_cache.py floradl/archiver/scan.py floradl/archiver/scanner.py \
+	floradl/buffers.py floradl/download/commit.py floradl/download/context.py floradl/download/dedupe.py floradl/download/missing.py \
+	floradl/download/multipart.py floradl/download/plan.py floradl/download/prepare.py floradl/download/ranges.py \
+	floradl/download/request.py floradl/download/response.py floradl/download/streaming.py floradl/download/tally.py \
+	floradl/download/transfer.py floradl/network/bandwidth.py floradl/network/concurrency.py floradl/network/http11.py \
+	floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/history.py \
+	floradl/repository/journal.py floradl/repository/labels.py floradl/repository/layout.py floradl/repository/lock.py \
+	floradl/repository/manifest.py floradl/repository/repository.py floradl/repository/snapshot.py floradl/storage/base.py \
+	floradl/storage/destination.py floradl/storage/digest.py floradl/storage/local/direct_io.py floradl/storage/local/folder.py \
+	floradl/storage/local/folder_dates.py floradl/storage/local/fsync.py floradl/storage/local/partial.py \
+	floradl/storage/local/reader.py floradl/storage/local/shared_memory.py floradl/storage/local/writer_pool.py \
+	floradl/storage/local/writer_process.py
+# floradl/a/b.py is tested by tests/a/test_b.py; where that is not there, by the tests of its neighbours.
+tests_of = $(wildcard $(foreach path,$(1),$(dir $(path:floradl/%=tests/%))test_$(notdir $(path))))
+GUARDED_TESTS := $(call tests_of,$(GUARDED))
 
 .DEFAULT_GOAL := help
 PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/archiver/test_fuzz.py
@@ -30,7 +29,7 @@ PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py t
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
 	@echo "make test      ruff, mypy and the whole test suite; every branch where data could be lost is taken"
-	@echo "make nightly   every property test with a thousand examples; takes half an hour"
+	@echo "make nightly   every property test with a thousand examples, more kills, more failing disks; takes an hour"
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"
 	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
@@ -73,14 +72,17 @@ demo: $(VENV)/installed
 # A process that is gone, as after a hang, is not replaced: the test it had would be given to the next one, and so on.
 PARALLEL := -n auto --dist loadfile --max-worker-restart=0
 
-# In two parts, since measuring makes tests twice as slow.
+# In two parts, since measuring makes tests twice as slow; so nothing else is measured.
+comma := ,
+space := $() $()
 test: lint
-	$(BIN)/python -m coverage run -m pytest $(GUARDED_TESTS)
-	$(BIN)/python -m coverage report --fail-under=100 $(GUARDED:%=floradl/%.py)
+	$(BIN)/python -m coverage run --source=$(subst $(space),$(comma),$(subst /,.,$(GUARDED:%.py=%))) -m pytest $(GUARDED_TESTS)
+	$(BIN)/python -m coverage report --fail-under=100
 	$(BIN)/python -m pytest $(PARALLEL) $(GUARDED_TESTS:%=--ignore=%)
 
 nightly: $(VENV)/installed-tests
-	$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=0 $(PROPERTIES)
+	$(BIN)/python -m pytest --nightly --timeout=0 $(PROPERTIES)
+	$(BIN)/python -m pytest --nightly $(PARALLEL) tests/crash
 
 coverage: $(VENV)/installed-tests
 	$(BIN)/python -m coverage run -m pytest

@@ -16,15 +16,34 @@ from hypothesis import settings
 
 from tests.support import zygote
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What is run at night only: this is the one place that says so."""
+    parser.addoption(
+        "--nightly",
+        action="store_true",
+        help="a thousand examples a property, 200 random kills, and the tests marked `nightly`",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests marked `nightly` to the night."""
+    if not config.getoption("--nightly"):
+        left_out = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=left_out)
+
+
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("floradl", deadline=None)
 settings.register_profile("nightly", deadline=None, max_examples=1000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the profile of the day unless another is asked for (`--hypothesis-profile=nightly`)."""
+    """Take the profile of the day or of the night (`--nightly`) unless another is asked for."""
+    config.addinivalue_line("markers", "nightly: what `make nightly` alone runs")
     if not config.getoption("--hypothesis-profile"):
-        settings.load_profile("floradl")
+        settings.load_profile("nightly" if config.getoption("--nightly") else "floradl")
     # A shell starts what runs in the background with Ctrl-C ignored, which processes of the tests inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

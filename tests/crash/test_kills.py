@@ -27,14 +27,14 @@ from tests.support.support import (
     assert_tidy,
     completed,
     floradl,
+    is_night,
     output_files,
     png,
     start,
     wait_for,
 )
 
-KILLS = 200
-OUTPUTS = 150
+KILLS, OUTPUTS = (200, 150) if is_night() else (40, 60)
 WORKERS = 4
 
 
@@ -115,8 +115,9 @@ class Killing:
         self.kills_in_flight += bool(in_flight)
 
 
-def test_killed_at_two_hundred_random_moments(tmp_path: Path) -> None:
-    """Killed 200 times, it leaves no lie, completes, and fetches at most what was in flight once more."""
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    """Killed again and again, it leaves no lie, completes, and fetches only what was in flight once more."""
     account = Account.generate(90, seed=9)
     _keep_outputs(account, OUTPUTS)
     with serve_in_thread(account) as sim:

@@ -70,6 +70,10 @@ def add_twins(account: Account, at_ms: int) -> None:
         account.insert(SimRun(twin, "ws_a", "prj_a", created_at=at_ms + number, outputs=outputs))
 
 
+AT_NIGHT = [pytest.param("second run", marks=pytest.mark.nightly)]
+"""Most of its steps are those of a first run too, which every day looks at."""
+
+
 @pytest.fixture(params=["first run", "second run"])
 def lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanes]:
     """Two lanes: for the first run of an archive, or for one with something new and something to mend.
@@ -148,6 +152,7 @@ def test_killed_in_the_middle_of_every_write(lanes: Lanes) -> None:
     lanes.each((Stop(number, "tear") for number in numbers_of(steps, "write")), killed)
 
 
+@pytest.mark.parametrize("lanes", ["first run", *AT_NIGHT], indirect=True)
 def test_full_at_every_step(lanes: Lanes) -> None:
     """A disk that is full from any step on: exit 1 with what and where; with room the next completes it."""
     steps = lanes.learn()
@@ -155,7 +160,7 @@ def test_full_at_every_step(lanes: Lanes) -> None:
     assert_all_failed(steps, stops, lanes.each(stops, failed))
 
 
-@pytest.mark.parametrize("lanes", ["second run"], indirect=True)
+@pytest.mark.parametrize("lanes", AT_NIGHT, indirect=True)
 def test_input_or_output_error_at_every_step(lanes: Lanes) -> None:
     """A disk that fails at one step, or from there on: exit 1 with what and where; the next completes it."""
     steps = lanes.learn()
@@ -172,6 +177,7 @@ def test_input_or_output_error_around_a_partial(lanes: Lanes) -> None:
     assert_all_failed(steps, stops, lanes.each(stops, failed))
 
 
+@pytest.mark.parametrize("lanes", ["first run", *AT_NIGHT], indirect=True)
 def test_read_only_from_some_steps_on(lanes: Lanes) -> None:
     """A disk that becomes read-only in mid-run: exit 1 with what and where; the next completes it."""
     steps = lanes.learn()

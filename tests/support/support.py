@@ -287,8 +287,12 @@ def assert_tidy(dest: Path) -> None:
 
 def by_day(max_examples: int) -> settings:
     """Few examples for a property that is slow to check; `make nightly` gives it as many as any other."""
-    is_night = settings.default == settings.get_profile("nightly")
-    return settings() if is_night else settings(max_examples=max_examples)
+    return settings() if is_night() else settings(max_examples=max_examples)
+
+
+def is_night() -> bool:
+    """Whether these are the tests of `make nightly`, which have all the time they want."""
+    return settings.default == settings.get_profile("nightly")
 
 
 def png(data: bytes) -> bytes:
