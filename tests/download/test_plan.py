@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import msgspec
 import pytest
 
-from floradl.api.models import Filters, Generation, Output
+from floradl.api.models import Filters, Generation, Output, Scope
 from floradl.constants import Kind
 from floradl.download.dedupe import iter_shareable, shares_content
 from floradl.download.plan import (
@@ -20,6 +20,7 @@ from floradl.download.plan import (
     is_known_whole,
     keys_to_mend,
     run_folder,
+    wants_entry,
 )
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.layout import partial_path
@@ -287,3 +288,27 @@ def test_what_equal_files_may_be_made_from() -> None:
     nameless = msgspec.structs.replace(whole, file=None)
     entry = msgspec.structs.replace(run_entry(a=whole, b=FAILED, c=nameless, d=ARCHIVED), kind=Kind.ASSET)
     assert list(iter_shareable([entry])) == [("0" * 64, PurePosixPath(entry.path, "output_1.png"))]
+
+
+@pytest.mark.parametrize(
+    ("filters", "run", "asset", "canvas"),
+    [
+        (Filters(), True, True, True),
+        (Filters(types=frozenset({"imageUrl"})), True, True, False),
+        (Filters(types=frozenset({"videoUrl"})), True, False, False),
+        (Filters(models=("flux*",)), True, False, False),
+        (Filters(models=("other",)), False, False, False),
+        (Filters(models=("flux*",), run_ids=frozenset({"it"})), True, True, False),
+        (Filters(run_ids=frozenset({"another"})), False, False, False),
+        (Filters(since_ms=1000), True, True, False),
+        (Filters(until_ms=1000), False, False, False),
+    ],
+)
+def test_what_filters_speak_of(filters: Filters, run: bool, asset: bool, canvas: bool) -> None:
+    """Of runs; an asset has a type and a date, and a model only where it was named; a canvas none of it."""
+    facts = RunEntry("ws_a", "prj_b", "there", "flux-2", 1000, None, None, "", outputs={"output_1": ARCHIVED})
+    wanted = {Kind.RUN: run, Kind.ASSET: asset, Kind.CANVAS: canvas}
+    for kind, is_wanted in wanted.items():
+        entry = msgspec.structs.replace(facts, kind=kind)
+        assert wants_entry([Scope("ws_b"), Scope("ws_a")], filters, "it", entry) == is_wanted, kind
+        assert not wants_entry([Scope("ws_b")], filters, "it", entry)
