@@ -24,12 +24,13 @@ GUARDED_TESTS := $(call tests_of,$(GUARDED))
 .DEFAULT_GOAL := help
 PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/archiver/test_fuzz.py
 
-.PHONY: help demo test nightly coverage bench bench-tiny bench-gallery screenshots docs lint lock format clean
+.PHONY: help demo test nightly mutants coverage bench bench-tiny bench-gallery screenshots docs lint lock format clean
 
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
 	@echo "make test      ruff, mypy and the whole test suite; every branch where data could be lost is taken"
 	@echo "make nightly   every property test with a thousand examples, more kills, more failing disks; takes an hour"
+	@echo "make mutants   guarded modules made wrong in SAMPLE=60 places drawn by SEED=1: which mistakes do their tests miss?"
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"
 	@echo "make bench-tiny  every benchmark once with next to nothing to do: do they still work?"
@@ -84,6 +85,14 @@ nightly: $(VENV)/installed-tests
 	$(BIN)/python -m pytest --nightly --timeout=0 $(PROPERTIES)
 	$(BIN)/python -m pytest --nightly $(PARALLEL) tests/crash
 
+# Killed, or a test is missing: `make mutants SAMPLE=120 SEED=1 MUTATED=floradl/download/plan.py`.
+SAMPLE := 60
+SEED := 1
+MUTATED := $(GUARDED)
+
+mutants: $(VENV)/installed-tests
+	$(BIN)/python -m tests.support.mutants --sample $(SAMPLE) --seed $(SEED) $(MUTATED)
+
 coverage: $(VENV)/installed-tests
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report
@@ -117,4 +126,4 @@ format: $(VENV)/installed-tests
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo-archive .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-archive .coverage .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import zygote
+from tests.support.support import end_started
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,6 +93,13 @@ def _opened_since(before: set[str]) -> list[str]:
             with suppress(FileNotFoundError):  # the listing's own, which is closed by now
                 opened.append(f"{path.name}: {path.readlink()}")
     return opened
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_at_work() -> Iterator[None]:
+    """A process that a test started ends with it, also where the test failed."""
+    yield
+    end_started()
 
 
 @pytest.fixture(autouse=True)

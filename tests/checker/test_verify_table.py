@@ -26,6 +26,8 @@ from tests.support.sound_archive import (
 from tests.support.support import assert_sound
 from tests.support.zygote import floradl
 
+pytestmark = pytest.mark.timeout(600)  # all rows are acted out before the first is looked at
+
 ROWS_AT_A_TIME = 4
 
 

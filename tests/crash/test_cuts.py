@@ -51,7 +51,10 @@ from tests.support.support import (
 )
 from tests.support.zygote import Zygote
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.timeout(600),  # hundreds of runs a test
+]
 
 BEFORE_THE_FOLD = Stop(0, "kill", name="replace SHA256SUMS")
 BEFORE_THE_MANIFEST = Stop(0, "kill", name="replace manifest.json")

@@ -34,6 +34,8 @@ from tests.support.support import (
     wait_for,
 )
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of runs a test
+
 KILLS, OUTPUTS = (200, 150) if is_night() else (40, 60)
 WORKERS = 4
 
@@ -115,7 +117,6 @@ class Killing:
         self.kills_in_flight += bool(in_flight)
 
 
-@pytest.mark.timeout(600)
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Killed again and again, it leaves no lie, completes, and fetches only what was in flight once more."""
     account = Account.generate(90, seed=9)

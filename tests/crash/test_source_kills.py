@@ -33,6 +33,8 @@ from tests.support.support import (
     wait_for,
 )
 
+pytestmark = pytest.mark.timeout(600)  # dozens of runs a test
+
 ROUNDS = 5
 ALL = ("--source", "all")
 

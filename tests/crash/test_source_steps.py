@@ -40,7 +40,10 @@ from tests.support.steps import NEEDS_ROOM, Stop
 from tests.support.support import png
 from tests.support.zygote import Zygote
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.timeout(600),  # hundreds of runs a test
+]
 
 ABOUT = ("/canvas/", "/canvas.json", "/assets/", "/project.json")
 

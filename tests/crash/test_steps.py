@@ -35,7 +35,10 @@ from tests.support.lanes import (
 from tests.support.steps import NEEDS_ROOM, Stop
 from tests.support.zygote import Zygote
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.timeout(600),  # hundreds of runs a test
+]
 
 REMOVED = "ws_a/prj_a/run_picture/output_1.png"
 

@@ -58,7 +58,10 @@ from tests.support.support import (
 )
 from tests.support.zygote import floradl
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.timeout(600),  # all rows are acted out before the first is looked at
+]
 
 ROWS_AT_A_TIME = 6
 EVERYTHING = frozenset(

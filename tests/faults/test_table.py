@@ -22,6 +22,8 @@ from tests.faults.source_table import SOURCE_TABLE
 from tests.faults.stage import Outcome, act
 from tests.support.support import assert_archived, assert_sound, manifest
 
+pytestmark = pytest.mark.timeout(600)  # all rows are acted out before the first is looked at
+
 TABLE = (*MEDIA_TABLE, *API_TABLE)
 ROWS_AT_A_TIME = 8
 FORMAT = Path(__file__).parents[2] / "docs" / "format.md"

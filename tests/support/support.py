@@ -50,9 +50,12 @@ def floradl(
     return done
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
 def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
-    """Start the installed command and leave it at work."""
-    return subprocess.Popen(
+    """Start the installed command and leave it at work, at most until the end of the test."""
+    process = subprocess.Popen(
         [COMMAND, *map(str, arguments)],
         env=environment(sim, **env),
         stdout=subprocess.PIPE,
@@ -60,6 +63,17 @@ def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Pope
         stdin=subprocess.DEVNULL,
         text=True,
     )
+    _started.append(process)
+    return process
+
+
+def end_started() -> None:
+    """Kill what a test that failed left at work: it would ask whoever has its simulator's port next."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
