@@ -9,7 +9,7 @@ GUARDED := floradl/api/canvas.py floradl/api/lists.py floradl/api/projects.py fl
 	floradl/buffers.py floradl/download/commit.py floradl/download/context.py floradl/download/dedupe.py floradl/download/missing.py \
 	floradl/download/multipart.py floradl/download/plan.py floradl/download/prepare.py floradl/download/ranges.py \
 	floradl/download/request.py floradl/download/response.py floradl/download/streaming.py floradl/download/tally.py \
-	floradl/download/transfer.py floradl/network/bandwidth.py floradl/network/concurrency.py floradl/network/http11.py \
+	floradl/download/transfer.py floradl/network/bandwidth.py floradl/network/body.py floradl/network/concurrency.py floradl/network/http11.py \
 	floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/history.py \
 	floradl/repository/journal.py floradl/repository/labels.py floradl/repository/layout.py floradl/repository/lock.py \
 	floradl/repository/manifest.py floradl/repository/repository.py floradl/repository/snapshot.py floradl/storage/base.py \

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from typing import TypeGuard, cast
 
 BLOCK_BYTES = 1024 * 1024
+
+Room = Callable[[int], memoryview]
+"""Gives memory for a small body of that many bytes."""
 
 _MAX_FREE = 32
 

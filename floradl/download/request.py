@@ -15,7 +15,7 @@ from floradl.network import addresses
 from floradl.network.client import MediaClient
 
 if TYPE_CHECKING:
-    from floradl.network.http11 import Room
+    from floradl.buffers import Room
 
 
 MAX_REDIRECTS = 5

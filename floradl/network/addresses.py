@@ -1,8 +1,8 @@
-"""Where requests may go, and the API's client.
+"""Where requests may go: the rules for the API's base URL, for media URLs and for addresses; and proxies.
 
-Media URLs come from outside, so only `https` to public addresses is fetched; loopback and `http` only when
-the API itself is on loopback. Here are the rules; `transport` holds every connection to them. The API's
-client carries the key, goes to one origin, and follows no redirect.
+Media URLs come from outside, so only `https` to public addresses is fetched. Loopback and `http` are allowed
+only when the API itself is on loopback. The rules stand here; `transport` holds every connection to them, and
+`download.request` every redirect.
 """
 
 from __future__ import annotations
@@ -57,9 +57,13 @@ def check_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-@functools.lru_cache(maxsize=256)  # one output's URL is looked at where it is chosen and where it is asked
+@functools.lru_cache(maxsize=256)  # an output's URL is checked when it is chosen and again when it is asked
 def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
-    """Refuse a URL that must not be fetched, as far as the URL alone tells.
+    """Refuse a URL that must not be fetched, as far as the URL alone tells; its addresses are checked later.
+
+    Args:
+        url: an output's URL, or where a redirect leads.
+        allow_loopback: whether this machine and `http` may be asked, because the API is on loopback.
 
     Returns:
         The URL as httpx reads it.
@@ -70,7 +74,9 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     try:
         parts = urlsplit(url)
         parsed = httpx.URL(url)
-        host = parsed.host and parts.hostname  # both must see one
+        # Two readers of URLs must agree that there is a host, so that none is asked which only one of them
+        # sees.
+        host = parsed.host and parts.hostname
         _ = parts.port
     except (ValueError, httpx.InvalidURL) as exc:
         raise TransferError("unsafe_url", "the output's URL is not a URL", wants_fresh_url=True) from exc
@@ -79,7 +85,7 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     if parts.scheme != "https" and not (allow_loopback and parts.scheme == "http"):
         raise TransferError("unsafe_url", "the output's URL is not https", wants_fresh_url=True)
     if "@" in parts.netloc:
-        # httpx would send them, and to whom is the URL's choice.
+        # httpx would send them, and the URL alone decides which host gets them.
         raise TransferError("unsafe_url", "the output's URL holds credentials", wants_fresh_url=True)
     if refusal := _host_refusal(host, allow_loopback=allow_loopback):
         raise TransferError("unsafe_url", f"the output's URL leads to {refusal}", wants_fresh_url=True)
@@ -88,14 +94,18 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
 
 @functools.lru_cache(maxsize=256)  # nearly all outputs have the same
 def _host_refusal(host: str, *, allow_loopback: bool) -> str:
-    """What a host is that must not be asked, or "", as far as its name alone tells."""
+    """Why a host must not be asked, as far as its name tells; "" where its name says nothing against it."""
     if is_loopback_host(host):
         return "" if allow_loopback else "this machine"
     return "a private address" if _is_private_literal(host) else ""
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an IP address is one on the open internet, also when wrapped in an IPv6 address."""
+    """Whether an IP address is on the open internet.
+
+    An IPv4 address inside an IPv6 address (mapped, 6to4, Teredo, NAT64) is judged as the IPv4 address:
+    otherwise `::ffff:10.0.0.1` would lead into a private network.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
@@ -116,10 +126,11 @@ def _is_private_literal(host: str) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the system prefers them.
+    """The addresses of a host name, in the order that the system prefers.
 
     Raises:
-        OSError, UnicodeError: nobody knows the name, or it is none.
+        OSError: no name server knows the name.
+        UnicodeError: the text cannot be a host name.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[4][0]) for address in found))
@@ -133,7 +144,14 @@ def may_connect(address: str, *, allow_loopback: bool) -> bool:
 
 
 def environment_proxies() -> dict[str, str]:
-    """The environment's proxies: scheme → URL."""
+    """The proxies that the environment names.
+
+    Returns:
+        For "http" and "https", the URL of the proxy, where there is one.
+
+    Raises:
+        UsageError: httpx cannot use the proxy.
+    """
     found, urls = urllib.request.getproxies(), {}
     for scheme in ("http", "https"):
         url = found.get(scheme) or found.get("all")

@@ -11,12 +11,11 @@ import httpx
 from floradl.network import addresses
 
 if TYPE_CHECKING:
-    from floradl.buffers import Blocks
-    from floradl.network.http11 import Room
+    from floradl.buffers import Blocks, Room
 
 
 ROOM, BLOCKS = "room", "blocks"
-"""The extensions of a request that say where a small body is to be, and a large one; see `connection`."""
+"""The extensions of a request that say where a small body is to be, and a large one; see `body`."""
 
 _HEADERS = {"User-Agent": addresses.USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 _NO_BODY = httpx.ByteStream(b"")

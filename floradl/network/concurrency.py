@@ -1,14 +1,14 @@
 """How many requests a host gets at the same time: as many as it takes.
 
-Nobody says how many that are, so it is found out, host by host. The number doubles from round to round (a
-round is as many answers as there are requests at a time) until the host pushes back: 429, 503, or any answer
-with `Retry-After`. Then it is halved at once, and climbs back within a round or two to what the host took:
-those that were on their way, less those that were refused. There it stays. To see whether the host takes more
-by now, one request above that is tried, each time after twice as many rounds as before; where it passes, the
-number grows faster and faster.
+No host says how many that are, so the number is found out, host by host. The number doubles from round to
+round (a round is as many answers as there are requests at a time) until the host pushes back: 429, 503, or
+any answer with `Retry-After`. Then it is halved at once, and climbs back within a round or two to what the
+host took: those that were on their way, less those that were refused. There it stays. To see whether the host
+takes more by now, one request above that is tried, each time after twice as many rounds as before; where it
+passes, the number grows faster and faster.
 
-`Limit` decides: it knows neither hosts nor clocks and waits for nobody. `HostLimits` acts: it lets requests
-wait for their turn, first come, first served.
+`Limit` decides. It is pure: it knows neither hosts nor clocks. `HostLimits` acts: it lets requests wait for
+their turn, in the order in which they came.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from floradl.errors import TransferError, printable
 
 START = 16
-"""So many at a time before anything is known of a host; browsers open 6 connections, many hosts take more."""
+"""The number of requests before anything is known of a host; browsers open 6 connections, many hosts take
+more.
+"""
 
 FIRST_PATIENCE, MAX_PATIENCE = 8, 64
 """Rounds at a known level before one more is tried: at first, and at most."""
@@ -36,8 +38,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request on its way: how often the host had pushed back, how often the level had moved, and how many
-    were on their way, when it was sent."""
+    """A request on its way, with the state of its host's limit at the moment when it was sent.
+
+    Attributes:
+        cuts: how often the host had pushed back.
+        stage: how often the level had changed.
+        in_flight: how many requests were on their way.
+    """
 
     cuts: int
     stage: int
@@ -84,8 +91,8 @@ class Limit:
     def succeed(self, ticket: Ticket) -> None:
         """A request was answered; its place is still taken."""
         self.refusals = 0
-        # What was sent before the last push-back tells nothing of the level that holds since; neither does
-        # an answer while places are free: it is not the level then that was tried.
+        # A request that was sent before the last push-back says nothing about the level that holds since
+        # then. Nor does an answer while places are free: the level was not reached, so it was not tried.
         if ticket.cuts != self._cuts or self.in_flight < self.level:
             return
         if self._known is None or self.level < self._known:
@@ -99,11 +106,13 @@ class Limit:
     def push_back(self, ticket: Ticket) -> None:
         """A request was refused because there are too many; its place is still taken."""
         if ticket.cuts == self._cuts:
-            # At the end of a session there are fewer when the answer comes than when it was made.
+            # At the end of a session fewer requests are on their way when the answer comes than when it was
+            # made.
             self._cut(max(self.in_flight, ticket.in_flight))
         elif ticket.cuts < self._cuts - 1:
-            return  # sent long before; what it has to say is known
-        # All that were sent before the last cut are one push-back: what they tell is how much was too much.
+            return  # it was sent two push-backs ago, and has been counted among those refused then
+        # All requests that were sent before the last cut are one push-back. Each refusal among them says that
+        # one more of them was too much.
         self._refused += 1
         taken = self._cut_at - self._refused
         self._known = taken if taken > 0 else None
@@ -148,7 +157,7 @@ class _Host:
 
 
 class Turn:
-    """A place among a host's requests."""
+    """A place among the requests of one host, held until the answer was read."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -159,7 +168,10 @@ class Turn:
         self._ticket = self._limit.begin()
 
     def end(self, error: BaseException | None) -> None:
-        """The answer was read, or failed; errors of the network and ends by ourselves tell nothing."""
+        """Tell the limit what became of the request.
+
+        An error of the network or a cancellation says nothing about how many requests the host takes.
+        """
         if self._ticket is None:
             return
         if error is None:
@@ -194,9 +206,9 @@ class HostLimits:
 
     @asynccontextmanager
     async def slot(self, host: str) -> AsyncIterator[Turn]:
-        """A place among the requests of `host`, as soon as it is this one's turn.
+        """A place among the requests of `host`, once it is this request's turn.
 
-        The error that ends the block says what the host thought of the request.
+        The error that ends the block tells whether the host refused the request.
 
         Raises:
             TransferError: the host refuses everything; see `turn_away`.
@@ -216,7 +228,7 @@ class HostLimits:
             _give_back(state)
 
     def turn_away(self, host: str, error: TransferError) -> None:
-        """Let all who wait for their turn with `host` have the answer that the last request had."""
+        """End all waits for a turn with `host` with the answer that the last request had."""
         known = self._hosts.get(host)
         while known and known.waiting:
             waiter = known.waiting.popleft()
@@ -233,10 +245,12 @@ class HostLimits:
             await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                with suppress(ValueError):  # whoever gave places away in the meantime passed it over
+                with suppress(ValueError):  # `_give_back` may have taken the cancelled waiter out already
                     state.waiting.remove(waiter)
             elif waiter.exception() is None:
-                _give_back(state)  # it had got its place in the same moment
+                _give_back(
+                    state
+                )  # the waiter got its place just before the cancellation; nobody would use it
             raise
 
     def _state(self, host: str) -> _Host:
@@ -255,7 +269,7 @@ class HostLimits:
                 del self._hosts[name]
 
     def _tell(self, host: str, state: _Host) -> None:
-        """Say what has changed for those who want to know; a level that was told is not told again."""
+        """Log a level that has changed; a level that was logged is not logged again."""
         level = state.limit.settled
         if level is None:
             return
@@ -269,7 +283,7 @@ class HostLimits:
 
 
 def _give_back(state: _Host) -> None:
-    """Give a place back, and to those who wait whatever places there are."""
+    """Give a place back, and give the places that are free to the requests that wait longest."""
     state.limit.in_flight -= 1
     while state.waiting and state.limit.in_flight < state.limit.level:
         waiter = state.waiting.popleft()

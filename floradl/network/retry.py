@@ -1,8 +1,8 @@
-"""When to ask again, and when to leave a host alone.
+"""When a request is sent again, and how long a host is left alone.
 
-Waiting times are exponential with full jitter, so that many clients that failed together do not come
-back together. A host that pushes back (429, or any `Retry-After`) pauses every request to it, not just the
-one that was told: see `HostPauses`.
+Waits grow exponentially and have full jitter, so that many clients that failed together do not come back
+together. A host that pushes back (429, or any answer with `Retry-After`) pauses every request to it, not only
+the request that it refused: see `HostPauses`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ RETRY_STATUSES = frozenset({408, 425, 429})
 """Client errors that a later try may cure; every 5xx is one too. Source: FLORA's errors page, RFC 9110."""
 
 MAX_RETRY_AFTER_S = 900.0
-"""A host that asks for more patience than this is given up for now; the next run asks again."""
+"""A host that wants a longer wait than this is given up for this session; the next session asks again."""
 
 MAX_PAUSES = 1024
-"""So many pauses are remembered before those that are over are forgotten."""
+"""When so many pauses are remembered, those that are over are forgotten."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ import pytest
 
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.network import http11
-from floradl.network.http11 import ROOM_BYTES, Connection
+from floradl.network.body import ROOM_BYTES
+from floradl.network.http11 import Connection
 from tests.network.test_transport import self_signed
 
 pytestmark = pytest.mark.anyio
@@ -307,9 +308,7 @@ async def test_wherever_the_bytes_are_cut(seed: int) -> None:
         at += size
         if dice.random() < 0.2 and asked.done() and at < len(data):
             await asyncio.sleep(0)
-            if one._pieces or (
-                one._piece is not None and one._filled_bytes > one._taken_bytes and one._is_due
-            ):
+            if one._body.is_readable:
                 received += await one.read() or b""
     assert (await asked).headers[0] == (b"ETag", b"x")
     assert received + await body_of(one) == body
@@ -489,7 +488,7 @@ async def test_a_connection_that_is_lost_while_its_host_waits() -> None:
     async with connected([CHUNKED, *[b"100000\r\n" + b"a" * MIB + b"\r\n"] * 3, 1.0]) as (one, _):
         await one.ask(REQUEST, None)
         await asyncio.sleep(0.1)
-        came, size = one._ahead_bytes, 0
+        came, size = one._body.ahead_bytes, 0
         one._transport.abort()
         while size < came:
             size += len(await one.read() or b"")

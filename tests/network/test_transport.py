@@ -21,8 +21,8 @@ from floradl.errors import TransferError, UsageError
 from floradl.network import addresses as net
 from floradl.network import client as network_client
 from floradl.network import http11, transport
+from floradl.network.body import ROOM_BYTES
 from floradl.network.client import MediaClient
-from floradl.network.http11 import ROOM_BYTES
 from floradl.network.transport import MediaTransport, media_transports
 
 pytestmark = pytest.mark.anyio
