@@ -79,5 +79,5 @@ class Labels:
             return None
         sha256 = hashlib.sha256(raw).hexdigest()
         if sha256 != known:
-            self._disk.flush_found(path)  # a killed process may have written it
+            self._disk.flush_existing(path)  # a killed process may have written it
         return sha256

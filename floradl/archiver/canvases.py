@@ -40,6 +40,7 @@ from floradl.repository.canvas import (
 from floradl.repository.entries import Op, OutputEntry, OutputOp, RunEntry, RunFacts, RunOp, SourcesOp, State
 from floradl.repository.names import Place
 from floradl.repository.repository import Repository
+from floradl.storage.aside import make_way
 from floradl.storage.destination import Destination
 from floradl.tasks import all_of, to_its_end
 
@@ -223,7 +224,7 @@ class _Keeper:
             if snapshot is None or snapshot[0] in outputs:
                 continue
             if op := snapshot_op(self._disk, project_id, folder / name, at):
-                self._disk.flush_found(folder / name)
+                self._disk.flush_existing(folder / name)
                 found.append(op)
         return found
 
@@ -237,7 +238,7 @@ class _Keeper:
             if self._disk.min_free_bytes:
                 self._disk.require_room(len(data))
             name = layout.output_name(key, layout.SNAPSHOTS[type_])
-            self._disk.make_way(folder / name, hashlib.sha256(data).hexdigest())
+            make_way(self._disk, folder / name, hashlib.sha256(data).hexdigest())
             digest = self._disk.write_atomic(folder / name, [data], mtime_ms=now_ms)
             entry = OutputEntry(
                 type=type_,

@@ -56,6 +56,7 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.repository import Repository, require_archive
 from floradl.repository.results import Receipt
 from floradl.storage import base
+from floradl.storage.aside import AsideStorage, copy_aside, obstacle, set_aside
 from floradl.storage.destination import Destination
 from floradl.tasks import ends_by_itself
 
@@ -194,27 +195,29 @@ class _Session:
         """Write a manifest that had to be pieced together, so that it can be opened like any other."""
         for path in (layout.MANIFEST, layout.CHECKSUMS):
             if await self._disk.call(self._has_other, path):  # no rename could replace a folder
-                await self._keep(self._disk.set_aside, path)
+                await self._keep(set_aside, path)
         broken = {finding.kind for finding in recovered.findings}
         if Trouble.BAD_MANIFEST in broken:
-            await self._keep(self._disk.copy_aside, layout.MANIFEST)
+            await self._keep(copy_aside, layout.MANIFEST)
         if any(finding.is_unaccounted for finding in found):
-            await self._keep(self._disk.copy_aside, layout.CHECKSUMS)  # nothing else tells of these
+            await self._keep(copy_aside, layout.CHECKSUMS)  # nothing else tells of these
         if broken:
             now = format_ms(self._context.clock.now_ms())
             base_url = recovered.manifest.base_url or self._options.base_url
             # Before the journal goes: what of it counts is in here.
             await self._disk.call(write_manifest, self._disk, recovered.manifest, now, base_url)
         if Trouble.BAD_JOURNAL in broken or recovered.waiting:
-            await self._keep(self._disk.set_aside, layout.JOURNAL)
+            await self._keep(set_aside, layout.JOURNAL)
 
     def _has_other(self, path: PurePosixPath) -> bool:
         return self._disk.exists(path) and not self._disk.is_file(path)
 
     async def _keep(
-        self, put_aside: Callable[[PurePosixPath], PurePosixPath | None], path: PurePosixPath
+        self,
+        put_aside: Callable[[AsideStorage, PurePosixPath], PurePosixPath | None],
+        path: PurePosixPath,
     ) -> None:
-        aside = await self._disk.call(put_aside, path)
+        aside = await self._disk.call(put_aside, self._disk, path)
         if aside is not None:
             self._kept_aside.append(str(aside))
 
@@ -259,16 +262,16 @@ class _Session:
     async def _move_back(self, finding: Finding) -> None:
         """Move a file that stands elsewhere to its place; what stands there is set aside."""
         target = PurePosixPath(finding.path)
-        if (obstacle := await self._disk.call(self._disk.obstacle, target.parent)) is not None:
-            await self._keep(self._disk.set_aside, obstacle)
-        await self._keep(self._disk.set_aside, target)
+        if (level := await self._disk.call(obstacle, self._disk, target.parent)) is not None:
+            await self._keep(set_aside, level)
+        await self._keep(set_aside, target)
         await self._disk.call(self._disk.move, PurePosixPath(finding.found_at), target)
 
     async def _clear_way(self, folder: PurePosixPath) -> None:
         """Set aside what stands where a folder of the archive should be."""
-        obstacle = await self._disk.call(self._disk.obstacle, folder)
-        if obstacle is not None:
-            await self._keep(self._disk.set_aside, obstacle)
+        level = await self._disk.call(obstacle, self._disk, folder)
+        if level is not None:
+            await self._keep(set_aside, level)
 
     async def _new_pool(self) -> Pool:
         options, context = self._options, self._context

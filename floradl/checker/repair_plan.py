@@ -78,7 +78,7 @@ def found_op(disk: Destination, finding: Finding, entry: RunEntry, at: str) -> O
     known = entry.outputs.get(finding.key)
     if known is None or known.state == State.FAILED:
         path = PurePosixPath(finding.path)
-        disk.flush_found(path)
+        disk.flush_existing(path)
         return snapshot_op(disk, finding.run_id, path, at)
     if known.state == State.ARCHIVED:
         return None
@@ -96,7 +96,7 @@ def flush_adopted(disk: Destination, ops: Sequence[Op]) -> None:
     paths += [folders[op.run_id] / op.entry.file for op in ops if isinstance(op, OutputOp) and op.entry.file]
     for path in paths:
         if disk.is_file(path):  # one that is missing is known by its checksum, and will be fetched
-            disk.flush_found(path)
+            disk.flush_existing(path)
 
 
 def write_manifest(disk: Destination, manifest: Manifest, now: str, base_url: str) -> None:

@@ -20,6 +20,7 @@ from typing import Protocol
 import platformdirs
 
 from floradl.errors import DestinationError, UsageError, printable
+from floradl.storage.local.fsync import replace_file
 
 KEYRING = "the system keyring"
 
@@ -200,15 +201,7 @@ class KeyStore:
 def _write_private(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(temporary, path, data, mode=0o600, is_flushed=True)
 
 
 def _reason(exc: Exception) -> str:

@@ -17,6 +17,7 @@ from floradl.download.dedupe import ContentIndex
 from floradl.errors import TransferError, printable, safe_url
 from floradl.repository import filetype, layout
 from floradl.repository.results import Receipt
+from floradl.storage.aside import make_way, set_aside
 from floradl.storage.base import NewFile
 from floradl.storage.destination import Destination
 from floradl.storage.digest import HEAD_BYTES, Digest, Meter
@@ -188,9 +189,9 @@ class Commit:
             placed.digest = digest
             replaces = self._wanted.replaces
             if replaces is not None:
-                placed.aside = self._disk.set_aside(path.with_name(replaces))
+                placed.aside = set_aside(self._disk, path.with_name(replaces))
             # A file of somebody's, or a folder, which no rename could replace.
-            placed.in_the_way = self._disk.make_way(path, digest.sha256)
+            placed.in_the_way = make_way(self._disk, path, digest.sha256)
 
         if not self._wanted.shares:  # then it is hashed while it is written, and once
             self._keep(chunks, path, make_room)

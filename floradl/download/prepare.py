@@ -31,6 +31,7 @@ from floradl.errors import ApiError, printable
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
 from floradl.repository.results import Failure, Receipt, Result, facts_of, receipt_of
+from floradl.storage.aside import set_aside
 from floradl.storage.base import NewFile, Written
 from floradl.storage.destination import Destination
 
@@ -203,7 +204,7 @@ class Preparer:
             return
         sha256 = hashlib.sha256(run.raw).hexdigest()
         if rule == RecordRule.REPLACE:
-            aside = self.disk.set_aside(folder / name)
+            aside = set_aside(self.disk, folder / name)
             prepared.kept_aside.extend([] if aside is None else [aside])
         elif has_record and entry is not None and entry.record_sha256 == sha256:
             return
@@ -214,7 +215,7 @@ class Preparer:
         text = (job.decision.output.value or "").encode()
         if self.disk.min_free_bytes:
             self.disk.require_room(len(text))
-        aside = self.disk.set_aside(job.folder / job.replaces) if job.replaces else None
+        aside = set_aside(self.disk, job.folder / job.replaces) if job.replaces else None
         return _Draft(job, NewFile(job.decision.file or "", [text]), aside)
 
 

@@ -52,6 +52,7 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, read_names
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.snapshot import entry_place
+from floradl.storage.aside import set_aside
 from floradl.storage.destination import Destination
 from floradl.storage.local.reader import Reader
 from floradl.tasks import all_of, ends_by_itself
@@ -262,7 +263,7 @@ class _Building:
         """Set aside what stands in the place of `index.html` and is not one that floradl wrote."""
         is_ours = self._disk.is_file(layout.INDEX_PAGE) and _MARK in self._head(layout.INDEX_PAGE)
         if not is_ours and self._disk.exists(layout.INDEX_PAGE):
-            self.set_aside = self._disk.set_aside(layout.INDEX_PAGE)
+            self.set_aside = set_aside(self._disk, layout.INDEX_PAGE)
 
     def _head(self, path: PurePosixPath) -> bytes:
         with Reader(self._disk.root).opened(str(path)) as file:

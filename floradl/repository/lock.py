@@ -1,35 +1,39 @@
-"""One writer per archive, or any number of readers.
+"""One writer per archive, or any number of readers: how long to wait for the lock, and who holds it.
 
-The lock is the kernel's (`flock`, or its like on Windows): it ends with the process, however that dies,
-so a dead holder blocks nobody. Who writes stands beside it in `holder.json`, for the message only.
-Readers leave no trace, so that they can read an archive on a disk that nobody can write to.
+The lock is the kernel's (`storage.local.flock`), on the file `.floradl/lock`. It ends with the process that
+holds it, so a process that died blocks nobody. A writer puts its process number, host and start beside the
+lock, in `.floradl/holder.json`; that serves the message of those who wait, and nothing else relies on it.
+Readers write nothing, so that they can read an archive on a disk that nobody can write to.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import NoReturn, Self
 
-import filelock
 import msgspec
 
+from floradl.api.raw_json import NOT_READABLE
 from floradl.clock import Clock, format_ms
 from floradl.errors import LockedError, printable
 from floradl.repository import layout
 from floradl.storage.destination import Destination
-from floradl.storage.local.fsync import READ_FLAGS
+from floradl.storage.local.flock import ExclusiveLock, SharedLock
 
-_HAS_FLOCK = os.name != "nt"
 _POLL_S = 0.5
-_BUSY = (errno.EAGAIN, errno.EACCES)
+"""How long to wait before the lock is tried again."""
+
+_CAN_ASK_FOR_PROCESSES = os.name != "nt"
+"""Whether signal 0 only asks for a process. On Windows `os.kill` would end it."""
 
 
 class _Holder(msgspec.Struct):
+    """What `holder.json` says of the process that changes the archive."""
+
     pid: int
     host: str
     started_at: str
@@ -41,11 +45,12 @@ class _Lock(ABC):
     Args:
         disk: the archive; prepared.
         clock: for waiting, and for the start in `holder.json`.
-        timeout_s: how long to wait for another holder to end.
-        stop: ends the wait early.
+        timeout_s: how long to wait for another process to give the lock back, in seconds.
+        stop: ends the wait early when it is set.
 
     Raises:
-        LockedError: on entering, when another process still holds it.
+        LockedError: on entering, when another process still holds the lock.
+        DestinationError: on entering or leaving, when the disk fails.
     """
 
     def __init__(
@@ -58,23 +63,30 @@ class _Lock(ABC):
 
     @abstractmethod
     def _acquire(self) -> bool:
-        """Take the lock, or say that another has it. Blocks for no longer than that takes."""
+        """Take the lock; False when another process holds it. Blocks, but does not wait for the other one."""
 
     @abstractmethod
     def _release(self, *, failed: bool) -> None:
-        """Give it back, if it was taken; after a failure nothing else is raised in its place."""
+        """Give the lock back, if it was taken. Blocks.
+
+        Args:
+            failed: whether an error is on its way to the user; then no other error may take its place.
+        """
 
     async def __aenter__(self) -> Self:
         give_up_at_s = self._clock.monotonic() + self._timeout_s
         try:
-            # Asked again and again, not waited for in a thread: that could not be interrupted.
+            # The lock is tried again and again. A thread that waits for it in the kernel could not be
+            # interrupted, so Ctrl-C would have to wait for the other process.
             while not await self._disk.call(self._acquire):
                 left_s = give_up_at_s - self._clock.monotonic()
                 if left_s <= 0 or self._stop.is_set():
                     await self._disk.call(self._refuse)
                 await self._clock.sleep(min(_POLL_S, left_s))
         except BaseException:
-            await self._disk.call(self._release, failed=True)  # cancelled, or failed, after it was taken
+            # The caller may be cancelled while the thread takes the lock, and `holder.json` may fail after
+            # that. Nobody leaves this context then, so the lock has to be given back here.
+            await self._disk.call(self._release, failed=True)
             raise
         return self
 
@@ -90,88 +102,74 @@ class _Lock(ABC):
         )
 
     def _holder(self) -> str:
+        """The writer's process, host and start, for the message; empty when they are not known."""
         try:
             holder = msgspec.json.decode(self._disk.read(layout.HOLDER) or b"", type=_Holder)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_READABLE:
             return ""
         if holder.host == socket.gethostname() and _has_ended(holder.pid):
-            return ""  # killed; whoever holds the lock now is a reader
+            return ""  # that writer was killed and left its name; the lock is held by readers
         return f" (process {holder.pid} on {printable(holder.host)}, since {printable(holder.started_at)})"
 
 
 class ArchiveLock(_Lock):
-    """The lock of who changes an archive; nobody else reads or writes meanwhile."""
+    """The lock of a process that changes an archive; no other process reads or changes it meanwhile."""
 
     def __init__(
         self, disk: Destination, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
     ) -> None:
         super().__init__(disk, clock, timeout_s=timeout_s, stop=stop)
-        # Taken in one thread and released in another, so it must not be bound to either. And never a lock
-        # that is a mere file: a killed holder would leave it, and block every night after.
-        self._lock = filelock.FileLock(disk.root / layout.LOCK, thread_local=False, fallback_to_soft=False)
+        self._lock = ExclusiveLock(disk.root / layout.LOCK)
 
     def _acquire(self) -> bool:
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
+        if not self._lock.try_acquire():
             return False
         holder = _Holder(os.getpid(), socket.gethostname(), format_ms(self._clock.now_ms()))
         self._disk.write_atomic(layout.HOLDER, [msgspec.json.encode(holder)])
         return True
 
     def _release(self, *, failed: bool) -> None:
-        if not self._lock.is_locked:
+        if not self._lock.is_held:
             return
         try:
-            # While readers hold the lock nobody shall be told of a writer that has ended.
+            # Before the lock is given back: the next process to hold it may be a reader, and whoever waits
+            # for that reader would be told of this process, which has ended.
             self._disk.remove(layout.HOLDER)
         except OSError:
-            if not failed:  # otherwise of a disk that is gone, as was said before
+            if not failed:  # after a failure the user was told that the disk is gone, or is being told so
                 raise
         finally:
             self._lock.release()
 
 
 class ReadLock(_Lock):
-    """The lock of who reads an archive: others may read too, and nobody changes it. Writes nothing.
+    """The lock of a process that reads an archive; others may read it too, and none changes it meanwhile.
 
-    Where there is no lock file nobody is at work. Windows has no such lock, and reads without.
+    It writes nothing. Where no lock file is, nobody has ever changed the archive at this place, and it is
+    read without a lock; so it is on Windows, which has no lock that several processes can hold.
     """
 
-    _descriptor: int | None = None
+    def __init__(
+        self, disk: Destination, clock: Clock, *, timeout_s: float = 0.0, stop: asyncio.Event | None = None
+    ) -> None:
+        super().__init__(disk, clock, timeout_s=timeout_s, stop=stop)
+        self._lock = SharedLock(disk.root / layout.LOCK)
 
     def _acquire(self) -> bool:
-        if not _HAS_FLOCK:
-            return True
-        import fcntl  # Windows has none
+        return self._lock.try_acquire()
 
-        try:
-            descriptor = os.open(self._disk.root / layout.LOCK, READ_FLAGS)
-        except FileNotFoundError:
-            return True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as exc:
-            os.close(descriptor)
-            if exc.errno in _BUSY:
-                return False
-            raise
-        self._descriptor = descriptor
-        return True
-
-    def _release(self, *, failed: bool) -> None:  # noqa: ARG002 - nothing here that could fail again
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    def _release(self, *, failed: bool) -> None:  # noqa: ARG002 - closing a file that was read cannot fail
+        self._lock.release()
 
 
 def _has_ended(pid: int) -> bool:
-    if not _HAS_FLOCK:  # Windows, where this signal would end it
+    """Whether no process of this machine has that number; False when the system does not say."""
+    if not _CAN_ASK_FOR_PROCESSES:
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):
+    except (OSError, OverflowError):  # another user's process; or a number that no process can have
         return False
     return False

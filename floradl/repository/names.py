@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from floradl.repository import layout
 from floradl.repository.history import History, read_history
+from floradl.storage.aside import obstacle
 from floradl.storage.destination import Destination
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def archived(disk: Destination, places: Iterable[Place]) -> set[Place]:
     """Those of some places that have ids and a folder in the archive, no link to one. Blocks."""
     folders = {place: layout.project_record(*place).parent for place in places if all(place)}
     return {
-        place for place, folder in folders.items() if disk.exists(folder) and disk.obstacle(folder) is None
+        place for place, folder in folders.items() if disk.exists(folder) and obstacle(disk, folder) is None
     }
 
 

@@ -11,6 +11,7 @@ import logging
 
 import msgspec
 
+from floradl.api.raw_json import NOT_READABLE
 from floradl.repository import layout
 from floradl.storage import base
 from floradl.storage.destination import Destination
@@ -56,7 +57,7 @@ def read_verified(disk: Destination) -> Verified:
     """What is known of the last checks. Blocks."""
     try:
         return msgspec.json.decode(disk.read(layout.VERIFIED) or b"{}", type=Verified)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (OSError, *NOT_READABLE) as exc:
         log.info("%s cannot be read: %s", layout.VERIFIED, exc)
         return Verified()
 

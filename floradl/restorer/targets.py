@@ -32,6 +32,7 @@ from floradl.repository.results import Failure, Receipt, op_of, receipt_of
 from floradl.repository.snapshot import entry_path
 from floradl.restorer.copying import Copied
 from floradl.storage import base
+from floradl.storage.aside import make_way
 from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from floradl.tasks import ends_by_itself
@@ -296,7 +297,7 @@ class FlatTarget(Target):
 
     def _write(self, path: PurePosixPath, text: str, mtime_ms: int | None) -> Digest:
         data = text.encode()
-        self._disk.make_way(path, hashlib.sha256(data).hexdigest())
+        make_way(self._disk, path, hashlib.sha256(data).hexdigest())
         return self._disk.write_atomic(path, [data], mtime_ms=mtime_ms)
 
 

@@ -112,7 +112,7 @@ def files(disk: Destination) -> dict[str, bytes]:
 def steps(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes each flush and each rename from now on."""
     noted: list[str] = []
-    replace, folder, seal = os.replace, Flusher.folder, Flusher.seal
+    replace, folder, date_and_flush = os.replace, Flusher.folder, Flusher.date_and_flush
 
     def noted_replace(path: Path, target: Path | str) -> None:
         noted.append(f"name {Path(target).name}")
@@ -122,13 +122,13 @@ def steps(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         noted.append(f"flush {Path(path).relative_to(disk.root)}")
         folder(flusher, path)
 
-    def noted_seal(flusher: Flusher, descriptor: int, path: Path | str, mtime_ms: int | None) -> None:
+    def noted_file(flusher: Flusher, descriptor: int, path: Path | str, mtime_ms: int | None) -> None:
         noted.append(f"flush {os.fstat(descriptor).st_size} bytes")
-        seal(flusher, descriptor, path, mtime_ms)
+        date_and_flush(flusher, descriptor, path, mtime_ms)
 
     monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(Flusher, "folder", noted_folder)
-    monkeypatch.setattr(Flusher, "seal", noted_seal)
+    monkeypatch.setattr(Flusher, "date_and_flush", noted_file)
     return noted
 
 

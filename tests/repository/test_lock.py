@@ -138,7 +138,9 @@ async def test_second_holder_is_told_who_is_first(disk: Destination, time: FakeT
         assert json.loads((disk.root / layout.HOLDER).read_bytes())["pid"] == holder.pid
 
 
-@pytest.mark.parametrize("holder_json", [b"", b"{", b'{"pid": "x"}', b'{"host": "\xff"}', None])
+@pytest.mark.parametrize(
+    "holder_json", [b"", b"{", b'{"pid": "x"}', b'{"host": "\xff"}', b'{"more": ' + b"[" * 100_000, None]
+)
 async def test_holder_that_cannot_be_read(
     disk: Destination, time: FakeTime, holder_json: bytes | None
 ) -> None:
@@ -390,7 +392,8 @@ async def test_a_system_without_flock(
 ) -> None:
     """There readers take no lock, and a holder counts as alive."""
     with other_process(disk.root):
-        monkeypatch.setattr("floradl.repository.lock._HAS_FLOCK", False)
+        monkeypatch.setattr("floradl.storage.local.flock.HAS_SHARED_LOCKS", False)
+        monkeypatch.setattr("floradl.repository.lock._CAN_ASK_FOR_PROCESSES", False)
         async with reading(disk, time):
             pass
         ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "")

@@ -12,9 +12,7 @@ import pytest
 
 from floradl.errors import DestinationError, Exit
 from floradl.storage.destination import Destination
-from tests.storage.local.test_folder import FILE, RUN, disk, fail_with, handles, temporary_files
-
-__all__ = ["disk"]
+from tests.storage.disk_support import FILE, RUN, fail_with, handles, temporary_files
 
 pytestmark = pytest.mark.anyio
 

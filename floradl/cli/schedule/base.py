@@ -16,6 +16,7 @@ from typing import Protocol
 
 from floradl.cli.schedule.job import NightlyJob
 from floradl.errors import ScheduleError, printable
+from floradl.storage.local.fsync import OVERWRITE_FLAGS, replace_file
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,6 @@ def write_text(path: Path, data: bytes) -> None:
     try:
         if path.exists() and path.read_bytes() == data:
             return
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(temporary, path, data, flags=OVERWRITE_FLAGS)
     except OSError as exc:
         raise ScheduleError(f"cannot write {path}: {exc.strerror}") from exc

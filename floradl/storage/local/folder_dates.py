@@ -1,7 +1,8 @@
-"""What hundreds of thousands of folders hold, at a glance: dates, names and sizes. Reads only.
+"""The dates of an archive's folders, which tell whether anything in them has changed.
 
-`destination.Destination` lists one folder with all its care for each; here a night's look at a whole archive
-has to take seconds. No link is followed here either: a link in place of a folder is an `OSError`, as there.
+Every night `archive` compares the manifest with all folders of runs, which may be hundreds of thousands. To
+list each of them takes minutes; to ask for each folder's date takes seconds. A folder whose date is the one
+of the night before holds the same names as then. Reads only, blocks, and follows no symbolic link.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from floradl.storage.local.fsync import require_real_dir
+from floradl.storage.local.no_links import require_real_dir, require_real_dirs
+from floradl.storage.local.reader import sizes_of
 
 
 class FolderDate(NamedTuple):
-    """What changes whenever a name in a folder appears, goes or comes to stand for another file.
+    """Numbers of a folder that change whenever a name in it appears, goes, or stands for another file.
 
-    The first may be set by anyone; the second tells of that. The third is another after a move or a copy.
-    A file that is written to in place leaves all of them as they are.
+    A file that is written to in place leaves all three as they are.
+
+    Attributes:
+        mtime_ns: when a name in the folder last changed. Any program may set it to another time.
+        ctime_ns: when the folder itself last changed; it also changes when `mtime_ns` is set.
+        inode: the folder's number on its disk, which is another one after a copy or a restore.
     """
 
     mtime_ns: int
@@ -29,31 +35,39 @@ class FolderDate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A folder's date from before it was listed (None: no folder), and its regular files with their sizes."""
+class DatedFolder:
+    """A folder's date and files.
+
+    Attributes:
+        date: the date from before the folder was listed; None when there is no folder.
+        sizes: its regular files with their sizes in bytes.
+    """
 
     date: FolderDate | None
     sizes: Mapping[str, int]
 
 
 class FolderDates:
-    """Looks at an archive's folders, each named by its place, such as `ws_abc/prj_def/run_ghi`. Blocks.
+    """Looks at an archive's folders. A folder is named by its place, such as `ws_abc/prj_def/run_ghi`.
+
+    It remembers for its whole life which workspaces and projects are folders and not links, so it should
+    live for one comparison and no longer.
 
     Args:
-        root: the archive.
+        root: the archive's folder.
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = f"{root}{os.sep}"
-        self._real: set[str] = {""}
+        self._root = str(root)
+        self._folders = {""}
 
     def is_dated(self, place: str, mtime_ns: int, ctime_ns: int, inode: int) -> bool:
-        """Whether a folder has this date still; False when a link stands there, or on the way to it."""
+        """Whether a folder still has this date; False when a link stands there, or on the way to it."""
         try:
             self._require_real_parents(place)
-            status = os.lstat(self._root + place)
+            status = os.lstat(f"{self._root}/{place}")
         except OSError:
-            return False  # whoever looks closer is told why
+            return False  # the folder is then listed by `look`, which raises the error
         return (
             status.st_mtime_ns == mtime_ns
             and status.st_ctime_ns == ctime_ns
@@ -61,25 +75,33 @@ class FolderDates:
             and stat.S_ISDIR(status.st_mode)
         )
 
-    def look(self, place: str) -> Look:
-        """A folder's date and, read after it, what it holds."""
-        path = self._root + place
+    def look(self, place: str) -> DatedFolder:
+        """List a folder, with its date.
+
+        The date is read first. If a name appears between the two, the listing may have it and the date is
+        already another one at the next look, so the folder is listed once more. In the other order, the date
+        could cover a name that the listing does not have, and nobody would look again.
+
+        Raises:
+            OSError: a link or a file stands in the folder's place or above it, or the disk fails.
+        """
+        path = f"{self._root}/{place}"
         try:
             self._require_real_parents(place)
             status = os.lstat(path)
-            require_real_dir(Path(path), status)
-            with os.scandir(path) as entries:
-                sizes = {
-                    entry.name: entry.stat(follow_symlinks=False).st_size
-                    for entry in entries
-                    if entry.is_file(follow_symlinks=False)
-                }
+            require_real_dir(path, status)
+            sizes = sizes_of(path)
         except FileNotFoundError:
-            return Look(None, {})
-        return Look(FolderDate(status.st_mtime_ns, status.st_ctime_ns, status.st_ino), sizes)
+            return DatedFolder(None, {})
+        return DatedFolder(FolderDate(status.st_mtime_ns, status.st_ctime_ns, status.st_ino), sizes)
 
     def has(self, place: str, sizes: Mapping[str, int | None]) -> bool:
-        """Whether regular files of these names and sizes stand in a folder; None: of any size."""
+        """Whether a folder has regular files of these names.
+
+        Args:
+            place: the folder.
+            sizes: the names, each with the size in bytes that the file must have; None for any size.
+        """
         for name, size_bytes in sizes.items():
             try:
                 status = os.lstat(f"{self._root}{place}/{name}")
@@ -91,7 +113,5 @@ class FolderDates:
 
     def _require_real_parents(self, place: str) -> None:
         parent = place.rpartition("/")[0]
-        if parent not in self._real:
-            self._require_real_parents(parent)
-            require_real_dir(Path(self._root + parent))
-            self._real.add(parent)
+        if parent not in self._folders:
+            self._folders.update(require_real_dirs(self._root, parent, self._folders))

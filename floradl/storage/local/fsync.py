@@ -1,32 +1,42 @@
-"""The steps that durability is made of: whole writes, flushes, hashes, refusals of links.
+"""The steps that durability is made of: whole writes, flushes, and renames of files that are complete.
 
-Blocking. `tree` and `partial` alone use them; no other code but `direct` writes an archive's files.
+A file that may be seen under its final name has to be whole, also after `kill -9` or a power cut. So it is
+written under a temporary name, flushed, renamed, and the folder that holds the name is flushed after that.
+`folder`, `partial` and the writer processes put an archive's files together from these steps; `direct_io`
+is another way to write the bytes of large files. Everything here blocks.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS, open_regular
+
 _FICLONE = 0x40049409  # linux/fs.h
 
-# Without O_NONBLOCK, opening a pipe that stands where a file should be waits for ever.
-_SAFE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-READ_FLAGS = os.O_RDONLY | _SAFE_FLAGS
-WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | _SAFE_FLAGS
+NEW_FILE_FLAGS = WRITE_FLAGS | os.O_EXCL
+"""Flags of `os.open` for a file that must not be there yet."""
+OVERWRITE_FLAGS = WRITE_FLAGS | os.O_TRUNC
+"""Flags of `os.open` for a file that may be there, left by a process that was killed; it is emptied."""
 
 
 @dataclass(slots=True)
-class _Turn:
-    """Who waits for a flush of one folder: how many asked, how many of them a flush covers, how many left.
+class _SharedFlush:
+    """The threads that want one folder flushed.
 
-    `error` is what the last flush failed with: the system tells of a failure once, so whoever that flush
-    was for learns of it here, and would learn nothing from another flush.
+    Attributes:
+        lock: held by the thread that flushes.
+        asked: how many threads have asked so far.
+        covered: how many of them, in the order in which they asked, the last flush was for.
+        left: how many of them have gone on.
+        error: what the last flush failed with. The system tells of a failure only once, so every thread
+            that this flush was for must learn of it here: a flush of its own would seem to succeed.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -40,19 +50,20 @@ class Flusher:
     """Makes files and folders durable, or leaves that to the system.
 
     Args:
-        is_on: False leaves it: faster, and a power cut can cost files that were recorded.
+        is_on: False does not flush anything. That is faster, and a power cut can then cost files that were
+            recorded as archived.
 
     Attributes:
-        is_on: as told.
+        is_on: as given.
     """
 
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on
-        self._turns: dict[str, _Turn] = {}
+        self._folders: dict[str, _SharedFlush] = {}
         self._lock = threading.Lock()
 
     def file(self, descriptor: int) -> None:
-        """Flush a file's bytes and size."""
+        """Flush the bytes and the size of an open file."""
         if not self.is_on:
             return
         full_sync = getattr(_fcntl, "F_FULLFSYNC", None)
@@ -61,49 +72,54 @@ class Flusher:
         else:
             os.fsync(descriptor)
 
-    def ahead(self, descriptor: int) -> None:
-        """Begin early with what `file` will have to do; what was written may still be lost after it."""
+    def data_early(self, descriptor: int) -> None:
+        """Flush what was written to an open file so far, so that `file` has less to do at the end.
+
+        This promises nothing by itself: only `file` makes the file durable.
+        """
         if self.is_on:
             getattr(os, "fdatasync", os.fsync)(descriptor)
 
     def folder(self, path: Path | str) -> None:
-        """Flush a folder, so that a name in it stays. Threads that ask at the same time share a flush.
+        """Flush a folder, so that a name that was made in it stays. Threads that ask together share a flush.
 
         Raises:
-            OSError: it failed; for each of those who shared it.
+            OSError: the flush failed; raised in each thread that shared it.
         """
-        if not self.is_on or os.name == "nt":  # Windows cannot open a folder, and journals names itself
+        if not self.is_on or os.name == "nt":  # Windows cannot open a folder; NTFS journals names itself
             return
         name = str(path)
         with self._lock:
-            turn = self._turns.setdefault(name, _Turn())
-            turn.asked += 1
-            mine = turn.asked
+            shared = self._folders.setdefault(name, _SharedFlush())
+            shared.asked += 1
+            mine = shared.asked
         try:
-            with turn.lock:
-                if turn.covered < mine:
-                    turn.covered = turn.asked  # all who asked until now did what they want to be flushed
-                    turn.error = None
+            with shared.lock:
+                if shared.covered < mine:
+                    # Read before the flush begins: a thread that asks later may make its name after the
+                    # flush went by, so it needs another one.
+                    shared.covered = shared.asked
+                    shared.error = None
                     try:
                         _flush_folder(path)
                     except OSError as exc:
-                        turn.error = exc
-                if turn.error is not None:
-                    raise turn.error
+                        shared.error = exc
+                if shared.error is not None:
+                    raise shared.error
         finally:
             with self._lock:
-                turn.left += 1
-                if turn.left == turn.asked:
-                    self._turns.pop(name, None)
+                shared.left += 1
+                if shared.left == shared.asked:  # nobody waits for it: forget it, an archive has many folders
+                    self._folders.pop(name, None)
 
-    def found(self, path: Path) -> None:
+    def existing(self, path: Path) -> None:
         """Flush a file that another process left, and its folder: it may have been killed before it did."""
-        self.content(path)
+        self.closed_file(path)
         self.folder(path.parent)
 
-    def content(self, path: Path | str) -> None:
-        """Flush a file that is not open: another process may not have done it."""
-        if not self.is_on or os.name == "nt":  # Windows flushes only what is open for writing
+    def closed_file(self, path: Path | str) -> None:
+        """Flush the bytes of a file that is not open, since another process may not have done so."""
+        if not self.is_on or os.name == "nt":  # Windows flushes only files that are open for writing
             return
         descriptor = open_regular(path)
         try:
@@ -111,20 +127,17 @@ class Flusher:
         finally:
             os.close(descriptor)
 
-    def seal(self, descriptor: int, path: Path | str, mtime_ms: int | None) -> None:
-        """Date and flush a file that is complete. The date goes first, so that the flush covers it."""
+    def date_and_flush(self, descriptor: int, path: Path | str, mtime_ms: int | None) -> None:
+        """Give a complete file its date, and flush it. In this order, so that the flush covers the date.
+
+        Args:
+            descriptor: the file, open.
+            path: the file's path, since not every system can date an open file.
+            mtime_ms: its date, in milliseconds since 1970; None leaves the time of the last write.
+        """
         if mtime_ms is not None:
             os.utime(path, ns=(mtime_ms * 1_000_000, mtime_ms * 1_000_000))
         self.file(descriptor)
-
-
-def open_regular(path: Path | str) -> int:
-    """Open a file to read; raise `OSError` unless a regular file itself, not a link to one, stands there."""
-    descriptor = os.open(path, READ_FLAGS)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return descriptor
 
 
 def _flush_folder(path: Path | str) -> None:
@@ -135,31 +148,79 @@ def _flush_folder(path: Path | str) -> None:
         os.close(descriptor)
 
 
-def require_real_dir(path: Path | str, status: os.stat_result | None = None) -> None:
-    """Raise `OSError` unless a folder itself, not a link to one, stands at `path`.
+def create_new(path: str) -> int:
+    """Make an empty file and open it to write; `FileExistsError` when anything stands there already."""
+    return os.open(path, NEW_FILE_FLAGS, 0o666)
+
+
+def rename_when_complete(temporary: str, target: str, complete: Callable[[], None]) -> None:
+    """Complete a temporary file, then give it its final name; if either fails, remove the temporary file.
 
     Args:
-        path: where.
-        status: what `lstat` just said of it, if somebody asked.
+        temporary: the temporary file, made by the caller just now. The caller makes it, so that the file
+            of somebody else is not removed when it turns out that the name is taken.
+        target: the final name, in a folder of the same file system. What stands there is replaced.
+        complete: writes, checks, flushes and closes the temporary file; raises to refuse it.
     """
-    mode = (status or os.lstat(path)).st_mode
-    if stat.S_ISLNK(mode):
-        raise OSError(
-            errno.ELOOP, "a symbolic link stands where a folder of the archive should be", str(path)
-        )
-    if not stat.S_ISDIR(mode):
-        raise OSError(errno.ENOTDIR, "a file stands where a folder of the archive should be", str(path))
+    try:
+        complete()
+        # No `Path`: for a small file, to make two path objects takes longer than the call itself.
+        os.replace(temporary, target)  # noqa: PTH105 - see above
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def replace_file(
+    temporary: Path,
+    target: Path,
+    data: bytes,
+    *,
+    flags: int = NEW_FILE_FLAGS,
+    mode: int = 0o666,
+    is_flushed: bool = False,
+) -> None:
+    """Write a small file whole or not at all, in place of any that is there.
+
+    Args:
+        temporary: where to write it first; in the same folder as `target`.
+        target: its final name.
+        data: its bytes.
+        flags: how to open the temporary file: `NEW_FILE_FLAGS` or `OVERWRITE_FLAGS`.
+        mode: who may read and write it; the process's umask takes away from this.
+        is_flushed: whether its bytes are flushed before it is renamed. Without it, a power cut can leave an
+            empty or a torn file.
+    """
+    descriptor = os.open(temporary, flags, mode)
+
+    def complete() -> None:
+        try:
+            write_all(descriptor, data)
+            if is_flushed:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    rename_when_complete(str(temporary), str(target), complete)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all bytes, however many calls that takes."""
+    """Write all bytes: one call of the system may write fewer than it was given."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def share_blocks(source: Path, descriptor: int) -> None:
-    """Let an empty file share all blocks of another; `OSError` where file system or platform cannot."""
+    """Let an empty file share all blocks of another file on the disk (a reflink).
+
+    Args:
+        source: the other file.
+        descriptor: the empty file, open for writing.
+
+    Raises:
+        OSError: the system or the file system cannot share blocks.
+    """
     if _fcntl is None or not sys.platform.startswith("linux"):
         raise OSError(errno.ENOTSUP, "this system cannot share blocks between files")
     with os.fdopen(os.open(source, READ_FLAGS), "rb") as file:
@@ -169,4 +230,4 @@ def share_blocks(source: Path, descriptor: int) -> None:
 try:
     import fcntl as _fcntl
 except ImportError:  # Windows
-    _fcntl = None  # type: ignore[assignment]  # there it is never looked at
+    _fcntl = None  # type: ignore[assignment]  # checked before each use

@@ -23,7 +23,8 @@ import msgspec
 
 from floradl.storage.digest import READ_BYTES, Digest, Meter
 from floradl.storage.local.direct_io import Direct
-from floradl.storage.local.fsync import READ_FLAGS, WRITE_FLAGS, Flusher, write_all
+from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, write_all
+from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
 """How much of a transfer `kill -9` can cost: after each such stretch a partial can be resumed from."""
@@ -208,7 +209,7 @@ class Partial:
         """Make durable what is written so far, while more is written."""
         with self._lock:
             descriptor = self._open()
-        self._flusher.ahead(descriptor)
+        self._flusher.data_early(descriptor)
 
     def commit(
         self,
@@ -227,7 +228,7 @@ class Partial:
             make_room: called with what is about to be renamed, when all of it is flushed.
         """
         self.append(chunks)
-        self._flusher.seal(self._open(), self._path, mtime_ms)
+        self._flusher.date_and_flush(self._open(), self._path, mtime_ms)
         self.close()
         digest = self._meter.digest()
         make_room(digest)
@@ -301,12 +302,7 @@ class Partial:
         ]
         known = _Sidecar(self.validator, self.total_bytes, digest.size_bytes, digest.sha256, ahead)
         temporary = self._sidecar.with_suffix(".new")
-        descriptor = os.open(temporary, WRITE_FLAGS | os.O_TRUNC, 0o666)
-        try:
-            write_all(descriptor, msgspec.json.encode(known))
-        finally:
-            os.close(descriptor)
-        temporary.replace(self._sidecar)
+        replace_file(temporary, self._sidecar, msgspec.json.encode(known), flags=OVERWRITE_FLAGS)
         self._unsaved_bytes = 0
 
 

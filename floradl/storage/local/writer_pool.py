@@ -145,7 +145,7 @@ class WriterPool:
         if own is not None:
             _put(slots.view(own, sum(sizes)), chunks)
         ordered = [Ordered(file.name, size, file.replaces) for file, size in zip(files, sizes, strict=True)]
-        order = Order(slot, str(folder), self._disk.knows(folder), ordered, mtime_ms)
+        order = Order(slot, str(folder), folder in self._disk.known_folders, ordered, mtime_ms)
         waiting = self._waiting[slot] = asyncio.get_running_loop().create_future()
         self._collect(order)
         try:
@@ -158,7 +158,7 @@ class WriterPool:
         if not outcome.files:
             return None
         if not order.is_known:
-            self._disk.remember(folder)
+            self._disk.known_folders.add(folder)
         self.written += len(files)
         return [
             Written(

@@ -120,7 +120,7 @@ def _written(order: Order, memory: memoryview, tree: LocalStorage) -> Outcome:
         files.append(NewFile(file.name, [memory[at : at + file.size_bytes]], file.replaces))
         at += file.size_bytes
     if order.is_known:
-        tree.remember(folder)
+        tree.known_folders.add(folder)
     try:
         written = tree.write_files(folder, files, order.mtime_ms, is_flushed_later=True)
     except OSError as exc:

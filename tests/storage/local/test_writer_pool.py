@@ -233,12 +233,12 @@ async def test_the_disk_that_fails_is_told_of(ready: WriterPool, disk: Destinati
 
 async def test_a_folder_that_is_known_is_not_made_again(ready: WriterPool, disk: Destination) -> None:
     """Neither by the writers where this process knows it, nor by this process where a writer made it."""
-    disk.remember(FILE.parent.with_name("run_gone"))
+    disk.known_folders.add(FILE.parent.with_name("run_gone"))
     with pytest.raises(DestinationError, match="No such file"):
         await written(ready, FILE.parent.with_name("run_gone") / "one.png", PIECES)
     other = FILE.parent.with_name("run_d")
     await written(ready, other / "one.png", PIECES)
-    assert disk.knows(other)
+    assert other in disk.known_folders
 
 
 @pytest.mark.parametrize("files", [1, MAX_FILES + 1])

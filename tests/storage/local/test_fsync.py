@@ -1,0 +1,137 @@
+"""Whole writes and flushes: what is durable, and which threads share a flush."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from floradl.storage.destination import Destination
+from floradl.storage.local import fsync
+from floradl.storage.local.fsync import Flusher, write_all
+from tests.storage.disk_support import (
+    SlowFlush,
+    needs_fsync,
+    record_disk_events,
+)
+
+
+def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that takes a few bytes at a time still gets all of them, in order."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    with (tmp_path / "file").open("wb") as file:
+        write_all(file.fileno(), b"0123456789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_drive_caches_are_flushed_where_fsync_does_not(
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On macOS, where fsync leaves bytes in the drive's cache, the stronger call is made."""
+    asked: list[tuple[int, int]] = []
+
+    class Fcntl:
+        F_FULLFSYNC = 51
+
+        @staticmethod
+        def fcntl(descriptor: int, what: int) -> None:
+            asked.append((descriptor, what))
+
+    monkeypatch.setattr(fsync, "_fcntl", Fcntl)
+    with (tmp_path / "file").open("wb") as file:
+        disk.flusher.file(file.fileno())
+        assert asked == [(file.fileno(), 51)]
+
+
+def test_a_system_without_fcntl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no `fcntl`; a file is flushed there all the same."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("fsync_on_windows", fsync.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    events = record_disk_events(monkeypatch)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"bytes")
+        module.Flusher(is_on=True).file(file.fileno())
+    assert events == ["fsync 5 bytes"]
+
+
+@needs_fsync
+def test_threads_share_the_flush_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who ask while a folder is flushed share the next flush, which began after they asked."""
+    flush = SlowFlush(monkeypatch)
+    flusher = Flusher(is_on=True)
+    threads = [threading.Thread(target=lambda: flusher.folder(tmp_path)) for _ in range(6)]
+    threads[0].start()
+    assert flush.began.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while flusher._folders[str(tmp_path)].asked < len(threads):
+        threads[1].join(timeout=0.01)
+    flush.may_end.set()
+    for thread in threads:
+        thread.join()
+    assert flush.number == 2
+    assert flusher._folders == {}
+
+
+@needs_fsync
+def test_a_flush_that_fails_is_tried_again_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks after a flush has failed gets a flush of its own."""
+    flusher = Flusher(is_on=True)
+    answers = [OSError(errno.EIO, "broken"), None]
+
+    def flush(_: int) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with pytest.raises(OSError, match="broken"):
+        flusher.folder(tmp_path)
+    flusher.folder(tmp_path)
+    assert answers == []
+
+
+@needs_fsync
+def test_a_shared_flush_that_fails_fails_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells of a failure once; nobody whose name it was for is told that it is kept."""
+    flush = SlowFlush(monkeypatch, [None, OSError(errno.EIO, "broken")])
+    flusher = Flusher(is_on=True)
+    told: list[str] = []
+
+    def ask() -> None:
+        try:
+            flusher.folder(tmp_path)
+        except OSError as exc:
+            told.append(str(exc))
+        else:
+            told.append("durable")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads[0].start()
+    assert flush.began.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while flusher._folders[str(tmp_path)].asked < len(threads):
+        threads[1].join(timeout=0.01)
+    flush.may_end.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["[Errno 5] broken"] * 3 + ["durable"]
+    assert flusher._folders == {}
+
+
+def test_flusher_off_touches_nothing(tmp_path: Path) -> None:
+    """Without durability not even a missing folder is noticed."""
+    Flusher(is_on=False).folder(tmp_path / "missing")
