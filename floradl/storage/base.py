@@ -1,4 +1,4 @@
-"""What every storage speaks of, and the names of the archive's private folder."""
+"""Values that storages take and give, the private folder's places, and what an `OSError` means for a user."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ _HINTS = {
 }
 
 PRIVATE = PurePosixPath(".floradl")
-
+"""The folder of an archive that is floradl's own: lock, journal, and everything that is not complete yet."""
 PARTIALS = PRIVATE / "partials"
+"""Where large files lie while they come, and the checkpoints to resume them from."""
 TEMPORARY = PRIVATE / "tmp"
 TEMPORARIES = tuple(TEMPORARY / str(number) for number in range(4))
-"""Where temporary files begin: in a single folder all threads would wait for each other at every name."""
+"""Where temporary files are made. There are several, since the kernel locks a folder while a name in it is
+made or goes: with one folder, all threads would wait for each other at each file."""
 ASIDE = PRIVATE / "aside"
+"""Where files are kept whose place was needed; see `aside`."""
 
 COARSE_NS = 2_000_000_000
-"""How coarse dates are at worst: FAT's are of two seconds."""
+"""The step of dates on the coarsest file system, in nanoseconds: FAT counts two seconds."""
 
 
 def destination_error(exc: OSError, root: Path) -> DestinationError:
-    """The `DestinationError` that says what an `OSError` means for the archive at `root`."""
+    """The error for users that says what an `OSError` means for the archive at `root`, and what to do."""
     where = f" ({exc.filename})" if exc.filename else ""
     reason = exc.strerror or type(exc).__name__
     message = f"cannot use the archive {root}: {reason}{where}"
@@ -53,7 +56,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing in a folder; `size_bytes` is 0 for what is no file."""
+    """One thing in a folder. `size_bytes` is 0 unless it is a file."""
 
     kind: Kind
     size_bytes: int
@@ -61,7 +64,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file to write, all of it in memory; what stands at its place is kept unless it `replaces` that."""
+    """A small file to write, all of it in memory.
+
+    Attributes:
+        name: its name in a folder that is given beside it.
+        chunks: its bytes, in order.
+        replaces: True overwrites what stands at its place; False sets that aside first.
+    """
 
     name: str
     chunks: Sequence[bytes | memoryview]
@@ -69,20 +78,26 @@ class NewFile:
 
     @property
     def size_bytes(self) -> int:
-        """How long it will be."""
+        """The size of the file, in bytes."""
         return sum(map(len, self.chunks))
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that is durable under its name, and where something went that stood there."""
+    """A file that is durable under its name.
+
+    Attributes:
+        digest: its size and hash.
+        in_the_way: where something is now, relative to the archive, that stood in its place and was set
+            aside; None when nothing was.
+    """
 
     digest: Digest
     in_the_way: PurePosixPath | None = None
 
 
 class FileId(NamedTuple):
-    """What tells one version of a file from another, since each is written anew and then renamed."""
+    """Tells two versions of a file apart: each is written anew, and renamed over the one before."""
 
     size_bytes: int
     mtime_ns: int

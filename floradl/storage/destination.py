@@ -1,8 +1,8 @@
-"""The archive's folder for those who must not block: a `LocalStorage`, and threads to call it in.
+"""An archive's folder for coroutines: a `LocalStorage`, and threads to call it in.
 
-- Blocking work runs in threads of its own (`Destination.call`), never on the event loop; a cancelled caller
-  waits until its piece of work has ended, so no thread touches a file that somebody else closes.
-- Every `OSError` becomes a `DestinationError` here, which is fatal: a full disk is nobody's retry.
+- Blocking work runs in threads of its own (`Destination.call`), never on the event loop. A caller that is
+  cancelled waits until its work has ended, so that no thread still writes to a file that the caller closes.
+- Every `OSError` becomes a `DestinationError` here. It ends the job: no retry makes room on a full disk.
 
 Methods that are not `async` block. Call them through `Destination.call`.
 """
@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 
 class Destination(LocalStorage):
-    """An archive's folder, with threads.
+    """An archive's folder, and threads in which its blocking methods are called.
 
     Args:
         root, fsync, min_free_bytes: as for `LocalStorage`.
-        threads: how many pieces of file work run at the same time.
+        threads: how many blocking calls run at the same time, at most.
 
     Attributes:
-        direct: writes large files.
+        direct: writes blocks of large files past the system's cache; shared by all partials.
     """
 
     def __init__(self, root: Path, *, fsync: bool = True, threads: int = 8, min_free_bytes: int = 0) -> None:
@@ -45,26 +45,37 @@ class Destination(LocalStorage):
         self._in_thread = aiofiles.os.wrap(self._translated_call)
 
     async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run blocking file work in a thread.
+        """Call something that blocks in a thread, and wait for it.
+
+        Args:
+            work: what to call, with the arguments that follow.
+
+        Returns:
+            What it returns.
 
         Raises:
-            DestinationError: for any `OSError`.
-            asyncio.CancelledError: only after the work has ended.
+            DestinationError: for any `OSError` that it raises.
+            asyncio.CancelledError: when the caller was cancelled, and only after the work has ended.
         """
-
         return await self.ended(self.begin(work, *args, **kwargs))
 
     def begin(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Begin blocking file work in a thread; whoever does must wait for it with `ended`."""
+        """As `call`, without waiting.
+
+        The caller has to wait with `ended` before it closes what the work uses.
+        """
         running = self._in_thread(partial(work, *args, **kwargs), executor=self._executor)
         return asyncio.ensure_future(cast("Coroutine[None, None, T]", running))
 
     async def ended(self, running: asyncio.Future[T]) -> T:
-        """Wait for what `begin` began.
+        """Wait for work that `begin` has begun.
+
+        Returns:
+            What the work returns.
 
         Raises:
-            DestinationError: for any `OSError`.
-            asyncio.CancelledError: only after the work has ended.
+            DestinationError: for any `OSError` that it raises.
+            asyncio.CancelledError: when the caller was cancelled, and only after the work has ended.
         """
         return await to_its_end(running)
 
@@ -75,5 +86,5 @@ class Destination(LocalStorage):
             raise destination_error(exc, self.root) from exc
 
     def close(self) -> None:
-        """Wait for running work and stop the threads."""
+        """Wait for work that still runs, and end the threads."""
         self._executor.shutdown(wait=True)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 HEAD_BYTES = 1024
-"""How much of a file's beginning is kept to tell what it is."""
+"""How much of a file's beginning is kept, to tell of what type it is."""
 
 READ_BYTES = 1024 * 1024
 """How much of a file is read at a time."""
@@ -22,7 +22,7 @@ class Digest:
 
 
 class Meter:
-    """Size, hash and head of bytes as they pass."""
+    """Takes size, SHA-256 and head of bytes as they pass, so that no file has to be read again for them."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -30,12 +30,12 @@ class Meter:
         self.head = b""
 
     def take(self, chunk: bytes | memoryview) -> None:
-        """The next bytes."""
+        """Count and hash the next bytes."""
         self._hash.update(chunk)
         self.size_bytes += len(chunk)
         if len(self.head) < HEAD_BYTES:
             self.head += bytes(chunk[: HEAD_BYTES - len(self.head)])
 
     def digest(self) -> Digest:
-        """Of all that passed so far."""
+        """The digest of all bytes that were taken so far."""
         return Digest(self.size_bytes, self._hash.hexdigest(), self.head)

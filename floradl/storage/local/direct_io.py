@@ -1,14 +1,17 @@
-"""Large files written straight to the disk, past the system's cache.
+"""Large files written straight to the disk, past the system's cache (`O_DIRECT`).
 
-What goes by way of the cache is copied into it, into memory that has to be found first, and from there to the
-disk when it is flushed; of a large file's time that is more than its hash takes. It also pushes out of the
-cache what others need. A block (`blocks`) goes to the disk as it is, while other threads hash and receive.
+An ordinary write copies the bytes into the system's cache, for which the kernel has to find memory first, and
+the flush copies them to the disk. For a large file that takes more time than its hash, and it pushes the
+files of other programs out of the cache. A direct write takes a block (`floradl.buffers`) to the disk as it
+is, while other threads hash and receive.
 
-The cache is better where the disk is slow, since it collects: then, and where the file system has no such
-writes, everything goes that way; and what follows a stretch of another length than a page's, as when a
-transfer was resumed in the midst of one. Either way a file is durable only once it is flushed.
+Ordinary writes are used instead:
 
-Source: open(2), O_DIRECT.
+- from the moment when the disk turns out to be slow, where the cache helps by collecting many writes;
+- from the moment when the file system refuses direct writes;
+- for bytes at an offset that is no multiple of a page, as after a transfer was resumed in the middle of one.
+
+Either way a file is durable only once it is flushed. Source: open(2), O_DIRECT.
 """
 
 from __future__ import annotations
@@ -22,26 +25,28 @@ from floradl.buffers import is_block
 from floradl.clock import Clock
 
 LOOK_BYTES = 16 * 1024 * 1024
-"""How much is written before its speed is looked at, again and again."""
+"""After how many bytes the speed of the disk is looked at, each time."""
 
 SLOW_LOOKS = 2
-"""A disk that is slow so often in a row is slow; once may be somebody else's doing."""
+"""How often in a row the disk has to be slow; once, another program may have been writing to it."""
 
 SLOW_BYTES_PER_S = 100_000_000
-"""A disk, or one behind a network, that is not as fast as this is better served by the cache."""
+"""A disk, or a network file system, below this speed is better served by the cache."""
 
-_ALIGNMENT = 4096  # what nearly any disk is content with; another says so
+_ALIGNMENT = 4096  # offsets that nearly any disk takes; one that does not refuses with EINVAL, see below
 _UNABLE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOMEM})
 
 log = logging.getLogger(__name__)
 
 
 class Direct:
-    """Writes blocks past the cache while that works, and works well. Any thread may call it.
+    """Writes blocks past the cache as long as the file system can, and the disk is fast.
+
+    Any thread may call it.
 
     Args:
-        is_on: False leaves everything to the cache.
-        clock: tells how fast the disk is.
+        is_on: False leaves all writes to the cache.
+        clock: measures the speed of the disk.
     """
 
     def __init__(self, *, is_on: bool, clock: Clock | None = None) -> None:
@@ -55,18 +60,21 @@ class Direct:
         self._slow_looks = 0
 
     def write(self, descriptor: int, chunk: bytes | memoryview, at: int) -> int:
-        """Write a chunk, if it is a block that may go there directly. Blocks.
+        """Write a chunk directly if it is a block, and stands at an offset that is a multiple of a page.
+
+        Blocks.
 
         Args:
-            descriptor: of a file that stands at `at`; nobody else writes to it meanwhile.
+            descriptor: the file, positioned at `at`. No other thread may write to it meanwhile: for the time
+                of the call its flags are changed.
             chunk: the next bytes.
-            at: how far from the file's beginning.
+            at: their offset in the file, in bytes.
 
         Returns:
-            How many bytes were written; the rest is the cache's.
+            How many bytes were written. The caller writes the rest in the ordinary way.
 
         Raises:
-            OSError: the disk.
+            OSError: the disk failed.
         """
         if not self._is_on or at % _ALIGNMENT or not is_block(chunk):
             return 0
@@ -89,7 +97,10 @@ class Direct:
             self._writers += 1
 
     def _end(self, size_bytes: int) -> None:
-        """So many bytes were written. See whether the disk is fast, over all time that anybody waited."""
+        """Count bytes that were written. Now and then, compare the disk's speed with what it should be.
+
+        Only the time counts in which at least one thread was writing; when several were, it counts once.
+        """
         with self._lock:
             now_s = self._clock.monotonic()
             self._writers -= 1
@@ -104,7 +115,7 @@ class Direct:
             self._busy_s, self._written_bytes = 0.0, 0
 
     def _give_up(self, reason: str | None) -> None:
-        if self._is_on:
+        if self._is_on:  # several threads may find it out at the same time; one line is enough
             log.info("large files go by way of the system's cache from now on: %s", reason)
         self._is_on = False
 
@@ -121,4 +132,4 @@ def _written(descriptor: int, block: memoryview) -> int:
 try:
     import fcntl as _fcntl
 except ImportError:  # Windows
-    _fcntl = None  # type: ignore[assignment]  # there it is never looked at
+    _fcntl = None  # type: ignore[assignment]  # `Direct` is off there

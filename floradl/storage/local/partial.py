@@ -1,12 +1,13 @@
-"""Partials: bytes of outputs that are not whole yet.
+"""Partials: files that are not whole yet, and can be gone on with by a later process.
 
-A partial lies under `.floradl/` in a place that depends on its run and output alone, so that it survives
-a changed URL. Beside it stands a checkpoint: the validator it was begun with, and the size and SHA-256 of
-what was there. Blocking; call through `Destination.call`.
+A partial lies under `.floradl/partials/`, at a place that depends on its run and output alone, so that it
+survives a changed URL. Beside it stands a checkpoint: the validator of the file on the host, such as its
+ETag, and the size and SHA-256 of the bytes that were there. A later process hashes the bytes again, and
+trusts them only if the hash agrees. Everything here blocks; call it through `Destination.call`.
 
-Of a large file, stretches ahead of what is there may have come already. They lie in the same file at
-their places, each with its own size and SHA-256 in the checkpoint, and count as there once what lies before
-them has come: then they are read back and hashed in order.
+A large file comes over several connections. Its first bytes, without a gap, are "there". Further stretches,
+"ahead" of them, lie in the same file at their final offsets, each with its own size and SHA-256 in the
+checkpoint. Once all bytes before a stretch are there, it is read back, hashed in order, and is there too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, 
 from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
-"""How much of a transfer `kill -9` can cost: after each such stretch a partial can be resumed from."""
+"""After how many bytes a new checkpoint is written: so much of a transfer can `kill -9` cost."""
 
 MIN_RESUME_BYTES = 256 * 1024
-"""Smaller partials are not worth a second file; they are fetched again after a restart."""
+"""Smaller partials are removed when a job stops, and fetched again: a checkpoint would cost more."""
 
 
 class _Ahead(msgspec.Struct):
-    """A stretch of bytes further on."""
+    """A stretch of bytes ahead of those that are there, in a checkpoint."""
 
     start: int
     size_bytes: int
@@ -42,7 +43,7 @@ class _Ahead(msgspec.Struct):
 
 
 class _Sidecar(msgspec.Struct):
-    """What is known of a partial's first `size_bytes` bytes; stands beside it as `.json`."""
+    """A checkpoint: the file `.json` beside a partial, about its first `size_bytes` bytes."""
 
     validator: str
     total_bytes: int | None
@@ -52,18 +53,22 @@ class _Sidecar(msgspec.Struct):
 
 
 class Partial:
-    """One output on its way: bytes that are written and hashed as they come, then renamed into place.
+    """One file on its way: bytes are written and hashed as they come, and renamed into place at the end.
 
-    `size_bytes`, `head`, `validator` and `total_bytes` describe what is there. A partial that an earlier
-    process left is trusted only as far as its checkpoint's hash agrees with the bytes, so neither
-    `kill -9` nor a power cut can make a resumed file of wrong bytes. Several threads may write at the same
-    time, one to each stretch.
+    Several threads may write at the same time: one to the bytes that are there, and one to each stretch
+    ahead. The calls take turns, since all use one descriptor and its position.
 
     Args:
-        where: gives the place where its bytes go, `layout.partial_path` below the archive; asked when that is
-            needed, since most outputs are small and never have one.
-        flusher: for the flush before the final name.
+        where: gives the path of the partial, `layout.partial_path` below the archive. It is asked for only
+            when it is needed: most outputs are small and never have a partial.
+        flusher: makes the file durable before it gets its final name.
         direct: writes blocks of large files.
+
+    Attributes:
+        is_begun: whether there may be files of this partial on the disk.
+        validator: the validator of the file on the host that the bytes belong to; "" when it has none that
+            can be relied on. Then no checkpoint is written.
+        total_bytes: the size of the whole file, if the host told it.
     """
 
     def __init__(self, where: Callable[[], Path], flusher: Flusher, direct: Direct) -> None:
@@ -92,23 +97,23 @@ class Partial:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes are there."""
+        """How many bytes are there, from the beginning on and without a gap."""
         return self._meter.size_bytes
 
     @property
     def head(self) -> bytes:
-        """The first of them, at most `HEAD_BYTES`."""
+        """The first bytes, at most `HEAD_BYTES`."""
         return self._meter.head
 
     @property
     def ahead(self) -> list[tuple[int, int]]:
-        """Start and size of the stretches further on."""
+        """Offset and size in bytes of each stretch ahead, in order."""
         if not self._ahead:
             return []
         return sorted((start, meter.size_bytes) for start, meter in self._ahead.items() if meter.size_bytes)
 
     def load(self) -> None:
-        """Take up what an earlier process left, if its hash agrees."""
+        """Go on with the bytes that an earlier process left, if they agree with the checkpoint's hash."""
         self.is_begun = True
         try:
             with os.fdopen(os.open(self._sidecar, READ_FLAGS), "rb") as file:
@@ -126,7 +131,7 @@ class Partial:
         self.validator, self.total_bytes = known.validator, known.total_bytes
 
     def _load_ahead(self, known: _Sidecar, file: io.FileIO) -> None:
-        """Take up those stretches that agree with their hashes, and lie where they can."""
+        """Go on with the stretches ahead that agree with their hashes and do not overlap."""
         at = known.size_bytes
         for one in sorted(known.ahead, key=lambda one: one.start):
             end = one.start + one.size_bytes
@@ -139,21 +144,24 @@ class Partial:
                 at = end
 
     def expect(self, validator: str, total_bytes: int | None) -> None:
-        """What comes from now on belongs to the representation with this validator. Does not block."""
+        """Bytes that come from now on belong to the file with this validator and size. Does not block."""
         self.validator, self.total_bytes = validator, total_bytes
 
     def restart(self) -> None:
-        """Drop all bytes, and what was known of them."""
+        """Drop all bytes, and what was known of them, since the host has another file now."""
+        # The checkpoint goes first: cut in between, it would speak of bytes that are gone, which costs a
+        # later process a look, and nothing else.
         self._sidecar.unlink(missing_ok=True)
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)  # or the next bytes would come after a hole of zeros
+            # Without this the next bytes would be written after a hole of zeros.
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
         else:
             self._path.unlink(missing_ok=True)
         self._begin()
 
     def append(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Write the next bytes."""
+        """Write and hash the bytes that follow those that are there."""
         with self._lock:
             descriptor = self._open()
             for chunk in chunks:
@@ -161,12 +169,15 @@ class Partial:
                 self._write(descriptor, self._meter, chunk, written)
 
     def begin_ahead(self, start: int) -> None:
-        """Bytes from `start` on, further on than what is there, will be written by `append_ahead`."""
+        """Begin a stretch ahead at the offset `start`; `append_ahead` writes its bytes."""
         with self._lock:
             self._ahead[start] = Meter()
 
     def append_ahead(self, start: int, chunks: Sequence[bytes | memoryview]) -> None:
-        """Write the next bytes of the stretch that begins at `start`; nothing if it was dropped meanwhile."""
+        """Write the next bytes of the stretch ahead that begins at `start`.
+
+        None if it was dropped meanwhile.
+        """
         with self._lock:
             meter = self._ahead.get(start)
             if meter is None:
@@ -174,18 +185,28 @@ class Partial:
             descriptor = self._open()
             os.lseek(descriptor, start + meter.size_bytes, os.SEEK_SET)
             try:
-                for chunk in chunks:  # not directly: they are read again soon
+                # By way of the system's cache, since `absorb_next` reads them again soon.
+                for chunk in chunks:
                     self._write(descriptor, meter, chunk)
             finally:
-                os.lseek(descriptor, self.size_bytes, os.SEEK_SET)
+                os.lseek(descriptor, self.size_bytes, os.SEEK_SET)  # where `append` goes on
 
     def absorb(self) -> None:
-        """Count as there all stretches that go on from what is there; nobody may be writing to them."""
+        """Count as there all stretches ahead that now follow without a gap.
+
+        No thread may be writing to them.
+        """
         while self.absorb_next():
             pass
 
     def absorb_next(self) -> bool:
-        """Count as there the one stretch that goes on from what is there; nobody may be writing to it."""
+        """Count as there the stretch ahead that follows without a gap; False when there is none.
+
+        No thread may be writing to it.
+
+        Raises:
+            OSError: its bytes are not in the file any more.
+        """
         with self._lock:
             start = self.size_bytes
             meter = self._ahead.get(start)
@@ -200,13 +221,13 @@ class Partial:
             return True
 
     def drop_ahead(self) -> None:
-        """Give up the stretches further on."""
+        """Drop the stretches ahead."""
         with self._lock:
             self._ahead.clear()
             os.ftruncate(self._open(), self.size_bytes)
 
     def flush(self) -> None:
-        """Make durable what is written so far, while more is written."""
+        """Flush early the bytes that are written so far, while other threads write more."""
         with self._lock:
             descriptor = self._open()
         self._flusher.data_early(descriptor)
@@ -219,13 +240,17 @@ class Partial:
         *,
         make_room: Callable[[Digest], None] = lambda _: None,
     ) -> Digest:
-        """Write the last bytes, flush, and rename to the final name, which then is durable.
+        """Write the last bytes, flush, and rename to the final name, which is durable on return.
 
         Args:
             chunks: the last bytes.
-            final: the name; what stands there is replaced.
-            mtime_ms: the file's date.
-            make_room: called with what is about to be renamed, when all of it is flushed.
+            final: the final path, in a folder that is there; what stands there is replaced.
+            mtime_ms: the file's date, in milliseconds since 1970; None for now.
+            make_room: called with the digest once all bytes are flushed and just before the rename, to set
+                aside what stands at the final path.
+
+        Returns:
+            The digest of the file.
         """
         self.append(chunks)
         self._flusher.date_and_flush(self._open(), self._path, mtime_ms)
@@ -234,23 +259,24 @@ class Partial:
         make_room(digest)
         self._path.replace(final)
         self._flusher.folder(final.parent)
+        # Last: killed before the rename, a later process goes on from the checkpoint.
         self._sidecar.unlink(missing_ok=True)
         self._begin()
         return digest
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Some of the bytes that are written; fewer where the file ends."""
+        """So many of the written bytes, from an offset on; fewer where the file ends."""
         with os.fdopen(os.open(self._path, READ_FLAGS), "rb", buffering=0) as file:
             file.seek(offset)
             return file.read(length) or b""
 
     @property
     def digest(self) -> Digest:
-        """Of the bytes that are written."""
+        """The digest of the bytes that are there."""
         return self._meter.digest()
 
     def suspend(self) -> None:
-        """Stop here: keep what a later process can resume from, remove the rest."""
+        """Stop here: write a checkpoint if a later process can resume from it, else remove the partial."""
         self.close()
         there_bytes = self.size_bytes + sum(size for _, size in self.ahead)
         if self.validator and there_bytes >= MIN_RESUME_BYTES:
@@ -259,11 +285,14 @@ class Partial:
             self.discard()
 
     def unmark(self) -> None:
-        """Let no later process resume from here; what is there stays for this one."""
+        """Remove the checkpoint, so that no later process resumes from here.
+
+        The bytes stay for this process.
+        """
         self._sidecar.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove it, if it was begun at all; most outputs never are."""
+        """Remove the partial. Most were never begun, and for those the disk is not touched."""
         self.close()
         if not self.is_begun:
             return
@@ -271,7 +300,7 @@ class Partial:
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file, whatever becomes of it."""
+        """Close the file, without a checkpoint."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -287,7 +316,7 @@ class Partial:
     def _write(
         self, descriptor: int, meter: Meter, chunk: bytes | memoryview, written_bytes: int = 0
     ) -> None:
-        """Write and hash a chunk, the first bytes of which are written."""
+        """Write and hash a chunk; its first `written_bytes` bytes are written already."""
         write_all(descriptor, memoryview(chunk)[written_bytes:])
         meter.take(chunk)
         self._unsaved_bytes += len(chunk)
@@ -295,7 +324,8 @@ class Partial:
             self._write_sidecar()
 
     def _write_sidecar(self) -> None:
-        # Not flushed: a checkpoint that a power cut tears or outlives fails its hash and starts over.
+        # Neither the checkpoint nor the bytes are flushed. After a power cut the checkpoint may be torn, or
+        # may speak of bytes that are gone; then the hash does not agree, and the file is fetched anew.
         digest = self._meter.digest()
         ahead = [
             _Ahead(start, size_bytes, self._ahead[start].digest().sha256) for start, size_bytes in self.ahead
@@ -307,7 +337,7 @@ class Partial:
 
 
 def _read_into(meter: Meter, file: io.FileIO, size_bytes: int) -> bool:
-    """Pass the next bytes of a file to a meter; False when there are fewer."""
+    """Let a meter take the next bytes of a file; False when the file has fewer."""
     while size_bytes > 0 and (block := file.read(min(READ_BYTES, size_bytes))):
         meter.take(block)
         size_bytes -= len(block)

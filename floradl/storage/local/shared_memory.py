@@ -1,4 +1,8 @@
-"""Memory that processes share, in equal parts, which are lent for what comes over the network."""
+"""Memory that this process shares with the processes that write small files.
+
+It is divided into slots of equal size, each for one order. A body that comes over the network is received
+straight into a slot, so that its bytes are never copied between processes.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,21 @@ from types import TracebackType
 from typing import Self
 
 SLOT_BYTES = 512 * 1024
+"""The size of a slot. Files that are larger are written by threads of this process."""
 
 _SLOTS = 128
 
 
 class Slots:
-    """The memory, for the process that gives it away.
+    """The shared memory, as the process that hands out its slots sees it.
 
     Attributes:
-        descriptor: of the memory, for the processes that share it; to be closed when they have it.
+        descriptor: the memory's descriptor, which the writer processes inherit. To be closed once they have
+            it.
+        memory: the memory.
 
     Raises:
-        OSError: the system has none to give.
+        OSError: the system gives no memory.
     """
 
     def __init__(self) -> None:
@@ -34,29 +41,32 @@ class Slots:
         self._free = list(range(_SLOTS))
 
     def close_descriptor(self) -> None:
-        """The memory stays."""
+        """Close the descriptor; the memory stays mapped."""
         os.close(self.descriptor)
 
     def take(self) -> int | None:
-        """A slot, the last that was given back: so not much memory is ever used. None: all are taken."""
+        """Take a slot; None when all are taken.
+
+        It is the slot that was given back last, so that few slots are ever touched and need real memory.
+        """
         return self._free.pop() if self._free else None
 
     def give_back(self, slot: int) -> None:
-        """Nobody reads or writes it any more."""
+        """Give back a slot that no process reads or writes any more."""
         self._free.append(slot)
 
     def view(self, slot: int, size_bytes: int) -> memoryview:
-        """The first bytes of a slot."""
+        """The first `size_bytes` bytes of a slot."""
         return memoryview(self.memory)[slot * SLOT_BYTES : slot * SLOT_BYTES + size_bytes]
 
 
 class SlotLoan:
-    """Memory for one file that is still to come: a slot, where there is one, so that it has not to be copied.
+    """Memory to receive one file into: a slot if there is a free one, else memory of this process alone.
 
-    In its context only: afterwards it is somebody else's.
+    It is a context. On leaving it the slot is given back, and the memory may be used for another file.
 
     Args:
-        slots: where there are writers that share them.
+        slots: the shared memory; None when there are no writer processes.
     """
 
     def __init__(self, slots: Slots | None) -> None:
@@ -75,7 +85,7 @@ class SlotLoan:
         self._slots = self._slot = None
 
     def take(self, size_bytes: int) -> memoryview:
-        """Memory for so many bytes, in place of any that was taken before."""
+        """Memory for so many bytes. Memory that this loan gave before must not be used any more."""
         if self._slots is not None and size_bytes <= SLOT_BYTES:
             if self._slot is None:
                 self._slot = self._slots.take()
@@ -85,9 +95,15 @@ class SlotLoan:
         return memoryview(bytearray(size_bytes))
 
     def slot_of(self, chunks: Sequence[bytes | memoryview], slots: Slots) -> int | None:
-        """The slot where these bytes are, all of them and from its beginning on; None: they are elsewhere."""
+        """The slot that holds a file's bytes, from its beginning on and without a gap; None when none does.
+
+        Args:
+            chunks: all bytes of the file, in order.
+            slots: the memory that the writer processes share now; it may be another than this loan is of.
+        """
         if self._slot is None or self._slots is not slots:
             return None
-        # Nobody else gives away memory of this slot, so what is part of it and as long as all of it, is it.
+        # Only this loan gives away memory of this slot. So chunks that are parts of the shared memory, and
+        # together are as long as the memory that was taken, are the slot's bytes.
         is_there = all(isinstance(chunk, memoryview) and chunk.obj is slots.memory for chunk in chunks)
         return self._slot if is_there and sum(map(len, chunks)) == self._size_bytes else None

@@ -1,17 +1,18 @@
-"""Small files, written by processes of their own.
+"""Small files, written by processes that do nothing else.
 
-A file of some hundred kilobytes is a dozen calls into the system, and in a thread of this process each of
-them takes Python's lock from the event loop; with thousands of files more time goes into that than into the
-files. So a few processes, each with a lock of its own, do nothing else. The bytes cross in shared memory,
-which is lent to whoever receives them, so that they come from the network to where the writers see them; what
-to do with them, and what came of it, over one socket, from which whoever is idle takes the next orders. Those
-for the same folder wait a moment for each other: outputs of a run come together, and share a message and a
-flush of their folder.
+To write a file of some hundred kilobytes takes a dozen system calls. In a thread of this process, after each
+of them the thread waits for Python's global lock, which it takes from the event loop; with thousands of
+files, more time goes into that than into the files. The writer processes (`writer_process`) have global
+locks of their own.
 
-A writer (`writer`) does what a thread does here. It knows nothing that this process does not: when the
-writers cannot be started, are killed, or have no room for a file, a thread of this process writes it; the
-bytes are still here. Where this process ends, the socket does, and the writers end at once; what they leave
-then is what a killed thread leaves.
+The way of a file: its body is received from the network straight into shared memory (`lend`). `write` then
+sends an order over a socket that all writers share, and an idle writer takes it. Orders for the same folder
+wait some milliseconds for each other, since the outputs of a run come together: they share a message, and
+one flush of the folder. The writer answers when the files are durable under their final names.
+
+A writer is never needed. When the writers cannot be started, are killed, or a file is too large, a thread of
+this process writes the file: the bytes are still in its memory. When this process ends, so does the socket,
+and the writers end at once; they leave the temporary files that a killed thread would leave.
 """
 
 from __future__ import annotations
@@ -42,29 +43,29 @@ from floradl.storage.local.writer_process import (
     MESSAGE_BYTES,
     PROGRAM,
     Order,
-    Ordered,
+    OrderedFile,
     Outcome,
     Setup,
 )
 from floradl.tasks import to_its_end
 
 START_AFTER = 48
-"""Writers are begun when so many orders came: for a few they would cost more than they bring."""
+"""After how many orders the writers are started: for a few files their start costs more than they save."""
 
-_TOGETHER_S = 0.005  # how long an order waits for others of its folder
+_BATCH_WAIT_S = 0.005  # how long an order waits for others of the same folder
 
 log = logging.getLogger(__name__)
 
 
 class WriterPool:
-    """Has small files written; see the module. Outside of its context, threads of this process write them.
+    """Writes small files by processes; see the module. Outside of its context, by threads of this process.
 
     Args:
         disk: the archive.
-        start_after: how many orders come before writers are begun.
+        start_after: after how many orders the writers are started.
 
     Attributes:
-        written: how many files the writers wrote.
+        written: how many files the writers have written.
     """
 
     def __init__(self, disk: Destination, *, start_after: int = START_AFTER) -> None:
@@ -93,10 +94,10 @@ class WriterPool:
         self._left_to_start = 0
         if self.written:
             log.info("processes of their own wrote %d small files", self.written)
-        self._hang_up()
+        self._end_writers()
 
     def lend(self) -> SlotLoan:
-        """Memory for a small file that is still to come, to be given with it to `write`."""
+        """Memory to receive a small file into. The loan is given to `write` together with the file."""
         return SlotLoan(self._slots if self._is_ready else None)
 
     async def write(
@@ -110,23 +111,27 @@ class WriterPool:
 
         Args:
             folder, files, mtime_ms: as there.
-            loan: where the bytes are, perhaps.
+            loan: the memory that was lent for the files; None when their bytes are elsewhere. Bytes that are
+                in no slot are copied into one.
+
+        Returns:
+            What was written, in the order of the files.
 
         Raises:
-            DestinationError: the disk.
-            asyncio.CancelledError: only after the work has ended.
+            DestinationError: the disk failed.
+            asyncio.CancelledError: when the caller was cancelled, and only after the work has ended.
         """
         sizes = [file.size_bytes for file in files]
         if sum(sizes) <= SLOT_BYTES and len(files) <= MAX_FILES:
             if self._is_ready:
-                written = await self._ordered(folder, files, sizes, mtime_ms, loan)
+                written = await self._write_in_process(folder, files, sizes, mtime_ms, loan)
                 if written is not None:
                     return written
             else:
-                self._count()
+                self._count_to_start()
         return await self._disk.call(self._disk.write_files, folder, files, mtime_ms)
 
-    async def _ordered(
+    async def _write_in_process(
         self,
         folder: PurePosixPath,
         files: Sequence[NewFile],
@@ -134,7 +139,7 @@ class WriterPool:
         mtime_ms: int | None,
         loan: SlotLoan | None,
     ) -> list[Written] | None:
-        """Have files written; None: they were not, or not all of them."""
+        """Have files written by a writer; None when no slot is free, or not all were written."""
         slots, chunks = cast("Slots", self._slots), [chunk for file in files for chunk in file.chunks]
         slot = None if loan is None else loan.slot_of(chunks, slots)
         own = None
@@ -143,15 +148,17 @@ class WriterPool:
         if slot is None:
             return None
         if own is not None:
-            _put(slots.view(own, sum(sizes)), chunks)
-        ordered = [Ordered(file.name, size, file.replaces) for file, size in zip(files, sizes, strict=True)]
+            _copy_into(slots.view(own, sum(sizes)), chunks)
+        ordered = [
+            OrderedFile(file.name, size, file.replaces) for file, size in zip(files, sizes, strict=True)
+        ]
         order = Order(slot, str(folder), folder in self._disk.known_folders, ordered, mtime_ms)
         waiting = self._waiting[slot] = asyncio.get_running_loop().create_future()
-        self._collect(order)
+        self._queue(order)
         try:
             outcome = await to_its_end(waiting)
         finally:
-            if own is not None:  # what is lent is given back by whoever has it
+            if own is not None:  # a lent slot is given back by the loan
                 slots.give_back(own)
         if outcome.error is not None:
             raise destination_error(OSError(*outcome.error), self._disk.root)
@@ -168,8 +175,8 @@ class WriterPool:
             for done, size in zip(outcome.files, sizes, strict=True)
         ]
 
-    def _count(self) -> None:
-        """One more order that was not for the writers; begins them, once."""
+    def _count_to_start(self) -> None:
+        """Count an order that came before the writers were ready. With enough of them, start the writers."""
         if self._left_to_start > 0:
             self._left_to_start -= 1
             if not self._left_to_start:
@@ -177,10 +184,10 @@ class WriterPool:
                     self._start()
                 except OSError as exc:
                     log.info("no processes for small files: %s", exc.strerror)
-                    self._hang_up()
+                    self._end_writers()
 
     def _start(self) -> None:
-        """Begin the writers. Nothing is sent before they say that they are ready."""
+        """Start the writers. Nothing is sent to them before they have said that they are ready."""
         self._slots = Slots()
         try:
             memory = self._slots.descriptor
@@ -195,7 +202,7 @@ class WriterPool:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is for this process; and all writers are one group
+                    start_new_session=True,  # Ctrl-C is not for the writers; and they are one group to be killed
                 )
         finally:
             self._slots.close_descriptor()
@@ -205,49 +212,50 @@ class WriterPool:
         ours.send(self._encoder.encode(setup))
         loop = asyncio.get_running_loop()
         loop.add_reader(ours, self._read, ours)
-        with suppress(AttributeError, OSError):  # a system or a sandbox without
-            # Whoever began them ends them together. Without it, nobody would tell of one that ends later.
+        with suppress(AttributeError, OSError):  # a system or a sandbox that has no pidfd
+            # The socket tells when all writers have ended. When only the process that started them ends,
+            # which would end the others with the first of them, this is how it is noticed.
             self._process_end = os.pidfd_open(self._process.pid)
-            loop.add_reader(self._process_end, self._hang_up)
+            loop.add_reader(self._process_end, self._end_writers)
 
-    def _collect(self, order: Order) -> None:
-        """Send an order, together with others of its folder that come soon."""
+    def _queue(self, order: Order) -> None:
+        """Send an order after a moment, together with others of its folder that come until then."""
         orders = self._unsent.setdefault(order.folder, [])
         orders.append(order)
         if len(orders) == 1:
-            asyncio.get_running_loop().call_later(_TOGETHER_S, self._send, order.folder, orders)
+            asyncio.get_running_loop().call_later(_BATCH_WAIT_S, self._send, order.folder, orders)
         elif len(orders) == MAX_ORDERS:
             self._send(order.folder, orders)
 
     def _send(self, folder: str, orders: list[Order]) -> None:
         if self._unsent.get(folder) is not orders:
-            return  # they have been sent
+            return  # they were as many as a message takes, and have been sent already
         del self._unsent[folder]
         try:
             cast("socket.socket", self._socket).send(self._encoder.encode(orders))
-        except OSError:  # it is gone, and the socket tells so, too; or it is full, which would be odd
-            self._hang_up()
+        except OSError:  # the writers are gone; or the socket is full, though no more orders wait than slots
+            self._end_writers()
 
     def _read(self, channel: socket.socket) -> None:
-        """Take up what the writers say, all of it."""
+        """Read all messages of the writers that are there."""
         try:
             while message := channel.recv(MESSAGE_BYTES):
                 for outcome in self._decoder.decode(message):
-                    self._heed(outcome)
+                    self._finish_order(outcome)
         except BlockingIOError:
             return
-        except (OSError, msgspec.DecodeError, KeyError) as exc:  # KeyError: an order that nobody gave
+        except (OSError, msgspec.DecodeError, KeyError) as exc:  # KeyError: about an order that was not given
             log.info("no more processes for small files: %r", exc)
-        self._hang_up()
+        self._end_writers()
 
-    def _heed(self, outcome: Outcome) -> None:
+    def _finish_order(self, outcome: Outcome) -> None:
         if outcome.slot < 0:
             self._is_ready = True
         else:
             self._waiting.pop(outcome.slot).set_result(outcome)
 
-    def _hang_up(self) -> None:
-        """No more of the writers: who still waits is told that nothing was written."""
+    def _end_writers(self) -> None:
+        """Do without the writers from now on. Calls that wait for them then write by a thread."""
         waiting, self._waiting = self._waiting, {}
         is_idle = self._is_ready and not waiting
         self._slots, self._is_ready = None, False
@@ -261,15 +269,17 @@ class WriterPool:
         if channel is not None:
             asyncio.get_running_loop().remove_reader(channel)
             if process is not None and not is_idle:
-                _kill(process, channel)  # before anybody else writes what they may be at
-            channel.close()  # which ends those that have nothing to do
+                # Before a thread writes the same files: a writer that is still at one of them could rename it
+                # over the thread's file, or set that aside, after it was reported.
+                _kill(process, channel)
+            channel.close()  # this ends writers that have nothing to do
         if process is not None:
             process.wait()
         for slot, future in waiting.items():
             future.set_result(Outcome(slot))
 
 
-def _put(memory: memoryview, chunks: Sequence[bytes | memoryview]) -> None:
+def _copy_into(memory: memoryview, chunks: Sequence[bytes | memoryview]) -> None:
     at = 0
     for chunk in chunks:
         memory[at : at + len(chunk)] = chunk
@@ -277,10 +287,12 @@ def _put(memory: memoryview, chunks: Sequence[bytes | memoryview]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-    """End the writers, which all are in the group of the process that began them, and wait for that."""
-    with suppress(ProcessLookupError):  # they have ended
+    """Kill the writers, all of which are in the group of the process that started them, and wait for their end."""
+    with suppress(ProcessLookupError):  # they have ended already
         os.killpg(process.pid, signal.SIGKILL)
     channel.setblocking(True)
     with suppress(ConnectionError):
-        while channel.recv(MESSAGE_BYTES):  # until nobody has the other end any more
+        # The socket ends when no writer has the other end any more: the group is gone then, not only the
+        # process that this one can wait for.
+        while channel.recv(MESSAGE_BYTES):
             pass

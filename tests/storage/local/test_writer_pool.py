@@ -26,7 +26,7 @@ from floradl.storage.destination import Destination
 from floradl.storage.local import shared_memory, writer_pool
 from floradl.storage.local.shared_memory import SLOT_BYTES
 from floradl.storage.local.writer_pool import WriterPool
-from floradl.storage.local.writer_process import MAX_FILES, MAX_ORDERS, WRITERS, Done, Order, Outcome
+from floradl.storage.local.writer_process import MAX_FILES, MAX_ORDERS, WRITERS, Order, Outcome, WrittenFile
 from tests.download.test_transfer import FOLDER, HALF, PNG, Bench, Host, Reply, bench, etag
 
 __all__ = ["bench"]
@@ -53,7 +53,7 @@ def disk(tmp_path: Path) -> Iterator[Destination]:
 
 @pytest.fixture
 async def ready(disk: Destination) -> AsyncIterator[WriterPool]:
-    """A scribe whose writers are ready."""
+    """A pool whose writers are ready."""
     async with WriterPool(disk, start_after=1) as one:
         await written(one, FILE.with_name("first.png"), [b"by a thread"])
         await until(lambda: is_ready(one))
@@ -147,7 +147,7 @@ async def test_what_was_received_into_their_memory_is_not_copied(
     ready: WriterPool, disk: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is written from where it is, and the memory is free again only when whoever has it says so."""
-    monkeypatch.setattr(writer_pool, "_put", None)
+    monkeypatch.setattr(writer_pool, "_copy_into", None)
     with ready.lend() as loan:
         chunk = loan.take(len(DATA))
         chunk[:] = DATA
@@ -437,7 +437,7 @@ async def test_a_process_that_cannot_begin(disk: Destination, monkeypatch: pytes
         assert not is_ready(one)
 
 
-@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode([Outcome(3, [Done("ab", None)])])])
+@pytest.mark.parametrize("words", [b"\xc1", msgspec.msgpack.encode([Outcome(3, [WrittenFile("ab", None)])])])
 async def test_words_that_are_not_understood(ready: WriterPool, words: bytes) -> None:
     """Whoever says them is asked for nothing more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -19,7 +19,7 @@ import pytest
 from floradl.storage.local import writer_process
 from floradl.storage.local.folder import LocalStorage
 from floradl.storage.local.shared_memory import SLOT_BYTES
-from floradl.storage.local.writer_process import Done, Order, Ordered, Outcome, Setup, serve
+from floradl.storage.local.writer_process import Order, OrderedFile, Outcome, Setup, WrittenFile, serve
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="shared memory as Linux has it")
 
@@ -56,7 +56,7 @@ class Served:
     def order(self, path: PurePosixPath, data: bytes, *, is_known: bool = False) -> None:
         """Order a file."""
         self.memory[SLOT_BYTES : SLOT_BYTES + len(data)] = data
-        files = [Ordered(path.name, len(data), replaces=False)]
+        files = [OrderedFile(path.name, len(data), replaces=False)]
         self.channel.send(msgspec.msgpack.encode([Order(1, str(path.parent), is_known, files, None)]))
 
     def end(self) -> None:
@@ -71,7 +71,7 @@ def test_serving(disk: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a writer answers, to orders that go well and to those that do not."""
     served = Served(disk)
     served.order(FILE, DATA)
-    assert served.answer() == Outcome(1, [Done(hashlib.sha256(DATA).hexdigest(), None)])
+    assert served.answer() == Outcome(1, [WrittenFile(hashlib.sha256(DATA).hexdigest(), None)])
     disk.write_atomic(FILE, [b"other"])
     served.order(FILE, DATA)
     assert served.answer().files[0].in_the_way == ".floradl/aside/run_c+output_1.png"
@@ -102,7 +102,7 @@ def test_what_is_ordered_together_is_done_together(
     memory = memoryview(bytes(SLOT_BYTES) + DATA)
     names = ["run_a/1.png", "run_b/1.png", "run_a/2.png"]
     orders = [
-        Order(1, f"ws/prj/{folder}", False, [Ordered(name, len(DATA), replaces=False)], None)
+        Order(1, f"ws/prj/{folder}", False, [OrderedFile(name, len(DATA), replaces=False)], None)
         for folder, name in (name.split("/") for name in names)
     ]
     flushed: list[str] = []
@@ -113,7 +113,7 @@ def test_what_is_ordered_together_is_done_together(
             raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr(disk, "flush_folder", flush)
-    done, broken, also = writer_process._carried_out(orders, memory, disk)
+    done, broken, also = writer_process._carry_out(orders, memory, disk)
     assert sorted(flushed) == ["run_a", "run_b"]
     assert len(done.files) == len(also.files) == 1
     assert (broken.files, broken.error) == ([], (errno.EIO, "broken", None))
@@ -180,7 +180,7 @@ def test_the_process_of_a_writer(disk: LocalStorage, monkeypatch: pytest.MonkeyP
     """It takes its setup from the socket, leaves signals alone, and ends when nobody is there."""
     begun = Beginning(disk, monkeypatch, [0])
     os.pwrite(begun.memory, DATA, 0)
-    order = Order(0, str(FILE.parent), False, [Ordered(FILE.name, len(DATA), replaces=False)], None)
+    order = Order(0, str(FILE.parent), False, [OrderedFile(FILE.name, len(DATA), replaces=False)], None)
     begun.channel.send(msgspec.msgpack.encode([order]))
     (outcome,) = msgspec.msgpack.decode(begun.channel.recv(1 << 16), type=list[Outcome])
     assert outcome.files
