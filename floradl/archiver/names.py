@@ -12,7 +12,7 @@ from floradl.api.projects import Discovery, Record, ask_project, ask_projects, a
 from floradl.clock import Clock
 from floradl.errors import ApiError, printable
 from floradl.repository import layout
-from floradl.repository.history import history_bytes, noted, read_history
+from floradl.repository.history import history_bytes, read_history, with_record
 from floradl.repository.names import Place, read_record
 from floradl.storage.destination import Destination
 
@@ -163,6 +163,6 @@ def _keep(
         if known is None or known.text(key) != record.identifier:
             log.info("%s is none of ours, or broken, and is left alone", path)
             return
-    news = noted(known, record.raw, now_ms, account=account)
+    news = with_record(known, record.raw, now_ms, account=account)
     if news is not None:
         disk.write_atomic(path, [history_bytes(news)])

@@ -108,7 +108,7 @@ def recover(disk: Destination, clock: Clock) -> Recovered:
         for op in journal.ops:
             if isinstance(op, ADDITIONS) and op.run_id not in manifest:
                 waiting.append(op)  # it alone would make an entry that nobody can read
-            elif manifest.heeds(op) and not (finding and isinstance(op, ScanOp)):
+            elif manifest.accepts(op) and not (finding and isinstance(op, ScanOp)):
                 manifest.apply(op)  # but no seal: what was lost lies below it and would not be met again
     if waiting and finding is None:
         trouble = "it speaks of a run that manifest.json does not know"

@@ -1,4 +1,9 @@
-"""Snapshots of a canvas: names, files, entries."""
+"""Snapshots of a canvas: their names, their bytes, and when a new one is due.
+
+A canvas is kept as snapshots of two types: the diagram, in Mermaid as the API wrote it, and the nodes. Each
+snapshot is an output in the manifest, under an entry that has the project's id. A snapshot is written only
+if its bytes differ from the newest one of its type, so a canvas that does not change costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +22,27 @@ from floradl.repository.labels import VERSION
 from floradl.storage.destination import Destination
 
 NODES_FORMAT = "floradl-canvas-nodes"
+"""The `format` of a file of nodes; see docs/format.md."""
 
 _KEY = re.compile(r"(\d{8}t\d{6}z)-(canvas|nodes)", re.ASCII)
 _STAMP = "%Y%m%dt%H%M%Sz"
 
 
 class SnapshotType(StrEnum):
-    """The type of a canvas's output, and the end of its key."""
+    """The types of snapshots; each is the `type` of an output, and the end of its key."""
 
     CANVAS = "canvas"
     NODES = "nodes"
 
 
 def nodes_bytes(nodes: Iterable[Node]) -> bytes:
-    """The file of a canvas's nodes: a record a line, each to the byte and once, sorted by id.
+    """The bytes of a snapshot of nodes: one record a line, as the API wrote it, each once, sorted by id.
 
-    The API's order says nothing that is kept, so the same nodes in another order are the same bytes.
+    The API gives nodes in an order of its own. Sorted, the same nodes always make the same bytes, so that no
+    new snapshot is written for another order.
 
     Raises:
-        ApiAnswerError: it would be larger than `MAX_CANVAS_BYTES`.
+        ApiAnswerError: the nodes have more than `MAX_CANVAS_BYTES` bytes.
     """
     order = sorted({(not node.node_id, node.node_id, node.raw) for node in nodes})
     head = b'{"format":"%b","version":%d,"nodes":[' % (NODES_FORMAT.encode(), VERSION)
@@ -46,12 +53,13 @@ def nodes_bytes(nodes: Iterable[Node]) -> bytes:
 
 
 def snapshot_stamp(now_ms: int, taken: Iterable[str]) -> str:
-    """What the keys of a new snapshot begin with: its time to the second, such as `20261126t023000z`.
+    """The beginning of a new snapshot's keys: its time to the second, such as `20261126t023000z`.
 
     Args:
-        now_ms: the time.
-        taken: the keys that the canvas has. The new one sorts after all of them, so where one has this second
-            or, after a clock was set back, a later one, it is the next second after that.
+        now_ms: the time, in milliseconds since 1970.
+        taken: the keys that the canvas has. The new key has to sort after all of them, since the last one is
+            the newest. So if one of them is of this second, or of a later one after the clock was set back,
+            the new key is one second after the last of them.
     """
     now = datetime.fromtimestamp(now_ms // 1000, UTC)
     stamps = [match[1] for key in taken if (match := _KEY.fullmatch(key))]
@@ -77,13 +85,13 @@ def newest_snapshot(outputs: Mapping[str, OutputEntry], type: SnapshotType) -> s
 
 
 def is_changed(outputs: Mapping[str, OutputEntry], type: SnapshotType, data: bytes) -> bool:  # noqa: A002 - as above
-    """Whether these bytes are another state than that of the newest archived snapshot."""
+    """Whether these bytes differ from the newest archived snapshot of a type, or there is none."""
     key = newest_snapshot(outputs, type)
     return key is None or outputs[key].sha256 != hashlib.sha256(data).hexdigest()
 
 
 def _after(stamp: str) -> str | None:
-    """The next second; None where a stamp is no time, or the last there is."""
+    """The stamp of the next second; None when a stamp is no time, or no time comes after it."""
     try:
         moment = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
     except (ValueError, OverflowError):
@@ -94,17 +102,17 @@ def _after(stamp: str) -> str | None:
 def snapshot_op(
     disk: Destination, project_id: str, path: PurePosixPath, at: str, *, sha256: str | None = None
 ) -> OutputOp | None:
-    """The entry of a canvas snapshot that none knows, from its name and its bytes. Blocks.
+    """The change that records a canvas snapshot which the manifest does not have. Blocks.
 
     Args:
         disk: the archive.
-        project_id: whose canvas it is.
-        path: where it stands, or stood.
-        at: now.
-        sha256: what its bytes should be; None: whatever they are.
+        project_id: the canvas's project.
+        path: where the snapshot stands, or stood.
+        at: now, in ISO 8601.
+        sha256: the hash of its bytes, if one was recorded elsewhere; None to read and hash the file.
 
     Returns:
-        None when it has no snapshot's name, or no bytes and no hash tells of any.
+        The change; None when the name is no snapshot's, or there is neither a file with bytes nor a hash.
     """
     snapshot = layout.snapshot_of(path.name)
     if snapshot is None:

@@ -1,7 +1,8 @@
-"""What the manifest and its journal hold, as typed values.
+"""Values that the manifest and its journal are made of.
 
-The names of the fields are the names in `manifest.json`; docs/format.md describes them. Readers keep keys
-that they do not know, so a newer floradl may add some without a new version of the format.
+The names of the fields are the keys in `manifest.json`; docs/format.md describes them. Whoever changes an
+entry keeps the keys that it does not know, so a newer floradl may add keys without a new version of the
+format.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from floradl.constants import Kind, Source
 
 FORMAT = "floradl-manifest"
 VERSION = 2
-"""Of `manifest.json` and the journal; all older ones are read."""
+"""The version of `manifest.json` and of the journal. All older versions are read."""
 
 
 class State(StrEnum):
-    """What became of an output."""
+    """What has become of an output."""
 
     ARCHIVED = "archived"
     FAILED = "failed"
@@ -26,7 +27,7 @@ class State(StrEnum):
 
 
 class ErrorEntry(msgspec.Struct, frozen=True):
-    """Why an output failed, and when it was last tried."""
+    """Why an output could not be archived, and when it was last tried (ISO 8601)."""
 
     code: str
     message: str
@@ -34,10 +35,22 @@ class ErrorEntry(msgspec.Struct, frozen=True):
 
 
 class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One output. `file` lies in the run's folder; `url` is without its query, and absent for texts.
+    """One output of a run, an asset or a canvas.
 
-    `same_as` is the path of the file that it was made from, because that had the same bytes, and `shared_by`
-    how (`constants.SharedBy`, or what a newer floradl knows); nothing relies on that file afterwards.
+    Attributes:
+        type: the API's word for what it is, such as `imageUrl`.
+        state: what has become of it.
+        file: its name in the run's folder.
+        size_bytes: the file's size.
+        sha256: the file's hash, in hex.
+        content_type: the host's `Content-Type`.
+        url: where it came from, without the query, which may hold a secret; None for texts.
+        archived_at: when it was archived, in ISO 8601.
+        attempts: how often it was tried, if it failed.
+        error: why it failed.
+        same_as: the path of another file with the same bytes, relative to the archive, from which this one
+            was made. Nothing relies on that file afterwards.
+        shared_by: how it was made from that file (`constants.SharedBy`, or a newer floradl's word).
     """
 
     type: str
@@ -55,11 +68,19 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a run apart from its outputs; of an asset or a canvas the same.
+    """What is known of a run, an asset or a canvas apart from its outputs.
 
-    `path` is its folder, relative to the archive; `record_sha256` the hash of its record there, "" for a
-    canvas, which has none; `output_count` how many outputs its record had, None when that is not known.
-    `name` is what an asset is called.
+    Attributes:
+        workspace_id, project_id: where it belongs, as the API said when it was first archived.
+        path: its folder, relative to the archive.
+        model_id: the model of a run.
+        created_at, completed_at: in milliseconds since 1970.
+        charged_cost: what FLORA charged, in USD.
+        record_sha256: the hash of the API's record in its folder; "" for a canvas, which has no record.
+        output_count: how many outputs its record has; None when that is not known.
+        kind: a run, an asset or a canvas.
+        technique_id, technique_name: the technique of a run, if it had one.
+        name: what an asset is called.
     """
 
     workspace_id: str
@@ -78,10 +99,13 @@ class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunEntry(RunFacts, frozen=True, omit_defaults=True):
-    """One run, asset or canvas with its outputs by key.
+    """One run, asset or canvas, with its outputs.
 
-    `sources` are the endpoints that told of it; `labels_sha256` is the hash of what its project's canvas says
-    of its outputs (`canvas.json` in its folder), None where there is no such file.
+    Attributes:
+        outputs: its outputs, by their keys.
+        vanished_at: since when the API does not list it any more (ISO 8601); None while it does.
+        sources: the lists of the API that have had it.
+        labels_sha256: the hash of `canvas.json` in its folder; None when there is no such file.
     """
 
     outputs: dict[str, OutputEntry] = {}
@@ -91,7 +115,7 @@ class RunEntry(RunFacts, frozen=True, omit_defaults=True):
 
 
 class ScopeEntry(msgspec.Struct, frozen=True):
-    """What a scan covers; null means everything that the key sees."""
+    """What a scan covers: one list of the API, in one place. None stands for everything that the key sees."""
 
     source: str
     workspace_id: str | None
@@ -99,12 +123,18 @@ class ScopeEntry(msgspec.Struct, frozen=True):
 
 
 class ScanEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The state of one scope's scans.
+    """The state of one scope's scans, by one account.
 
-    Everything in scope that was created before `sealed_before` (unix ms) is recorded, except `open_runs`:
-    the API's records of the runs that were still pending or running. It holds for `account` alone (see
-    `client.FloraApi.account`): another key may see other runs. `refused_at` is since when the API keeps this
-    list from the key that scanned it before; None: it does not.
+    Attributes:
+        scope: what is scanned.
+        account: whose key scanned (`client.FloraApi.account`): another key may see other runs.
+        sealed_before: everything in scope that was created before this time (milliseconds since 1970) is
+            recorded, apart from the open runs; None when nothing is known to be complete.
+        open_runs: the API's records of runs that were still pending or running, by their ids.
+        last_scan_at, last_full_scan_at: when the last scan, and the last one over the whole history, ended
+            without an error (ISO 8601).
+        refused_at: since when the API has refused this list to the key, which it gave before; None while it
+            gives it.
     """
 
     scope: ScopeEntry
@@ -125,14 +155,14 @@ class JournalHeader(msgspec.Struct, frozen=True, tag_field="op", tag="journal"):
 
 
 class RunOp(msgspec.Struct, frozen=True, tag_field="op", tag="run"):
-    """A run's `run.json` is on disk; these are its facts. Outputs stay as they are."""
+    """A run's record is on disk, and these are its facts. Its outputs' entries stay as they are."""
 
     run_id: str
     facts: RunFacts
 
 
 class OutputOp(msgspec.Struct, frozen=True, tag_field="op", tag="output"):
-    """An output is on disk, or has failed."""
+    """An output is durable under its final name, or has failed."""
 
     run_id: str
     key: str
@@ -140,21 +170,27 @@ class OutputOp(msgspec.Struct, frozen=True, tag_field="op", tag="output"):
 
 
 class ScanOp(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="op", tag="scan"):
-    """A scan ended cleanly. It counts for the snapshot with the origin `onto` alone; None: for any."""
+    """A scan ended without an error.
+
+    Attributes:
+        scan: the scope's new state.
+        onto: the `manifest.json` that it was made on (`Manifest.origin`), on which alone it counts. None, as
+            an older floradl wrote it, counts on any.
+    """
 
     scan: ScanEntry
     onto: str | None = None
 
 
 class VanishedOp(msgspec.Struct, frozen=True, tag_field="op", tag="vanished"):
-    """The API does not list a run any more; `at` None: it does again."""
+    """The API does not list a run any more since `at` (ISO 8601); with None it lists it again."""
 
     run_id: str
     at: str | None
 
 
 class SourcesOp(msgspec.Struct, frozen=True, tag_field="op", tag="sources"):
-    """Which endpoints of the API have told of a run so far."""
+    """Which lists of the API have had a run so far."""
 
     run_id: str
     sources: tuple[str, ...]
@@ -168,7 +204,7 @@ class LabelsOp(msgspec.Struct, frozen=True, tag_field="op", tag="labels"):
 
 
 Op = RunOp | OutputOp | ScanOp | VanishedOp | SourcesOp | LabelsOp
-"""One change of the manifest. Applying one twice is the same as once."""
+"""One change of the manifest. To apply it twice is the same as once, so a journal may be replayed again."""
 
 ADDITIONS = (OutputOp, VanishedOp, SourcesOp, LabelsOp)
-"""Changes of an entry that is there: one alone makes no entry that anybody could read."""
+"""Changes that need an entry which is there already: alone, they make no entry that could be read."""

@@ -1,6 +1,7 @@
-"""What bytes are: the extension of an output, whether it is a page of an error instead, and whether it ends.
+"""Of what type bytes are: the extension, whether they are an error page, whether their end is missing.
 
-Magic numbers come first, for hosts give wrong types; then `Content-Type`; then the URL's suffix.
+The first bytes decide ("magic numbers"), since hosts often declare a wrong type. Where they tell nothing, the
+`Content-Type` decides, and after that the suffix of the URL.
 Sources: the formats' specifications as listed in the WHATWG MIME Sniffing Standard, section 6, and
 IANA's media type registry.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 ReadAt = Callable[[int, int], bytes]
-"""Gives so many bytes (second) of a file from an offset (first)."""
+"""Reads a file: takes an offset and a length in bytes, gives so many bytes, or fewer where the file ends."""
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
@@ -33,7 +34,7 @@ _MAGIC = (
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", ".jxl"),
 )
 _RIFF = {b"WEBP": ".webp", b"WAVE": ".wav", b"AVI ": ".avi"}
-# The major brand of an ISO base media file; any other brand is a video in MP4.
+# By the major brand of an ISO base media file. Any other brand is taken for an MP4 video.
 _BRANDS = {
     b"avif": ".avif", b"avis": ".avif", b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic",
     b"M4A ": ".m4a", b"M4B ": ".m4a", b"qt  ": ".mov",
@@ -60,7 +61,8 @@ _SLACK = 1024
 _MAX_BOXES = 100_000
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}", re.ASCII)
-# The root element after what may stand before it; the groups are atomic, so that no head takes long.
+# The root element `svg`, and before it white space, processing instructions, comments and a doctype. The
+# groups are atomic, so that no file, however it was made, takes long to match.
 _SVG = re.compile(
     rb"(?>\s+|<\?.*?\?>|<!--.*?-->|<!doctype\s+svg\b(?:[^>\[]|\[.*?\]\s*(?=>))*>)*+<svg[\s/>]",
     re.IGNORECASE | re.DOTALL,
@@ -68,16 +70,32 @@ _SVG = re.compile(
 
 
 def extension_for(head: bytes, content_type: str, url: str) -> str:
-    """The extension, with its dot, of a file that begins with `head`; `.bin` when nothing tells."""
+    """The extension of a file, with its dot.
+
+    Args:
+        head: its first bytes; `digest.HEAD_BYTES` are enough.
+        content_type: the host's `Content-Type`, or "".
+        url: where it came from.
+
+    Returns:
+        The extension; `.bin` when neither bytes nor type nor URL tells of any.
+    """
     declared = _CONTENT_TYPES.get(content_type.partition(";")[0].strip().lower(), "")
     return _magic_extension(head) or declared or _url_suffix(url) or ".bin"
 
 
 def page_instead_of_media(head: bytes, content_type: str) -> str | None:
-    """What stands where media should be: `HTML`, `XML`, `JSON` or `text`; None when it may be the media.
+    """What a host sent in place of an image, a video or a sound: an error page, for example.
 
-    For image, video and audio outputs; a document may well be a page. The bytes decide, and the
-    `content_type` only where it speaks of text, or of a format that may be written as text.
+    Documents must not be asked about: they may well be pages. The bytes decide. The `content_type` counts
+    only for plain text: it may declare text, or a format that is written as text.
+
+    Args:
+        head: the first bytes.
+        content_type: the host's `Content-Type`, or "".
+
+    Returns:
+        `HTML`, `XML`, `JSON` or `text`; None when the bytes may be the media.
     """
     if _magic_extension(head):
         return None
@@ -92,17 +110,22 @@ def page_instead_of_media(head: bytes, content_type: str) -> str | None:
 
 
 def missing_end(head: bytes, size_bytes: int, read_at: ReadAt) -> str:
-    """What a file's end lacks by the rules of its format; "" where nothing is lacking, or nobody can tell.
+    """Whether a file was cut, by the rules of its format.
 
-    A body that was cut, by a host that announced too little or nothing, has nothing else to tell it by.
+    When a host announces a wrong length or none, a body that was cut looks complete. Only its format can
+    tell.
 
     Args:
         head: the file's first bytes.
-        size_bytes: its length.
-        read_at: gives so many bytes (second argument) from an offset (first).
+        size_bytes: its size.
+        read_at: reads the file.
+
+    Returns:
+        What is missing, for a message; "" when nothing is, or the format does not tell.
     """
     kind = _magic_extension(head)
-    # Searched from the end, where the mark stands: from the front it is 64 KiB of every picture.
+    # Searched from the end, where the mark nearly always stands: a search from the front would pass over 64
+    # KiB of every picture.
     if kind == ".png":
         return "" if _tail(size_bytes, read_at).rfind(b"IEND\xaeB`\x82") >= 0 else "a PNG without IEND"
     if kind == ".jpg":
@@ -111,14 +134,18 @@ def missing_end(head: bytes, size_bytes: int, read_at: ReadAt) -> str:
         return "" if b"\x3b" in _tail(size_bytes, read_at)[-_SLACK:] else "a GIF without its trailer"
     if head[:4] == b"RIFF":
         announced = int.from_bytes(head[4:8], "little")
-        is_streamed = announced in (0, 0xFFFFFFFF)  # written before its length was known
-        is_short = not is_streamed and announced + 8 > size_bytes + 1  # some writers forget the padding
+        is_streamed = announced in (0, 0xFFFFFFFF)  # the program that wrote it did not know its length yet
+        # One byte less is no cut: some programs leave out the byte of padding at the end.
+        is_short = not is_streamed and announced + 8 > size_bytes + 1
         return "a RIFF file shorter than it says" if is_short else ""
     return _missing_box(size_bytes, read_at) if head[4:8] == b"ftyp" else ""
 
 
 def _missing_box(size_bytes: int, read_at: ReadAt) -> str:
-    """Whether the boxes of an ISO base media file, one after the other, end where the file does."""
+    """Whether an ISO base media file ends in the middle of a box.
+
+    The file is a sequence of boxes with lengths.
+    """
     offset = 0
     for _ in range(_MAX_BOXES):
         if offset >= size_bytes:
@@ -127,14 +154,16 @@ def _missing_box(size_bytes: int, read_at: ReadAt) -> str:
         length = int.from_bytes(header[:4], "big")
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # 0: to the end of the file, wherever that is; else no box: something else follows
+        # 0 stands for a box that goes to the end of the file, wherever that is. 1 to 7 is no box: something
+        # else was appended to the file. Either way nothing tells of a cut.
+        if length < 8:
             return ""
         offset += length
     return "an MP4 file shorter than its boxes say" if offset > size_bytes else ""
 
 
 def _tail(size_bytes: int, read_at: ReadAt) -> bytes:
-    """The last bytes; what marks the end may have something behind it that others put there."""
+    """The last 64 KiB of a file: some programs append data of their own behind the mark of its end."""
     start = max(0, size_bytes - _TAIL_BYTES)
     return read_at(start, size_bytes - start)
 
@@ -159,7 +188,7 @@ def _magic_extension(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], ".mp4")
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] != 0xFE:
-        # An MPEG audio frame; layer bits 00 are AAC's ADTS. FF FE begins a page in UTF-16.
+        # A frame of MPEG audio; layer bits 00 are AAC in ADTS. FF FE is left out: so begins text in UTF-16.
         return ".aac" if head[1] & 0x06 == 0 else ".mp3"
     return ".svg" if _SVG.match(head.removeprefix(b"\xef\xbb\xbf")) else ""
 

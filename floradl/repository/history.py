@@ -1,9 +1,10 @@
-"""The form of `project.json` and `workspace.json`: what the API says of a thing, and what it said before.
+"""The form of `project.json` and `workspace.json`: the API's record, and what it said before.
 
-The newest record's fields stand at the top, each value as the API wrote it, so that `jq .name` is the name.
-Beside them stands one key of ours, `floradl`, with what fields had another value before, and until when. A
-field that the newest record lacks stays as it was last; nothing that was known once is lost, but for the
-limits below. A plain record, as older floradls kept it, is a first state without a date.
+The fields of the newest record stand at the top, each value as the API wrote it, so that `jq .name` gives
+the name. Beside them stands one key of floradl's, `floradl`, with the former values of fields that have
+changed, and when each change was seen. A field that the newest record does not have any more keeps its last
+value. So nothing that was known once is lost, apart from the limits below. Older versions of floradl kept
+the plain record; it is read as a first state without a date.
 
 Everything here is pure. docs/format.md describes the file.
 """
@@ -24,30 +25,32 @@ from floradl.errors import ApiAnswerError
 FORMAT = "floradl-names"
 VERSION = 1
 OURS = "floradl"
+"""The key under which floradl's own part of the file stands."""
 
 MAX_VALUES = 20
-"""How many former values of one field are kept, the newest; of names all that differ."""
+"""How many former values of one field are kept, newest first. Of names, every different one is kept."""
 
 MAX_PAST_BYTES = 1024 * 1024
-"""How much the former values of all fields but names may take; the oldest go first."""
+"""How many bytes the former values of all fields may take together, names apart; the oldest are dropped."""
 
 MAX_FORMER_FIELDS = 100
-"""How many fields are kept that the newest record lacks."""
+"""How many fields are kept that the newest record does not have any more."""
 
 MAX_ACCOUNTS = 50
+"""How many accounts are kept that have seen the project or workspace, the newest."""
 
 _NAME = "name"
 
 
 class Past(msgspec.Struct, frozen=True):
-    """Fields that had another value, and when the next one was seen (ISO 8601)."""
+    """Fields and their former values (`was`), and when the next values were seen (`until`, ISO 8601)."""
 
     until: str
     was: dict[str, msgspec.Raw]
 
 
 class _Ours(msgspec.Struct, frozen=True):
-    """Our key. `field` is the API's own field of this name, if it has one."""
+    """The value of the key `floradl`. `field` is the API's own field of that name, should it have one."""
 
     format: str
     version: int
@@ -65,11 +68,11 @@ class History:
     """What is known of a project or workspace.
 
     Args:
-        fields: the latest value of each field, JSON as the API wrote it.
-        history: what fields were before, oldest first.
-        first_seen_at: ISO 8601, or "" where an older floradl saw it first.
+        fields: the last value of each field, in JSON as the API wrote it.
+        history: former values of fields, oldest first.
+        first_seen_at: when it was first seen, in ISO 8601; "" when an older floradl did not note it.
         seen_by: the accounts (`client.FloraApi.account`) that are known to have seen it.
-        more: keys of `floradl` that a newer floradl wrote.
+        more: keys under `floradl` that this version does not know, which are kept.
     """
 
     fields: Mapping[str, bytes]
@@ -79,19 +82,19 @@ class History:
     more: Mapping[str, bytes] | None = None
 
     def text(self, key: str) -> str:
-        """A field that is a text; "" for any other."""
+        """The last value of a field that is a text; "" when it is missing or something else."""
         return text_of(self.fields, key)
 
 
 def read_history(raw: bytes) -> History | None:
-    """What a file says; None where it is none of ours, or of a version that is not known here."""
+    """What a file says; None when it is no JSON object, or of a version that is not known here."""
     try:
         fields = fields_of(raw)
     except ApiAnswerError:
         return None
     inner = _fields_or_nothing(fields.get(OURS, b"null"))
     if value_of(inner.get("format", b"null")) != FORMAT:
-        return History(fields)  # a plain record, perhaps with a field of that name
+        return History(fields)  # a plain record; the API itself may have a field `floradl`
     try:
         ours = msgspec.json.decode(replace_half_pairs(fields.pop(OURS)), type=_Ours)
     except NOT_READABLE:
@@ -104,14 +107,14 @@ def read_history(raw: bytes) -> History | None:
     return History(fields, ours.history, ours.first_seen_at, ours.seen_by, more)
 
 
-def noted(known: History | None, record: bytes, now_ms: int, *, account: str = "") -> History | None:
-    """What is known after a record was seen; None where it says nothing new.
+def with_record(known: History | None, record: bytes, now_ms: int, *, account: str = "") -> History | None:
+    """What is known once a record was seen; None when it says nothing new.
 
     Args:
-        known: what was known before; None: nothing.
-        record: the API's.
-        now_ms: when it came.
-        account: who saw it; "": that is not noted.
+        known: what was known before; None when nothing was.
+        record: the API's record.
+        now_ms: when it came, in milliseconds since 1970.
+        account: the account that saw it; "" to keep that to itself.
 
     Raises:
         ApiAnswerError: the record is no JSON object in UTF-8.
@@ -140,7 +143,7 @@ def noted(known: History | None, record: bytes, now_ms: int, *, account: str = "
 
 
 def history_bytes(history: History) -> bytes:
-    """The file: a field a line, and a line for each time at which something changed."""
+    """The bytes of the file: one line for each field, and one for each time when something changed."""
     fields = dict(history.fields)
     ours: dict[str, bytes] = {"format": _json(FORMAT), "version": _json(VERSION)}
     if history.first_seen_at:
@@ -156,7 +159,7 @@ def history_bytes(history: History) -> bytes:
 
 
 def _pruned(history: Sequence[Past]) -> tuple[Past, ...]:
-    """The history without what is beyond the limits. A name goes only where a later entry has it too."""
+    """The history within the limits. A former name is dropped only if a later entry has the same name."""
     kept: list[Past] = []
     uses: Counter[str] = Counter()
     names: set[bytes] = set()
@@ -177,7 +180,7 @@ def _pruned(history: Sequence[Past]) -> tuple[Past, ...]:
 
 
 def _is_same(one: bytes, other: bytes) -> bool:
-    """Whether two values say the same, however they are laid out."""
+    """Whether two values of JSON are equal, however they are spaced and escaped."""
     try:
         return one == other or bool(_parsed(one) == _parsed(other))
     except (ValueError, RecursionError):
@@ -185,7 +188,10 @@ def _is_same(one: bytes, other: bytes) -> bool:
 
 
 def _parsed(value: bytes) -> object:
-    """A value with numbers as they are written: 1 is not true, and no digit of a long one is lost."""
+    """A value of JSON, with numbers as they are written.
+
+    In Python 1 equals True, and a long number would lose digits as a float; neither may pass for equal.
+    """
     return json.loads(replace_half_pairs(value), parse_int=_number, parse_float=_number)
 
 

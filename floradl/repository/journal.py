@@ -1,8 +1,8 @@
-"""The journal's lines: how changes are written so that a cut at any byte leaves a readable prefix.
+"""The journal's lines: changes are written so that a cut at any byte leaves a beginning that can be read.
 
 A line is eight hexadecimal digits of CRC-32, a space, a JSON object, and a line feed; the CRC is of the
-JSON. The first line is a `JournalHeader`, every other an `Op`. Reading stops at the first line that is
-not whole: what follows was never promised to anyone.
+JSON. The first line is a `JournalHeader`, every other an `Op`. Reading stops at the first line that is not
+whole. That loses nothing which was reported as recorded: such a line was not flushed when its process ended.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ _Line = JournalHeader | Op
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What a journal holds: its header (None when not even that is whole), the changes in order, and how
-    many bytes of the file they take."""
+    """What could be read of a journal.
+
+    Attributes:
+        header: its first line; None when not even that is whole.
+        ops: the changes, in order.
+        size_bytes: how many bytes of the file the header and these changes take.
+    """
 
     header: JournalHeader | None
     ops: tuple[Op, ...]
@@ -31,13 +36,19 @@ class Journal:
 
 
 def encode_lines(values: Iterable[_Line]) -> bytes:
-    """The lines of these values."""
+    """The lines of a header and of changes.
+
+    Raises:
+        ManifestError: a line could not be read again.
+    """
     lines = []
     for value in values:
-        # A record that the API laid out over several lines comes as it was; in JSON a bare line feed is
-        # nothing but space.
+        # A record that the API laid out over several lines is in the JSON as it was. A line feed in JSON is
+        # only space between tokens (within a text it is escaped), and here it would end the line.
         body = msgspec.json.encode(value).replace(b"\n", b" ")
-        _decode(body)  # a line that no start could read would block every one of them
+        # A line that cannot be read would make every later session refuse the journal. The error comes here
+        # instead, before the line is written.
+        _decode(body)
         lines.append(b"%08x %s\n" % (zlib.crc32(body), body))
     return b"".join(lines)
 
@@ -47,10 +58,12 @@ def parse_journal(data: bytes, *, salvage: bool = False) -> Journal:
 
     Args:
         data: the file.
-        salvage: end at a line that is whole and not understood, instead of refusing the journal.
+        salvage: whether to stop at a line that is whole and cannot be understood, instead of refusing the
+            journal, as `verify --repair` does.
 
     Raises:
-        ManifestError: a line is whole and still not understood: a newer floradl wrote it.
+        ManifestError: a line is whole and cannot be understood, so a newer floradl may have written it.
+        NewerFormatError: the header has a newer version.
     """
     header: JournalHeader | None = None
     ops: list[Op] = []
@@ -75,13 +88,18 @@ def parse_journal(data: bytes, *, salvage: bool = False) -> Journal:
 
 
 def has_lost_lines(data: bytes, journal: Journal) -> bool:
-    """Whether something flushed stands after what could be read: a process that is cut off leaves none."""
+    """Whether whole lines stand after the part that could be read.
+
+    A process that is killed leaves a torn line at the very end at most. Whole lines behind an unreadable one
+    mean that the file was damaged later, and that recorded changes are missing.
+    """
     rest = data[journal.size_bytes :]
     is_headless = journal.header is None and b"\n" in rest
     return is_headless or any(_checked(line) is not None for line in rest.split(b"\n"))
 
 
 def _checked(line: bytes) -> bytes | None:
+    """The JSON of a line; None when its CRC does not agree."""
     crc, space, body = line.partition(b" ")
     return body if space and crc == b"%08x" % zlib.crc32(body) else None
 

@@ -1,14 +1,12 @@
-"""Canvases: what the API says of one, when a snapshot of it is new, and which nodes show which outputs.
+"""`canvas.json` beside a run's record: the labels of canvas nodes that show the run's outputs.
 
-A canvas is kept as snapshots of two types: the diagram, Mermaid as the API wrote it, and the nodes, each
-record to the byte, in an order that depends on nothing but them. A snapshot is written only if its bytes
-differ from the newest of its type. Labels of nodes (often prompts) that show a run's output are kept in
-`canvas.json` beside its `run.json`: labels are added there, and none is ever lost.
+A node of a canvas may show an output of a run, and its label is often the prompt. A label that was seen once
+is kept: labels are added to the file and never removed, whatever becomes of the node.
 
 Everything here is pure, and everything that a canvas says comes from outside. docs/format.md describes the
-files.
+file.
 
-Sources: FLORA's API reference for `GET /projects/{id}/canvas` and `GET /projects/{id}/nodes`.
+Source: FLORA's API reference for `GET /projects/{id}/nodes`.
 """
 
 from __future__ import annotations
@@ -30,24 +28,27 @@ from floradl.errors import safe_url
 from floradl.repository.entries import RunEntry
 
 LABELS_FORMAT = "floradl-canvas-labels"
+"""The `format` of `canvas.json`."""
 VERSION = 1
+"""The version of `canvas.json`, and of snapshots of nodes."""
 
 MAX_LABEL_BYTES = 1024 * 1024
-"""A longer label, which no prompt is, is not kept with outputs; the nodes have it."""
+"""A longer label, longer than any prompt, is not kept beside outputs. The snapshot of the nodes has it."""
 
 MAX_LABELS = 1000
-"""How many labels one output may have. Beyond them none is added, so that none is lost."""
+"""How many labels one output may have. No more are added then, since none that is kept is removed."""
 
 MAX_LABELS_FILE_BYTES = 16 * 1024 * 1024
+"""How large a `canvas.json` may get. A change that would make it larger is left out."""
 
-_MAX_URL = 2000  # as the manifest cuts them
-_MAX_WORD = 200
+_MAX_URL = 2000  # characters; the manifest cuts URLs there
+_MAX_TYPE = 200  # characters of a node's type that are kept
 
 log = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """An output of a run."""
+    """An output, by its run's id and its key."""
 
     run_id: str
     key: str
@@ -55,7 +56,12 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Outputs by what a node may show of them: the URL without its query, or the SHA-256 of a text."""
+    """Outputs, by what tells that a node shows them.
+
+    Attributes:
+        by_url: by the output's URL without its query.
+        by_text: by the SHA-256, in hex, of an output that is a text.
+    """
 
     by_url: Mapping[str, Sequence[Target]]
     by_text: Mapping[str, Sequence[Target]]
@@ -63,7 +69,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a node that shows an output says of it."""
+    """The label of a node that shows an output; `seen_at` is in ISO 8601."""
 
     node_id: str
     label: str
@@ -72,17 +78,8 @@ class Label:
     seen_at: str
 
 
-# --- what the API says ------------------------------------------------------------------------------------
-
-
-# --- snapshots --------------------------------------------------------------------------------------------
-
-
-# --- labels -----------------------------------------------------------------------------------------------
-
-
 def targets_of(runs: Iterable[tuple[str, RunEntry]]) -> Targets:
-    """What nodes may show of some runs' outputs."""
+    """The outputs of some runs, by what tells that a node shows them."""
     by_url: defaultdict[str, list[Target]] = defaultdict(list)
     by_text: defaultdict[str, list[Target]] = defaultdict(list)
     for run_id, run in runs:
@@ -95,7 +92,12 @@ def targets_of(runs: Iterable[tuple[str, RunEntry]]) -> Targets:
 
 
 def comparable_url(url: str) -> str:
-    """A URL as the manifest keeps it; "" for what is none, and for what could be two URLs cut alike."""
+    """A URL in the form in which the manifest keeps it.
+
+    Returns:
+        The URL; "" when it is no http URL, or was cut or changed, so that two different URLs could look
+        alike.
+    """
     if not is_http(url):
         return ""
     shown = safe_url(url, limit=_MAX_URL)
@@ -105,27 +107,30 @@ def comparable_url(url: str) -> str:
 def labels_by_run(
     nodes: Iterable[Node], targets: Targets, *, project_id: str, seen_at: str
 ) -> dict[str, dict[str, list[Label]]]:
-    """The labels of nodes that show outputs: run id → output's key → labels, one of each node.
+    """The labels of nodes that show outputs.
 
     Args:
-        nodes: of one canvas.
+        nodes: the nodes of one canvas.
         targets: the outputs that they may show.
-        project_id: whose canvas it is.
-        seen_at: ISO 8601.
+        project_id: the canvas's project.
+        seen_at: when the canvas was read, in ISO 8601.
+
+    Returns:
+        Run id → output's key → the labels of nodes that show it, one of each node.
     """
     found: dict[str, dict[str, list[Label]]] = {}
     each_once = {node.node_id: node for node in sorted(nodes, key=lambda node: node.raw)}
     for node in each_once.values():
         if not node.node_id or not node.label.strip() or len(node.label.encode()) > MAX_LABEL_BYTES:
             continue
-        label = Label(node.node_id, node.label, node.type[:_MAX_WORD], project_id, seen_at)
+        label = Label(node.node_id, node.label, node.type[:_MAX_TYPE], project_id, seen_at)
         for target in _shown_by(node, targets):
             found.setdefault(target.run_id, {}).setdefault(target.key, []).append(label)
     return found
 
 
 def _shown_by(node: Node, targets: Targets) -> Sequence[Target]:
-    """The outputs that a node shows: those of its URL, or for a text those that are it, to the byte."""
+    """The outputs that a node shows: those with its URL; for a text, those with the same bytes."""
     found = targets.by_url.get(comparable_url(node.url), ())
     if found or node.type != OutputType.TEXT or not node.url.strip():
         return found
@@ -133,16 +138,20 @@ def _shown_by(node: Node, targets: Targets) -> Sequence[Target]:
 
 
 def merged_labels(raw: bytes | None, run_id: str, labels: Mapping[str, Collection[Label]]) -> bytes | None:
-    """The content of a run's `canvas.json` with some labels added; None where it stays as it is.
+    """The bytes of a run's `canvas.json` with some labels added.
 
-    The last label of a node is the one that it had last; one that it had before and has again moves there.
-    A file that is not understood, another run's or a newer floradl's stays as it is, and so does one that
-    would get too large.
+    The last of a node's labels is the one that it has now. A label that the node had before, and has again,
+    moves to the end.
 
     Args:
-        raw: the file; None: there is none.
-        run_id: whose it is.
+        raw: the file as it is; None when there is none.
+        run_id: the run.
         labels: output's key → labels of nodes that show it.
+
+    Returns:
+        The new bytes. None when nothing changes, when the file is broken, another run's or a newer
+        floradl's, or when it would get larger than `MAX_LABELS_FILE_BYTES`: then the file must stay as it
+        is.
     """
     content = _new_labels(run_id) if raw is None else _read_labels(raw, run_id)
     if content is None:
@@ -163,15 +172,16 @@ def merged_labels(raw: bytes | None, run_id: str, labels: Mapping[str, Collectio
 
 
 def is_labels_of(raw: bytes, run_id: str) -> bool:
-    """Whether these bytes are the `canvas.json` of a run, as this version writes it."""
+    """Whether these bytes are a run's `canvas.json` in the form that this version writes."""
     return _read_labels(raw, run_id) is not None
 
 
 def shown_labels(raw: bytes, run_id: str) -> dict[str, str]:
-    """What a run's `canvas.json` has to tell people: output's key → the last label of each of its nodes.
+    """What to show people of a run's `canvas.json`.
 
-    The newest stands first, each text once, with a line feed between two. Nothing where the file is not
-    understood, or another run's.
+    Returns:
+        Output's key → the last label of each node that shows it, newest first, each text once, with line
+        feeds between them. Empty when the file is broken, or another run's.
     """
     content = _read_labels(raw, run_id) or {"outputs": {}}
     shown = {}
@@ -185,7 +195,7 @@ def shown_labels(raw: bytes, run_id: str) -> dict[str, str]:
 
 
 def _add(known: list[dict[str, Any]], label: Label) -> bool:
-    """Add a label to those of an output, unless it is the last of its node; whether it was added."""
+    """Add a label to those of an output, unless it is its node's last one; True when it was added."""
     same_node = [
         place
         for place, entry in enumerate(known)

@@ -1,18 +1,18 @@
-"""Where things stand in an archive: pure functions from ids to paths.
+"""Where everything stands in an archive: pure functions from ids to paths.
 
 Ids come from outside and may hold anything. Every function here gives the same name for the same id,
-different names for different ids, and only names that Linux, macOS and Windows all accept and keep
-apart, also where the file system ignores case or Unicode form:
+different names for different ids, and only names that Linux, macOS and Windows all accept and keep apart,
+also on file systems that ignore case or Unicode forms:
 
 - An ordinary id (lower-case ASCII letters, digits, `_`, `-`, inner dots; at most 80 characters; no
   Windows device name; no name that the archive uses itself) stays as it is.
-- An id that is ordinary but for upper-case letters keeps its spelling and gains `~u` and a hexadecimal
+- An id that is ordinary apart from upper-case letters keeps its spelling and gains `~u` and a hexadecimal
   number whose bit i says that character i is upper case: `run_aB` is `run_aB~u20`. (The `u` keeps it apart
   from the short names, `OUTPUT~1`, that Windows makes up.)
 - Any other id becomes a readable rest of at most 24 characters, `~~`, and 26 characters of base 32: the
   first 128 bits of the SHA-256 of the id's UTF-8.
 
-`~` never occurs in an ordinary id, so the three kinds cannot meet.
+An ordinary id never has a `~`, so no id of one kind gets the name of an id of another kind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from floradl.constants import Kind
 from floradl.storage.base import PARTIALS, PRIVATE
 
 SafeName = NewType("SafeName", str)
-"""One path component that is safe on every system. Only this module makes them."""
+"""One component of a path that is safe on every system. Only this module makes values of this type."""
 
 MANIFEST = PurePosixPath("manifest.json")
 CHECKSUMS = PurePosixPath("SHA256SUMS")
@@ -45,16 +45,16 @@ THUMBNAILS = GALLERY / "thumbnails"
 RUN_RECORD = SafeName("run.json")
 ASSET_RECORD = SafeName("asset.json")
 LABELS = SafeName("canvas.json")
-"""What a project's canvas says of a run's outputs, beside the run's record."""
+"""Beside a run's record: the labels of canvas nodes that show its outputs; see `labels`."""
 ASSETS = SafeName("assets")
 CANVAS = SafeName("canvas")
 NO_PROJECT = SafeName("_workspace")
-"""The folder of what belongs to a workspace and to none of its projects: its `assets` alone."""
+"""The folder of a workspace's assets that belong to none of its projects."""
 PROJECT_RECORD = SafeName("project.json")
 WORKSPACE_RECORD = SafeName("workspace.json")
 
 SNAPSHOTS = {"canvas": ".mmd", "nodes": ".json"}
-"""What snapshots of a canvas hold, by the types of its outputs, and the extensions of their files."""
+"""The types of a canvas's snapshots, and the extensions of their files."""
 
 _RECORDS = {Kind.RUN: RUN_RECORD, Kind.ASSET: ASSET_RECORD}
 _MAX_LENGTH = 80
@@ -62,14 +62,15 @@ _ORDINARY = re.compile(r"[a-z0-9_][a-z0-9_.-]*(?<!\.)", re.ASCII)
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
 _SNAPSHOT = re.compile(r"([0-9]{8}t[0-9]{6}z-([a-z]+))(\.[a-z]+)")
 _PLACE = re.compile(rf"{_NAME}(?:/{_NAME})*", re.ASCII)
-# Windows refuses these whatever the extension; superscript digits count too, but are not ASCII.
+# Windows refuses these names with any extension. It refuses superscript digits too, but those are not ASCII,
+# so that an id with one is not ordinary anyway.
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
-# Names that the archive gives to its own files and folders, at whatever level.
+# Names of the archive's own files and folders, at any level: an id must not take their place.
 _OURS = {"manifest", "sha256sums", "index", "gallery", "run", "project", "workspace", "assets", "canvas"}
 
 
 def safe_name(identifier: str) -> SafeName:
-    """The path component of an id; see the module's docstring."""
+    """The path component of an id, by the rules at the top of this module."""
     lower = identifier.lower()
     if identifier.isascii() and _is_ordinary(lower):
         upper = sum(1 << index for index, character in enumerate(identifier) if character.isupper())
@@ -80,7 +81,7 @@ def safe_name(identifier: str) -> SafeName:
 
 
 def identifier_of(name: str) -> str | None:
-    """The id that has this path component; None where it cannot be told from the name, or no id has it."""
+    """The id that `safe_name` gives this name; None when the name does not tell it, or no id has the name."""
     identifier = re.sub(r"~u[0-9a-f]+$", "", name)
     return identifier if safe_name(identifier) == name else None
 
@@ -95,7 +96,7 @@ def item_path(kind: Kind, workspace_id: str, project_id: str, identifier: str) -
 
 
 def item_place(kind: Kind, workspace_id: str, project_id: str, identifier: str) -> str:
-    """`item_path` as text, for where there are hundreds of thousands of them."""
+    """`item_path` as text: an archive has hundreds of thousands, and path objects take long to make."""
     if kind is Kind.RUN:
         return f"{_project_place(workspace_id, project_id)}/{safe_name(identifier)}"
     if kind is Kind.CANVAS:
@@ -106,7 +107,7 @@ def item_place(kind: Kind, workspace_id: str, project_id: str, identifier: str) 
 
 
 def record_name(kind: Kind) -> SafeName | None:
-    """The file of the API's record in the folder of such an entry; None: it has none."""
+    """The name of the API's record in the folder of an entry; None for a canvas, which has no record."""
     return _RECORDS.get(kind)
 
 
@@ -126,13 +127,13 @@ def workspace_record(workspace_id: str) -> PurePosixPath:
 
 
 def is_name_record(path: str) -> bool:
-    """Whether the record of a workspace or of a project lies at this place below the archive."""
+    """Whether the record of a workspace or of a project belongs at this path, relative to the archive."""
     *folders, name = path.split("/")
     return name == {1: WORKSPACE_RECORD, 2: PROJECT_RECORD}.get(len(folders))
 
 
 def output_name(key: str, extension: str) -> SafeName:
-    """The file of an output within its run's folder.
+    """The name of an output's file in its run's folder.
 
     Args:
         key: the output's key, unique in its run.
@@ -142,33 +143,33 @@ def output_name(key: str, extension: str) -> SafeName:
 
 
 def snapshot_of(name: str) -> tuple[str, str] | None:
-    """Key and type of the canvas snapshot that has a file of this name; None where none has."""
+    """Key and type of the canvas snapshot with this file name; None when it is no snapshot's name."""
     match = _SNAPSHOT.fullmatch(name)
     return (match[1], match[2]) if match and SNAPSHOTS.get(match[2]) == match[3] else None
 
 
 def flat_prefix(kind: Kind, identifier: str) -> str:
-    """What the names of an entry's files begin with where all entries' files lie in one folder.
+    """What an entry's file names begin with where the files of all entries lie in one folder (`--flat`).
 
-    No component holds a `+`, so no two outputs share a name there either. An asset's one file bears its id
-    already.
+    No name made here has a `+`, so two outputs never get the same name there either. An asset has one file,
+    whose name is the asset's id already.
     """
     return "" if kind is Kind.ASSET else f"{safe_name(identifier)}+"
 
 
 def is_output_of(name: str, key: str) -> bool:
-    """Whether a file of this name is the output's, whatever its extension."""
+    """Whether a file name is that of the output with this key, with any extension."""
     stem, dot, _ = name.rpartition(".")
     return bool(dot) and stem == safe_name(key)
 
 
 def is_place(text: str) -> bool:
-    """Whether this is a path of names as they are made here: below the archive, and on one line."""
+    """Whether a text is a path of names like those made here: it stays in the archive, and is on one line."""
     return _PLACE.fullmatch(text) is not None
 
 
 def partial_path(run_id: str, key: str) -> PurePosixPath:
-    """Where an output's bytes wait until they are whole; one place per (run, output)."""
+    """Where the bytes of an output lie until they are whole: one place for each output of each run."""
     name = f"{len(run_id)}:{run_id}{key}".encode("utf-8", "surrogatepass")
     return PARTIALS / f"{_base32(hashlib.sha256(name).digest()[:20])}.part"
 

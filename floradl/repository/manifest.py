@@ -1,16 +1,10 @@
-"""The archive's memory: `manifest.json`, and the journal of what it does not have yet.
+"""The state of an archive in memory. Pure: it takes bytes and changes, and gives bytes.
 
-Order of writing, and why it stands so:
+Entries are kept as the JSON that `manifest.json` has, and are decoded one at a time. So a million outputs
+cost the memory of their bytes, and not that of a million objects. An entry that is being changed is held as
+a dict, and is made JSON again later. Keys that this version does not know are kept.
 
-1. A change is appended to the journal and flushed, after the file it speaks of was renamed into place:
-   an entry never refers to bytes that a power cut could take back.
-2. At the end everything is folded: `SHA256SUMS`, then `manifest.json` (each a temporary file, flush,
-   rename, flush of the folder), and only then is the journal removed. Cut anywhere, the next start finds
-   the old snapshot with the whole journal, or the new one with a journal that changes nothing. So a journal
-   may as well stay, and does where a large snapshot would be written for the dates of scans alone.
-
-Runs are kept as the JSON they are stored as and decoded one at a time: a million outputs cost their
-bytes, not a million objects. Keys that this version does not know survive.
+`repository` reads and writes the files; `snapshot` knows their form.
 """
 
 from __future__ import annotations
@@ -56,19 +50,27 @@ from floradl.repository.snapshot import (
 )
 from floradl.version import __version__
 
-_MAX_LIVE_RUNS = 512
+_MAX_LIVE_RUNS = 512  # entries that are held as dicts, since they are being changed
 _FACT_KEYS = frozenset(RunFacts.__struct_fields__)
 _OUTPUT_KEYS = frozenset(OutputEntry.__struct_fields__)
 _SCAN_KEYS = frozenset(ScanEntry.__struct_fields__)
 
 
 class Manifest:
-    """The state of an archive in memory. Pure: it is fed bytes and changes, and gives bytes.
+    """The state of an archive in memory: its entries and scans.
+
+    "Run" stands for runs, assets and canvases alike where nothing else is said: all have entries by their
+    ids.
+
+    Args:
+        archive_id: what tells this archive from every other.
+        created_at: when the archive was begun, in ISO 8601.
 
     Attributes:
-        origin: which `manifest.json` it was read from, by its date and size; "" where there was none.
-        has_changed_files: whether `SHA256SUMS` says something else since it was read.
-        changed_runs: ids of the runs that were changed, or came, since it was read.
+        origin: which `manifest.json` it was read from: its `updated_at` and its size in bytes; "" when there
+            was none.
+        has_changed_files: whether the content of `SHA256SUMS` has changed since then.
+        changed_runs: ids of the entries that were changed or added since then.
     """
 
     def __init__(self, archive_id: str, created_at: str) -> None:
@@ -81,7 +83,7 @@ class Manifest:
         self._scans: dict[tuple[Scope, str], dict[str, Any]] = {}
         self._stored: dict[str, msgspec.Raw] = {}
         self._live: dict[str, dict[str, Any]] = {}
-        self._kinds: dict[str, Kind] = {}  # of entries that are no runs
+        self._kinds: dict[str, Kind] = {}  # of entries that are assets or canvases
         self.origin = ""
         self.has_changed_files = False
         self.changed_runs: set[str] = set()
@@ -91,7 +93,7 @@ class Manifest:
         """Read a `manifest.json`.
 
         Raises:
-            ManifestError: it is not one, or of a newer version.
+            ManifestError: it cannot be understood, or has a newer version.
         """
         snapshot = parse_snapshot(data)
         try:
@@ -109,29 +111,29 @@ class Manifest:
 
     @property
     def archive_id(self) -> str:
-        """What tells this archive from every other."""
+        """The id that tells this archive from every other."""
         return str(self._head["archive_id"])
 
     @property
     def created_at(self) -> str:
-        """When the archive was begun."""
+        """When the archive was begun, in ISO 8601."""
         return str(self._head["created_at"])
 
     @property
     def base_url(self) -> str:
-        """The API it was last filled from; "" before it was first folded."""
+        """The base URL of the API that it was last filled from; "" before the first `manifest.json`."""
         return str(self._head.get("base_url", ""))
 
     def __len__(self) -> int:
         return len(self._stored) + sum(run_id not in self._stored for run_id in self._live)
 
     def count(self, kind: Kind) -> int:
-        """How many entries of a kind there are."""
+        """How many entries of a kind there are: runs, assets or canvases."""
         others = Counter(self._kinds.values())
         return len(self) - others.total() if kind is Kind.RUN else others[kind]
 
     def kind(self, identifier: str) -> Kind:
-        """What the entry of this id is; a run where there is none."""
+        """The kind of an entry; `Kind.RUN` when there is no entry of this id."""
         return self._kinds.get(identifier, Kind.RUN)
 
     def ids(self) -> Iterable[str]:
@@ -142,53 +144,64 @@ class Manifest:
         return run_id in self._live or run_id in self._stored
 
     def run(self, run_id: str) -> RunEntry | None:
-        """The entry of one run."""
+        """The entry of a run; None when there is none."""
         return self.entry(run_id) if run_id in self else None
 
     def entry(self, run_id: str) -> RunEntry:
-        """The entry of a run that is there."""
+        """The entry of a run; `KeyError` when there is none.
+
+        Raises:
+            ManifestError: the entry cannot be read, or leads out of the archive.
+        """
         return parse_run(run_id, self._stored_run(run_id))
 
     def stored(self, run_id: str) -> msgspec.Raw:
-        """The entry of a run that is there, as it is stored: the same bytes while nothing of it changes."""
+        """The entry of a run in JSON, as it is stored: the same bytes as long as nothing in it changes."""
         return self._stored_run(run_id)
 
     def sizes(self, run_id: str) -> dict[str, int | None]:
-        """The files that a run has by its entry, with their sizes; sooner had than the entry."""
+        """The files of a run with their sizes, by its entry. Faster than to decode the whole entry."""
         return parse_sizes(run_id, self._stored_run(run_id))
 
     def iter_entries(self, kind: Kind | None = None) -> Iterator[tuple[str, RunEntry]]:
-        """Every run, asset and canvas with its entry, oldest entry first; or those of one kind.
+        """Every entry with its id, oldest entry first; with `kind`, those of that kind.
 
-        Of assets and canvases these are found without a look at the runs.
+        Assets and canvases are found without going through the runs, of which there may be a million.
         """
         ids = self.ids() if kind in (None, Kind.RUN) else list(self._kinds)
         for run_id in (each for each in ids if kind in (None, self.kind(each))):
             yield run_id, self.entry(run_id)
 
     def iter_counted(self) -> Iterator[tuple[str, CountedRun]]:
-        """Every entry with what numbers about the archive need of it; sooner had than the entries."""
+        """What `status` counts of every entry, with its id. Faster than to decode the entries."""
         for run_id in self.ids():
             yield run_id, parse_counted(run_id, self._stored_run(run_id))
 
     def scan(self, scope: Scope, account: str) -> ScanEntry | None:
-        """What is known of an account's scans of a scope; None before the first that ended cleanly."""
+        """The state of an account's scans of a scope; None before the first that ended without an error."""
         scan = self._scans.get((scope, account))
         return None if scan is None else _scan_entry(scan)
 
     def scans(self) -> list[ScanEntry]:
-        """What is known of all scans, of whatever scope and account."""
+        """The state of the scans of all scopes and accounts."""
         return [_scan_entry(scan) for scan in self._scans.values()]
 
     def put(self, run_id: str, entry: msgspec.Raw) -> None:
-        """Take over an entry as it stands in another manifest."""
+        """Set an entry to what it is in another manifest, in JSON."""
         self._stored[run_id] = entry
         self._note_kind(run_id, kind_of(entry))
         self.changed_runs.add(run_id)
         self.has_changed_files = True
 
     def drop_unreadable(self) -> list[str]:
-        """Forget the entries that nobody can read, and all seals with them; the ids of their runs."""
+        """Drop the entries that cannot be read, and all seals with them.
+
+        A seal says that everything below it is recorded. With the dropped entries that is not true any more,
+        and they would never be looked for again.
+
+        Returns:
+            The ids of the dropped entries.
+        """
         dropped = []
         for run_id in list(self._stored):
             try:
@@ -196,15 +209,16 @@ class Manifest:
             except ManifestError:
                 del self._stored[run_id]
                 self._kinds.pop(run_id, None)
-                self._scans.clear()  # what is below a seal would not be looked for again
+                self._scans.clear()
                 dropped.append(run_id)
         return dropped
 
-    def heeds(self, op: Op) -> bool:
-        """Whether a change that a journal has counts here.
+    def accepts(self, op: Op) -> bool:
+        """Whether a change of the journal counts on this manifest.
 
-        A seal says that all below it is recorded, which is true of the snapshot that it was made on: on an
-        older one that somebody put back, it would hide what that one does not have.
+        All do but some seals. A seal says that everything below it is recorded, in the `manifest.json` that
+        it was made on. If somebody puts back an older one from a backup, the seal would hide the runs that
+        this older one does not have.
         """
         return not isinstance(op, ScanOp) or op.onto is None or op.onto == self.origin
 
@@ -240,7 +254,14 @@ class Manifest:
         self._settle()
 
     def encode(self, *, updated_at: str, base_url: str) -> Iterator[bytes]:
-        """`manifest.json`, in pieces: a line an entry, so that people can read and compare it."""
+        """The bytes of `manifest.json`, in pieces.
+
+        Each entry is a line, so that people can read and compare it.
+
+        Args:
+            updated_at: now, in ISO 8601.
+            base_url: the API that the archive was filled from.
+        """
         self._settle(everything=True)
         self._head |= {
             "version": VERSION,
@@ -251,9 +272,10 @@ class Manifest:
         yield from encode_snapshot(self._head, self._scans.values(), self._stored, self._kinds)
 
     def encode_checksums(self) -> Iterator[bytes]:
-        """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them.
+        """The bytes of `SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them.
 
-        In the order of `manifest.json`: whoever reads that, and makes the lines of it, must get the same.
+        The lines stand in the order of `manifest.json`. A check makes them anew from that file, and must get
+        the same bytes.
         """
         self._settle(everything=True)
         yield from encode_checksums(iter_by_table(self._stored, self._kinds))
@@ -269,7 +291,7 @@ class Manifest:
         return self._stored[run_id] if live is None else _stored(live)
 
     def _open(self, run_id: str) -> dict[str, Any]:
-        """A run's entry to change; a new one for a run that nobody knows."""
+        """A run's entry as a dict, to be changed; an empty one for a run that has none."""
         self.changed_runs.add(run_id)
         if run_id not in self._live:
             stored = self._stored.get(run_id, msgspec.Raw(b"{}"))
@@ -283,7 +305,7 @@ class Manifest:
         return self._live[run_id]
 
     def _settle(self, *, everything: bool = False) -> None:
-        """Store entries that are not being changed any more as JSON again."""
+        """Make JSON of the entries that were changed longest ago, or with `everything` of all of them."""
         keep = 0 if everything else _MAX_LIVE_RUNS
         while len(self._live) > keep:
             run_id = next(iter(self._live))

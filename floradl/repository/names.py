@@ -1,9 +1,9 @@
-"""Names of projects and workspaces: the API's records of them, kept beside what is archived of them.
+"""Names of projects and workspaces, read from the API's records of them in the archive.
 
-They lie in `project.json` in a project's folder and `workspace.json` in a workspace's, in the form of
-`chronicle`: the newest record, and what it said before. They are for people: no job depends on them, so one
-that cannot be had, or cannot be read, is a name that is not shown. Names come from outside; whoever shows one
-makes it printable.
+The records lie in `project.json` in a project's folder and `workspace.json` in a workspace's folder, each
+with what it said before (`history`). They are for people, and no job depends on them: when a record is
+missing or cannot be read, no name is shown. Names come from outside, so whoever shows one has to make it
+printable first.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlaceName:
-    """What a place is called; "" where that is not known. Not printable yet."""
+    """The names of a workspace and a project; "" for a name that is not known. Not made printable."""
 
     workspace: str = ""
     project: str = ""
 
 
 def read_names(disk: Destination, places: Iterable[Place]) -> Mapping[Place, PlaceName]:
-    """What some places are called, as far as the archive knows. Blocks."""
+    """The names of some projects and their workspaces, as far as the archive has them. Blocks."""
     workspaces: dict[str, str] = {}
     found = {}
     for place in places:
@@ -51,9 +51,9 @@ def read_names(disk: Destination, places: Iterable[Place]) -> Mapping[Place, Pla
 
 
 def copy_names(source: Destination, target: Destination, places: Iterable[Place]) -> None:
-    """Bring the records of some places into another archive where it has runs of them; none is replaced.
+    """Copy the records of some projects and their workspaces to another archive. Blocks.
 
-    Blocks.
+    Only records of projects that have a folder there are copied, and none is replaced.
     """
     for place in archived(target, places):
         records = (layout.project_record(*place), layout.workspace_record(place.workspace_id))
@@ -64,12 +64,15 @@ def copy_names(source: Destination, target: Destination, places: Iterable[Place]
 
 
 def unnamed(disk: Destination, places: Iterable[Place]) -> set[Place]:
-    """Those of some places that are archived and whose project has no record yet. Blocks."""
+    """The projects, out of some, that have a folder in the archive and no record in it yet. Blocks."""
     return {place for place in archived(disk, places) if not disk.exists(layout.project_record(*place))}
 
 
 def archived(disk: Destination, places: Iterable[Place]) -> set[Place]:
-    """Those of some places that have ids and a folder in the archive, no link to one. Blocks."""
+    """The projects, out of some, that have a folder in the archive. Blocks.
+
+    Left out are those without an id, and those with a link on the way to their folder.
+    """
     folders = {place: layout.project_record(*place).parent for place in places if all(place)}
     return {
         place for place, folder in folders.items() if disk.exists(folder) and obstacle(disk, folder) is None
@@ -77,7 +80,7 @@ def archived(disk: Destination, places: Iterable[Place]) -> set[Place]:
 
 
 def seen_by(disk: Destination, workspace_ids: Iterable[str], account: str) -> set[str]:
-    """Those of some workspaces that this account (`FloraApi.account`) is known to have seen. Blocks."""
+    """The workspaces, out of some, that an account (`FloraApi.account`) is known to have seen. Blocks."""
     return {
         workspace_id
         for workspace_id in workspace_ids
@@ -90,13 +93,13 @@ def _name_in(disk: Destination, path: PurePosixPath) -> str:
 
 
 def _history_in(disk: Destination, path: PurePosixPath) -> History:
-    """What a file says; nothing where it cannot be read."""
+    """What a record's file says; an empty history when it cannot be read."""
     raw = read_record(disk, path)
     return (None if raw is None else read_history(raw)) or History({})
 
 
 def read_record(disk: Destination, path: PurePosixPath) -> bytes | None:
-    """A record's bytes; None where there is none that can be read."""
+    """A record's bytes; None when it is missing or cannot be read, which is logged."""
     try:
         return disk.read(path)
     except OSError as exc:

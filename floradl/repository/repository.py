@@ -1,4 +1,15 @@
-"""Open, append, fold, close; and whether there is an archive."""
+"""An archive's manifest and journal on disk: open, append, fold, close; and whether there is an archive.
+
+The order of writing, and why it is this one:
+
+1. A change is appended to the journal and flushed after the file that it is about has its final name. So an
+   entry never refers to bytes that a power cut could take back.
+2. At the end the journal is folded into the snapshot: `SHA256SUMS` is written, then `manifest.json`, each as
+   a whole, and only then the journal is removed. Cut anywhere, the next start finds the old snapshot with
+   the whole journal, or the new one with a journal that changes nothing.
+
+So a journal may stay as well. It does when it has nothing but dates of scans, and the snapshot is large.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +28,14 @@ from floradl.storage.base import FileId
 from floradl.storage.destination import Destination
 from floradl.storage.local.folder import AppendFile
 
-LARGE_BYTES = 16 * 1024 * 1024
-"""How large a `manifest.json` is not written for the dates of a scan alone; below, that takes a blink."""
+LARGE_MANIFEST_BYTES = 16 * 1024 * 1024
+"""From this size on, `manifest.json` is not written for the dates of scans alone. Below it takes no time."""
 
-LONG_BYTES = 1024 * 1024
-"""How long a journal gets that holds such dates alone; to replay it takes a blink, too."""
+LONG_JOURNAL_BYTES = 1024 * 1024
+"""How long a journal with nothing but such dates may get.
+
+To replay one below this size takes no time either.
+"""
 
 IS_IT_MOUNTED = "Check the path, and whether its disk is mounted."
 NOT_BEGUN = "Is its disk mounted? Without --require-existing a new archive would be begun there."
@@ -31,19 +45,19 @@ _REMAINS = (
     f"*/*/{layout.ASSETS}/*/{layout.ASSET_RECORD}",
     *(f"*/*/{layout.CANVAS}/*-{what}{extension}" for what, extension in layout.SNAPSHOTS.items()),
 )
-"""What tells a folder of a run, an asset or a canvas."""
+"""Files that only folders of runs, assets and canvases have, as patterns below the archive."""
 
 
 class Repository:
-    """An archive's manifest on disk, open for changes. Needs the archive's lock.
+    """An archive's manifest and journal, open for changes. The caller holds the archive's lock.
 
     Args:
         disk: the archive.
-        clock: for dates.
+        clock: for dates in the manifest.
 
     Attributes:
-        manifest: the state, with every change that was made.
-        snapshot: which `manifest.json` is on disk; None while there is none.
+        manifest: the state in memory, with every change that was recorded.
+        snapshot: which version of `manifest.json` is on disk; None while there is none.
     """
 
     def __init__(self, disk: Destination, clock: Clock) -> None:
@@ -56,26 +70,30 @@ class Repository:
         self.snapshot: FileId | None = None
 
     async def open(self) -> Manifest:
-        """Read the snapshot, replay the journal, and go on appending where it is whole.
+        """Read `manifest.json`, replay the journal, and go on with the journal after its last whole line.
+
+        Returns:
+            The state in memory.
 
         Raises:
             ManifestError: one of them cannot be understood.
         """
         self.manifest, journal, self.snapshot = await self._disk.call(_load, self._disk, self._clock)
-        self._is_dirty = any(map(self.manifest.heeds, journal.ops))
+        self._is_dirty = any(map(self.manifest.accepts, journal.ops))
         self._journal_bytes = journal.size_bytes
         self._file = await self._disk.call(
             self._disk.open_append, layout.JOURNAL, keep_bytes=journal.size_bytes
         )
         if journal.header is None or journal.header.version < VERSION:
-            # Onto an older journal too: that floradl would not understand what comes, and must not begin to.
+            # After the lines of an older version too: an older floradl must refuse this journal from here on,
+            # since it would misunderstand the changes that follow.
             header = JournalHeader(VERSION, self.manifest.archive_id, self.manifest.created_at)
             await self._disk.call(self._file.append, encode_lines([header]))
         return self.manifest
 
     async def append(self, ops: Iterable[Op]) -> None:
-        """Record changes. When this returns they are durable; when it is cancelled, they are or are not."""
-        batch = [_bound(op, self.manifest.origin) for op in ops]
+        """Record changes: durable on return. When it is cancelled, they are durable or not written at all."""
+        batch = [_with_origin(op, self.manifest.origin) for op in ops]
         file, is_durable = self._open_file(), False
         if not batch:
             return
@@ -90,40 +108,42 @@ class Repository:
         try:
             await self._disk.call(write)
         finally:
-            # Also for a caller that was cancelled: a fold removes the journal, so what is in it must be here.
+            # Also when the caller was cancelled after the flush: `fold` removes the journal, so every change
+            # that the journal has must be in the manifest by then.
             if is_durable:
                 self._is_dirty = True
                 for op in batch:
                     self.manifest.apply(op)
 
     async def fold(self, base_url: str, *, anew: bool = False) -> None:
-        """Write the snapshot and drop the journal; nothing when there was no change.
+        """Write `SHA256SUMS` and `manifest.json` if anything changed, and remove the journal.
 
-        Dates of scans stay in the journal while that is short and the snapshot large: to write hundreds of
-        megabytes every night for the sake of a date would be most of what a quiet night costs.
+        Dates of scans stay in the journal as long as it is short and `manifest.json` is large: to write
+            hundreds
+        of megabytes for a date would be most of what a quiet night costs.
 
         Args:
             base_url: the API that the archive was filled from.
-            anew: write snapshot and checksums without any change too.
+            anew: whether to write both files in any case.
         """
         await self._disk.call(self._fold, base_url, anew)
 
     async def close(self) -> None:
-        """Close the journal. What is in it is found again at the next start."""
+        """Close the journal. The next start reads what is in it."""
         if self._file is not None:
             file, self._file = self._file, None
             await self._disk.call(file.close)
 
     def _open_file(self) -> AppendFile:
         if self._file is None:
-            raise RuntimeError("the store is not open")
+            raise RuntimeError("the repository is not open")
         return self._file
 
     def _fold(self, base_url: str, anew: bool) -> None:
-        (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # without links: one of those is replaced
+        (files,) = self._disk.sizes([layout.CHECKSUMS.parent])  # a link is none of them, so it is replaced
         has_checksums = layout.CHECKSUMS.name in files
-        is_put_off = not anew and has_checksums and self._may_wait(base_url)
-        if (self._is_dirty and not is_put_off) or anew:
+        keeps_journal = not anew and has_checksums and self._has_dates_alone(base_url)
+        if (self._is_dirty and not keeps_journal) or anew:
             if anew or self.manifest.has_changed_files or not has_checksums:
                 self._disk.write_atomic(layout.CHECKSUMS, self.manifest.encode_checksums())
             now = format_ms(self._clock.now_ms())
@@ -132,29 +152,33 @@ class Repository:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if not is_put_off:
+        if not keeps_journal:
             self._disk.remove(layout.JOURNAL)
 
-    def _may_wait(self, base_url: str) -> bool:
-        """Whether the journal has dates of scans alone, and writing those is not worth its cost yet."""
+    def _has_dates_alone(self, base_url: str) -> bool:
+        """Whether the journal has nothing but dates of scans, is short, and the snapshot is large."""
         return (
             self._is_dirty
             and not self.manifest.changed_runs
             and self.manifest.base_url == base_url
             and self.snapshot is not None
-            and self.snapshot.size_bytes > LARGE_BYTES
-            and self._journal_bytes < LONG_BYTES
+            and self.snapshot.size_bytes > LARGE_MANIFEST_BYTES
+            and self._journal_bytes < LONG_JOURNAL_BYTES
         )
 
 
 def require_archive(disk: Destination, *, may_be_remains: bool = False, hint: str = IS_IT_MOUNTED) -> None:
-    """Make sure that there is an archive: an unmounted disk leaves an empty folder. Blocks.
+    """Make sure that there is an archive.
+
+    Without this, an empty folder would be taken for a new archive. Blocks.
+
+    When a disk is not mounted, the folder where it should be is empty.
 
     Args:
-        disk: where it should be.
-        may_be_remains: whether folders of outputs, or their checksums, are enough. A check and a repair begin
-            from what is left when the manifest and the journal are lost.
-        hint: what a person can do where there is none.
+        disk: where the archive should be.
+        may_be_remains: whether folders of runs, or `SHA256SUMS`, are enough. A check or a repair can begin
+            with those when the manifest and the journal are lost.
+        hint: what the user can do when there is no archive.
 
     Raises:
         DestinationError: there is no archive.
@@ -168,7 +192,11 @@ def require_archive(disk: Destination, *, may_be_remains: bool = False, hint: st
 
 
 def load_manifest(disk: Destination, clock: Clock) -> Manifest:
-    """The archive's state, snapshot and journal, without changing anything on disk. Blocks."""
+    """The archive's state by `manifest.json` and the journal. Changes nothing on disk. Blocks.
+
+    Raises:
+        ManifestError: one of them cannot be understood.
+    """
     return _load(disk, clock)[0]
 
 
@@ -187,10 +215,11 @@ def _load(disk: Destination, clock: Clock) -> tuple[Manifest, Journal, FileId | 
     else:
         manifest = Manifest(uuid.uuid4().hex, format_ms(clock.now_ms()))
     for op in journal.ops:
-        if manifest.heeds(op):
+        if manifest.accepts(op):
             manifest.apply(op)
     return manifest, journal, identity
 
 
-def _bound(op: Op, origin: str) -> Op:
+def _with_origin(op: Op, origin: str) -> Op:
+    """A seal with the `manifest.json` that it is made on; any other change as it is."""
     return msgspec.structs.replace(op, onto=origin) if isinstance(op, ScanOp) else op

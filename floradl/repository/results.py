@@ -1,4 +1,4 @@
-"""What became of an output, as receipt and as what the journal keeps of it. Pure."""
+"""What became of an output: a receipt or a failure, and the change that the journal keeps of it. Pure."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ from floradl.storage.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One output that could not be archived, and why.
+    """One output that could not be archived.
 
-    `url` has no query. `keeps_entry` says that the manifest's entry still stands, as for a file that
-    was archived once and has changed since.
+    Attributes:
+        run_id, key, type: which output.
+        url: where it should have come from, without the query; None when it has no URL.
+        code: a short word for the reason, such as `http_404`.
+        message: the reason, for people.
+        attempts: how often it was tried.
+        keeps_entry: whether the manifest's entry of the output stays as it is, as when a file that was
+            archived once has changed since and its replacement could not be had.
     """
 
     run_id: str
@@ -42,11 +48,19 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Bytes that are hashed, flushed and under their final name. Only then does a receipt exist.
+    """One output that is hashed, flushed and under its final name. Nobody makes a receipt before that.
 
-    `aside` is where the damaged file went whose place they took, `in_the_way` where something else went
-    that stood under their name. `same_as` is the file, relative to the archive, of which they were made
-    because it has the same, and `shared_by` how.
+    Attributes:
+        run_id, key, type: which output.
+        file: its name in the run's folder.
+        size_bytes, sha256: of its bytes.
+        content_type: the host's `Content-Type`, or "".
+        url: where it came from, without the query; None for texts.
+        is_fetched: whether it was transferred or written now; False for a file that was there already.
+        aside: where the damaged file is now that it replaced, relative to the archive.
+        in_the_way: where something else is now that stood under its name, relative to the archive.
+        same_as: the file with the same bytes from which it was made, relative to the archive.
+        shared_by: how it was made from that file.
     """
 
     run_id: str
@@ -65,11 +79,19 @@ class Receipt:
 
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
-"""What workers hand to the recorder."""
+"""What workers hand to the one recorder, which writes the journal."""
 
 
 def receipt_of(run_id: str, output: Output, file: str, digest: Digest, *, is_fetched: bool) -> Receipt:
-    """The receipt of an output that was not transferred: a text, or a file that was there."""
+    """The receipt of an output that was not transferred: a text from the record, or a file that was there.
+
+    Args:
+        run_id: the output's run.
+        output: the output, by the API's record.
+        file: its name in the run's folder.
+        digest: size and hash of the file.
+        is_fetched: whether it was written now.
+    """
     return Receipt(
         run_id=run_id,
         key=output.key,
@@ -84,7 +106,13 @@ def receipt_of(run_id: str, output: Output, file: str, digest: Digest, *, is_fet
 
 
 def facts_of(run: Generation, path: PurePosixPath, record_sha256: str) -> RunFacts:
-    """What the manifest keeps of a run or an asset whose record, of this hash, lies in the folder `path`."""
+    """What the manifest keeps of a run or an asset.
+
+    Args:
+        run: the run or asset.
+        path: its folder, relative to the archive.
+        record_sha256: the hash of its record there.
+    """
     return RunFacts(
         workspace_id=run.workspace_id,
         project_id=run.project_id,
@@ -103,7 +131,12 @@ def facts_of(run: Generation, path: PurePosixPath, record_sha256: str) -> RunFac
 
 
 def op_of(result: Result, at: str) -> Op | None:
-    """What the journal keeps of a result; None when the entry stays as it is."""
+    """The change that the journal keeps of a result; None when the entry stays as it is.
+
+    Args:
+        result: from a worker.
+        at: now, in ISO 8601.
+    """
     if isinstance(result, Receipt):
         entry = OutputEntry(
             type=result.type,

@@ -1,7 +1,7 @@
-"""The form of `manifest.json` and `SHA256SUMS`: bytes to what they hold, and back. Pure.
+"""The form of `manifest.json` and `SHA256SUMS`: from bytes to values, and back. Pure.
 
-A manifest of a million outputs is some 400 MB, so nothing here decodes what nobody asked for, and each file
-is gone through once: a run stays the JSON that it is stored as until somebody wants it.
+The manifest of a million outputs has some 400 MB. So each file is gone through once, an entry stays JSON
+until somebody asks for it, and for each question only the fields are decoded that it needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Runs = dict[str, msgspec.Raw]
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A snapshot without any key that this version does not know."""
+    """A `manifest.json` without any key that this version does not know: read in one step."""
 
     format: Any
     version: Any
@@ -50,7 +50,7 @@ class _SummedOutput(msgspec.Struct, gc=False):
 
 
 class _SummedRun(msgspec.Struct):
-    """What `SHA256SUMS` wants to know of a run."""
+    """What `SHA256SUMS` needs of an entry."""
 
     workspace_id: str
     project_id: str
@@ -65,7 +65,7 @@ class _SizedOutput(msgspec.Struct, gc=False):
 
 
 class _SizedRun(msgspec.Struct):
-    """What a look at a run's folder wants to know."""
+    """What the comparison of an entry with its folder needs of it."""
 
     outputs: dict[str, _SizedOutput] = {}
 
@@ -75,7 +75,7 @@ class _KindedEntry(msgspec.Struct):
 
 
 class CountedOutput(msgspec.Struct, gc=False):
-    """What numbers about an archive need of an output."""
+    """What `status` counts of an output."""
 
     type: str
     state: State
@@ -85,7 +85,7 @@ class CountedOutput(msgspec.Struct, gc=False):
 
 
 class CountedRun(msgspec.Struct):
-    """What numbers about an archive need of a run; sooner had than its entry."""
+    """What `status` counts of a run, an asset or a canvas."""
 
     workspace_id: str
     project_id: str
@@ -101,7 +101,7 @@ class CountedRun(msgspec.Struct):
 
 
 _TABLES = {"runs": Kind.RUN, "assets": Kind.ASSET, "canvases": Kind.CANVAS}
-"""The tables of `manifest.json`, and of which kind the entries in each are."""
+"""The tables of `manifest.json`, and the kind of the entries in each."""
 
 _HEAD = [name for name in _Plain.__struct_fields__ if name not in ("scans", *_TABLES)]
 
@@ -115,9 +115,13 @@ _counted = msgspec.json.Decoder(CountedRun)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a `manifest.json` holds: its other keys, the scans' entries, and each entry as it is stored.
+    """The content of a `manifest.json`.
 
-    `runs` are the entries of all kinds by their ids; `kinds` tells those that are no runs.
+    Attributes:
+        head: its keys apart from scans and entries.
+        scans: the state of each scope's scans.
+        runs: the entries of all kinds, in JSON, by their ids.
+        kinds: the kinds of entries that are assets or canvases, by their ids.
     """
 
     head: dict[str, Any]
@@ -130,7 +134,7 @@ def parse_snapshot(data: bytes) -> Snapshot:
     """Read a `manifest.json`.
 
     Raises:
-        ManifestError: it is not one, or of a newer version.
+        ManifestError: it cannot be understood, or has a newer version.
     """
     try:
         snapshot = _parse(data)
@@ -151,7 +155,7 @@ def _parse(data: bytes) -> Snapshot:
     try:
         plain = _plain.decode(data)
     except NOT_READABLE:
-        pass  # it has keys of others, which are kept, or is none; either takes a second look
+        pass  # it has keys that this version does not know, or is no manifest; the slower way below tells
     else:
         head = {name: value for name in _HEAD if (value := getattr(plain, name)) is not msgspec.UNSET}
         return _joined(head, plain.scans, {name: getattr(plain, name) for name in _TABLES})
@@ -162,7 +166,7 @@ def _parse(data: bytes) -> Snapshot:
 
 
 def _joined(head: dict[str, Any], scans: list[Scan], tables: Mapping[str, Runs]) -> Snapshot:
-    """The tables of all kinds as one."""
+    """A snapshot with the tables of all kinds joined. One id in two tables is refused."""
     runs = tables["runs"]
     kinds: dict[str, Kind] = {}
     for name, kind in _TABLES.items():
@@ -179,13 +183,10 @@ def _joined(head: dict[str, Any], scans: list[Scan], tables: Mapping[str, Runs])
 def encode_snapshot(
     head: Mapping[str, Any], scans: Iterable[Scan], runs: Runs, kinds: Mapping[str, Kind]
 ) -> Iterator[bytes]:
-    """`manifest.json`, in pieces: a line an entry, so that people can read and compare it.
+    """The bytes of `manifest.json`, in pieces. Each entry is a line, so that people can read and compare it.
 
     Args:
-        head: its first keys.
-        scans: the scans' entries.
-        runs: the entries of all kinds.
-        kinds: of those that are no runs.
+        head, scans, runs, kinds: as in `Snapshot`.
     """
     yield b"{\n"
     for name, value in head.items():
@@ -199,11 +200,10 @@ def encode_snapshot(
 
 
 def iter_by_table(runs: Runs, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, msgspec.Raw]]:
-    """Entries in the order in which `manifest.json` has them, in whatever order they came.
+    """All entries in the order of `manifest.json`, which has a table for each kind.
 
     Args:
-        runs: the entries of all kinds.
-        kinds: of those that are no runs.
+        runs, kinds: as in `Snapshot`.
     """
     for kind in _TABLES.values():
         yield from _of_kind(kind, runs, kinds)
@@ -223,14 +223,15 @@ def _encode_table(name: str, entries: Iterable[tuple[str, msgspec.Raw]]) -> Iter
         parts += (separator, msgspec.json.encode(identifier), b": ", entry)
         separator = b",\n"
         if len(parts) == 4 * _RUNS_PER_CHUNK:
-            yield b"".join(parts)  # a Raw is a buffer: one copy, not three
+            # `join` takes a Raw as it is, so that its bytes are copied once.
+            yield b"".join(parts)
             parts.clear()
     yield b"".join(parts)
     yield b"\n}"
 
 
 def encode_checksums(runs: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]:
-    """`SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them.
+    """The bytes of `SHA256SUMS`, in pieces: a line for every archived output, as `sha256sum` writes them.
 
     Raises:
         ManifestError: an entry cannot be read, or leads out of the archive.
@@ -242,7 +243,8 @@ def encode_checksums(runs: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]
         except NOT_READABLE as exc:
             raise _unreadable_run(run_id, str(exc)) from exc
         _require(layout.is_place(run.path), run_id)
-        # Not the entry's own word for it: who changes that must not change what is checked.
+        # The folder by the ids, and not the entry's `path`: somebody who changes that field must not change
+        # which files are checked.
         place = entry_place(run_id, run)
         for output in run.outputs.values():
             if output.state is State.ARCHIVED and output.file is not None and output.sha256 is not None:
@@ -255,7 +257,7 @@ def encode_checksums(runs: Iterable[tuple[str, msgspec.Raw]]) -> Iterator[bytes]
 
 
 def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
-    """A run's entry.
+    """Decode an entry.
 
     Raises:
         ManifestError: it cannot be read, or leads out of the archive.
@@ -264,7 +266,7 @@ def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
         entry = _entry.decode(stored)
     except NOT_READABLE as exc:
         raise _unreadable_run(run_id, str(exc)) from exc
-    # What it says of files must be about files of the archive: others take its word for it.
+    # Other code relies on what an entry says of files, so it must be about files of the archive.
     is_within = layout.is_place(entry.path) and all(
         (output.file is None or _is_file(output.file))
         and (output.sha256 is None or _is_sha256(output.sha256))
@@ -275,7 +277,7 @@ def parse_run(run_id: str, stored: msgspec.Raw) -> RunEntry:
 
 
 def entry_place(identifier: str, entry: RunEntry | _SummedRun) -> str:
-    """The folder of an entry, by its ids alone: not by the entry's own word for it."""
+    """The folder of an entry, relative to the archive: by its ids, and not by its field `path`."""
     return layout.item_place(entry.kind, entry.workspace_id, entry.project_id, identifier)
 
 
@@ -285,7 +287,7 @@ def entry_path(identifier: str, entry: RunEntry) -> PurePosixPath:
 
 
 def kind_of(stored: msgspec.Raw) -> Kind:
-    """Of which kind an entry is by its own word; a run where it has none that can be read."""
+    """The kind of an entry, by its field `kind`; `Kind.RUN` when that is missing or cannot be read."""
     try:
         return _kinded.decode(stored).kind
     except NOT_READABLE:
@@ -293,7 +295,7 @@ def kind_of(stored: msgspec.Raw) -> Kind:
 
 
 def parse_counted(run_id: str, stored: msgspec.Raw) -> CountedRun:
-    """What numbers need of a run's entry.
+    """Decode what `status` counts of an entry.
 
     Raises:
         ManifestError: it cannot be read.
@@ -305,10 +307,10 @@ def parse_counted(run_id: str, stored: msgspec.Raw) -> CountedRun:
 
 
 def parse_sizes(run_id: str, stored: msgspec.Raw) -> dict[str, int | None]:
-    """The files of a run's entry with their sizes.
+    """Decode the files of an entry with their sizes in bytes, None for a size that is not known.
 
     Raises:
-        ManifestError: it cannot be read, or names something else than a file in the run's folder.
+        ManifestError: it cannot be read, or a name is no file's in the run's folder.
     """
     try:
         outputs = _sized.decode(stored).outputs
@@ -338,7 +340,7 @@ def _unreadable_run(run_id: str, why: str) -> ManifestError:
 
 
 def unreadable(why: str) -> ManifestError:
-    """The error of a manifest, or a part of it, that cannot be understood."""
+    """The error for a `manifest.json`, or a part of it, that cannot be understood."""
     return ManifestError(
         f"manifest.json cannot be read: {why}",
         hint="`floradl verify --repair` makes it anew from what is there; a copy of it does as well.",

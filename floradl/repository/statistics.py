@@ -1,7 +1,8 @@
-"""What an archive holds, in numbers: pure, from the manifest alone.
+"""What an archive holds, in numbers. Pure, from the manifest alone.
 
-One pass over the runs, which a million outputs make some seconds long. Costs are USD, as FLORA charged them;
-a run's cost is shared out evenly over its outputs where it is told by type, so that the parts add up.
+It goes over all runs once, which takes some seconds for a million outputs. Costs are in USD, as FLORA
+charged them. FLORA charges for runs; for sums by type of output, a run's cost is divided evenly among its
+outputs, so that the parts add up to the whole.
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ K = TypeVar("K")
 
 @dataclass(slots=True)
 class Sums:
-    """What some runs come to. `outputs` and `size_bytes` are of what is archived, `failed` outputs are not.
+    """The sums of some runs.
 
-    `cost_usd` leaves out the runs `without_cost`, of which FLORA has not said any yet.
+    Attributes:
+        runs: how many runs.
+        outputs, size_bytes: how many archived outputs, and their size.
+        failed: how many outputs that could not be archived so far.
+        cost_usd: what FLORA charged for those runs of which it has said so.
+        without_cost: how many runs of which FLORA has not said what they cost.
     """
 
     runs: int = 0
@@ -43,7 +49,7 @@ class Sums:
     without_cost: int = 0
 
     def add(self, other: Sums) -> None:
-        """Count what others come to too."""
+        """Add the sums of other runs."""
         self.runs += other.runs
         self.outputs += other.outputs
         self.size_bytes += other.size_bytes
@@ -54,9 +60,9 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class FailedOutput:
-    """An output, or an asset's file, that could not be archived so far. Texts are from outside.
+    """An output that could not be archived so far; `run_id` is the id of its run, asset or canvas.
 
-    `run_id` is the id of whatever it is of.
+    Its texts come from outside, and have to be made printable.
     """
 
     run_id: str
@@ -92,9 +98,13 @@ class VanishedRun:
 
 @dataclass(frozen=True, slots=True)
 class ScopeAge:
-    """When a scope was last scanned without any error, be it as part of a larger one; None: never.
+    """When a scope was last scanned without an error, by itself or as part of a larger one.
 
-    `refused_ms` is since when the API keeps this list from the key; None: it does not.
+    Attributes:
+        scope: one list of the API, in one place.
+        scanned_ms, fully_scanned_ms: when the last scan, and the last one over the whole history, ended;
+            None when none has.
+        refused_ms: since when the API has refused this list to the key; None while it gives it.
     """
 
     scope: Scope
@@ -105,7 +115,7 @@ class ScopeAge:
 
 @dataclass(frozen=True, slots=True)
 class Technique:
-    """A technique, by its id; by its name where there is none. Texts are from outside."""
+    """A technique. `technique_id` is None when only its name is known. Its texts come from outside."""
 
     technique_id: str | None
     name: str
@@ -113,11 +123,23 @@ class Technique:
 
 @dataclass(slots=True)
 class Status:
-    """What an archive holds. Lists are in the manifest's order; `by_month` is by `2026-11`, in UTC.
+    """What an archive holds. Lists are in the manifest's order.
 
-    All sums are of runs, but `besides`: what there is of each other kind, whose `runs` are entries (assets,
-    or canvases with their snapshots), and which cost nothing. `by_sources` is by the lists that have the
-    runs, in the order of `constants.Source`; `by_technique` leaves out the runs of none.
+    Attributes:
+        total: the sums of all runs.
+        besides: the sums of assets and of canvases, by their kind; their `runs` are entries, and they cost
+            nothing.
+        by_sources: the sums of runs by the lists that have them, in the order of `constants.Source`.
+        by_technique: the sums of runs that have a technique.
+        by_project, by_model, by_type: the sums of runs by project, by model, and by the type of their
+            outputs.
+        by_month: the sums of runs by the month of their creation in UTC, such as `2026-11`.
+        failed: the outputs that could not be archived so far.
+        open_runs: the runs that were not finished when last seen.
+        vanished: the entries that FLORA does not list any more.
+        scopes: how old the scans are.
+        names: the names of projects and workspaces, as far as the archive has them.
+        verified: the last checks.
     """
 
     total: Sums = field(default_factory=Sums)
@@ -137,20 +159,20 @@ class Status:
 
     @property
     def scanned_ms(self) -> int | None:
-        """When the scope that was scanned the longest ago was; None where one never was, or there is none.
+        """When the scope was scanned whose last scan is the oldest; None when one never was, or there is none.
 
-        A list that is closed to the key does not count: no scan could be newer.
+        Lists that the API refuses to the key are left out: no scan of them could be newer.
         """
         return _oldest(age.scanned_ms for age in self.open_scopes)
 
     @property
     def fully_scanned_ms(self) -> int | None:
-        """As `scanned_ms`, of scans over the whole history."""
+        """As `scanned_ms`, for scans over the whole history."""
         return _oldest(age.fully_scanned_ms for age in self.open_scopes)
 
     @property
     def open_scopes(self) -> list[ScopeAge]:
-        """The scopes of lists that are not closed to the key."""
+        """The scopes of lists that the API gives to the key."""
         return [age for age in self.scopes if age.refused_ms is None]
 
     def is_older_than(self, max_age_s: float, now_ms: int) -> bool:
@@ -160,12 +182,13 @@ class Status:
 
 
 def summarize(manifest: Manifest, scopes: Sequence[Scope] = (), sources: Collection[str] = ()) -> Status:
-    """Everything that the manifest tells.
+    """Count what an archive holds.
 
     Args:
-        manifest: an archive's memory.
-        scopes: what to look at; empty: all of it, and as scopes those that were ever scanned.
-        sources: of which lists to tell how old they are; empty: all that were ever scanned.
+        manifest: the archive's state.
+        scopes: the places to count; empty for all runs, and for the ages of all scopes that were ever
+            scanned.
+        sources: the lists whose ages are wanted; empty for all that were ever scanned.
 
     Raises:
         ManifestError: an entry cannot be read.
@@ -203,22 +226,22 @@ def _count(status: Status, run_id: str, run: CountedRun, month: str | None) -> N
         whole.failed += sums.failed
         sums.cost_usd = whole.cost_usd * (sums.outputs + sums.failed) / outputs
         sums.without_cost = whole.without_cost
-        _of(status.by_type, kind).add(sums)
+        _sums_of(status.by_type, kind).add(sums)
     if not outputs:
-        _of(status.by_type, None).add(whole)
+        _sums_of(status.by_type, None).add(whole)
     status.total.add(whole)
-    _of(status.by_project, Place(run.workspace_id, run.project_id)).add(whole)
-    _of(status.by_model, run.model_id).add(whole)
-    _of(status.by_month, month).add(whole)
-    _of(status.by_sources, _in_order(run.sources)).add(whole)
+    _sums_of(status.by_project, Place(run.workspace_id, run.project_id)).add(whole)
+    _sums_of(status.by_model, run.model_id).add(whole)
+    _sums_of(status.by_month, month).add(whole)
+    _sums_of(status.by_sources, _ordered_sources(run.sources)).add(whole)
     if run.technique_id or run.technique_name:
-        _of(status.by_technique, Technique(run.technique_id, run.technique_name or "")).add(whole)
+        _sums_of(status.by_technique, Technique(run.technique_id, run.technique_name or "")).add(whole)
     if run.vanished_at is not None:
         status.vanished.append(VanishedRun(run_id, run.kind, run.vanished_at))
 
 
 def _count_besides(status: Status, identifier: str, entry: CountedRun) -> None:
-    """Add what is no run to the sums of its kind."""
+    """Add one asset or canvas to the sums of its kind."""
     sums = Sums(runs=1)
     for key, output in entry.outputs.items():
         _count_output(status, sums, identifier, key, output, entry)
@@ -233,14 +256,14 @@ def _count_output(
     if output.state is State.ARCHIVED:
         sums.outputs += 1
         sums.size_bytes += output.size_bytes or 0
-    elif output.state is State.FAILED:  # and no more of what is lost for good, which was told
+    elif output.state is State.FAILED:  # a lost one is left out: `verify` names it
         sums.failed += 1
         status.failed.append(_failed(run_id, key, output, run))
 
 
 @lru_cache(maxsize=64)
-def _in_order(sources: tuple[str, ...]) -> tuple[str, ...]:
-    """Sources as they are always named; those of a newer floradl last."""
+def _ordered_sources(sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Lists in a fixed order; those that only a newer floradl knows come last."""
     known = [str(source) for source in Source]
     return tuple(
         sorted(
@@ -250,7 +273,7 @@ def _in_order(sources: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def _of(groups: dict[K, Sums], key: K) -> Sums:
+def _sums_of(groups: dict[K, Sums], key: K) -> Sums:
     return groups.get(key) or groups.setdefault(key, Sums())
 
 
@@ -270,13 +293,13 @@ def _failed(run_id: str, key: str, output: CountedOutput, run: CountedRun) -> Fa
 
 
 class _Months:
-    """The month of a moment, in UTC; each day is looked up once."""
+    """Months of moments, in UTC. Each day is computed once: a million runs are of a few hundred days."""
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
 
     def of(self, moment_ms: int | None) -> str | None:
-        """A month such as `2026-11`; None for no moment."""
+        """The month of a moment, such as `2026-11`; None when there is no moment, or none that a date can be."""
         if moment_ms is None or not 0 <= moment_ms <= MAX_MS:
             return None
         day = moment_ms // _DAY_MS
@@ -286,9 +309,13 @@ class _Months:
 
 
 def _open_runs(scans: Sequence[ScanEntry]) -> Iterator[OpenRun]:
-    """The open runs of all scans, newest scan first; what a newer one would have met counts there alone."""
+    """The open runs of all scans, newest scan first.
+
+    A run that an older scan found open counts only if no newer scan would have found it: otherwise it has
+    been finished since then.
+    """
     newer: list[Scope] = []
-    told: set[str] = set()
+    seen: set[str] = set()
     for scan in scans:
         scope = _scope(scan)
         for run_id, record in scan.open_runs.items() if scope.kind is Kind.RUN else ():
@@ -301,14 +328,14 @@ def _open_runs(scans: Sequence[ScanEntry]) -> Iterator[OpenRun]:
                 for other in newer
                 if other.source == scope.source
             )
-            if run.run_id not in told and not any(is_newer):
-                told.add(run.run_id)
+            if run.run_id not in seen and not any(is_newer):
+                seen.add(run.run_id)
                 yield OpenRun(run_id, run.status, run.workspace_id, run.project_id, run.created_at_ms)
         newer.append(scope)
 
 
 def _ages(scopes: Sequence[Scope], scans: Sequence[ScanEntry]) -> list[ScopeAge]:
-    """How old each scope is: those asked for, as each list that was ever scanned there has it; or all."""
+    """The age of each wanted scope, in each list that was ever scanned there; of all if none is wanted."""
     asked = [_scope(scan) for scan in scans]
     if scopes:
         known = {scope: [scan for scan in scans if _covers(_scope(scan), scope)] for scope in scopes}
@@ -332,7 +359,7 @@ def _age(scope: Scope, scans: Iterable[ScanEntry]) -> ScopeAge:
 
 
 def _covers(larger: Scope, smaller: Scope) -> bool:
-    """Whether all of a scope's place lies in that of another, as far as their ids tell."""
+    """Whether the place of a scope lies within that of another, as far as their ids tell."""
     return larger.workspace_id in (None, smaller.workspace_id) and larger.project_id in (
         None,
         smaller.project_id,

@@ -1,8 +1,8 @@
 """What the last checks of an archive found, kept in `.floradl/verified.json` for `status` to tell.
 
-`verify` reads under a shared lock and has to work on a disk that nobody can write to, so the note is made
-where that is possible and missed nowhere else: no job depends on it. Two checks at the same time each write
-a whole file; the later one stays.
+`verify` holds a shared lock only, and has to work on a disk that nobody can write to. So the file is written
+where that is possible, and no job depends on it. When two checks end at the same time, each writes a whole
+file, and the later one stays.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One check that came to its end.
+    """One check that was not ended early.
 
-    `at` is when it began; `sample` how much was read again, such as `1/30`; `findings` counts what was not
-    as it should be in the end, strays apart.
+    Attributes:
+        at: when it began, in ISO 8601.
+        sample: which part of the bytes was read again, such as `1/30`.
+        sound: whether nothing was wrong.
+        runs, outputs: how many entries and outputs were checked.
+        read: how many files were read again.
+        findings: how many things were wrong in the end; files that no entry knows are not counted.
     """
 
     at: str
@@ -39,13 +44,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def is_full(self) -> bool:
-        """Whether all bytes were read again."""
+        """Whether every file was read again."""
         parts, _, of = self.sample.partition("/")
         return parts == of
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The last check, and the last that read everything, None before the first."""
+    """The last check, and the last one that read every file; None before the first."""
 
     last: Verdict | None = None
     last_full: Verdict | None = None
@@ -54,7 +59,7 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 def read_verified(disk: Destination) -> Verified:
-    """What is known of the last checks. Blocks."""
+    """The last checks, as the archive keeps them; none when the file is missing or unreadable. Blocks."""
     try:
         return msgspec.json.decode(disk.read(layout.VERIFIED) or b"{}", type=Verified)
     except (OSError, *NOT_READABLE) as exc:
@@ -63,7 +68,10 @@ def read_verified(disk: Destination) -> Verified:
 
 
 def note_verified(disk: Destination, verdict: Verdict) -> None:
-    """Keep the verdict of a check, if the archive can be written to and has a folder for it. Blocks."""
+    """Keep the verdict of a check.
+
+    Where the archive cannot be written to, that is logged and nothing else. Blocks.
+    """
     if not disk.exists(base.PRIVATE):
         return
     known = read_verified(disk)

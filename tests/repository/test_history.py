@@ -17,8 +17,8 @@ from floradl.repository.history import (
     MAX_VALUES,
     History,
     history_bytes,
-    noted,
     read_history,
+    with_record,
 )
 
 NOW_MS = 1_795_500_000_000
@@ -31,7 +31,7 @@ def written(*records: bytes, first: bytes | None = None) -> bytes:
     for night, record in enumerate(records):
         known = None if raw is None else read_history(raw)
         assert raw is None or known is not None
-        news = noted(known, record, NOW_MS + night * NIGHT_MS)
+        news = with_record(known, record, NOW_MS + night * NIGHT_MS)
         raw = raw if news is None else history_bytes(news)
     assert raw is not None
     return raw
@@ -71,7 +71,7 @@ def test_what_says_nothing_new_is_no_news() -> None:
         b'{"name": "A"}',
         b"{}",
     ):
-        assert noted(known, same, NOW_MS) is None
+        assert with_record(known, same, NOW_MS) is None
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,10 @@ def test_values_of_any_depth() -> None:
     for depth in (*range(1, 1500), 200_000):
         value = b"[" * depth + b"]" * depth
         try:
-            known = noted(None, b'{"x": %b}' % value, NOW_MS)
-            assert noted(known, b'{"x": %b }' % value, NOW_MS) is None
-            assert noted(known, b'{"x": [%b]}' % value[1:-1].replace(b"[]", b"[1]"), NOW_MS) or depth == 1
+            known = with_record(None, b'{"x": %b}' % value, NOW_MS)
+            assert with_record(known, b'{"x": %b }' % value, NOW_MS) is None
+            other = b'{"x": [%b]}' % value[1:-1].replace(b"[]", b"[1]")
+            assert with_record(known, other, NOW_MS) or depth == 1
         except ApiAnswerError:
             refused += 1
     assert refused
@@ -196,13 +197,13 @@ def test_texts() -> None:
 
 
 def test_accounts_that_saw_it() -> None:
-    """Each account is noted once, the last of them if they are many."""
-    known = noted(None, record_of(), NOW_MS, account="0")
+    """Each account is with_record once, the last of them if they are many."""
+    known = with_record(None, record_of(), NOW_MS, account="0")
     assert known is not None
     assert known.seen_by == ("0",)
-    assert noted(known, record_of(), NOW_MS, account="0") is None
+    assert with_record(known, record_of(), NOW_MS, account="0") is None
     for number in range(1, MAX_ACCOUNTS + 10):
-        news = noted(known, record_of(), NOW_MS, account=str(number))
+        news = with_record(known, record_of(), NOW_MS, account=str(number))
         assert news is not None
         known = read_history(history_bytes(news))
     assert known is not None

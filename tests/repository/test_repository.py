@@ -380,7 +380,7 @@ async def test_a_closed_store_records_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any `manifest.json` is a large one."""
-    monkeypatch.setattr("floradl.repository.repository.LARGE_BYTES", 0)
+    monkeypatch.setattr("floradl.repository.repository.LARGE_MANIFEST_BYTES", 0)
 
 
 large = pytest.mark.usefixtures("_as_if_large")
@@ -439,7 +439,7 @@ async def test_a_journal_that_has_grown_long_is_folded(
     await archive(tmp_path, *recorded(), scan_op(5))
     await archive(tmp_path, scan_op(6))
     night_bytes = journal_of(tmp_path).stat().st_size
-    monkeypatch.setattr("floradl.repository.repository.LONG_BYTES", 3 * night_bytes)
+    monkeypatch.setattr("floradl.repository.repository.LONG_JOURNAL_BYTES", 3 * night_bytes)
     has_journal = []
     for _ in range(6):
         await archive(tmp_path, scan_op(6))

@@ -123,7 +123,7 @@ def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
     """Let two runs be a large archive, any manifest a large one, and each folder have rested a while."""
     now_ns = destination.Destination.moment_ns
     set_value(folder_cache, "MIN_PART", 1)
-    set_value(repository, "LARGE_BYTES", 0)
+    set_value(repository, "LARGE_MANIFEST_BYTES", 0)
     set_value(destination.Destination, "moment_ns", lambda disk: (now_ns(disk) or 0) + 10**10)
 
 

@@ -202,7 +202,8 @@ class WriterPool:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is not for the writers; and they are one group to be killed
+                    # Ctrl-C reaches this process alone; and all writers are one group, to be killed together.
+                    start_new_session=True,
                 )
         finally:
             self._slots.close_descriptor()
@@ -287,7 +288,7 @@ def _copy_into(memory: memoryview, chunks: Sequence[bytes | memoryview]) -> None
 
 
 def _kill(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-    """Kill the writers, all of which are in the group of the process that started them, and wait for their end."""
+    """Kill the writers, which are the group of the process that started them, and wait for their end."""
     with suppress(ProcessLookupError):  # they have ended already
         os.killpg(process.pid, signal.SIGKILL)
     channel.setblocking(True)
