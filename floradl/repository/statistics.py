@@ -159,7 +159,7 @@ class Status:
 
     @property
     def scanned_ms(self) -> int | None:
-        """When the scope was scanned whose last scan is the oldest; None when one never was, or there is none.
+        """When the scope with the oldest last scan was scanned; None when one never was, or there is none.
 
         Lists that the API refuses to the key are left out: no scan of them could be newer.
         """
@@ -299,7 +299,7 @@ class _Months:
         self._known: dict[int, str] = {}
 
     def of(self, moment_ms: int | None) -> str | None:
-        """The month of a moment, such as `2026-11`; None when there is no moment, or none that a date can be."""
+        """The month of a moment, such as `2026-11`; None when there is none, or it is out of range."""
         if moment_ms is None or not 0 <= moment_ms <= MAX_MS:
             return None
         day = moment_ms // _DAY_MS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 
 from floradl.storage.destination import Destination
 from floradl.storage.local import fsync
-from floradl.storage.local.fsync import Flusher, write_all
+from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, write_all
 from tests.storage.disk_support import (
     SlowFlush,
+    fail_with,
+    handles,
     needs_fsync,
     record_disk_events,
 )
@@ -135,3 +138,44 @@ def test_a_shared_flush_that_fails_fails_for_all(tmp_path: Path, monkeypatch: py
 def test_flusher_off_touches_nothing(tmp_path: Path) -> None:
     """Without durability not even a missing folder is noticed."""
     Flusher(is_on=False).folder(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("is_flushed", [True, False])
+def test_a_small_file_is_replaced_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_flushed: bool
+) -> None:
+    """A small file takes the place of the old one, flushed where that was asked for, with no handle left."""
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    (tmp_path / "file").write_bytes(b"old")
+    before = handles()
+    replace_file(tmp_path / "new", tmp_path / "file", b"bytes", mode=0o600, is_flushed=is_flushed)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"bytes"}
+    assert (len(flushed), handles()) == (is_flushed, before)
+    if os.name != "nt":
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("function", ["write", "fsync", "replace"])
+def test_a_small_file_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """Whatever step fails, the old file is whole, and neither a temporary file nor a handle is left."""
+    (tmp_path / "file").write_bytes(b"old")
+    before = handles()
+    fail_with(monkeypatch, function, errno.ENOSPC)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        replace_file(tmp_path / "new", tmp_path / "file", b"bytes", is_flushed=True)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+    assert handles() == before
+
+
+def test_a_temporary_file_of_a_killed_process(tmp_path: Path) -> None:
+    """It is written over where its name can be no other's, and otherwise refused and left alone."""
+    (tmp_path / "new").write_bytes(b"a longer rest")
+    with pytest.raises(FileExistsError):
+        replace_file(tmp_path / "new", tmp_path / "file", b"bytes")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"new": b"a longer rest"}
+    replace_file(tmp_path / "new", tmp_path / "file", b"bytes", flags=OVERWRITE_FLAGS)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"bytes"}

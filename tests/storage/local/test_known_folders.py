@@ -64,3 +64,13 @@ def test_no_forgotten_folder_is_made_on_another_disk(
     with pytest.raises(FileNotFoundError, match="its disk was unmounted"):
         disk.ensure_dir(RUN)
     assert not (disk.root / RUN).exists()
+
+
+def test_folders_of_workspaces_and_the_private_ones_are_never_forgotten() -> None:
+    """However many runs come, the folders that all of them share need no second look."""
+    known = KnownFolders(max_run_folders=1)
+    for place in ("ws_a", "ws_a/prj_b", ".floradl/tmp/0", "ws_a/prj_b/run_1", "ws_a/prj_b/run_2"):
+        known.add(PurePosixPath(place))
+    remembered = (".", "ws_a", "ws_a/prj_b", ".floradl/tmp/0", "ws_a/prj_b/run_2")
+    assert all(PurePosixPath(place) in known for place in remembered)
+    assert PurePosixPath("ws_a/prj_b/run_1") not in known

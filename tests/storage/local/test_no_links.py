@@ -11,7 +11,7 @@ import pytest
 
 from floradl.storage import base
 from floradl.storage.destination import Destination
-from floradl.storage.local.no_links import require_real_dir
+from floradl.storage.local.no_links import require_real_dir, require_real_dirs
 from tests.storage.disk_support import (
     FILE,
     RUN,
@@ -136,3 +136,18 @@ def test_file_in_place_of_a_folder(disk: Destination) -> None:
 def test_real_folder_passes(tmp_path: Path) -> None:
     """A folder that is one is accepted."""
     require_real_dir(tmp_path)
+
+
+@needs_links
+@pytest.mark.parametrize("level", ["a", "a/b", "a/b/c"])
+def test_every_level_is_looked_at_once(tmp_path: Path, level: str) -> None:
+    """The levels that were looked at are told, and of those that the caller knows no link is noticed."""
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    assert require_real_dirs(tmp_path, "a/b/c", {"a"}) == ["a/b", "a/b/c"]
+    (tmp_path / level).rename(tmp_path / "moved")
+    (tmp_path / level).symlink_to(tmp_path / "moved")
+    with pytest.raises(OSError, match="a symbolic link stands where a folder"):
+        require_real_dirs(tmp_path, "a/b/c", {""})
+    levels = {"a", "a/b", "a/b/c"}
+    assert require_real_dirs(tmp_path, "a/b/c", levels) == []
+    assert require_real_dirs(tmp_path, "a/b/c", {level}) == sorted(levels - {level})
