@@ -104,7 +104,7 @@ class FolderDates:
         """
         for name, size_bytes in sizes.items():
             try:
-                status = os.lstat(f"{self._root}{place}/{name}")
+                status = os.lstat(f"{self._root}/{place}/{name}")
             except OSError:
                 return False
             if not stat.S_ISREG(status.st_mode) or size_bytes not in (None, status.st_size):
