@@ -68,6 +68,18 @@ def test_suspend_and_load(tmp_path: Path) -> None:
     assert (tmp_path / "final.png").stat().st_mtime_ns == 1_700_000_000_123_000_000
 
 
+def test_a_partial_without_its_checkpoint_is_for_this_process_alone(tmp_path: Path) -> None:
+    """Once the checkpoint is removed this process can still finish the file, and a later one starts over."""
+    leave(tmp_path, DATA)
+    this, later = loaded(tmp_path), open_partial(tmp_path)
+    this.unmark()
+    later.load()
+    assert later.size_bytes == 0
+    this.commit([b"rest!"], tmp_path / "final.png", None)
+    assert (tmp_path / "final.png").read_bytes() == DATA + b"rest!"
+    assert names(tmp_path) == ["final.png"]
+
+
 def handles() -> int:
     """How many files this process has open."""
     return len(list(Path("/dev/fd").iterdir())) if os.name != "nt" else 0
