@@ -80,6 +80,13 @@ def test_a_partial_without_its_checkpoint_is_for_this_process_alone(tmp_path: Pa
     assert names(tmp_path) == ["final.png"]
 
 
+def test_a_partial_that_was_never_begun_touches_nothing(tmp_path: Path) -> None:
+    """Most outputs are small and have no partial: to discard it does not remove another process's files."""
+    leave(tmp_path, DATA)
+    open_partial(tmp_path).discard()
+    assert loaded(tmp_path).size_bytes == len(DATA)
+
+
 def handles() -> int:
     """How many files this process has open."""
     return len(list(Path("/dev/fd").iterdir())) if os.name != "nt" else 0
