@@ -1,7 +1,8 @@
-"""What a person sees of floradl: messages, progress meanwhile, and in the end what came of it.
+"""What a person sees of floradl while it works: messages, progress, and failures as they happen.
 
-On a terminal progress is bars; anywhere else a plain line with the time every 30 s. Everything goes to
-stderr. Text from outside is made printable before it gets here or on the way.
+On a terminal progress is drawn as bars; anywhere else it is a plain line every 30 s. All of it goes to
+standard error, since standard output is for data. Text from outside (names, messages of a host) is made
+printable before it comes here, or on the way, so that it cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Self, TextIO
 
-from floradl.cli.ui.progress_bar import Screen, Speed, Speedometer, Work, frame, plain_lines
+from floradl.cli.ui.speed import Speed, Speedometer, Work, plain_lines
 from floradl.cli.ui.wording import failure_line
 from floradl.clock import Clock
 from floradl.errors import FloradlError, printable
 
 if TYPE_CHECKING:  # each command loads its own job
     from floradl.cli.logfile import LogFile
+    from floradl.cli.ui.progress_bar import ProgressBars
     from floradl.repository.results import Failure
 
 _REFRESH_S = 0.2
@@ -32,15 +34,15 @@ _LINE_EVERY_S = 30.0
 
 
 class Console:
-    """Where messages go; a context, within which it also shows what floradl's modules log.
+    """Where messages go; a context manager, within which it also shows what floradl's modules log.
 
     Args:
-        quiet: whether all but warnings and errors is left out.
+        quiet: whether only warnings and errors are shown.
         verbose: whether floradl's log, and the slowest transfers, are shown too.
         progress: whether progress is shown.
-        stream: stderr, or a test's.
+        stream: where to write; standard error unless a test gives its own.
         clock: time, for tests.
-        log: gets everything, whatever is shown.
+        log: a log file, which gets every message, shown or not.
     """
 
     def __init__(
@@ -59,58 +61,61 @@ class Console:
         self._progress = progress and not quiet
         self._stream = stream or sys.stderr
         self._clock = clock or Clock()
+        # Threads log while the event loop draws. Without the lock, a message would end up between two bars.
         self._lock = threading.RLock()
-        self._is_at_work = False
-        # A dumb terminal moves no cursor: it gets what a file gets.
+        self._is_job_running = False
+        # A dumb terminal cannot move its cursor, so it gets the plain lines that a file gets.
         self.is_terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._screen = Screen(self._stream)
+        self._bars: ProgressBars | None = None
         if log is not None:
             log.on_error(self.show)
-        self._kept: tuple[int, list[logging.Handler]] = (logging.NOTSET, [])
+        self._logger_before: tuple[int, list[logging.Handler]] = (logging.NOTSET, [])
 
     def __enter__(self) -> Self:
         """Receive what floradl's modules log, until the context ends."""
         logger = logging.getLogger("floradl")
-        self._kept = (logger.level, logger.handlers)
+        self._logger_before = (logger.level, logger.handlers)
         logger.setLevel(logging.INFO if self._verbose or self._log is not None else logging.WARNING)
         logger.handlers = [_LogHandler(self, self._log, logging.INFO if self._verbose else logging.WARNING)]
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the logger back as it was: the whole process shares it, and may have handlers of its own."""
+        """Restore the logger: a program that calls `main` may have handlers of its own on it."""
         logger = logging.getLogger("floradl")
-        logger.setLevel(self._kept[0])
-        logger.handlers = self._kept[1]
+        logger.setLevel(self._logger_before[0])
+        logger.handlers = self._logger_before[1]
 
     def say(self, text: str) -> None:
-        """A message that is left out when quiet."""
+        """Show and log a message; with `quiet` only log it."""
         self.note(logging.INFO, "message", text)
         if not self._quiet:
             self.show(text)
 
     def warn(self, text: str) -> None:
-        """A message that is always shown."""
+        """Show and log a message, also with `quiet`."""
         self.note(logging.WARNING, "message", text)
         self.show(text)
 
     def note(self, level: int, event: str, text: str, **fields: str | int) -> None:
-        """Something for the log file alone."""
+        """Write to the log file, if there is one, and show nothing. For the fields see `LogFile.write`."""
         if self._log is not None:
             self._log.write(level, event, text, **fields)
 
     def show(self, text: str) -> None:
-        """Something for the eyes alone, above the bars if there are any."""
-        if self._is_at_work and not self.is_terminal:
+        """Show a message without logging it: above the bars, where there are some."""
+        if self._is_job_running and not self.is_terminal:
             text = f"{datetime.fromtimestamp(self._clock.now()):%Y-%m-%d %H:%M:%S} {text}"
         if self.is_terminal:
-            text = _wrapped(text, self._columns() - 1)
-        with self._lock, suppress(OSError):  # whoever reads the messages went away; the work goes on
-            self._screen.erase(self._columns())
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+            text = _wrapped(text, self._size().columns - 1)
+        with self._lock, suppress(OSError):  # a terminal that was closed must not end the job
+            if self._bars is not None:
+                self._bars.write(text)
+            else:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
 
     def error(self, error: FloradlError) -> None:
-        """An error, and what to do about it."""
+        """Show and log an error, and what to do about it."""
         self.note(logging.ERROR, "error", f"{error.message}  {error.hint}".rstrip())
         self.show(f"floradl: {error.message}")
         if error.hint:
@@ -118,60 +123,76 @@ class Console:
 
     @asynccontextmanager
     async def watch(self, work: Work, failures: Sequence[Failure] = ()) -> AsyncIterator[None]:
-        """Show progress, and name failures as they are added to the list, while the body runs."""
-        self._is_at_work = True
+        """Show a job's progress while the body runs.
+
+        Args:
+            work: the job's tally.
+            failures: a list to which the job appends; each new entry is shown and logged as it comes.
+        """
+        self._is_job_running = True
         watcher = asyncio.create_task(self._watch(work, failures))
         try:
             yield
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
-            self._is_at_work = False
+            self._is_job_running = False
 
     async def _watch(self, work: Work, failures: Sequence[Failure]) -> None:
         is_shown = self._progress or self._log is not None
         display = Display(self, work, self._clock, slowest=self._verbose) if is_shown else None
-        told = 0
+        shown = 0
         try:
             while True:
                 await asyncio.sleep(_REFRESH_S)
-                told = self._tell(failures, told)
+                shown = self._show_failures(failures, shown)
                 if display is not None:
                     display.refresh()
         finally:
-            self._tell(failures, told)
-            self.draw([])
+            self._show_failures(failures, shown)
+            self._remove_bars()
 
-    def draw(self, lines: list[str]) -> None:
-        """Show these as the terminal's last lines, in place of those before; no progress, no lines."""
+    def draw(self, work: Work, speed: Speed, *, slowest: bool) -> None:
+        """Draw a job's progress as bars at the bottom of the terminal, unless progress is switched off.
+
+        Args:
+            work: the job's tally.
+            speed: how fast it moves.
+            slowest: whether the longest-running transfers are named.
+        """
         if not self._progress:
             return
         with self._lock, suppress(OSError):
-            if lines:
-                self._screen.draw(lines, self._columns())
-            else:
-                self._screen.erase(self._columns())
+            if self._bars is None:
+                # Loaded here, so that a night's job, which nobody watches, never loads tqdm.
+                from floradl.cli.ui.progress_bar import ProgressBars
+
+                self._bars = ProgressBars(self._stream)
+            self._bars.draw(work, speed, self._clock.monotonic(), self._size(), slowest=slowest)
+
+    def _remove_bars(self) -> None:
+        with self._lock, suppress(OSError):
+            if self._bars is not None:
+                self._bars.close()
+                self._bars = None
 
     def progress(self, line: str) -> None:
-        """Progress in words, for where there are no bars."""
+        """Log a line of progress, and show it where no bars are drawn."""
         self.note(logging.INFO, "progress", line)
         if self._progress and not self.is_terminal:
             self.show(line)
 
-    def frame(self, work: Work, speed: Speed, *, slowest: bool) -> list[str]:
-        """The lines that show a job on this terminal; one column stays free, where some terminals wrap."""
-        width = self._columns() - 1
-        now_s, is_ascii = self._clock.monotonic(), not _has_blocks(self._stream)
-        return frame(work, speed, now_s, width, slowest=slowest, is_ascii=is_ascii)
-
-    def _columns(self) -> int:
+    def _size(self) -> os.terminal_size:
+        """The terminal's size now; some report 0 columns, in which nothing could be drawn."""
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
+            size = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):
-            return shutil.get_terminal_size().columns
+            return shutil.get_terminal_size()
+        return os.terminal_size((size.columns or 80, size.lines or 24))
 
-    def _tell(self, failures: Sequence[Failure], told: int) -> int:
-        for failure in failures[told:]:
+    def _show_failures(self, failures: Sequence[Failure], shown: int) -> int:
+        """Show and log all failures behind the first `shown`; returns how many have been shown now."""
+        for failure in failures[shown:]:
             line, run, output = failure_line(failure), failure.run_id, failure.key
             self.note(logging.WARNING, "failed", line, run=run, output=output, code=failure.code)
             self.show(line)
@@ -179,7 +200,10 @@ class Console:
 
 
 class Display:
-    """Progress as it suits the console: bars, or a plain line every 30 s."""
+    """Progress as it suits the console: bars at every call, or a plain line every 30 s.
+
+    The plain lines go to the log file in any case.
+    """
 
     def __init__(self, console: Console, work: Work, clock: Clock, *, slowest: bool) -> None:
         self._console = console
@@ -190,10 +214,10 @@ class Display:
         self._last_s = clock.monotonic()
 
     def refresh(self) -> None:
-        """Show how far the work has come, if it is time to."""
+        """Show how far the work has come; called every 0.2 s."""
         console, speed, now_s = self._console, self._speedometer.read(), self._clock.monotonic()
         if console.is_terminal:
-            console.draw(console.frame(self._work, speed, slowest=self._slowest))
+            console.draw(self._work, speed, slowest=self._slowest)
         if now_s - self._last_s >= _LINE_EVERY_S:
             self._last_s = now_s
             for line in plain_lines(self._work, speed, now_s, slowest=self._slowest):
@@ -201,7 +225,7 @@ class Display:
 
 
 class _LogHandler(logging.Handler):
-    """What floradl's modules log: to the log file all of it, to the eyes what is of that level."""
+    """Passes on what floradl's modules log: all of it to the log file, from one level on to the console."""
 
     def __init__(self, console: Console, log: LogFile | None, shown_level: int) -> None:
         super().__init__()
@@ -217,19 +241,10 @@ class _LogHandler(logging.Handler):
 
 
 def _wrapped(text: str, columns: int) -> str:
-    """A message for a terminal: broken between words, which terminals do not."""
+    """A message broken between words, because a terminal breaks within them; further lines are indented."""
     if len(text) <= columns:
         return text
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     return textwrap.fill(
         text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _has_blocks(stream: TextIO) -> bool:
-    """Whether a stream's encoding has the characters that tqdm draws bars with."""
-    try:
-        "▏█".encode(stream.encoding or "ascii")
-    except (UnicodeError, LookupError):
-        return False
-    return True

@@ -1,187 +1,164 @@
-"""Work in progress, drawn: as bars that stay within a terminal's width, or as one plain line.
+"""A job's progress at the bottom of a terminal: a tqdm bar a line.
 
-A display looks at a job's tally from time to time; the job knows nothing of displays. What is shown is made
-by pure functions from the tally, how fast it moves, and the width. tqdm draws the bars themselves.
+tqdm draws the bars, keeps each line within the terminal's width and the screen's height, moves from line to
+line, and chooses block characters or ASCII by the terminal's encoding. This module chooses what each line
+says. Where it does something itself that tqdm could do, a comment says what would go wrong.
+
+It imports tqdm, so it is itself imported only where there is a terminal to draw on.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Never, TextIO
 
-from floradl.cli.ui.units import count, format_bytes, format_duration, format_left
+from tqdm import tqdm
+
+from floradl.cli.ui.speed import Speed, Work, slow_transfers
+from floradl.cli.ui.units import count, format_bytes, format_left
 
 if TYPE_CHECKING:
-    from floradl.clock import Clock
+    from _typeshed import SupportsWrite
+
+    _Tqdm = tqdm[Never]
+else:
+    _Tqdm = tqdm  # which is generic in its type stubs alone
 
 _LABEL_COLUMNS = 9
 _FEWEST_BAR_COLUMNS = 6
 _MOST_COLUMNS = 110
-_SLOWEST_SHOWN = 3
-_SLOW_AFTER_S = 3.0
-_BYTES_OVER_S = 3.0
-_OUTPUTS_OVER_S = 15.0
-_KNOWN_AFTER_S = 3.0
+_ERASE = "\r\x1b[J"
+"""From the cursor's line to the end of the screen."""
 
 
-class Flow(Protocol):
-    """One output on its way."""
+class _Line(NamedTuple):
+    """What one line shows: a label and a text, and between them a bar where `total` is not 0."""
 
-    @property
-    def name(self) -> str:
-        """Its run and key; printable."""
-
-    @property
-    def began_s(self) -> float:
-        """When, by the steady clock."""
-
-    @property
-    def size_bytes(self) -> int:
-        """How much of it is there."""
-
-    @property
-    def total_bytes(self) -> int | None:
-        """Its size, where that is known."""
+    label: str
+    text: str
+    done: int = 0
+    total: int = 0
 
 
-class Work(Protocol):
-    """What a display shows of a job; the job keeps it up to date."""
+class _Bar(_Tqdm):
+    """One line of a terminal, drawn by tqdm."""
 
-    @property
-    def listed_runs(self) -> int:
-        """Runs found so far."""
+    monitor_interval = 0
+    """No thread that redraws bars which were not updated for long: `ProgressBars.draw` comes every 0.2 s."""
 
-    @property
-    def is_listed(self) -> bool:
-        """Whether these are all, so that `total` is final."""
+    @staticmethod
+    def status_printer(file: SupportsWrite[str]) -> Callable[[str], None]:
+        """How tqdm writes a line: here, with an escape code that clears what else stood on it.
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether nothing new is begun any more."""
+        tqdm's own printer overwrites a longer text from before with spaces. In a terminal that got narrower
+        meanwhile those spaces wrap into the next row, and all further lines are drawn a row too low.
+        The cursor goes back to the first column, where a resized terminal does not move it.
+        """
 
-    @property
-    def total(self) -> int:
-        """Outputs found so far."""
+        def print_line(text: str) -> None:
+            file.write(f"\r{text}\x1b[K\r")
 
-    @property
-    def done(self) -> int:
-        """Outputs about which nothing is left to do."""
+        return print_line
 
-    @property
-    def moved(self) -> int:
-        """Outputs to which `moved_bytes` belong, those on their way apart."""
-
-    @property
-    def moved_bytes(self) -> int:
-        """Bytes that were fetched, read or copied."""
-
-    @property
-    def failed(self) -> int:
-        """Outputs with something wrong."""
-
-    @property
-    def failed_word(self) -> str:
-        """What these are called."""
-
-    @property
-    def flows(self) -> Collection[Flow]:
-        """Outputs that are on their way."""
+    def show(self, line: _Line, size: os.terminal_size) -> None:
+        """Draw this line in place of the one before; `size` is the terminal's."""
+        self.ncols, self.nrows = min(size.columns - 1, _MOST_COLUMNS), size.lines
+        self.n, self.total = min(line.done, line.total), line.total or None
+        self.desc = f"{line.label:<{_LABEL_COLUMNS}}{'' if line.total else line.text}"
+        self.bar_format = f"{{desc}}|{{bar}}| {line.text}" if line.total else "{desc}"
+        # Without tqdm's lock, which it does not give back when the terminal fails in the middle of a line:
+        # a thread that logs something later would wait for it for ever. `Console` holds its own lock here.
+        self.refresh(nolock=True)
 
 
-class Speed(NamedTuple):
-    """How fast a job moves, smoothed; `left_s` is None where nobody can know."""
-
-    bytes_per_s: float
-    expected_bytes: int | None
-    left_s: float | None
+# tqdm's default lock is made for several processes; on some systems that starts a helper process.
+_Bar.set_lock(threading.RLock())
 
 
-class Speedometer:
-    """Reads from a job's tally how fast it moves, and so how long it will take."""
+class ProgressBars:
+    """The last lines of a terminal. The caller lets one thread at a time in.
 
-    def __init__(self, work: Work, clock: Clock) -> None:
-        self._work = work
-        self._clock = clock
-        self._began_s = self._last_s = clock.monotonic()
-        self._last_bytes, self._last_done = work.moved_bytes, work.done
-        self._bytes_per_s = self._outputs_per_s = 0.0
-
-    def read(self) -> Speed:
-        """The speed now. The first moments, when all is compared with the disk, tell little of the rest."""
-        work, now_s = self._work, self._clock.monotonic()
-        elapsed_s = now_s - self._last_s
-        if elapsed_s > 0:
-            self._bytes_per_s = _smoothed(
-                self._bytes_per_s,
-                (work.moved_bytes - self._last_bytes) / elapsed_s,
-                elapsed_s / _BYTES_OVER_S,
-            )
-            # The mean of all the time, until there is enough of it.
-            over_s = min(_OUTPUTS_OVER_S, now_s - self._began_s)
-            self._outputs_per_s = _smoothed(
-                self._outputs_per_s, (work.done - self._last_done) / elapsed_s, elapsed_s / over_s
-            )
-            self._last_s, self._last_bytes, self._last_done = now_s, work.moved_bytes, work.done
-        left_s = self._left_s() if now_s - self._began_s >= _KNOWN_AFTER_S else None
-        return Speed(self._bytes_per_s, self._expected_bytes(), left_s)
-
-    def _expected_bytes(self) -> int | None:
-        """How many bytes it will have been, going by those so far; None before all is listed."""
-        work = self._work
-        waiting = work.total - work.done - len(work.flows)
-        if not work.is_listed or (waiting > 0 and not work.moved):
-            return None
-        flowing_bytes = sum(min(flow.size_bytes, flow.total_bytes or flow.size_bytes) for flow in work.flows)
-        mean_bytes = max(0, work.moved_bytes - flowing_bytes) / max(1, work.moved)
-        return work.moved_bytes + self._flowing_bytes() + int(max(0, waiting) * mean_bytes)
-
-    def _flowing_bytes(self) -> int:
-        """How much is left of what is on its way, as far as that is known."""
-        return sum(max(0, (flow.total_bytes or 0) - flow.size_bytes) for flow in self._work.flows)
-
-    def _left_s(self) -> float | None:
-        work = self._work
-        waiting = max(0, work.total - work.done - len(work.flows))
-        flowing_bytes = self._flowing_bytes()
-        if not work.is_listed or not self._bytes_per_s or not (waiting or flowing_bytes):
-            return None
-        if waiting and not self._outputs_per_s:
-            return None
-        by_outputs_s = waiting / self._outputs_per_s if waiting else 0.0
-        return max(by_outputs_s, flowing_bytes / self._bytes_per_s)
-
-
-def frame(work: Work, speed: Speed, now_s: float, width: int, *, slowest: bool, is_ascii: bool) -> list[str]:
-    """The lines that show a job on a terminal, none wider than `width` columns.
+    Between two calls the cursor stands in the first column of the first line. Everything from there to the
+    end of the screen is ours, however many rows the lines take after the terminal was resized.
 
     Args:
-        work: the job.
-        speed: how fast it moves.
-        now_s: the steady clock's time.
-        width: columns that there are.
-        slowest: whether the transfers that take longest are named.
-        is_ascii: whether bars must do without block characters.
+        stream: the terminal.
     """
-    width = min(width, _MOST_COLUMNS)
+
+    def __init__(self, stream: TextIO) -> None:
+        if sys.platform == "win32" and stream.isatty():
+            import colorama  # tqdm brings it there
+
+            colorama.just_fix_windows_console()  # which otherwise shows escape codes as text
+        self._stream = stream
+        self._bars: list[_Bar] = []
+        self._columns = 0
+
+    def draw(
+        self, work: Work, speed: Speed, now_s: float, size: os.terminal_size, *, slowest: bool = False
+    ) -> None:
+        """Show a job, in place of the lines before.
+
+        Args:
+            work: the job's tally.
+            speed: how fast it moves.
+            now_s: the time of the monotonic clock.
+            size: the terminal's, now; one column stays free, because some terminals wrap a full line.
+            slowest: whether the longest-running transfers are named, a line each.
+        """
+        lines = list(_lines(work, speed, now_s, min(size.columns - 1, _MOST_COLUMNS), slowest=slowest))
+        if size.columns != self._columns:
+            self._stream.write(_ERASE * bool(self._bars))  # a line may take several rows by now
+            self._columns = size.columns
+        while len(self._bars) > len(lines):
+            self._bars.pop().close()
+        for number, line in enumerate(lines):
+            if number == len(self._bars):
+                self._bars.append(self._new_bar(number))
+            self._bars[number].show(line, size)
+        self._stream.flush()
+
+    def write(self, text: str) -> None:
+        """Write a message where the lines are; the next `draw` shows them below it.
+
+        `tqdm.write` would draw them at once. After a second signal the process says its last word by this
+        method and ends there and then: the bars would stay, and the shell's prompt would stand among them.
+        """
+        self._stream.write(f"{_ERASE if self._bars else ''}{text}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Remove the lines; the cursor stays where the first one began."""
+        bars, self._bars = self._bars, []
+        for bar in bars:
+            # Not by tqdm's `close`, which runs again when a bar is garbage: on a terminal that is gone by
+            # then, Python would complain of an exception that nobody can handle.
+            bar.disable = True
+        if bars:
+            self._stream.write(_ERASE)
+            self._stream.flush()
+
+    def _new_bar(self, number: int) -> _Bar:
+        # tqdm draws a new bar at once: an empty line, by this format, until `show` says what stands there.
+        return _Bar(file=self._stream, position=number, leave=False, bar_format="{desc}", ncols=1, nrows=99)
+
+
+def _lines(work: Work, speed: Speed, now_s: float, width: int, *, slowest: bool) -> Iterator[_Line]:
+    """What the lines say, if each may take `width` columns."""
     outputs, moved = _details(work, speed, width)
-    lines = [
-        f"{'runs':<{_LABEL_COLUMNS}}{_state(work)}"[:width],
-        _bar("outputs", work.done, work.total, outputs, width, is_ascii),
-        _bar("bytes", work.moved_bytes, speed.expected_bytes or 0, moved, width, is_ascii),
-    ]
-    return [*lines, *(_slow_lines(work, now_s, width) if slowest else [])]
-
-
-def plain_lines(work: Work, speed: Speed, now_s: float, *, slowest: bool) -> Iterator[str]:
-    """The same in words, for a file or a mail."""
-    so_far = "" if work.is_listed else " found so far"
-    left = "" if speed.left_s is None else f", {format_duration(speed.left_s)} left"
-    failed = f", {work.failed} {work.failed_word}" if work.failed else ""
-    rate = f"{format_bytes(work.moved_bytes)}, {format_bytes(speed.bytes_per_s)}/s"
-    yield f"{work.done} of {work.total} outputs{so_far}{failed}, {rate}{left}"
-    if slowest:
-        yield from (f"  slow: {name}: {detail}" for name, detail in _slowest(work, now_s))
+    yield _Line("runs", _state(work))
+    yield _Line("outputs", outputs, work.done, work.total)
+    yield _Line("bytes", moved, work.moved_bytes, speed.expected_bytes or 0)
+    for name, detail in slow_transfers(work, now_s) if slowest else ():
+        if len(detail) > width // 2:
+            detail = detail.rpartition(" ")[2]  # the time taken alone, so that the name can be seen
+        name = name.encode("ascii", "replace").decode()  # each character takes one column then
+        room = max(0, width - _LABEL_COLUMNS - len(detail) - 1)
+        shown = name if len(name) <= room else f"{name[: max(0, room - 2)]}.."
+        yield _Line("slow", f"{shown:<{room}} {detail}")
 
 
 def _state(work: Work) -> str:
@@ -191,7 +168,11 @@ def _state(work: Work) -> str:
 
 
 def _details(work: Work, speed: Speed, width: int) -> tuple[str, str]:
-    """What stands behind the two bars, as much of it as fits, both of the same length."""
+    """The texts behind the two bars: the longest that fit, both padded to the same length.
+
+    tqdm would cut the end off a text that is too long, which is where the speed and the time left stand, and
+    a number that is cut is another number.
+    """
     plus = "" if work.is_listed else "+"
     failed = f", {work.failed} {work.failed_word}" if work.failed else ""
     expected = "" if speed.expected_bytes is None else f" of ~{format_bytes(speed.expected_bytes)}"
@@ -209,77 +190,3 @@ def _details(work: Work, speed: Speed, width: int) -> tuple[str, str]:
         if columns <= room:
             break
     return pair[0].ljust(columns), pair[1].ljust(columns)
-
-
-def _bar(label: str, done: int, total: int, detail: str, width: int, is_ascii: bool) -> str:
-    from tqdm import tqdm
-
-    if not total:
-        return f"{label:<{_LABEL_COLUMNS}}{detail}".rstrip()[:width]
-    form = f"{label:<{_LABEL_COLUMNS}}|{{bar}}| {detail}"
-    return tqdm.format_meter(
-        min(done, total), total, 0, ncols=width, bar_format=form, ascii=is_ascii
-    ).rstrip()[:width]
-
-
-def _slow_lines(work: Work, now_s: float, width: int) -> Iterator[str]:
-    for name, detail in _slowest(work, now_s):
-        if len(detail) > width // 2:
-            detail = detail.rpartition(" ")[2]  # how long it takes, so that its name can be seen
-        name = name.encode("ascii", "replace").decode()  # of which each takes one column
-        room = max(0, width - _LABEL_COLUMNS - len(detail) - 1)
-        shown = name if len(name) <= room else f"{name[: max(0, room - 2)]}.."
-        yield f"{'slow':<{_LABEL_COLUMNS}}{shown:<{room}} {detail}"[:width]
-
-
-def _slowest(work: Work, now_s: float) -> Iterator[tuple[str, str]]:
-    """The transfers that are at it longest: each one's name, and how far it is."""
-    for flow in sorted(work.flows, key=lambda flow: flow.began_s)[:_SLOWEST_SHOWN]:
-        taken_s = now_s - flow.began_s
-        if taken_s >= _SLOW_AFTER_S:
-            total = "" if flow.total_bytes is None else f" of {format_bytes(flow.total_bytes)}"
-            yield flow.name, f"{format_bytes(flow.size_bytes)}{total}, {format_left(taken_s)}"
-
-
-def _smoothed(last: float, now: float, weight: float) -> float:
-    return last + min(1.0, weight) * (now - last)
-
-
-class Screen:
-    """The last lines of a terminal, drawn again and again.
-
-    The cursor stays on an empty line below them: there it is out of the way when the terminal shows a `^C`,
-    and a prompt finds its place when the process is killed.
-
-    Args:
-        stream: the terminal.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        if sys.platform == "win32" and stream.isatty():
-            import colorama  # tqdm brings it there
-
-            colorama.just_fix_windows_console()  # which otherwise shows control codes as text
-        self._stream = stream
-        self._drawn: list[str] = []
-
-    def draw(self, lines: list[str], width: int) -> None:
-        """Draw these lines in place of those before, on a terminal that is `width` columns wide now."""
-        shown = "".join(f"{line}\x1b[K\n" for line in lines)
-        self._write(f"{self._to_first(width)}{shown}\x1b[J")
-        self._drawn = lines
-
-    def erase(self, width: int) -> None:
-        """Leave no trace, and the cursor where the first line began."""
-        if self._drawn:
-            self._write(f"{self._to_first(width)}\x1b[J")
-            self._drawn = []
-
-    def _to_first(self, width: int) -> str:
-        """From below the last line to where the first began; in a terminal that got narrower they wrap."""
-        rows = sum(max(1, -(-len(line) // max(1, width))) for line in self._drawn)
-        return f"\r\x1b[{rows}A" if rows else "\r"
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
