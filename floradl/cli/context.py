@@ -1,4 +1,4 @@
-"""What the commands share: opening the API from settings, and signals."""
+"""What the commands share: values made from settings, the API client, output, and signals."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
 
 def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> FloraApi:
-    """A session with the API that the settings name; `warn` hears of keys that others can read.
+    """A client of the API that the settings name.
+
+    Args:
+        settings: the command's.
+        clock: time.
+        warn: called with a warning for each file with a key that other users can read.
 
     Raises:
-        UsageError: no key, or a base URL that must not be used.
+        UsageError: there is no key, or the base URL must not be used.
     """
     from floradl.api.client import FloraApi
-    from floradl.network import addresses  # a check of an archive shares this module and needs no HTTP
+    from floradl.network import addresses  # `verify` imports this module too, and needs no HTTP
 
     base_url = addresses.check_base_url(settings.base_url)
     key = settings.api_key(_read_line)
@@ -39,10 +44,10 @@ def open_api(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> F
 
 
 def expanded(path: str, *, what: str = "DEST") -> Path:
-    """A folder or file that the user named, with `~`.
+    """The path of a folder or file that the user named; `~` becomes the home folder.
 
     Raises:
-        UsageError: it is empty, as an unset variable makes it, or no path.
+        UsageError: it is empty, as `"$UNSET"` is, or names the home folder of an unknown user.
     """
     if not path:
         raise UsageError("DEST is empty", hint="Name the archive's folder; . is the one you are in.")
@@ -56,7 +61,7 @@ def filters_of(settings: Settings, clock: Clock) -> Filters:
     """The filters that the settings name.
 
     Raises:
-        UsageError: a value does not fit.
+        UsageError: a date, time or age cannot be read.
     """
     return Filters(
         run_ids=frozenset(settings.run_id),
@@ -69,7 +74,7 @@ def filters_of(settings: Settings, clock: Clock) -> Filters:
 
 
 def scopes_of(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> tuple[Scope, ...]:
-    """What to list: any of the workspaces and any of the projects; everything when there are none."""
+    """The scopes to list: each workspace with each project; everything where none is named."""
     return tuple(
         dict.fromkeys(
             Scope(workspace_id, project_id)
@@ -80,12 +85,12 @@ def scopes_of(workspace_ids: tuple[str, ...], project_ids: tuple[str, ...]) -> t
 
 
 def sources_of(words: tuple[str, ...]) -> tuple[Source, ...]:
-    """The sources that `--source` names, each once; none where it was not given."""
+    """The sources that `--source` names, each once; an empty tuple where it was not given."""
     return tuple(source for source in Source if source in words or EVERY_SOURCE in words)
 
 
 def write_line(line: bytes) -> None:
-    """A line of data on stdout: UTF-8 whatever the terminal's encoding is."""
+    """Write a line of data to stdout, as bytes: data are UTF-8 whatever encoding the terminal has."""
     sys.stdout.buffer.write(line + b"\n")
     sys.stdout.flush()
 
@@ -95,12 +100,12 @@ def _read_line() -> str:
 
 
 class Interruption:
-    """The signals that came.
+    """The signals that came while a job runs.
 
     Attributes:
-        stop: set by the first.
-        number: the first one's.
-        meanwhile: what goes on after the first.
+        stop: an event that the first signal sets; the job ends early then.
+        number: the number of the first signal; None before it.
+        meanwhile: what is said after the first signal: what the user is waiting for then.
     """
 
     def __init__(self, meanwhile: str) -> None:
@@ -108,9 +113,10 @@ class Interruption:
         self.number: int | None = None
         self.meanwhile = meanwhile
         self.leave: Callable[[], None] = lambda: None
+        """Called by the second signal, right before the process ends."""
 
-    def leave_by(self, leave: Callable[[], None]) -> None:
-        """What is called when the second ends the process."""
+    def on_exit(self, leave: Callable[[], None]) -> None:
+        """Have something called when a second signal ends the process, such as killing a child process."""
         self.leave = leave
 
 
@@ -121,8 +127,8 @@ def catch_signals(
     """Turn the first SIGINT or SIGTERM into an orderly stop, and let the second end the process at once.
 
     Args:
-        say: hears of both.
-        meanwhile: what goes on after the first.
+        say: called with a message for the user at each signal.
+        meanwhile: see `Interruption`.
     """
     interruption = Interruption(meanwhile)
     loop = asyncio.get_running_loop()
@@ -130,7 +136,8 @@ def catch_signals(
     def on_signal(number: int) -> None:
         again = "Ctrl-C again" if number == signal.SIGINT else "A second signal"
         if interruption.number is not None:
-            # Nothing is lost by this: what is not recorded yet is a partial or is hashed at the next start.
+            # Ending here loses nothing. An output that is not recorded yet is either a partial file, with
+            # which the next run goes on, or a whole file, which the next run hashes and records.
             interruption.leave()
             say("Ended at once. Nothing is lost: the same command goes on from here.")
             os._exit(128 + number)

@@ -1,8 +1,8 @@
-"""The command line: which command, its options, and what every error means for the exit code.
+"""The entry point of the command line: it finds the command, runs it, and turns errors into exit codes.
 
-`floradl [archive] [options] DEST` is the main job; the other commands are named first. What a command
-needs is imported when it runs, so that `--help` and `--version` answer at once: without HTTP, the event
-loop, JSON and the config file's reader they start in a quarter of the time.
+`floradl [archive] [options] DEST` is the main job; every other command is named first. A command's module is
+imported when it runs, and not before. So `--help` and `--version` load neither HTTP, the event loop and JSON
+nor the reader of the config file, and start in a quarter of the time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def entry() -> NoReturn:
-    """The command. It ends without taking the interpreter down piece by piece.
+    """Run the command, and end the process without letting Python free its memory first.
 
-    That would cost up to half a second for a large manifest. Nothing is left to do: files are flushed and
-    closed by then.
+    Freeing a large manifest object by object takes up to half a second. Nothing else is left to do at this
+    point: all files are flushed and closed.
     """
     code = main()
     for stream in (sys.stdout, sys.stderr):
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_missing_streams()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()  # here, where it is told what goes wrong with that
+        sys.stdout.flush()  # here, so that a full disk behind stdout is reported below
     except FloradlError as exc:
         print(f"floradl: {exc.message}", file=sys.stderr)
         if exc.hint:
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(Exit.SIGINT)
     except OSError as exc:
-        # Errors of the archive's disk are DestinationErrors: this is stdout. Python would try once more.
+        # The archive's disk raises DestinationError, so this is stdout. Python flushes stdout once more when
+        # it ends, which would fail and print a traceback: its descriptor leads to /dev/null from here on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(exc, BrokenPipeError):  # `floradl list | head` needs no message
             print(f"floradl: cannot write to standard output: {exc.strerror}", file=sys.stderr)
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`) some that lead nowhere."""
+    """Open /dev/null for standard streams that are closed, as `floradl >&-` has it; `print` would fail."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             from pathlib import Path
@@ -87,10 +88,8 @@ def _run(argv: list[str]) -> int:
 
     src, dest = flags.pop("src", ""), flags.pop("dest", "")
     path = default_config_path()
-    may_be_new = command in (
-        "login",
-        "logout",
-    )  # the one makes a profile, the other may come after it is gone
+    # `login` adds a profile to the config file, and `logout` must work after somebody removed it from there.
+    may_be_new = command in ("login", "logout")
     settings = resolve(COMMANDS[command], EVERY_OPTION, flags, os.environ, path, may_be_new=may_be_new)
     if command in ("login", "logout", "whoami"):
         return _run_on_key(command, settings)
@@ -102,7 +101,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _run_on_itself(command: str, flags: dict[str, Any]) -> int:
-    """What works without a good config file."""
+    """Run a command that must work although the config file is wrong."""
     if command == "completion":
         from floradl.cli.commands import completion
 
@@ -113,6 +112,7 @@ def _run_on_itself(command: str, flags: dict[str, Any]) -> int:
 
 
 def _run_on_key(command: str, settings: Settings) -> int:
+    """Run a command about API keys."""
     if command == "login":
         from floradl.cli.commands import login
 
@@ -127,6 +127,7 @@ def _run_on_key(command: str, settings: Settings) -> int:
 
 
 def _dispatch(command: str, settings: Settings, src: str, dest: str) -> int:
+    """Run a command about an archive, `list` or `demo`."""
     if command == "archive":
         from floradl.cli.commands import archive
 
@@ -148,9 +149,9 @@ def _dispatch(command: str, settings: Settings, src: str, dest: str) -> int:
 
         return gallery.run(settings, dest)
     if command == "list":
-        from floradl.cli.commands import list as generations
+        from floradl.cli.commands import list as list_command
 
-        return generations.run(settings)
+        return list_command.run(settings)
     from floradl.cli.commands import demo
 
     return demo.run(settings, dest)

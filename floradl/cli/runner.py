@@ -1,9 +1,16 @@
-"""What surrounds a job: who hears of it, however it ends.
+"""Running a job with everything around it: log file, monitor, summary, report, command afterwards.
 
-In this order: the monitor hears that it begins; the job; its summary on stderr; the command of
-`--exec-after`; the report on stdout; the monitor hears how it ended, after all that can still change the exit
-code. An error, a refused key and the first signal end a job like any other end. A second signal ends the
-process there and then, and the monitor hears nothing more.
+The order is fixed:
+
+1. The monitor (`--ping-url`) is told that the job begins.
+2. The job runs.
+3. Its summary goes to standard error.
+4. The command of `--exec-after` runs, with the JSON report on its standard input.
+5. With `--json` the report goes to standard output.
+6. The monitor is told the exit code. It comes last because 4 and 5 can still change the exit code.
+
+A job that ends by an error, a refused key or the first signal goes through all of this too. A second signal
+ends the process at once, and the monitor is not told.
 """
 
 from __future__ import annotations
@@ -35,10 +42,10 @@ class Outcome:
     """How a job ended.
 
     Args:
-        exit_code: the command's, as far as the job decides.
-        report: for `--json`.
+        exit_code: the job's; the command of `--exec-after` may turn a 0 into another.
+        report: the object that `--json` prints.
         lines: the summary for people.
-        is_good: whether there is nothing that anybody has to do.
+        is_good: whether the user has to do nothing; with `--quiet` only other summaries are shown.
     """
 
     exit_code: int
@@ -48,10 +55,10 @@ class Outcome:
 
 
 Job = Callable[[Interruption], Awaitable[Outcome]]
-"""A command's work, told of signals."""
+"""The work of a command: a coroutine function that gets the signals which come."""
 
 
-def conduct(
+def run_job(
     settings: Settings,
     command: str,
     folders: Sequence[Path],
@@ -60,15 +67,16 @@ def conduct(
     meanwhile: str = "running transfers get 10 s to finish",
     is_rehearsal: bool = False,
 ) -> int:
-    """Do a command's job, and tell everybody who wants to hear of it.
+    """Run a command's job by the steps in this module's docstring.
 
     Args:
-        settings: of the command.
+        settings: the command's.
         command: its name.
-        folders: the archives that it is about; no log file lies in them.
-        prepare: makes the job from the settings, before there is an event loop; `UsageError` where it cannot.
-        meanwhile: what goes on after the first signal.
-        is_rehearsal: whether nothing is done, so that no monitor and no command needs to know.
+        folders: the archives that the job works on; the log file may not lie in them.
+        prepare: makes the job from the settings. It is called before there is an event loop, so that a key
+            can be asked for; a `UsageError` that it raises is reported like one of the job.
+        meanwhile: what is said after the first signal: what the user is waiting for then.
+        is_rehearsal: whether the job changes nothing (`--dry-run`): monitor and command are not told then.
 
     Returns:
         The exit code.
@@ -78,7 +86,7 @@ def conduct(
         try:
             log = _open_log(settings.log_file, folders, Clock())
         except UsageError as exc:
-            wrong = exc  # the monitor hears of it first
+            wrong = exc  # reported by the job below, so that the monitor is told too
         if log is not None:
             stack.enter_context(log)
         console = stack.enter_context(
@@ -91,7 +99,7 @@ def conduct(
         job_runner = _Runner(settings, command, name, console)
         try:
             if not is_rehearsal:
-                job_runner.announce_to(settings)
+                job_runner.set_up(settings)
             job = prepare(console) if wrong is None else _raising(wrong)
         except UsageError as exc:
             job = _raising(exc)
@@ -100,7 +108,7 @@ def conduct(
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """The fastest event loop that is installed."""
+    """uvloop's event loop, which is faster, where it is installed; else asyncio's own."""
     try:
         import uvloop
     except ImportError:
@@ -109,14 +117,20 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def code_of(exit_code: Exit, interruption: Interruption, *, is_interrupted: bool) -> int:
-    """The exit code of a job that was perhaps interrupted."""
+    """The exit code of a job: its own, or 128 plus the signal's number where a signal ended it.
+
+    Args:
+        exit_code: what the job's result means.
+        interruption: the signals that came.
+        is_interrupted: whether the job ended early because of a signal.
+    """
     if is_interrupted and interruption.number is not None:
         return 128 + interruption.number
     return int(exit_code)
 
 
 def error_object(command: str, error: FloradlError, exit_code: int) -> dict[str, object]:
-    """The report of a job that an error ended; docs/report.schema.json describes it."""
+    """The object that `--json` prints for a job that an error ended; docs/report.schema.json describes it."""
     return {
         "format": "floradl-error",
         "version": 1,
@@ -129,35 +143,37 @@ def error_object(command: str, error: FloradlError, exit_code: int) -> dict[str,
 
 
 class _Runner:
-    """The way of one job."""
+    """One job on its way through all steps."""
 
     def __init__(self, settings: Settings, command: str, name: str, console: Console) -> None:
         self._command = command
         self._name = name
         self._console = console
         self._has_json = settings.json
-        self._words: tuple[str, ...] = ()
-        self._monitor: Healthcheck | None = None
+        self._command_words: tuple[str, ...] = ()
+        self._healthcheck: Healthcheck | None = None
 
-    def announce_to(self, settings: Settings) -> None:
-        """Let the monitor and the command hear of it that the settings name.
+    def set_up(self, settings: Settings) -> None:
+        """Set up the monitor and the command that the settings name.
 
         Raises:
-            UsageError: there is no such command.
+            UsageError: there is no such program.
         """
         if settings.ping_url:
             from floradl.cli.healthcheck import Healthcheck
 
-            self._monitor = Healthcheck(settings.ping_url, Clock(), self._console.warn)
+            self._healthcheck = Healthcheck(settings.ping_url, Clock(), self._console.warn)
         if settings.exec_after:
             from floradl.cli.exec_after import parse_command
 
-            self._words = parse_command(settings.exec_after)
+            self._command_words = parse_command(settings.exec_after)
 
     async def run(self, job: Job, meanwhile: str) -> int:
-        """Do the job and all that surrounds it."""
+        """Run the job with everything around it; returns the exit code."""
         with catch_signals(self._console.warn, meanwhile=meanwhile) as interruption:
-            starting = asyncio.ensure_future(self._begin())  # a slow monitor keeps no job waiting
+            starting = asyncio.ensure_future(
+                self._begin()
+            )  # beside the job: a slow monitor must not delay it
             exit_code, lines = int(Exit.FAILED), ["ended by an error of floradl's own, or of standard output"]
             try:
                 outcome = await self._outcome(job, interruption)
@@ -173,8 +189,8 @@ class _Runner:
             return exit_code
 
     async def _begin(self) -> None:
-        if self._monitor is not None:
-            await self._monitor.start()
+        if self._healthcheck is not None:
+            await self._healthcheck.start()
 
     async def _outcome(self, job: Job, interruption: Interruption) -> Outcome:
         try:
@@ -185,15 +201,19 @@ class _Runner:
             return Outcome(code, error_object(self._command, exc, code), lines, is_good=False)
 
     async def _run_command(self, outcome: Outcome, interruption: Interruption) -> int:
-        """Run the command of `--exec-after`, if there is one; the exit code with which the job ends."""
-        if not self._words:
+        """Run the command of `--exec-after`, if there is one.
+
+        Returns:
+            The final exit code: a job that went well ends with 3 where the command failed.
+        """
+        if not self._command_words:
             return outcome.exit_code
         from floradl.cli.exec_after import run_after
 
         interruption.meanwhile = "the command of --exec-after is still at work"
         report = msgspec.json.encode(outcome.report)
         wrong = await asyncio.to_thread(
-            run_after, self._words, report, outcome.exit_code, interruption.leave_by
+            run_after, self._command_words, report, outcome.exit_code, interruption.on_exit
         )
         if not wrong:
             return outcome.exit_code
@@ -204,12 +224,12 @@ class _Runner:
         summary = [f"{self._name}: exit code {exit_code}", *lines]
         level = logging.ERROR if exit_code else logging.INFO
         self._console.note(level, "end", summary[0], exit_code=exit_code)
-        if self._monitor is not None:
-            await self._monitor.end(exit_code, summary)
+        if self._healthcheck is not None:
+            await self._healthcheck.end(exit_code, summary)
 
 
 def _raising(error: UsageError) -> Job:
-    """A job that could not be prepared: who waits for the night's job wants to hear of that too."""
+    """A job that raises this error: the monitor must hear too of a job that could not even be prepared."""
 
     async def job(_: Interruption) -> Outcome:
         raise error
@@ -218,10 +238,10 @@ def _raising(error: UsageError) -> Job:
 
 
 def _open_log(name: str | None, folders: Sequence[Path], clock: Clock) -> LogFile | None:
-    """The log file that the settings name.
+    """Open the log file that the settings name; None where they name none.
 
     Raises:
-        UsageError: it cannot be written, or lies in an archive, which holds nothing but what is archived.
+        UsageError: it cannot be written, or would lie in an archive, where `verify` would call it a stray.
     """
     if not name:
         return None

@@ -1,8 +1,9 @@
-"""How large pictures and films are shown, from their heads: what a page needs to lay them out. Pure.
+"""The width and height of pictures and films, read from their heads. Pure.
 
-Only what browsers show is known here: PNG, JPEG, GIF, WebP, AVIF, SVG; MP4 and QuickTime. Nothing is decoded,
-and whatever a file says, what comes out is two numbers or nothing. Sources: the formats' specifications (PNG
-11.2.2, ITU T.81 B.2.2, GIF89a 18, the WebP container, ISO/IEC 14496-12 8.3.2 and 23008-12 6.5.3), EXIF 4.6.5.
+The page needs them to lay out its grid before anything is loaded. Only formats that browsers show are read:
+PNG, JPEG, GIF, WebP, AVIF and SVG; MP4 and QuickTime. Nothing is decoded, and whatever a file claims, the
+result is two numbers within bounds or None. Sources: the formats' specifications (PNG 11.2.2, ITU T.81 B.2.2,
+GIF89a 18, the WebP container, ISO/IEC 14496-12 8.3.2 and 23008-12 6.5.3), EXIF 4.6.5.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import NamedTuple
 from floradl.repository.filetype import ReadAt
 
 MAX_SIDE = 1_000_000
-"""Whatever claims to be longer is not believed."""
+"""A file that claims a longer side has no size here."""
 
 _HEAD_BYTES = 4096
 _MAX_STEPS = 1000
+"""So many JPEG segments or MP4 boxes are read at most: a made-up file could keep a thread busy for hours."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 _CONTAINERS = (b"moov", b"trak", b"meta", b"iprp", b"ipco")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -27,23 +29,23 @@ _NUMBER = re.compile(rb"[+-]?\d{1,7}(?:\.\d{1,7})?")
 
 
 class Size(NamedTuple):
-    """Pixels, as the picture stands when it is shown upright."""
+    """Width and height in pixels, of the picture as it is shown: turned upright as its EXIF data say."""
 
     width: int
     height: int
 
 
 def picture_size(size_bytes: int, read_at: ReadAt) -> Size | None:
-    """The size of a picture or film; None where nothing tells.
+    """The size of a picture or film; None where its head does not say it, or says nonsense.
 
     Args:
         size_bytes: the file's length.
-        read_at: gives so many bytes (second argument) from an offset (first).
+        read_at: reads from the file: takes an offset and a number of bytes.
     """
     head = read_at(0, min(size_bytes, _HEAD_BYTES))
     try:
         size = _size(head, size_bytes, read_at)
-    except (struct.error, IndexError, ValueError):  # cut off, or not what it begins like
+    except (struct.error, IndexError, ValueError):  # the file is cut off, or only begins like this format
         return None
     is_sound = size is not None and 0 < size.width <= MAX_SIDE and 0 < size.height <= MAX_SIDE
     return size if is_sound else None
@@ -80,7 +82,7 @@ def _jpeg(size_bytes: int, read_at: ReadAt) -> Size | None:
 
 
 def _orientation(tiff: bytes) -> int:
-    """The Orientation of an EXIF block; 1, upright, where it has none."""
+    """The Orientation tag of an EXIF block (TIFF); 1, which is upright, where it has none."""
     order = "<" if tiff[:2] == b"II" else ">"
     try:
         start = struct.unpack_from(f"{order}I", tiff, 4)[0]
@@ -115,7 +117,7 @@ def _film(size_bytes: int, read_at: ReadAt) -> Size | None:
             sizes.append(Size(*struct.unpack(">II", read_at(at + 4, 8))))
         elif kind == b"tkhd":
             body = read_at(at, min(length, 96))
-            skipped = 32 if body[0] == 1 else 20  # version 1 has longer dates
+            skipped = 32 if body[0] == 1 else 20  # version 1 of the box has dates of 8 bytes
             a, b = struct.unpack_from(">ii", body, skipped + 20)
             width, height = (value >> 16 for value in struct.unpack_from(">II", body, skipped + 56))
             sizes.append(Size(height, width) if a == 0 and b != 0 else Size(width, height))
@@ -123,7 +125,7 @@ def _film(size_bytes: int, read_at: ReadAt) -> Size | None:
 
 
 def _boxes(offset: int, end: int, read_at: ReadAt) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and length of the boxes that hold sizes, those inside of others included."""
+    """Type, start and length of all boxes of an ISO media file, those inside known containers included."""
     ranges = [(offset, end)]
     for _ in range(_MAX_STEPS):
         if not ranges:
@@ -146,7 +148,7 @@ def _boxes(offset: int, end: int, read_at: ReadAt) -> Iterator[tuple[bytes, int,
 
 
 def _svg(head: bytes) -> Size | None:
-    """From the `viewBox`: a drawing has no pixels, and this is its shape."""
+    """The shape from the `viewBox`, enlarged to 1,000 pixels: a drawing has a shape but no pixels."""
     match = _VIEW_BOX.search(head)
     numbers = _NUMBER.findall(match[1]) if match else []
     if len(numbers) != 4:

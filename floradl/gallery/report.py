@@ -1,4 +1,4 @@
-"""What making a gallery is told, and what it reports."""
+"""The options of a gallery's build, its counters for a display, and its report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from floradl.gallery.probe import Probed
 
 @dataclass(frozen=True)
 class GalleryOptions:
-    """Which archive gets a gallery, and how.
+    """Which archive gets a gallery, and how it is built.
 
     Args:
         dest: the archive's folder.
-        fsync: whether files are flushed before they count.
-        threads: how many outputs are looked at the same time.
-        lock_timeout_s: how long to wait for another floradl to end.
+        fsync: whether each file is flushed to disk before it is renamed to its name.
+        threads: how many threads look at outputs.
+        lock_timeout_s: how long to wait for another floradl that works on this archive; 0: not at all.
     """
 
     dest: Path
@@ -31,7 +31,21 @@ class GalleryOptions:
 
 @dataclass(slots=True)
 class GalleryTally:
-    """What was done so far, for a display. `total` outputs are due, of `listed_runs` runs in the archive."""
+    """How far a build has come, read by a display while it works.
+
+    Args:
+        total: outputs that have to be looked at: those of the shelves that are made.
+        done: outputs that were looked at.
+        moved_bytes: bytes that were written.
+        failed: outputs of which no small picture could be made.
+        failed_word: what a display says behind that number.
+        listed_runs: all runs of the archive.
+        is_listed: whether `total` and `listed_runs` are known yet.
+        is_stopping: always false: an interrupted build ends at once.
+        files_written: files of the gallery, small pictures left out.
+        files_removed: files of shelves that are no more.
+        thumbnails: small pictures that were made.
+    """
 
     total: int = 0
     done: int = 0
@@ -45,30 +59,41 @@ class GalleryTally:
     files_removed: int = 0
     thumbnails: int = 0
 
-    def note(self, seen: Probed) -> None:
-        """Count what a thread saw and did."""
-        self.done += seen.outputs
-        self.thumbnails += seen.thumbnails
-        self.failed += seen.refused
-        self.moved_bytes += seen.written_bytes
+    def note(self, probed: Probed) -> None:
+        """Count the outputs that a thread has looked at."""
+        self.done += probed.outputs
+        self.thumbnails += probed.thumbnails
+        self.failed += probed.refused
+        self.moved_bytes += probed.written_bytes
 
     @property
     def moved(self) -> int:
-        """Outputs to which the bytes belong."""
+        """Outputs whose bytes are counted in `moved_bytes`; a display estimates the rest from them."""
         return self.done
 
     @property
     def flows(self) -> Collection[Never]:
-        """Outputs that are on their way: here there are none."""
+        """Running transfers, which a display names: a build has none."""
         return ()
 
 
 @dataclass(frozen=True)
 class GalleryReport:
-    """What became of it. `outputs` are those of runs and the files of assets.
+    """The result of a build.
 
-    `thumbnails` are those that were made now, `refused` the outputs that got none; `set_aside` is where an
-    `index.html` went that was not floradl's.
+    Args:
+        runs: runs in the gallery.
+        outputs: outputs of runs, and files of assets.
+        files_written: files of the gallery that were new or changed, small pictures left out.
+        files_removed: files of shelves that are no more.
+        thumbnails: small pictures that were made by this build.
+        refused: outputs of which no small picture could be made.
+        has_thumbnails: whether small pictures can be made here at all (the extra `gallery`).
+        set_aside: where an `index.html` was moved that was not floradl's; "" where there was none.
+        elapsed_s: how long the build took.
+        is_interrupted: whether it was stopped before its end.
+        assets: uploaded assets in the gallery.
+        canvases: canvases in the gallery.
     """
 
     runs: int
@@ -86,5 +111,5 @@ class GalleryReport:
 
     @property
     def exit_code(self) -> Exit:
-        """0, or that it was interrupted."""
+        """`Exit.OK`, or `Exit.INCOMPLETE` where the build was interrupted."""
         return Exit.INCOMPLETE if self.is_interrupted else Exit.OK

@@ -1,4 +1,12 @@
-"""The gallery's data as scripts."""
+"""The gallery's data as scripts: the bytes of a shelf's files and of `index.js`. Pure.
+
+A page that is opened from disk may not read files, but it may load scripts. So each file is a script with one
+call, `floradl.data(kind, name, JSON)`. The forms of the JSON are described in docs/format.md.
+
+Everything in them comes from outside. The JSON is written so that it is also safe inside any script or page:
+`<`, `>`, `&`, U+2028 and U+2029 are escaped, and all texts stand in arrays, so that none ever becomes the
+name of a property.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +23,10 @@ from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 
 EXCERPT_CHARACTERS = 280
+"""How much of a text stands in `list-…`, which the page loads for every shelf."""
+
 TEXT_CHARACTERS = 8000
-"""How much of a text the page holds to search in and to show; all of it is in its file."""
+"""How much of a text the page can search and show; the whole text stands in the output's own file."""
 
 _ESCAPES = (
     (b"<", b"\\u003c"),
@@ -29,14 +39,14 @@ _ESCAPES = (
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What an output looks like, beside its entry.
+    """How an output looks: what the page shows of it that its entry does not say.
 
     Args:
-        size: of a picture or film.
-        has_thumbnail: whether a small picture of it is in the gallery.
-        text: of a text output, its first `TEXT_CHARACTERS`.
-        is_cut: whether its file has more of it.
-        label: what its project's canvas says of it, often the prompt; its first `TEXT_CHARACTERS`.
+        size: of a picture or film; None where it is unknown.
+        has_thumbnail: whether the gallery has a small picture of it.
+        text: the first `TEXT_CHARACTERS` of a text output.
+        is_cut: whether the text goes on in its file.
+        label: the label on its project's canvas, often the prompt; its first `TEXT_CHARACTERS`.
     """
 
     size: Size | None = None
@@ -47,11 +57,18 @@ class Appearance:
 
 
 NOTHING = Appearance()
+"""An output of which nothing is known but its entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """A project's canvas, as far as the page tells of it: where its folder is, and what is in that."""
+    """A project's canvas, as the page links to it.
+
+    Args:
+        project_id: whose canvas it is.
+        folder: its folder within the archive.
+        files: names of the snapshots in it, the newest first.
+    """
 
     project_id: str
     folder: str
@@ -59,14 +76,20 @@ class Canvas:
 
 
 def thumbnail_name(sha256: str) -> str:
-    """The name, without its extension, of an output's small picture: the same bytes have the same one."""
+    """The name of an output's small picture, without extension: outputs with the same bytes share it."""
     return sha256[:32]
 
 
 def list_script(
-    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
+    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], appearances: Mapping[tuple[str, str], Appearance]
 ) -> bytes:
-    """What the grid needs of a shelf; docs/format.md has it."""
+    """The file `list-…`: what the grid, the filters and the sorting need of a shelf's outputs.
+
+    Args:
+        shelf: the shelf.
+        runs: the ids of its runs, in its order, with their entries.
+        appearances: by run id and output key.
+    """
     places, models, types, techniques = _Numbers(), _Numbers(), _Numbers(), _Numbers()
     rows = []
     for run_id, run in runs:
@@ -81,7 +104,7 @@ def list_script(
                 run.charged_cost,
                 int(run.vanished_at is not None),
                 [
-                    _list_row(key, output, types[output.type], looks.get((run_id, key), NOTHING))
+                    _list_row(key, output, types[output.type], appearances.get((run_id, key), NOTHING))
                     for key, output in run.outputs.items()
                 ],
                 int(run.kind is Kind.ASSET),
@@ -93,23 +116,26 @@ def list_script(
         [workspace_id, project_id, str(layout.project_record(workspace_id, project_id).parent)]
         for workspace_id, project_id in places
     ]
-    has_texts = any(_is_long(text) for look in looks.values() for text in (look.text, look.label))
+    has_texts = any(_is_long(text) for each in appearances.values() for text in (each.text, each.label))
     lists = [folders, [*models], [*types], rows, int(has_texts), [list(pair) for pair in techniques]]
     return _script("list", shelf.name, lists)
 
 
 def _folder(run_id: str, run: RunEntry) -> str | int:
-    """A run's folder within its project's, 0 where that is called as the run; an asset's, with `/` first."""
+    """A run's folder within its project's folder, or 0 where its name is the run's id.
+
+    For an asset it is the path within the archive, with a `/` in front to tell the two apart.
+    """
     if run.kind is Kind.RUN:
         name = layout.safe_name(run_id)
         return 0 if name == run_id else name
     return f"/{layout.item_place(run.kind, run.workspace_id, run.project_id, run_id)}"
 
 
-def _list_row(key: str, output: OutputEntry, kind: int, looks: Appearance) -> list[Any]:
+def _list_row(key: str, output: OutputEntry, kind: int, appearance: Appearance) -> list[Any]:
     file = output.file or ""
-    width, height = looks.size or (0, 0)
-    label = [looks.label[:EXCERPT_CHARACTERS]] if looks.label else []
+    width, height = appearance.size or (0, 0)
+    label = [appearance.label[:EXCERPT_CHARACTERS]] if appearance.label else []
     if output.state != State.ARCHIVED:
         note = output.error.code if output.error else "unknown"
         return [key, kind, 1, "", 0, 0, 0, 0, note, *label]
@@ -121,16 +147,16 @@ def _list_row(key: str, output: OutputEntry, kind: int, looks: Appearance) -> li
         output.size_bytes or 0,
         width,
         height,
-        thumbnail_name(output.sha256) if looks.has_thumbnail and output.sha256 else 0,
-        looks.text[:EXCERPT_CHARACTERS],
+        thumbnail_name(output.sha256) if appearance.has_thumbnail and output.sha256 else 0,
+        appearance.text[:EXCERPT_CHARACTERS],
         *label,
     ]
 
 
 def more_script(
-    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
+    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], appearances: Mapping[tuple[str, str], Appearance]
 ) -> bytes:
-    """What the viewer shows beside that, in the same order."""
+    """The file `more-…`: what only the viewer shows, with runs and outputs in the order of `list-…`."""
     rows = [
         [
             run.completed_at,
@@ -144,7 +170,7 @@ def more_script(
                     output.attempts,
                     output.error.message if output.error else None,
                     output.error.at if output.error else None,
-                    int(looks.get((run_id, key), NOTHING).is_cut),
+                    int(appearances.get((run_id, key), NOTHING).is_cut),
                 ]
                 for key, output in run.outputs.items()
             ],
@@ -155,22 +181,24 @@ def more_script(
 
 
 def text_script(
-    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], looks: Mapping[tuple[str, str], Appearance]
+    shelf: Shelf, runs: Sequence[tuple[str, RunEntry]], appearances: Mapping[tuple[str, str], Appearance]
 ) -> bytes | None:
-    """The texts and labels that are longer than an excerpt, by the numbers of run and output; None without.
+    """The file `text-…`: texts and labels that are longer than an excerpt; None where a shelf has none.
 
-    What is not longer is 0.
+    A row is the number of the run, the number of its output, the text and the label. A text or label that
+    is not longer than its excerpt in `list-…` is 0 here.
     """
     rows = [
         [
             run_number,
             number,
-            look.text if _is_long(look.text) else 0,
-            look.label if _is_long(look.label) else 0,
+            appearance.text if _is_long(appearance.text) else 0,
+            appearance.label if _is_long(appearance.label) else 0,
         ]
         for run_number, (run_id, run) in enumerate(runs)
         for number, key in enumerate(run.outputs)
-        if _is_long((look := looks.get((run_id, key), NOTHING)).text) or _is_long(look.label)
+        if _is_long((appearance := appearances.get((run_id, key), NOTHING)).text)
+        or _is_long(appearance.label)
     ]
     return _script("text", shelf.name, rows) if rows else None
 
@@ -183,7 +211,16 @@ def index_script(
     projects: Mapping[str, str],
     canvases: Iterable[Canvas] = (),
 ) -> bytes:
-    """What the page loads first: which shelves and canvases there are, and what places are called."""
+    """The file `index.js`, which the page loads first: all shelves and canvases, and the names of places.
+
+    Args:
+        archive_id: the archive's.
+        updated_at: when the newest scan began; "" without any.
+        shelves: in the order in which the page shows them.
+        workspaces: their names by id.
+        projects: their names by id.
+        canvases: all canvases.
+    """
     rows = [[shelf.name, shelf.outputs, len(shelf.run_ids)] for shelf in shelves]
     return _script(
         "index",
@@ -210,7 +247,7 @@ def _script(kind: str, name: str, value: object) -> bytes:
 
 
 class _Numbers(dict[Any, int]):
-    """Numbers values in the order in which they are asked for."""
+    """Gives each value a number, in the order in which the values are first asked for."""
 
     def __missing__(self, value: object) -> int:
         self[value] = len(self)

@@ -1,18 +1,15 @@
-"""The gallery's data: which runs stand in which file, and what the files say. Pure.
+"""Which runs stand on which shelf of the gallery. Pure.
 
-A page that is opened from disk may not read files; it may load scripts. So the data are scripts, each a call
-with one JSON literal. They are cut by time into *shelves* of some thousand outputs, so that a night's work
-changes one or two of them:
+The gallery's data are cut by time into *shelves* of some thousand outputs each, by a rule that depends on the
+runs alone. So a night's work changes one or two shelves, and all other files stay as they are:
 
-- A shelf is a month (UTC) of `created_at`, `202603`; one that holds more than `MAX_OUTPUTS` is halved in
-  time, again and again: `202603a`, `202603bb`. Runs without a date are on `undated`, halved by their ids.
-- A shelf's files are named after it and a digest of all they are made from (`Shelf.name`). A file that is
-  there under its name needs no writing, and is never changed.
-- Of each shelf there are up to three: `list-…` has what the grid, filters and sorting need, `more-…` what the
-  viewer shows beside that, `text-…` the texts that are longer than an excerpt.
-
-Everything in them comes from outside. JSON is written so that it is also a script, in any page: without `<`,
-`>`, `&`, U+2028 and U+2029; and in arrays, so that no text is ever the name of a property.
+- A shelf is a month (UTC) of `created_at`, such as `202603`. A month with more than `MAX_OUTPUTS` outputs is
+  halved in time, again and again: `202603a`, `202603bb`. Runs without a date stand on `undated`, which is
+  halved by a checksum of their ids.
+- A shelf's files are named after it and after a digest of everything they are made from (`Shelf.name`). A
+  file that exists under its name is right, and is never written again.
+- A shelf has up to three files (`scripts`): `list-…` for the grid, the filters and the sorting, `more-…` for
+  what only the viewer shows, `text-…` for texts that are longer than an excerpt.
 """
 
 from __future__ import annotations
@@ -30,18 +27,25 @@ from floradl.clock import MAX_MS
 from floradl.repository.entries import RunEntry
 
 MAX_OUTPUTS = 2000
+"""A shelf with more outputs is halved, unless it has only one run or its runs have one date."""
 
 _FORM = b"4"
-"""Part of every name: another form of the files gives other names."""
+"""The version of the files' form. It is part of every digest, so a new form gives all files new names."""
 
 _UNDATED = "undated"
-_COUNTED = 200
+_SORTED_CHARACTERS = 200
 _DIGITS = re.compile(r"([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Some runs that stand in the same files, the newest first."""
+    """Runs whose data stand in the same files.
+
+    Args:
+        name: the month, its halves, and a digest of the content, such as `202603a-0f3c…`.
+        run_ids: the newest run first.
+        outputs: how many outputs these runs have.
+    """
 
     name: str
     run_ids: tuple[str, ...]
@@ -49,8 +53,14 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """A run or an asset as far as its shelf depends on it."""
+class ShelvedRun:
+    """What decides on which shelf a run or an asset stands.
+
+    Args:
+        run_id: its id.
+        created_at: Unix ms; None without a date.
+        outputs: how many outputs it has.
+    """
 
     run_id: str
     created_at: int | None
@@ -59,30 +69,37 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Runs with a place each on a line between two ends, and what they are called together."""
+    """Runs between two points, to be halved.
+
+    Args:
+        name: of the shelf, without its digest.
+        start: the first point: Unix ms, or a checksum for runs without a date.
+        end: the point behind the last one.
+        runs: each with the point at which it stands.
+    """
 
     name: str
     start: int
     end: int
-    runs: list[tuple[int, Counted]]
+    runs: list[tuple[int, ShelvedRun]]
 
 
 def shelves_of(
-    runs: Iterable[Counted], digest_of: Callable[[Sequence[str]], str], max_outputs: int = MAX_OUTPUTS
+    runs: Iterable[ShelvedRun], digest_of: Callable[[Sequence[str]], str], max_outputs: int = MAX_OUTPUTS
 ) -> list[Shelf]:
     """All runs on their shelves, the newest first, those without a date last.
 
     Args:
         runs: in any order.
-        digest_of: tells the state of some runs, by their ids.
-        max_outputs: how many make a shelf too long.
+        digest_of: gives a digest of the entries of some runs, by their ids.
+        max_outputs: a shelf with more outputs is halved.
     """
     found = [piece for span in _months(runs) for piece in _halved(span, max_outputs)]
     found.sort(key=lambda span: (span.name.startswith(_UNDATED), -span.start))
     return [_shelf(span, digest_of) for span in found]
 
 
-def _months(runs: Iterable[Counted]) -> Iterable[_Span]:
+def _months(runs: Iterable[ShelvedRun]) -> Iterable[_Span]:
     spans: dict[str, _Span] = {}
     for run in runs:
         if run.created_at is None or not 0 <= run.created_at <= MAX_MS:
@@ -129,11 +146,11 @@ def _shelf(span: _Span, digest_of: Callable[[Sequence[str]], str]) -> Shelf:
 
 
 def digest(maker: str, entries: Iterable[tuple[str, bytes | msgspec.Raw]]) -> str:
-    """What a shelf's files are made from, in 20 digits.
+    """A digest of everything that a shelf's files are made from: 20 hexadecimal digits.
 
     Args:
-        maker: what else decides what is in them.
-        entries: ids of runs with their entries as they are stored.
+        maker: `Thumbnails.maker`; with Pillow or ffmpeg installed, the same entries give other files.
+        entries: ids of runs with their entries as the manifest stores them.
     """
     state = hashlib.blake2b(_FORM + maker.encode(), digest_size=10)
     for run_id, entry in entries:
@@ -143,14 +160,14 @@ def digest(maker: str, entries: Iterable[tuple[str, bytes | msgspec.Raw]]) -> st
 
 
 def in_order(run: RunEntry) -> RunEntry:
-    """A run with its outputs by key, as people count: `output_2` before `output_10`.
+    """A run with its outputs sorted by key as people count: `output_2` before `output_10`.
 
-    The manifest has them in the order in which they came.
+    The manifest has them in the order in which they were archived.
     """
-    outputs = dict(sorted(run.outputs.items(), key=lambda item: _counting(item[0])))
+    outputs = dict(sorted(run.outputs.items(), key=lambda item: _sort_key(item[0])))
     return msgspec.structs.replace(run, outputs=outputs)
 
 
-def _counting(key: str) -> list[tuple[int, str]]:
-    """What a key is sorted by: its texts, and its numbers by their values."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in _DIGITS.split(key[:_COUNTED])]
+def _sort_key(key: str) -> list[tuple[int, str]]:
+    """A key split into texts and numbers, the numbers by their value; only its beginning counts."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in _DIGITS.split(key[:_SORTED_CHARACTERS])]

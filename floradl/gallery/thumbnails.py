@@ -1,8 +1,8 @@
-"""Small pictures of outputs, with Pillow and ffmpeg where they are there. Reads files; writes none.
+"""Small pictures of outputs, made by Pillow and ffmpeg where these are installed. Reads files; writes none.
 
-What is read comes from strangers, so a picture is refused by the size that it claims before anything of it
-is decoded, decoders that nobody needs stay off, and ffmpeg is told which format to read and reads nothing but
-the file. A picture that cannot be made small is no error: the page shows the original.
+The files come from strangers. So a picture that claims to be too large is refused before any of it is
+decoded, decoders of formats that nobody needs stay off, and ffmpeg is told which format to read and may open
+nothing but that file. A picture that cannot be made small is no error: the page shows the original.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MAX_PIXELS = 120_000_000
-"""What claims to be larger is taken for a bomb: a square of eleven thousand."""
+"""A picture that claims more pixels (a square of eleven thousand) is refused as a decompression bomb."""
 
 BOX = (720, 480)
-"""What a small picture fits in: twice what the grid shows, for screens of a high density."""
+"""Width and height that a small picture fits in: twice what the grid shows, for high-density screens."""
 
 SMALL_BYTES = 60_000
-"""A picture that fits in the box and is no larger than this is shown itself."""
+"""A picture that fits in `BOX` and has at most so many bytes gets no small picture: it is one."""
 
 _LARGE_PIXELS = 24_000_000
+"""Larger pictures are decoded one at a time: several at once could take gigabytes of memory."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "PSD", "ICO")
 _PICTURES = {".png", ".jpg", ".gif", ".webp", ".avif", ".tif", ".bmp", ".psd", ".ico"}
 _FILMS = {".mp4": "mov", ".mov": "mov", ".webm": "matroska", ".mkv": "matroska"}
@@ -47,7 +48,7 @@ class Thumbnails:
 
     @cached_property
     def is_on(self) -> bool:
-        """Whether Pillow is there."""
+        """Whether Pillow is installed, without which no small pictures are made."""
         try:
             import PIL.Image  # noqa: F401 - an optional extra
         except ImportError:
@@ -60,20 +61,20 @@ class Thumbnails:
 
     @property
     def maker(self) -> str:
-        """What decides which small pictures there can be."""
+        """Which kinds of small pictures can be made here; part of the digest of every shelf."""
         return f"{'pictures' if self.is_on else ''} {'films' if self._ffmpeg else ''}"
 
     def makes(self, extension: str) -> bool:
-        """Whether files with this extension get one."""
+        """Whether files with this extension get a small picture here."""
         return (self.is_on and extension in _PICTURES) or (self._ffmpeg is not None and extension in _FILMS)
 
     def make(self, source: IO[bytes], path: Path, extension: str) -> bytes | None:
-        """A WebP that fits in `BOX`; None where none can be made. Blocks.
+        """A WebP picture that fits in `BOX`; None where none can be made. Blocks.
 
         Args:
-            source: the file, open.
-            path: where it stands, for ffmpeg and for messages.
-            extension: what it is, as the archive names its files.
+            source: the open file.
+            path: its path, for ffmpeg and for messages.
+            extension: its extension in the archive, which names its format.
         """
         if extension not in _FILMS:
             return self._small(source, path)
@@ -85,14 +86,16 @@ class Thumbnails:
 
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what a picture's writer did wrong
+                warnings.simplefilter(
+                    "ignore"
+                )  # Pillow warns of sloppy metadata, which matters to nobody here
                 with Image.open(source, formats=_FORMATS) as picture:
                     width, height = picture.size
                     if width * height > MAX_PIXELS:
                         log.info("%s claims %d by %d pixels, and gets no small picture", path, width, height)
                         return None
                     if width * height > _LARGE_PIXELS:
-                        with self._large:  # one at a time, so that memory stays bounded
+                        with self._large:
                             return _encoded(picture)
                     return _encoded(picture)
         except Exception as exc:  # noqa: BLE001 - decoders raise whatever they like about a broken file
@@ -119,7 +122,7 @@ class Thumbnails:
 def _encoded(picture: Picture) -> bytes:
     from PIL import ImageOps
 
-    picture.draft("RGB", (2 * BOX[0], 2 * BOX[1]))  # a JPEG is decoded smaller, in a fraction of the time
+    picture.draft("RGB", (2 * BOX[0], 2 * BOX[1]))  # decodes a JPEG at a fraction of its size and time
     upright = ImageOps.exif_transpose(picture)
     has_alpha = "A" in upright.getbands() or "transparency" in upright.info
     small = upright.convert("RGBA" if has_alpha else "RGB")

@@ -1,10 +1,9 @@
-"""The gallery's data: shelves that hold still, and scripts that are nothing but data."""
+"""The gallery's files: scripts that are nothing but data, whatever the texts in them hold."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,72 +21,10 @@ from floradl.gallery.scripts import (
     more_script,
     text_script,
 )
-from floradl.gallery.shelves import Counted, Shelf, digest, in_order, shelves_of
+from floradl.gallery.shelves import Shelf
 from floradl.repository.entries import ErrorEntry, OutputEntry, RunEntry, State
 
-DAY_MS = 86_400_000
 JULY_MS = 1_782_864_000_000  # 2026-07-01
-
-
-def digest_of(run_ids: Sequence[str]) -> str:
-    """The digest of runs whose entries are their ids."""
-    return digest("", ((run_id, run_id.encode()) for run_id in run_ids))
-
-
-def shelves(runs: Sequence[Counted], max_outputs: int = 100) -> list[Shelf]:
-    """These runs on shelves."""
-    return shelves_of(runs, digest_of, max_outputs)
-
-
-def hourly(count: int) -> list[Counted]:
-    """So many runs, one an hour, of three outputs each."""
-    return [Counted(f"run_{number:05}", JULY_MS + number * 3_600_000, 3) for number in range(count)]
-
-
-moments = st.none() | st.integers(-(10**18), 10**18) | st.integers(0, 3 * 10**12)
-
-
-@given(st.dictionaries(st.text(max_size=8), st.tuples(moments, st.integers(0, 9)), max_size=60))
-def test_every_run_stands_on_one_shelf(runs: dict[str, tuple[int | None, int]]) -> None:
-    """Whatever its date, once; and the same runs in another order stand the same way."""
-    counted = [Counted(run_id, moment, outputs) for run_id, (moment, outputs) in runs.items()]
-    found = shelves(counted, 10)
-    assert sorted(run_id for shelf in found for run_id in shelf.run_ids) == sorted(runs)
-    assert found == shelves(counted[::-1], 10)
-    assert len({shelf.name for shelf in found}) == len(found)
-    assert all(re.fullmatch(r"(\d{6}|undated)[ab]*-[0-9a-f]{20}", shelf.name) for shelf in found)
-
-
-def test_the_newest_stand_first_and_no_shelf_is_too_long() -> None:
-    """Outputs are counted, not runs."""
-    found = shelves(hourly(2000))
-    assert [run_id for shelf in found for run_id in shelf.run_ids] == [
-        run.run_id for run in reversed(hourly(2000))
-    ]
-    assert max(shelf.outputs for shelf in found) <= 100
-    assert sum(shelf.outputs for shelf in found) == 6000
-
-
-def test_a_night_changes_the_newest_shelves_alone() -> None:
-    """All but one or two keep their names, and with them their files."""
-    before, after = shelves(hourly(2000)), shelves(hourly(2010))
-    assert len({shelf.name for shelf in before} - {shelf.name for shelf in after}) <= 2
-
-
-def test_runs_of_one_moment_or_of_none_end_up_somewhere() -> None:
-    """What time cannot part stays together; what has none is parted by its ids."""
-    same = [Counted(f"run_{number}", JULY_MS, 50) for number in range(9)]
-    assert len(shelves(same)) == 1
-    undated = shelves([Counted(f"run_{number}", None, 50) for number in range(40)])
-    assert len(undated) > 5
-    assert all(shelf.name.startswith("undated") for shelf in undated)
-
-
-def test_the_digest_tells_every_change() -> None:
-    """Of an entry, of an id, and of what makes small pictures."""
-    entries = [("run_a", b"{}")]
-    known = {digest("", entries), digest("pictures", entries), digest("", [("run_a", b"{ }")])}
-    assert len(known | {digest("", [("run_b", b"{}")])}) == 4
 
 
 def parsed(script: bytes) -> Any:
@@ -116,12 +53,12 @@ def test_scripts_are_data_in_any_page(text: str, long: str) -> None:
     shelf = Shelf("202607-00", (text,), 1)
     long = long + "x" * EXCERPT_CHARACTERS + "!"
     output = an_output(content_type=text, url=text)
-    runs, looks = [(text, a_run(text, output))], {(text, text): Appearance(text=long, label=long[::-1])}
-    texts = text_script(shelf, runs, looks)
+    runs, appearances = [(text, a_run(text, output))], {(text, text): Appearance(text=long, label=long[::-1])}
+    texts = text_script(shelf, runs, appearances)
     assert texts is not None
     scripts = [
-        list_script(shelf, runs, looks),
-        more_script(shelf, runs, looks),
+        list_script(shelf, runs, appearances),
+        more_script(shelf, runs, appearances),
         texts,
         index_script(
             "a" * 32, "", [shelf], {text: text}, {text: text}, [Canvas(text, "ws/prj/canvas", (text,))]
@@ -169,22 +106,15 @@ def test_a_short_label_needs_no_text_file() -> None:
     assert parsed(text_script(shelf, runs, long) or b"") == [[0, 0, 0, "x" * 281]]
 
 
-def test_outputs_stand_as_people_count() -> None:
-    """Whatever the order in which they came."""
-    keys = ["output_10", "output_2", "output_1#2", "output_1", "ä", "", "³", "7"]
-    run = RunEntry("", "", "", None, None, None, None, "", outputs={key: an_output() for key in keys})
-    assert [*in_order(run).outputs] == ["", "7", "output_1", "output_1#2", "output_2", "output_10", "³", "ä"]
-
-
 def test_what_a_list_says_of_an_output() -> None:
     """A file named after its key takes one word less; a failed output has its code."""
-    shelf, looks = Shelf("202607-00", ("run_a",), 3), Appearance(Size(4, 3), has_thumbnail=True)
+    shelf, appearance = Shelf("202607-00", ("run_a",), 3), Appearance(Size(4, 3), has_thumbnail=True)
     run = RunEntry("w", "p", "", None, None, None, None, "", outputs={
         "output_1": an_output(),
         "Ä": OutputEntry("text", State.ARCHIVED, "_~~abc.txt", 2),
         "output_3": OutputEntry("videoUrl", State.FAILED, error=ErrorEntry("http_404", "gone", "then")),
     }, vanished_at="today")  # fmt: skip
-    script = list_script(shelf, [("run_a", run)], {("run_a", "output_1"): looks})
+    script = list_script(shelf, [("run_a", run)], {("run_a", "output_1"): appearance})
     _, models, types, rows, has_texts, _ = parsed(script)
     assert (models, types, has_texts) == ([], ["imageUrl", "text", "videoUrl"], 0)
     assert rows[0][:7] == ["run_a", 0, 0, -1, None, None, 1]

@@ -19,7 +19,7 @@ from floradl.cli.context import (
     write_line,
 )
 from floradl.cli.reports.archive import preview_report, report_object, summary_lines
-from floradl.cli.runner import Job, Outcome, code_of, conduct
+from floradl.cli.runner import Job, Outcome, code_of, run_job
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_SOURCES, EVERY_SOURCE, Source
@@ -43,7 +43,7 @@ def run(settings: Settings, dest: str) -> int:
             return partial(_preview, options, api, settings.json)
         return partial(_archive, options, api, console, settings.gallery)
 
-    return conduct(settings, "archive", [expanded(dest)], prepare, is_rehearsal=settings.dry_run)
+    return run_job(settings, "archive", [expanded(dest)], prepare, is_rehearsal=settings.dry_run)
 
 
 def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptions:

@@ -10,7 +10,7 @@ from floradl import GalleryOptions, GalleryTally
 from floradl.cli.config import Settings
 from floradl.cli.context import Interruption, expanded
 from floradl.cli.reports.gallery import gallery_lines, gallery_object
-from floradl.cli.runner import Job, Outcome, code_of, conduct, error_object
+from floradl.cli.runner import Job, Outcome, code_of, error_object, run_job
 from floradl.cli.ui.console import Console
 from floradl.errors import FloradlError
 
@@ -27,7 +27,7 @@ def run(settings: Settings, dest: str) -> int:
         return partial(_make, options, console)
 
     meanwhile = "the gallery stays as it was"
-    return conduct(settings, "gallery", [folder], prepare, meanwhile=meanwhile)
+    return run_job(settings, "gallery", [folder], prepare, meanwhile=meanwhile)
 
 
 async def make_afterwards(options: ArchiveOptions, console: Console, interruption: Interruption) -> Outcome:

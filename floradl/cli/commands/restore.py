@@ -10,7 +10,7 @@ from floradl import FloraApi, RestoreOptions, Tally, Way
 from floradl.cli.config import Settings
 from floradl.cli.context import Interruption, expanded, filters_of, open_api, scopes_of, sources_of
 from floradl.cli.reports.restore import restore_lines, restore_object
-from floradl.cli.runner import Job, Outcome, code_of, conduct
+from floradl.cli.runner import Job, Outcome, code_of, run_job
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.constants import Source
@@ -26,7 +26,7 @@ def run(settings: Settings, source: str, dest: str) -> int:
         api = open_api(settings, Clock(), console.warn) if settings.has_api_key else None
         return partial(_restore, options, api, console)
 
-    return conduct(settings, "restore", [expanded(source), expanded(dest)], prepare)
+    return run_job(settings, "restore", [expanded(source), expanded(dest)], prepare)
 
 
 def restore_options(settings: Settings, source: str, dest: str, clock: Clock) -> RestoreOptions:

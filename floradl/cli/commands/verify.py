@@ -11,7 +11,7 @@ from floradl import AuditReport, AuditTally, Sample, VerifyOptions
 from floradl.cli.config import Settings
 from floradl.cli.context import Interruption, expanded, open_api
 from floradl.cli.reports.verify import audit_lines, audit_object
-from floradl.cli.runner import Job, Outcome, code_of, conduct
+from floradl.cli.runner import Job, Outcome, code_of, run_job
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 
@@ -32,7 +32,7 @@ def run(settings: Settings, dest: str) -> int:
         return partial(_verify, settings, options, api, console)
 
     meanwhile = "the report tells what was checked so far"
-    return conduct(settings, "verify", [expanded(dest)], prepare, meanwhile=meanwhile)
+    return run_job(settings, "verify", [expanded(dest)], prepare, meanwhile=meanwhile)
 
 
 async def _verify(

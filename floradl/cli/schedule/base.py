@@ -1,7 +1,6 @@
-"""The schedulers themselves: what is printed for one, and installing, listing and removing a job with it.
+"""What every scheduler can do with a nightly job, and what their modules share.
 
-Each speaks to its scheduler through the program that a person would use. Files are written whole or not at
-all, and installing the same job again changes nothing.
+Files are written whole or not at all, and a file that already has the right content is left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +20,13 @@ from floradl.storage.local.fsync import OVERWRITE_FLAGS, replace_file
 
 @dataclass(frozen=True)
 class Installed:
-    """A job that was found: its name, when it runs, what it archives; empty where that is not known."""
+    """A job that a scheduler lists.
+
+    Args:
+        name: the job's.
+        when: its time of day, its next run, or both, for people.
+        dest: the archive's folder; "" where the scheduler does not tell.
+    """
 
     name: str
     when: str
@@ -29,13 +34,16 @@ class Installed:
 
 
 class Scheduler(Protocol):
-    """What a scheduler does. All but `text` raise `ScheduleError` when it is not there or refuses."""
+    """One scheduler of this system.
+
+    All methods but `text` raise `ScheduleError` when the scheduler is not there, or refuses.
+    """
 
     def text(self, job: NightlyJob) -> str:
-        """The job in the scheduler's words."""
+        """The job as the scheduler's files or lines describe it; `UsageError` where they cannot."""
 
     def install(self, job: NightlyJob) -> list[str]:
-        """Install the job, in place of one of the same name; returns what to tell about it."""
+        """Install the job, or replace one of the same name; returns lines for the user."""
 
     def remove(self, name: str) -> bool:
         """Remove a job; False when there is none of that name."""
@@ -45,7 +53,13 @@ class Scheduler(Protocol):
 
 
 def run_tool(command: Sequence[str], *, given: str = "", hint: str = "") -> str:
-    """What a program prints.
+    """Run a program and return what it prints.
+
+    Args:
+        command: the program and its arguments.
+        given: what it gets on standard input.
+        hint: what the user can do if it fails.
+
 
     Raises:
         ScheduleError: it is missing, or its exit code is not 0.
@@ -56,7 +70,7 @@ def run_tool(command: Sequence[str], *, given: str = "", hint: str = "") -> str:
             input=given,
             capture_output=True,
             encoding="utf-8",
-            errors="surrogateescape",  # a crontab goes back as it came, in whatever encoding
+            errors="surrogateescape",  # a crontab in whatever encoding is written back byte for byte
             env=os.environ | {"LC_ALL": "C"},
             check=False,
         )
@@ -80,7 +94,11 @@ def make_folder(path: Path) -> None:
 
 
 def write_text(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; one that holds just that already is left alone."""
+    """Write a file whole or not at all, unless it has this content already.
+
+    Raises:
+        ScheduleError: it cannot be written.
+    """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

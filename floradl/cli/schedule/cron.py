@@ -1,4 +1,8 @@
-"""A nightly job with cron: its line, and installing it."""
+"""A nightly job with cron: its line, and the user's crontab. Facts come from crontab(5).
+
+A line of floradl's ends with a comment that is the job's name, by which it is found again. All other lines of
+the crontab are written back as they were.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,15 @@ from floradl.cli.schedule.base import Installed, run_tool
 from floradl.cli.schedule.job import PREFIX, NightlyJob, clock_time
 from floradl.errors import ScheduleError, UsageError
 
-_MAX_CRON_LINE = 990  # cron's own limit is 1,000 characters, and what is longer is cut without a word
+_MAX_CRON_LINE = 990
+"""Cron's own limit is 1,000 characters, and it cuts longer lines off without a word."""
 
 
 def cron_line(job: NightlyJob) -> str:
-    """A line for a crontab; its end is a comment to the shell, by which it is found again.
+    """The line of a job. In a crontab `%` means a line break, so it is escaped.
 
     Raises:
-        UsageError: cron cannot say it.
+        UsageError: cron cannot run this command.
     """
     if any("\\" in word for word in job.command):
         raise UsageError(
@@ -34,34 +39,34 @@ def cron_line(job: NightlyJob) -> str:
 
 
 class Cron:
-    """A line of the user's crontab. The other lines are kept as they are."""
+    """The user's crontab."""
 
     def text(self, job: NightlyJob) -> str:
-        """The line."""
+        """The job's line."""
         return f"{cron_line(job)}\n"
 
     def install(self, job: NightlyJob) -> list[str]:
-        """Put the line in, in place of an earlier one."""
+        """Add the job's line, or replace the one of the same name."""
         lines = self._lines()
         line = cron_line(job)
         if line not in lines:
-            self._repository([*(other for other in lines if self._name(other) != job.name), line])
+            self._write_lines([*(other for other in lines if self._name(other) != job.name), line])
         return [
             f"It runs at {clock_time(job.settled_at)}, on days when the machine is awake then.",
             "Cron mails what it says; -q lets it speak only when something is wrong.",
         ]
 
     def remove(self, name: str) -> bool:
-        """Take the line out."""
+        """Remove the job's line."""
         lines = self._lines()
         rest = [line for line in lines if self._name(line) != name]
         if rest == lines:
             return False
-        self._repository(rest)
+        self._write_lines(rest)
         return True
 
     def jobs(self) -> Iterator[Installed]:
-        """What the lines say."""
+        """The jobs of floradl's lines."""
         for line in self._lines():
             name = self._name(line)
             if name:
@@ -71,6 +76,7 @@ class Cron:
 
     @staticmethod
     def _name(line: str) -> str:
+        """The name of the job that a line runs; "" for lines that are not floradl's."""
         match = re.fullmatch(rf"\d+ \d+ \* \* \* .* archive .* # ({PREFIX}[a-z0-9-]+)", line)
         return match[1] if match else ""
 
@@ -79,11 +85,11 @@ class Cron:
         try:
             text = run_tool(("crontab", "-l"))
         except ScheduleError as exc:
-            if "no crontab" in exc.message:
+            if "no crontab" in exc.message:  # how crontab says that the user has none yet
                 return []
             raise
-        return text.removesuffix("\n").split("\n")  # other breaks are none to cron
+        return text.removesuffix("\n").split("\n")  # not splitlines: to cron only this is a line break
 
     @staticmethod
-    def _repository(lines: Sequence[str]) -> None:
+    def _write_lines(lines: Sequence[str]) -> None:
         run_tool(("crontab", "-"), given="".join(f"{line}\n" for line in lines))

@@ -1,10 +1,7 @@
-"""A nightly job in the words of each scheduler: systemd, launchd, Task Scheduler and cron.
+"""A nightly job, before any scheduler has seen it: its command, its time, its name. Pure.
 
-Pure: a job in, text out. No text ever holds a key: the job finds one when it runs. What a format cannot say
-of a path is refused here, before anything is installed.
-
-Facts come from systemd.service(5), systemd.exec(5), systemd.timer(5), launchd.plist(5), crontab(5) and
-Microsoft's Task Scheduler Schema.
+The job never holds an API key: it looks for one when it runs. Characters that some scheduler's format cannot
+hold are refused here, before anything is installed.
 """
 
 from __future__ import annotations
@@ -17,9 +14,10 @@ from pathlib import PurePath
 from floradl.errors import UsageError, printable
 
 PREFIX = "floradl-"
-"""How the name of every job begins, by which they are found again."""
+"""The name of every job begins so; by that floradl recognizes its own jobs."""
 
 PLAIN_WORD = re.compile(r"[\w@+=:,./-]+", re.ASCII)
+"""A word that no scheduler's format needs to quote."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +25,16 @@ class NightlyJob:
     """A command that runs once a day.
 
     Args:
-        name: what it is called everywhere; begins with `PREFIX`.
-        command: the program, absolute, and its arguments.
-        dest: the archive's folder, absolute.
-        at: hour and minute, local.
-        random_delay_s: it begins up to that much later.
-        writable: absolute folders that it writes to.
-        is_sandboxed: whether all else is closed for writing, where the scheduler can do that.
+        name: the same in every scheduler; begins with `PREFIX`.
+        command: the program by its absolute path, and its arguments.
+        dest: the absolute path of the archive's folder.
+        at: hour and minute, local time.
+        random_delay_s: the job begins up to so much later, so that not all users ask FLORA at once.
+        writable: absolute paths of the folders that it writes to.
+        is_sandboxed: whether it may write nowhere else, where the scheduler can enforce that (systemd).
 
     Raises:
-        UsageError: a word has a character that no scheduler takes, such as a line break.
+        UsageError: a word has a character that no scheduler's format can hold, such as a line break.
     """
 
     name: str
@@ -57,7 +55,10 @@ class NightlyJob:
 
     @property
     def settled_at(self) -> tuple[int, int]:
-        """`at` and a part of the random delay that is always the same for this job: for want of dice."""
+        """`at` plus a part of the random delay, for schedulers that have no random delay of their own.
+
+        The part is computed from the job's name: different jobs get different times, each always the same.
+        """
         number = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4])
         hour, minute = self.at
         total = (hour * 60 + minute + number % (self.random_delay_s // 60 + 1)) % (24 * 60)
@@ -65,7 +66,12 @@ class NightlyJob:
 
 
 def job_name(dest: str, chosen: str | None) -> str:
-    """The chosen name, or one made from the archive's absolute folder: the same on every call."""
+    """The name of a job.
+
+    Args:
+        dest: the absolute path of the archive's folder; the same folder gives the same name.
+        chosen: a name that the user chose instead.
+    """
     if chosen is not None:
         return f"{PREFIX}{chosen}"
     folder = re.sub(r"[^a-z0-9]+", "-", PurePath(dest).name.lower()).strip("-")[:40]
@@ -74,12 +80,16 @@ def job_name(dest: str, chosen: str | None) -> str:
 
 
 def clock_time(at: tuple[int, int]) -> str:
-    """`02:30`."""
+    """Hour and minute as `02:30`."""
     return f"{at[0]:02}:{at[1]:02}"
 
 
 def _is_text(word: str) -> bool:
-    """Whether every format can hold a word: no controls, no halves of characters, no non-characters."""
+    """Whether every scheduler's format can hold a word.
+
+    Refused are control characters and Unicode's line breaks, surrogates, and the code points that Unicode
+    calls non-characters: XML may not contain them.
+    """
     return not any(
         (ord(character) < 32 or 0x7F <= ord(character) < 0xA0 or character in "\u2028\u2029")
         or 0xD800 <= ord(character) < 0xE000

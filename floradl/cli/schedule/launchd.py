@@ -1,4 +1,4 @@
-"""A nightly job with launchd: its list, and installing it."""
+"""A nightly job with launchd, macOS' scheduler: its property list and its agent. See launchd.plist(5)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from floradl.errors import ScheduleError
 
 
 def launchd_plist(job: NightlyJob, log: str) -> str:
-    """The property list of an agent; launchd makes up for a time that the machine slept through.
+    """The property list of an agent. If the machine sleeps at that time, launchd runs it on waking up.
 
     Args:
-        job: what runs; the random delay is a settled one, since launchd has none.
-        log: the absolute path of the file that takes what the job says.
+        job: the job; launchd has no random delay, so it begins at `NightlyJob.settled_at`.
+        log: the absolute path of the file that gets what the job prints.
     """
     hour, minute = job.settled_at
     agent = {
@@ -35,7 +35,7 @@ def launchd_plist(job: NightlyJob, log: str) -> str:
 
 
 class Launchd:
-    """An agent of the user's launchd."""
+    """The user's own launchd, whose agents run while the user is logged in."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "Library" / "LaunchAgents"
@@ -46,11 +46,11 @@ class Launchd:
         return launchd_plist(job, str(self._logs / f"{job.name}.log"))
 
     def install(self, job: NightlyJob) -> list[str]:
-        """Write the property list and load it, in place of an earlier one."""
+        """Write the property list and load it; an agent of the same name is unloaded first."""
         path = self._folder / f"{job.name}.plist"
         write_text(path, self.text(job).encode())
         make_folder(self._logs)
-        self._forget(job.name)
+        self._unload(job.name)
         run_tool(("launchctl", "bootstrap", self._domain(), str(path)), hint="Log in at the screen once.")
         return [
             f"It runs at {clock_time(job.settled_at)} every day, or when the machine wakes up after that.",
@@ -62,20 +62,20 @@ class Launchd:
         path = self._folder / f"{name}.plist"
         if not path.exists():
             return False
-        self._forget(name)
+        self._unload(name)
         path.unlink()
         return True
 
     def jobs(self) -> Iterator[Installed]:
-        """What the property lists say."""
+        """The jobs of floradl's property lists."""
         for path in sorted(self._folder.glob(f"{PREFIX}*.plist")):
             agent = plistlib.loads(path.read_bytes())
             start = agent["StartCalendarInterval"]
             when = clock_time((start["Hour"], start["Minute"]))
             yield Installed(path.stem, when, str(agent["ProgramArguments"][-1]))
 
-    def _forget(self, name: str) -> None:
-        with suppress(ScheduleError):  # it is not loaded
+    def _unload(self, name: str) -> None:
+        with suppress(ScheduleError):  # there is no such agent to unload
             run_tool(("launchctl", "bootout", f"{self._domain()}/{name}"))
 
     def _domain(self) -> str:

@@ -1,4 +1,7 @@
-"""A nightly job with systemd: its units, and installing them."""
+"""A nightly job with the user's own systemd: a service, a timer, and the calls that install them.
+
+Facts come from systemd.service(5), systemd.exec(5) and systemd.timer(5).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from floradl.cli.schedule.job import PLAIN_WORD, PREFIX, NightlyJob, clock_time
 from floradl.errors import ScheduleError, UsageError, printable
 
 SANDBOX = ("PrivateUsers=yes", "ProtectSystem=strict")
-"""What closes the file system for writing. For a user's service both need user namespaces: PrivateUsers= is
-what lets an unprivileged manager do the other (systemd.exec(5), "Sandboxing"). Some systems forbid them."""
+"""The settings that let a service write nowhere but in `ReadWritePaths=`.
+
+A user's systemd needs user namespaces for both: only with PrivateUsers= may an unprivileged manager use
+ProtectSystem= (systemd.exec(5), "Sandboxing"). Some systems forbid user namespaces."""
 
 _TEMPORARY = re.compile(r"(?:^|=)/(?:var/)?tmp(?:/|$)")
 
@@ -23,11 +28,11 @@ _TEMPORARY = re.compile(r"(?:^|=)/(?:var/)?tmp(?:/|$)")
 def systemd_service(job: NightlyJob) -> str:
     """The text of NAME.service.
 
-    There is no waiting for the network: a user's units cannot depend on network-online.target, which is the
-    system's. A night that ends with exit code 1, as one without network does, is tried again instead.
+    It does not wait for the network, because a user's units cannot depend on network-online.target, which
+    belongs to the system. Without network the job ends with exit code 1, and is tried again in ten minutes.
 
     Raises:
-        UsageError: a path cannot be said.
+        UsageError: systemd cannot run a program with this path.
     """
     program, *arguments = job.command
     if "$" in program:
@@ -57,6 +62,7 @@ IOSchedulingPriority=7
 
 
 def _hardening(job: NightlyJob) -> Iterator[str]:
+    """Settings that take away from the service what an archive job does not need."""
     yield "NoNewPrivileges=yes"
     yield "LockPersonality=yes"
     yield "RestrictNamespaces=yes"
@@ -68,13 +74,15 @@ def _hardening(job: NightlyJob) -> Iterator[str]:
     if not job.is_sandboxed:
         return
     yield from SANDBOX
-    # The `-` lets it start without them: a disk that is not mounted is floradl's to report.
+    # With the `-` the service starts although a folder is missing, so that floradl can report a disk that
+    # is not mounted. Without it systemd would refuse, and no log or monitor would hear why.
     yield "ReadWritePaths=" + " ".join(_systemd_word(f"-{path}") for path in job.writable)
     if not any(_TEMPORARY.search(word) for word in (*job.command, *job.writable)):
-        yield "PrivateTmp=yes"  # else what lies in /tmp would not be there at night
+        yield "PrivateTmp=yes"  # not if the job uses /tmp: it would find an empty one
 
 
 def _systemd_word(word: str, dollar: str = "$") -> str:
+    """A word as systemd reads it back: quoted, with `%` doubled, and `$` too where it would be a variable."""
     if PLAIN_WORD.fullmatch(word):
         return word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", dollar)
@@ -82,7 +90,7 @@ def _systemd_word(word: str, dollar: str = "$") -> str:
 
 
 def systemd_timer(job: NightlyJob) -> str:
-    """The text of NAME.timer. Its last section is floradl's own, which systemd skips."""
+    """The text of NAME.timer. systemd skips its last section; floradl reads DEST and time back from it."""
     return f"""\
 # Made by `floradl schedule`, which replaces and removes it.
 [Unit]
@@ -104,23 +112,26 @@ Dest={json.dumps(job.dest, ensure_ascii=False)}
 
 
 class Systemd:
-    """A service and a timer of the user's own systemd."""
+    """The user's own systemd."""
 
     def __init__(self, home: Path) -> None:
         base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
         self._folder = (base if base.is_absolute() else home / ".config") / "systemd" / "user"
 
     def text(self, job: NightlyJob) -> str:
-        """Both units, each below a line with the file that it belongs into."""
+        """Both units, each below a comment with the path of its file."""
         return "\n".join(f"# {path}\n{text}" for path, text in self._files(job).items())
 
     def install(self, job: NightlyJob) -> list[str]:
-        """Write both units and start the timer. Makes DEST, which the job itself could not."""
+        """Write both units and start the timer.
+
+        The job's folders are made here: in its sandbox the job could not make DEST, only write into it.
+        """
         self._call("show", "--property=Version")
-        told = []
+        lines = []
         if not self._has_sandbox():
             job = replace(job, is_sandboxed=False)
-            told.append("Without user namespaces, which this system forbids, it can write wherever you can.")
+            lines.append("Without user namespaces, which this system forbids, it can write wherever you can.")
         files = self._files(job)
         for folder in job.writable:
             make_folder(Path(folder))
@@ -128,15 +139,15 @@ class Systemd:
             write_text(path, text.encode())
         self._call("daemon-reload")
         self._call("enable", "--now", f"{job.name}.timer")
-        told.append(f"Next run: {self._next(job.name)}")
-        told.append(f"To run it now: systemctl --user start {job.name}")
-        told.append(f"To read what it said: journalctl --user -u {job.name}")
+        lines.append(f"Next run: {self._next(job.name)}")
+        lines.append(f"To run it now: systemctl --user start {job.name}")
+        lines.append(f"To read what it said: journalctl --user -u {job.name}")
         if self._is_lingering() is False:
-            told.append("It runs while you are logged in; to let it run always: loginctl enable-linger")
-        return told
+            lines.append("It runs while you are logged in; to let it run always: loginctl enable-linger")
+        return lines
 
     def remove(self, name: str) -> bool:
-        """Stop the timer and remove both units. A run at work goes on to its end."""
+        """Stop the timer and remove both units. A job that is running goes on to its end."""
         timer, service = self._folder / f"{name}.timer", self._folder / f"{name}.service"
         if not timer.exists() and not service.exists():
             return False
@@ -148,7 +159,7 @@ class Systemd:
         return True
 
     def jobs(self) -> Iterator[Installed]:
-        """What the timers say in their own section, and when they run next."""
+        """The jobs of floradl's timers, from their last section, with their next run."""
         for path in sorted(self._folder.glob(f"{PREFIX}*.timer")):
             said = dict(re.findall(r"^(At|Dest)=(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE))
             if "At" in said and "Dest" in said:
@@ -175,7 +186,7 @@ class Systemd:
         return said.strip() or "unknown"
 
     def _has_sandbox(self) -> bool:
-        """Whether a service with the sandbox starts at all; some systems forbid what it is made of."""
+        """Whether a service with `SANDBOX` starts here, tried with the program `true`."""
         properties = [word for line in SANDBOX for word in ("--property", line)]
         try:
             run_tool(("systemd-run", "--user", "--wait", "--collect", "--quiet", *properties, "true"))
@@ -184,6 +195,7 @@ class Systemd:
         return True
 
     def _is_lingering(self) -> bool | None:
+        """Whether the user's systemd runs while the user is logged out; None where nobody can tell."""
         try:
             said = run_tool(("loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"))
         except ScheduleError:

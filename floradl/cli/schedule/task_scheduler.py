@@ -1,4 +1,7 @@
-"""A nightly job with Windows' Task Scheduler: its XML, and installing it."""
+"""A nightly job with Windows' Task Scheduler: its XML, and the calls of `schtasks` that install it.
+
+Facts come from Microsoft's Task Scheduler Schema.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,25 @@ _TASK_SETTINGS: dict[str, object] = {
     "MultipleInstancesPolicy": "IgnoreNew",
     "DisallowStartIfOnBatteries": "false",
     "StopIfGoingOnBatteries": "false",
-    "StartWhenAvailable": "true",  # makes up for a missed night
+    "StartWhenAvailable": "true",  # runs as soon as possible after a night when the machine was off
     "RunOnlyIfNetworkAvailable": "true",
-    "ExecutionTimeLimit": "PT0S",  # none; else a first long run would be ended after three days
+    "ExecutionTimeLimit": "PT0S",  # no limit; by default a first long job would be ended after three days
     "Priority": "7",
 }
 
 
 def task_xml(job: NightlyJob, now: datetime) -> str:
-    """The XML of a task, without a word on its encoding, so that it may be stored in any.
+    """The XML of a task. It names no encoding, so that it may be stored in any.
 
-    It runs while its user is logged in: that needs no password in the task, and the user's keyring is open.
+    The task runs only while its user is logged in. Otherwise Windows would have to keep the user's password,
+    and the keyring with the API key would be locked.
+
+    Args:
+        job: the job.
+        now: the time now; the first run is the next `job.at` after it.
 
     Raises:
-        UsageError: a word would be taken for a variable.
+        UsageError: Task Scheduler would replace a part of a word as a variable.
     """
     for word in job.command:
         if "%" in word or "$(" in word:
@@ -65,8 +73,9 @@ def task_xml(job: NightlyJob, now: datetime) -> str:
     return f'<?xml version="1.0"?>\n{ElementTree.tostring(task, encoding="unicode")}\n'
 
 
-def _add(parent: ElementTree.Element, tree: dict[str, object]) -> None:
-    for name, value in tree.items():
+def _add(parent: ElementTree.Element, content: dict[str, object]) -> None:
+    """Add an element for each item, in this order, which the schema prescribes; dicts become children."""
+    for name, value in content.items():
         child = ElementTree.SubElement(parent, name)
         if isinstance(value, dict):
             _add(child, value)
@@ -75,7 +84,7 @@ def _add(parent: ElementTree.Element, tree: dict[str, object]) -> None:
 
 
 class TaskScheduler:
-    """A task of the Windows user, in the folder `floradl`."""
+    """The tasks of the Windows user, in the task folder `floradl`."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -85,7 +94,7 @@ class TaskScheduler:
         return task_xml(job, self._now())
 
     def install(self, job: NightlyJob) -> list[str]:
-        """Hand the XML over, in place of an earlier one."""
+        """Register the XML, or replace the task of the same name."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{job.name}.xml"
             path.write_bytes(self.text(job).encode("utf-16"))
@@ -100,7 +109,7 @@ class TaskScheduler:
         return True
 
     def jobs(self) -> Iterator[Installed]:
-        """The tasks in the folder, with their next run; they do not say what they archive."""
+        """The tasks in the folder, with their next run. `schtasks` does not tell what they archive."""
         for row in csv.reader(run_tool(("schtasks", "/Query", "/FO", "CSV", "/NH")).splitlines()):
             folder, _, name = row[0].rpartition("\\") if row else ("", "", "")
             if folder == "\\floradl" and name.startswith(PREFIX):

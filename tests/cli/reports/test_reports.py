@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from floradl.simulator import Account, Fault, Simulator, serve_in_thread
 from tests.support.support import completed, floradl, manifest, start, wait_for
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
+SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 
 
 def closed(schema: Any) -> Any:

@@ -51,7 +51,7 @@ from tests.support.sound_archive import tree_of
 from tests.support.support import FakeTime, manifest, mp4, png
 from tests.support.zygote import floradl
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
+SCHEMA = Path(__file__).parents[3] / "docs" / "status.schema.json"
 OCTOBER_MS, NOVEMBER_MS = 1_790_850_000_000, 1_793_600_000_000  # 2026-10-01, 2026-11-02
 NOW_MS = 1_795_500_000_000  # 2026-11-24T06:00Z
 DAY_MS = 86_400_000

@@ -13,7 +13,7 @@ import pytest
 
 from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, Simulator, serve_in_thread
-from tests.cli.test_job import exec_start
+from tests.cli.schedule.jobs import exec_start
 from tests.support.schedulers import Home
 from tests.support.support import assert_archived, completed, manifest
 
@@ -302,7 +302,7 @@ def test_a_key_that_login_keeps_is_found_at_night(home: Home, sim: Simulator) ->
     keyring = {
         "PYTHON_KEYRING_BACKEND": "tests.support.keyrings.Working",
         "TEST_KEYRING": str(home.path / "keyring"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
         "FLORA_BASE_URL": sim.base_url,
     }
     assert home.run("login", given=sim.account.api_key, **keyring).returncode == 0

@@ -20,7 +20,7 @@ from tests.support.support import COMMAND, environment, floradl
 from tests.support.terminals import Terminal
 
 KEY = "sk_live_KEYKEYKEYKEY7890"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
