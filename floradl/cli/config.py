@@ -1,9 +1,10 @@
-"""Settings: each option's value, from wherever it was set.
+"""Settings: the value of each option, wherever it was set.
 
-A value comes from the first of: the flag; the environment (`FLORADL_<OPTION>`, and the two that FLORA's
-own tools use, `FLORA_API_KEY` and `FLORA_BASE_URL`); the config file's `[profile.NAME]`; the config file;
-the default. The key has one more source, the last: what `floradl login` keeps for this API and profile.
-The config file is `config.toml` in the platform's config folder.
+A value comes from the first of these sources that sets it: the flag; an environment variable
+(`FLORADL_<OPTION>`, or `FLORA_API_KEY` and `FLORA_BASE_URL`, which FLORA's own tools use); `[profile.NAME]`
+of the config file; the config file; the default. The API key has one source more, after all others: the key
+that `floradl login` keeps for this API and profile. The config file is `config.toml` in the platform's config
+folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _MAX_VARIABLES = 2
 
 
 class Source(StrEnum):
-    """The kinds of places where a value may come from."""
+    """The kinds of sources of a value."""
 
     FLAG = "flag"
     VARIABLE = "variable"
@@ -38,14 +39,14 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One option's value.
+    """The value of one option, and where it was set.
 
     Args:
-        option: whose.
-        value: as the option reads it.
-        source: the kind of place it is from.
-        origin: the place itself, as messages name it; "" for a default.
-        rank: which of all possible places that is; the lowest counts.
+        option: the option.
+        value: as the option's reader returns it.
+        source: the kind of its source.
+        origin: the source as messages name it, such as `--type`; "" for a default.
+        rank: the source's place in the order of all sources; 0 is the flag.
     """
 
     option: Option
@@ -56,13 +57,13 @@ class Setting:
 
 
 class Settings:
-    """The options of one call, each from its first source.
+    """The values of all options of a command, as attributes: `settings.concurrency`.
 
     Args:
         found: each option's value.
-        profile: the profile in use.
-        config_path: the config file, if it holds a key.
-        keys: what `floradl login` keeps.
+        profile: the profile in use; None without one.
+        config_path: the config file, if there is an API key in it.
+        keys: the keys that `floradl login` keeps.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Settings:
 
     @property
     def warnings(self) -> list[str]:
-        """Files with a key in them that others on this machine can read."""
+        """A warning for each file that holds an API key and can be read by other users of this machine."""
         return [
             f"others on this machine can read {path}, which holds an API key; `chmod 600` it"
             for path in self._key_files
@@ -93,17 +94,17 @@ class Settings:
 
     @property
     def has_api_key(self) -> bool:
-        """Whether there is a key, from whatever source."""
+        """Whether any source has an API key."""
         if self._key_setting is not None:
             return True
         try:
             return self.kept_key is not None
-        except UsageError:  # a keyring that cannot be asked gives none
+        except UsageError:  # a locked keyring: there may be a key, but it cannot be used
             return False
 
     @property
     def key_origin(self) -> str:
-        """Where the key comes from, for people; "" where there is none."""
+        """The source of the API key, for people; "" where there is no key."""
         setting = self._key_setting
         if setting is not None:
             return setting.origin
@@ -111,7 +112,7 @@ class Settings:
 
     @cached_property
     def kept_key(self) -> KeptKey | None:
-        """The key that `floradl login` keeps for this API and profile, whether it counts or not.
+        """The key that `floradl login` keeps for this API and profile, even if another source has priority.
 
         Raises:
             UsageError: there may be one, but it cannot be read.
@@ -120,12 +121,15 @@ class Settings:
 
     @property
     def _key_setting(self) -> Setting | None:
-        """The key or the file with the key, whichever source comes first."""
+        """The option `api_key` or `api_key_file`: the one whose source comes first; None without both."""
         given = [self._found[key] for key in ("api_key", "api_key_file") if self._found[key].value]
         return min(given, key=lambda setting: setting.rank, default=None)
 
     def api_key(self, stdin: Callable[[], str]) -> str:
-        """The key: the one given, the content of the file given, or the one kept.
+        """The API key: as given, from the file that was given, or as `floradl login` keeps it.
+
+        Args:
+            stdin: reads the key where the file is `-`.
 
         Raises:
             UsageError: there is none, or its file cannot be read.
@@ -160,13 +164,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the config file says.
+    """The content of the config file.
 
     Args:
-        path: where it lies.
+        path: the file.
         top: its keys outside of profiles.
         profiles: the keys of each profile.
-        unknown: an error for each key that no option has.
+        unknown: an error for each key that is no option's.
     """
 
     path: Path
@@ -176,11 +180,11 @@ class Config:
 
     @property
     def has_key(self) -> bool:
-        """Whether there is an API key in it."""
+        """Whether it holds an API key."""
         return any("api_key" in table for table in (self.top, *self.profiles.values()))
 
     def tables(self) -> list[tuple[dict[str, Any], str]]:
-        """Every table, and how messages name it."""
+        """All tables with their names for messages."""
         profiles = [(table, f"[profile.{name}]") for name, table in self.profiles.items()]
         return [(self.top, str(self.path)), *profiles]
 
@@ -194,18 +198,18 @@ def resolve(
     *,
     may_be_new: bool = False,
 ) -> Settings:
-    """Each option's value from its first source.
+    """The value of each option, from the first source that sets it.
 
     Args:
-        options: those of the command that was called.
-        known: those of every command; any of them may stand in the config file.
-        flags: what the parser found.
-        environment: the process's.
-        config_path: the config file; it may be missing.
-        may_be_new: whether the profile may be one that the config file does not have.
+        options: the options of the command.
+        known: the options of all commands; the config file may set any of them.
+        flags: the flags that were given, by key.
+        environment: the environment variables.
+        config_path: the config file, which need not exist.
+        may_be_new: whether a profile is allowed that the config file does not have.
 
     Raises:
-        UsageError: a value does not fit, or the config file is wrong.
+        UsageError: a value cannot be read, or the config file is wrong.
     """
     profile = flags.get("profile") or environment.get("FLORADL_PROFILE") or None
     config = read_config(config_path, known)
@@ -229,10 +233,13 @@ def _find(
     profile: tuple[Mapping[str, Any], str],
 ) -> Setting:
     variables = [(environment.get(name) or None, Source.VARIABLE, name) for name in option.environment]
+    # Padded to two variables for every option, so that a rank means the same kind of source for all of them:
+    # `api_key` and `api_key_file` are compared by their ranks, and only one of them has two variables.
+    unused = [(None, Source.VARIABLE, "")] * (_MAX_VARIABLES - len(variables))
     places = [
         (flags.get(option.key), Source.FLAG, f"--{option.name}"),
         *variables,
-        *[(None, Source.VARIABLE, "")] * (_MAX_VARIABLES - len(variables)),  # a rank is one place for all
+        *unused,
         (profile[0].get(option.key), Source.PROFILE, f"{option.key} in {profile[1]}"),
         (config.top.get(option.key), Source.CONFIG, f"{option.key} in {config.path}"),
     ]
@@ -243,15 +250,15 @@ def _find(
 
 
 def default_config_path() -> Path:
-    """Where the config file lies on this system."""
+    """The path of the config file on this system."""
     return Path(platformdirs.user_config_dir("floradl", appauthor=False)) / "config.toml"
 
 
 def read_config(path: Path, known: tuple[Option, ...]) -> Config:
-    """The config file, its values not read yet; empty when there is none.
+    """Read the config file; its values are not checked yet. Without a file the result is empty.
 
     Raises:
-        UsageError: it is not to be read, no TOML, or has no profiles where profiles stand.
+        UsageError: it cannot be read, is no TOML, or its `profile` is no table of tables.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -259,7 +266,7 @@ def read_config(path: Path, known: tuple[Option, ...]) -> Config:
         return Config(path, {}, {})
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"cannot read the config file {path}: {exc}") from exc
-    import tomllib  # most who run floradl have no such file, and its reader takes long to start
+    import tomllib  # its import takes long, and most users have no config file
 
     try:
         top = tomllib.loads(text)
@@ -285,8 +292,8 @@ def _unknown_key(path: Path, key: str, profile: str, names: set[str]) -> UsageEr
 
 
 def nearest(name: str, names: Collection[str]) -> str | None:
-    """The name that was probably meant, if any comes near."""
-    import difflib  # only for whoever mistyped
+    """The name that was probably meant; None where none is similar."""
+    import difflib  # needed only after a typing error
 
     return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
@@ -297,13 +304,13 @@ def problems_of(
     variants: Mapping[str, tuple[Option, ...]],
     readers: Mapping[str, Callable[[str], object]],
 ) -> list[UsageError]:
-    """Everything that is wrong with the config file and floradl's environment variables.
+    """All that is wrong with the config file and with floradl's environment variables.
 
     Args:
         config: the file.
-        environment: the process's.
-        variants: `options.variants_by_key()`; a value has to fit one of those that share a key.
-        readers: further checks by key, which raise `UsageError`.
+        environment: the environment variables.
+        variants: `options.variants_by_key()`; a value must be valid for one of the options that share a key.
+        readers: further checks by key; each raises `UsageError` for a bad value.
     """
     places = [
         (variants[key], value, f"{key} in {where}")
@@ -342,7 +349,7 @@ def _problem(
 
 
 def _is_open_to_others(path: Path) -> bool:
-    """Whether group or others may read a file. Windows keeps that elsewhere, and most files private."""
+    """Whether the file's group or all users may read it. False on Windows, whose permissions are others."""
     try:
         return os.name == "posix" and bool(path.stat().st_mode & 0o044)
     except OSError:

@@ -1,8 +1,8 @@
-"""A command that runs when a job has ended (`--exec-after`).
+"""The command that runs when a job has ended (`--exec-after`).
 
-Its words are split as a shell would split them, and no shell sees them: no variables, globs or pipes. It gets
-the job's JSON report on standard input and the exit code as `FLORADL_EXIT_CODE`; the API key is not in its
-environment. What it prints goes to standard error, since standard output is for data.
+The text is split into words as a shell does it, but no shell runs it: there are no variables, globs or pipes.
+The command gets the job's JSON report on standard input and the exit code as `FLORADL_EXIT_CODE`. The API key
+is not in its environment. What it prints goes to standard error, because standard output is for data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from floradl.errors import UsageError, printable
 
 
 def parse_command(text: str) -> tuple[str, ...]:
-    """A command's words.
+    """Split the text of `--exec-after` into words.
 
     Raises:
         UsageError: a quote is missing, or there is no such program.
@@ -38,18 +38,19 @@ def parse_command(text: str) -> tuple[str, ...]:
 def run_after(
     words: tuple[str, ...], report: bytes, exit_code: int, on_start: Callable[[Callable[[], None]], None]
 ) -> str:
-    """Run a command to its end, however long it takes; a thread's work.
+    """Run a command to its end, however long it takes. Blocks, so it is called in a thread.
 
-    It may end without reading it all: an event loop's own pipes raise at that, each in its way.
+    asyncio's subprocesses are not used: the command may end without reading all of its input, at which each
+    event loop's pipes raise another error. `communicate` ignores it.
 
     Args:
-        words: the command's.
-        report: for its standard input.
-        exit_code: of the job.
-        on_start: given what kills it.
+        words: the command's words.
+        report: what it gets on standard input.
+        exit_code: the job's.
+        on_start: called with a function that kills the command.
 
     Returns:
-        What went wrong; "" when it ended with exit code 0.
+        What went wrong; "" where it ended with exit code 0.
     """
     environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     try:

@@ -1,11 +1,12 @@
-"""Telling a monitor how a job goes: the convention of healthchecks.io, which other monitors share.
+"""Reporting a job to a monitor (`--ping-url`) by the convention of healthchecks.io, which others share.
 
-`POST URL/start` when the job begins, `POST URL` when it ended with exit code 0, `POST URL/<exit code>` when
-it ended with another. The body of the last is the summary, at most 10 kB. All of a job's requests carry
-the same `rid`, a random UUID, so that jobs which overlap are not mixed up; the URL's own query is kept.
+`POST URL/start` says that the job begins, `POST URL` that it ended with exit code 0, and `POST URL/<exit
+code>` that it ended with another. The last request's body is the summary, at most 10 kB. All requests of a
+job carry the same `rid`, a random UUID, so that the monitor can tell jobs apart which overlap. The URL's
+query is kept.
 
-A monitor that does not answer is a warning and changes nothing. Its URL is a secret of its own: whoever knows
-it can say that all is well. So messages name its host alone.
+A monitor that cannot be reached causes a warning and changes nothing else. The URL is a secret: anybody who
+knows it can report that all is well. So messages name only its host.
 
 Source: https://healthchecks.io/docs/http_api/
 """
@@ -30,12 +31,12 @@ _WORTH_A_RETRY = {408, 425, 429}
 
 
 class Healthcheck:
-    """One job, as a monitor hears of it.
+    """Reports one job to a monitor.
 
     Args:
-        url: the monitor's, http or https.
-        clock: for the waits between tries.
-        warn: hears when the monitor could not be told.
+        url: the monitor's address, http or https.
+        clock: waits between tries.
+        warn: called with a message when the monitor could not be reached.
         transport: for tests.
     """
 
@@ -54,16 +55,16 @@ class Healthcheck:
         self._rid = str(uuid.uuid4())
 
     async def start(self) -> None:
-        """The job begins."""
+        """Report that the job begins."""
         await self._post("/start", b"")
 
     async def end(self, exit_code: int, lines: Sequence[str]) -> None:
-        """The job ended with this exit code; `lines` are its summary."""
+        """Report that the job ended with this exit code; `lines` are its summary."""
         text = "\n".join(printable(line, limit=1000) for line in lines)
         await self._post(f"/{exit_code}" if exit_code else "", text.encode()[:MAX_BODY_BYTES])
 
     def address(self, suffix: str) -> str:
-        """The URL to ask, with its query and the job's id."""
+        """The URL of a request: the monitor's, with a suffix to its path, and `rid` added to its query."""
         parts = urlsplit(self._url)
         has_rid = any(name == "rid" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
         query = parts.query if has_rid else "&".join(filter(None, (parts.query, f"rid={self._rid}")))
@@ -72,7 +73,8 @@ class Healthcheck:
     async def _post(self, suffix: str, body: bytes) -> None:
         host = urlsplit(self._url).hostname or ""
         reason = ""
-        # A client of its own, which has never seen the key. No proxy to this machine.
+        # Not the client of FLORA's API, which sends the key. A monitor on this machine is asked without
+        # proxy.
         async with httpx.AsyncClient(
             timeout=_TIMEOUT_S, trust_env=not addresses.is_loopback_host(host), transport=self._transport
         ) as client:

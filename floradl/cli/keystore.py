@@ -1,8 +1,8 @@
 """The keys that `floradl login` keeps: in the system's keyring, or each in a file of its own.
 
-A key is kept for one API and one profile, so that no other base URL ever gets it. A file with a key is made
-with mode 0600, flushed and renamed into place: no other user can read it at any moment, and after a power cut
-either the old key is there or the new one. The keyring is asked only when there is no file.
+A key is kept for one API and one profile, so that it is never sent to another base URL. A file with a key is
+created with mode 0600, flushed, and renamed to its name: no other user can read it at any moment, and after a
+power cut it holds either the old key or the new one. The keyring is asked only if there is no file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Keyring(Protocol):
-    """What is used of the library `keyring`."""
+    """The functions of the library `keyring` that are used here."""
 
     def get_password(self, service_name: str, username: str, /) -> str | None:
         """The key, or None."""
@@ -43,20 +43,20 @@ class Keyring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a key is kept for: an API, and a profile of the config file or none."""
+    """What a key is kept for: the base URL of an API, and a profile of the config file or none."""
 
     base_url: str
     profile: str | None = None
 
     @property
     def user(self) -> str:
-        """Its name in the keyring."""
+        """The user name under which the keyring keeps the key."""
         base_url = self.base_url.rstrip("/")
         return base_url if self.profile is None else f"{self.profile} {base_url}"
 
     @property
     def file_name(self) -> str:
-        """Its file: readable, and no other place's."""
+        """The name of its file: readable, and with a digest that tells it from every other place."""
         readable = re.sub(r"[^A-Za-z0-9_-]", "_", self.profile or "default")[:40]
         digest = hashlib.sha256(self.user.encode(errors="surrogatepass")).hexdigest()[:8]
         return f"{readable}-{digest}.key"
@@ -71,21 +71,21 @@ class KeptKey:
 
     @property
     def where(self) -> str:
-        """The place, for people."""
+        """Where the key is kept, for people."""
         return KEYRING if self.path is None else str(self.path)
 
 
 def system_keyring() -> Keyring | None:
-    """The library that speaks to the system's keyring, where it is installed."""
+    """The library `keyring`; None where it is not installed."""
     try:
-        import keyring  # an extra; loading it takes long, and few calls need it
+        import keyring  # an optional extra that takes long to load
     except ImportError:
         return None
     return keyring
 
 
 def default_folder() -> Path:
-    """Where files with keys lie on this system. Not beside config.toml, which people share and publish."""
+    """The folder of the files with keys. Not the one of config.toml, which people share and publish."""
     return Path(platformdirs.user_data_dir("floradl", appauthor=False)) / "keys"
 
 
@@ -93,8 +93,8 @@ class KeyStore:
     """The kept keys of this user.
 
     Args:
-        folder: where files with keys lie; made when a key is kept.
-        keyring: gives the system's keyring, or None where there is none.
+        folder: the folder of the files with keys; created when a key is kept.
+        keyring: returns the system's keyring, or None where there is none.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class KeyStore:
         self._keyring = keyring
 
     def find(self, place: Place) -> KeptKey | None:
-        """The key that is kept for a place, if any.
+        """The key that is kept for a place; None where there is none.
 
         Raises:
             UsageError: there may be one, but it cannot be read.
@@ -124,7 +124,9 @@ class KeyStore:
         try:
             key = keyring.get_password(_SERVICE, place.user)
         except Exception as exc:  # each system's keyring has errors of its own
-            if type(exc).__name__ == "NoKeyringError":  # by name: the library may not be there
+            if (
+                type(exc).__name__ == "NoKeyringError"
+            ):  # by name, because the class belongs to the optional library
                 return None
             raise UsageError(
                 f"there is no API key, and {KEYRING} cannot be asked for one: {_reason(exc)}",
@@ -133,12 +135,12 @@ class KeyStore:
         return None if key is None else KeptKey(key, None)
 
     def keep(self, place: Place, key: str, *, to_file: bool) -> KeptKey:
-        """Keep a key for a place, instead of what was kept for it before.
+        """Keep a key for a place, in place of the one kept before.
 
         Args:
             place: the API and the profile.
             key: the key.
-            to_file: whether to leave the keyring alone.
+            to_file: whether to use a file although there is a keyring.
 
         Raises:
             DestinationError: the file with the key cannot be written.
@@ -157,7 +159,7 @@ class KeyStore:
         return KeptKey(key, path)
 
     def forget(self, place: Place) -> list[str]:
-        """Forget the key of a place; where it was kept, in words.
+        """Remove the key of a place, and return where it was kept, in words.
 
         Raises:
             DestinationError: the file with the key cannot be removed.
@@ -173,7 +175,11 @@ class KeyStore:
         return [*was_at, str(path)]
 
     def _keep_in_keyring(self, place: Place, key: str) -> bool:
-        """Whether the keyring has the key now. It is asked, since some keep nothing and say nothing."""
+        """Put the key into the keyring, and read it back: some keyrings accept a key and keep nothing.
+
+        Returns:
+            Whether the keyring has the key now.
+        """
         keyring = self._keyring()
         if keyring is None:
             return False
@@ -185,6 +191,7 @@ class KeyStore:
             return False
 
     def _forget_in_keyring(self, place: Place) -> bool:
+        """Remove the key of a place from the keyring; False where there was none, or it cannot be used."""
         keyring = self._keyring()
         if keyring is None:
             return False
@@ -199,6 +206,9 @@ class KeyStore:
 
 
 def _write_private(path: Path, data: bytes) -> None:
+    """Write a file that no other user can read, whole or not at all."""
+    # Created with 0600 and renamed only when it is flushed: a `chmod` afterwards would leave a moment in
+    # which others could open it, and a power cut could leave an empty file in place of the old key.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     replace_file(temporary, path, data, mode=0o600, is_flushed=True)

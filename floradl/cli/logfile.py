@@ -1,8 +1,8 @@
-"""The log file: a JSON object a line, for whoever asks in the morning what happened at night.
+"""The log file (`--log-file`): a JSON object on each line, about everything that a job does.
 
-Each line has `time` (UTC), `level`, `event` and `message`, and `run` and `output` where it is about one. A
-file that has grown to 10 MB is renamed to `.1`, and so on to `.5`. A log that cannot be written any more is
-told once, and stops no job.
+Each line has `time` (UTC), `level`, `event` and `message`; a line about one run or output has `run` and
+`output` too. When the file has reached 10 MB it is renamed to `.1`, the one before to `.2`, and so on to
+`.5`. If the log cannot be written any more, one warning is shown and the job goes on.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FIELDS = ("event", "run", "output", "code", "exit_code", "bytes")
 
 
 class LogFile:
-    """A log file that is open; a context, after which it is closed.
+    """An open log file; a context manager that closes it.
 
     Args:
-        path: where; its folder must be there.
-        clock: for the time of each line.
-        max_bytes: how large it gets before it is renamed.
+        path: the file; its folder must exist.
+        clock: gives the time of each line.
+        max_bytes: at this size it is renamed and a new one begun.
 
     Raises:
         UsageError: it cannot be written.
@@ -53,11 +53,11 @@ class LogFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # on a full disk it has been told already
+        with suppress(OSError):  # a full disk has been reported already
             self._handler.close()
 
     def on_error(self, tell: Callable[[str], None]) -> None:
-        """Who hears, once, that a line could not be written."""
+        """Have a function called with a message when a line cannot be written; only the first time."""
         self._handler.tell = tell
 
     def write(self, level: int, event: str, message: str, **fields: str | int) -> None:
@@ -67,7 +67,7 @@ class LogFile:
             level: one of `logging`'s.
             event: a stable word for what happened.
             message: the same for people; one line.
-            fields: what it is about, such as `run` and `output`.
+            fields: further keys of the line, such as `run` and `output`.
         """
         known = {
             name: printable(value) if isinstance(value, str) else value for name, value in fields.items()
@@ -84,13 +84,13 @@ class LogFile:
         self._handler.handle(logging.makeLogRecord({"msg": json.dumps(line, ensure_ascii=False)}))
 
     def record(self, record: logging.LogRecord) -> None:
-        """Write what a module of floradl logged; what it gave as `extra` becomes fields."""
+        """Write what a module of floradl logged; known names in its `extra` become keys of the line."""
         given = {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
         self.write(record.levelno, given.pop("event", "log"), record.getMessage(), **given)
 
 
 class _Handler(RotatingFileHandler):
-    """stdlib's rotation, but that an error is told in one line and once."""
+    """The standard library's rotating handler; it reports an error once, in one line, without a traceback."""
 
     tell: Callable[[str], None] | None = None
 

@@ -1,6 +1,6 @@
-"""Options: one table from which flags, variables and config keys are made, so that they cannot drift.
+"""The table of all options. Flags, variables and config keys are made from it, so that they cannot differ.
 
-Which command has which stands at the end. See `config` for where values come from.
+`COMMANDS`, at the end, says which command has which options. `config` finds each option's value.
 """
 
 from __future__ import annotations
@@ -44,17 +44,21 @@ class Option:
 
     Args:
         name: as in `--concurrency`, `FLORADL_CONCURRENCY` and `concurrency = 8`; with `-` for `_`.
-        help: one line for `--help`.
-        parse: reads its text; None for a switch, which takes no value.
-        default: what holds when nobody sets it.
+        help: its line in `--help`.
+        parse: a reader of `values`; None for a switch, which takes no value.
+        default: its value where it is set nowhere.
         short: a one-letter flag, such as `-j`.
-        metavar: what its value is called in the help.
-        is_list: whether it may be given several times; a list, or text with commas, elsewhere.
+        metavar: the name of its value in the help.
+        is_list: whether it may be given several times; in variables its values are separated by commas, in
+        the
+            config file they are a list.
         variables: further environment variables, after `FLORADL_<NAME>`.
-        implied: the text that stands for the flag without a value; None where it needs one.
-        file: "r" when it names a file that is read, "w" one that is written; empty for all else.
-        is_secret: whether its value is shown only in part.
-        setting: its name in environment and config file, where commands mean different things by one flag.
+        implied: the value of the flag when it is given without one; None where it needs a value.
+        file: "r" if its value names a file that is read, "w" a file that is written; else "".
+        is_secret: whether only a part of its value may be shown.
+        setting: its key in variables and config file where it differs from the flag: `--source` means
+        something
+            else to each of four commands.
     """
 
     name: str
@@ -77,21 +81,21 @@ class Option:
 
     @property
     def environment(self) -> tuple[str, ...]:
-        """Its environment variables, the first that is set counts."""
+        """Its environment variables; the first one that is set counts."""
         return (f"FLORADL_{self.key.upper()}", *self.variables)
 
     @property
     def value_name(self) -> str:
-        """What its value is called in the help."""
+        """The name of its value in the help."""
         return self.metavar or self.name.rpartition("-")[2].upper()
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words that its value may be; empty where it is not one of a few."""
+        """The words that its value may be; empty where it may be anything."""
         return self.parse.words if isinstance(self.parse, Choice) else ()
 
     def add_to(self, parser: argparse._ActionsContainer) -> None:
-        """Add its flag to a parser. An absent flag leaves no trace, so that the next source is asked."""
+        """Add its flag to a parser. A flag that is not given gets no default, so that other sources count."""
         flags = [self.short] if self.short else []
         flags.append(f"--{self.name}")
         common: dict[str, Any] = {"dest": self.key, "default": argparse.SUPPRESS, "help": self.help}
@@ -105,10 +109,14 @@ class Option:
             parser.add_argument(*flags, action="append" if self.is_list else "store", **common)
 
     def read(self, value: object, origin: str) -> Any:
-        """The value from what a flag, a variable or the config file says.
+        """The value that a flag, a variable or the config file sets.
+
+        Args:
+            value: text, or a value of TOML, or a list where the flag was repeated.
+            origin: the flag, variable or key, for messages.
 
         Raises:
-            UsageError: it does not fit.
+            UsageError: it cannot be read.
         """
         if self.parse is None:
             return _fitting(parse_switch, value, origin)
@@ -121,14 +129,14 @@ class Option:
         )
 
     def texts(self, value: object) -> list[str]:
-        """What `read` would be given as so many flags: the items of a list, else the one text there is."""
+        """A value as texts, one for each flag that would be needed to set it."""
         return [str(item).strip() for item in (_items(value) if self.is_list else [value])]
 
 
 def _fitting(parse: Callable[[str], Any], value: object, origin: str) -> Any:
     text = str(value).strip()
     try:
-        text.encode()  # an argument may hold bytes that are no text, which nothing here could send or store
+        text.encode()  # raises for bytes that are no text, which an argument may hold
         return parse(text)
     except ValueError as exc:
         raise UsageError(f"{origin}: {printable(text, limit=60)!r} does not fit: {exc}") from exc
@@ -308,7 +316,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
 
 
 def variants_by_key() -> dict[str, tuple[Option, ...]]:
-    """Every key that the config file may have, with the options of this name that commands have."""
+    """Every key that the config file may have, with all options that have this key."""
     found: dict[str, dict[Option, None]] = {}
     for option in (option for options in COMMANDS.values() for option in options):
         found.setdefault(option.key, {})[option] = None

@@ -1,4 +1,4 @@
-"""What may stand on the command line: the parsers of the commands, and their help."""
+"""The argument parsers of the commands, and their help."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WORDS = {
     "config": ("action", ("path", "show", "check"), _CONFIG_HELP),
     "completion": ("shell", ("bash", "zsh", "fish"), _SHELL_HELP),
 }
-"""Commands with one word after them: its name, what it may be, what that means."""
+"""Commands that take one word: the argument's name, the words that it may be, its help."""
 
 _EPILOG = """\
 exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is missing,
@@ -54,14 +54,14 @@ exit codes: 0 complete, 1 could not do the job, 2 wrong usage, 3 something is mi
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are floradl's."""
+    """An argument parser that raises `UsageError` where argparse would print and exit."""
 
     def error(self, message: str) -> None:  # type: ignore[override]  # it raises, where argparse's exits
         raise UsageError(printable(message), hint=f"See {self.prog} --help.")
 
 
 def top_parser() -> argparse.ArgumentParser:
-    """What `floradl --help` shows."""
+    """The parser whose help is `floradl --help`."""
     commands = "\n".join(f"  {name:<10} {summary}" for name, summary in _SUMMARIES.items())
     return _Parser(
         prog="floradl",
@@ -99,26 +99,33 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 
 def _foreign_options(command: str) -> list[Option]:
-    """The options of other commands, hidden in the help: `config show` takes them, to tell what they do."""
+    """The options of all other commands: `config show` takes them to say what they would set.
+
+    They are hidden in the help. Where a flag has several meanings, the one of the nightly job is taken.
+    """
     flags = {option.name for option in COMMANDS[command]}
     letters = {option.short for option in COMMANDS[command]}
     found = []
     for option in EVERY_OPTION:
         if option.name in flags:
-            continue  # of one that several commands have in their own sense, the nightly job's
+            continue
         flags.add(option.name)
-        short = None if option.short in letters else option.short  # a letter may mean two things
+        short = (
+            None if option.short in letters else option.short
+        )  # the letter belongs to another option already
         letters.add(short)
         found.append(replace(option, short=short, help=argparse.SUPPRESS))
     return found
 
 
 def parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The command that a command line names, and what it says: options by key, and what its
-    arguments are: `source`, `dest`, `action`, `shell`.
+    """Read a command line.
+
+    Returns:
+        The name of the command, and its options by key with its arguments: `src`, `dest`, `action`, `shell`.
 
     Raises:
-        UsageError: it makes no sense. `--help` and `--version` raise `SystemExit`, as argparse has it.
+        UsageError: it cannot be understood. `--help` and `--version` raise `SystemExit`, as argparse has it.
     """
     command, rest = (argv[0], argv[1:]) if argv[0] in COMMANDS else ("archive", argv)
     options = EVERY_OPTION if command == "config" else COMMANDS[command]
@@ -132,7 +139,10 @@ def parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _with_implied(argv: Sequence[str], options: tuple[Option, ...]) -> list[str]:
-    """`--wait DEST` as `--wait=… DEST`: a flag's optional value must not swallow the folder."""
+    """The words with `--wait DEST` written as `--wait=52w DEST`.
+
+    For argparse, a flag with an optional value takes the next word, so DEST would become the value.
+    """
     implied = {f"--{option.name}": option for option in options if option.implied is not None}
     words = []
     for index, word in enumerate(argv):

@@ -1,6 +1,7 @@
-"""What the text of an option means: readers that flags, variables and the config file share.
+"""Readers of options: functions that turn the text of a flag, a variable or the config file into a value.
+Pure.
 
-A reader takes text and raises `ValueError` saying what is needed instead.
+A reader raises `ValueError` with a message that says what is needed instead.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
-"""A duration with its unit; as a moment it is that long ago."""
+"""A number with a unit of time. As a duration it is that long, as a moment that long ago."""
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(?:([kKMGT])(iB|B)?|B)?", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -54,7 +55,7 @@ def parse_sample(text: str) -> tuple[int, int]:
 
 
 def parse_timeout_s(text: str) -> float:
-    """Seconds as `parse_duration_s` reads them, long enough for an answer to arrive at all."""
+    """Seconds as `parse_duration_s` reads them, at least 1: with less no answer could arrive in time."""
     seconds = parse_duration_s(text)
     if seconds < 1:
         raise ValueError("a second at least is needed")
@@ -74,7 +75,7 @@ def parse_id(*prefixes: str) -> Callable[[str], str]:
 
 
 def parse_http_url(text: str) -> str:
-    """An http(s) URL with a host, as it was given."""
+    """An http or https URL with a host, unchanged."""
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", text, re.ASCII | re.IGNORECASE):
         raise ValueError("a URL such as https://hc-ping.com/… is needed")
     return text
@@ -82,12 +83,12 @@ def parse_http_url(text: str) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """A reader of one of a few words; shells and the documentation ask for them too."""
+    """A reader of one of a few words. A class, since completion and documentation need the words too."""
 
     words: tuple[str, ...]
 
     def __call__(self, text: str) -> str:
-        """The word.
+        """Return the word.
 
         Raises:
             ValueError: it is none of them.
@@ -103,10 +104,10 @@ def parse_choice(*choices: str) -> Choice:
 
 
 def parse_moment_ms(text: str, now_ms: int) -> int:
-    """Unix ms from a date, a time (both local unless they say otherwise), or an age such as `7d`."""
+    """Unix ms from a date or time (local unless it has an offset), or from an age such as `7d`."""
     if AGE.fullmatch(text):
         return now_ms - int(parse_duration_s(text) * 1000)
-    from datetime import datetime  # neither is needed for `--help`
+    from datetime import datetime  # `--help` needs neither of these
 
     from floradl.clock import MAX_MS
 
@@ -121,7 +122,7 @@ def parse_moment_ms(text: str, now_ms: int) -> int:
 
 
 def parse_when(text: str) -> str:
-    """A moment, left as the text it is: an age counts from when the work begins."""
+    """A moment, checked but left as text: an age counts from when the job begins, not from now."""
     parse_moment_ms(text, 0)
     return text
 
@@ -143,14 +144,14 @@ def parse_delay_s(text: str) -> float:
 
 
 def parse_name(text: str) -> str:
-    """A name that is good in every file name and every scheduler."""
+    """A name that is allowed in file names and in every scheduler."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,49}", text, re.ASCII):
         raise ValueError("a name of a-z, 0-9 and -, 50 characters at most, is needed")
     return text
 
 
 def parse_switch(text: str) -> bool:
-    """Yes or no, in the words that people use for it."""
+    """A truth value: 1, true, yes, on; 0, false, no, off."""
     if text.lower() in ("1", "true", "yes", "on"):
         return True
     if text.lower() in ("0", "false", "no", "off"):

@@ -37,7 +37,8 @@ def run(settings: Settings, dest: str) -> int:
 
     def prepare(console: Console) -> Job:
         options = archive_options(settings, dest, Clock())
-        # Before there is an event loop: the key may be typed in, and Ctrl-C should end that.
+        # Here, where there is no event loop yet: the key may be read from standard input, and Ctrl-C has to
+        # end that. In the event loop Ctrl-C would only ask the job to stop.
         api = open_api(settings, Clock(), console.warn)
         if settings.dry_run:
             return partial(_preview, options, api, settings.json)
@@ -47,10 +48,10 @@ def run(settings: Settings, dest: str) -> int:
 
 
 def archive_options(settings: Settings, dest: str, clock: Clock) -> ArchiveOptions:
-    """The job that the settings describe.
+    """The options of the job that the settings describe.
 
     Raises:
-        UsageError: a value does not fit.
+        UsageError: a value cannot be used.
     """
     return ArchiveOptions(
         dest=expanded(dest),
@@ -92,33 +93,33 @@ async def _archive(
 async def _preview(
     options: ArchiveOptions, api: FloraApi, has_json: bool, interruption: Interruption
 ) -> Outcome:
-    """Say on stdout, a line an output, what would be done; with `has_json` all is in the report."""
+    """List what would be fetched or written: a line on stdout for each output, or all in the report."""
     from floradl.archiver.preview import iter_previews
 
-    already, rest, found = 0, list[dict[str, str]](), set[str]()
+    already, to_do, seen = 0, list[dict[str, str]](), set[str]()
 
     async def look() -> None:
         nonlocal already
         async with api, aclosing(iter_previews(options, api, clock=Clock())) as previews:
             async for preview in previews:
-                found.add(preview.run.run_id)
+                seen.add(preview.run.run_id)
                 due = [decision for decision in preview.decisions if decision.action != Action.SKIP]
                 already += len(preview.decisions) - len(due)
                 for decision in due:
-                    rest.append(_preview_object(preview, decision))
+                    to_do.append(_preview_object(preview, decision))
                     if not has_json:
-                        shown = {name: printable(value, limit=120) for name, value in rest[-1].items()}
+                        shown = {name: printable(value, limit=120) for name, value in to_do[-1].items()}
                         write_line("{action:<7} {path} {output} {type}".format(**shown).encode())
 
     is_interrupted = not await ends_by_itself(look(), interruption.stop)
-    missing = [] if is_interrupted else sorted(options.filters.run_ids - found)
+    missing = [] if is_interrupted else sorted(options.filters.run_ids - seen)
     lines = [f"not found: {printable(run_id)}" for run_id in missing]
     if is_interrupted:
         lines.append("Stopped before the end.")
-    lines.append(f"{len(rest)} outputs to fetch, {already} already there. Nothing was touched.")
+    lines.append(f"{len(to_do)} outputs to fetch, {already} already there. Nothing was touched.")
     is_good = not missing and not is_interrupted
     exit_code = code_of(Exit.OK if is_good else Exit.INCOMPLETE, interruption, is_interrupted=is_interrupted)
-    report = preview_report(rest, already, missing, exit_code, is_interrupted=is_interrupted)
+    report = preview_report(to_do, already, missing, exit_code, is_interrupted=is_interrupted)
     return Outcome(exit_code, report, lines, is_good=is_good)
 
 

@@ -1,7 +1,7 @@
 """`floradl completion`: scripts that let bash, zsh and fish complete commands, options, words and paths.
 
-They are made from the parsers and the table of options, so they know what floradl knows. shtab, which makes
-such scripts from a parser, cannot say that a command may be left out, as `archive` may.
+They are made from the parsers and the table of options, so that they have every option. The library shtab,
+which makes such scripts from a parser, cannot express that a command may be left out, as `archive` may.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from floradl.cli.parser import parser_of
 from floradl.errors import Exit
 
 _PATHS = frozenset({"FILE", "PATH", "DIR", "CMD"})
-"""What options call their value when it is a path."""
+"""The names that options give to a value which is a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Flag:
-    """An option as a shell sees it.
+    """An option, as far as completion needs it.
 
     Args:
-        names: `--name`, after its letter if it has one.
+        names: `-n` if it has a letter, and `--name`.
         help: what it does.
-        value: what its value is called; "" where it takes none, or only behind a `=`.
-        words: what the value may be, where it is one of a few.
+        value: the name of its value; "" where it takes none, or only one after a `=`.
+        words: the words that the value may be; empty where it may be anything.
         is_path: whether the value is a path.
         may_repeat: whether it may be given again.
-        is_implied: whether a value may stand behind a `=`.
+        is_implied: whether it may have a value after a `=`, and has a default without.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class _Flag:
 
 @dataclass(frozen=True, slots=True)
 class _Argument:
-    """What stands without a flag: one of a few words, or a path where there are none."""
+    """A positional argument: one of these words, or a path where there are no words."""
 
     name: str
     words: tuple[str, ...]
@@ -59,7 +59,7 @@ class _Command:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words among its arguments."""
+        """The words that its arguments may be."""
         return tuple(word for argument in self.arguments for word in argument.words)
 
 
@@ -67,7 +67,7 @@ def run(shell: str) -> int:
     """Print the script for a shell."""
     commands = [_command(name) for name in COMMANDS]
     lines = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands)
-    print("\n".join(lines))  # many start-up files run this, so nothing that takes long is loaded
+    print("\n".join(lines))  # start-up files of shells run this, so it loads nothing that takes long
     return int(Exit.OK)
 
 
@@ -148,7 +148,7 @@ def _bash(commands: list[_Command]) -> Iterator[str]:
 
 
 def _bash_cases(command: _Command, flags: Iterable[_Flag]) -> str:
-    """What stands before a value of one of these flags, as `case` takes it."""
+    """The patterns of `case` for a cursor behind one of these flags."""
     return "|".join(f'"{command.name} {name}"' for flag in flags for name in flag.names)
 
 
@@ -200,18 +200,18 @@ def _zsh(commands: list[_Command]) -> Iterator[str]:
 
 def _zsh_specs(command: _Command) -> Iterator[str]:
     for flag in command.flags:
-        told = "".join(f"\\{character}" if character in "[]:\\" else character for character in flag.help)
+        escaped = "".join(f"\\{character}" if character in "[]:\\" else character for character in flag.help)
         value = f":{flag.value}:{_zsh_action(flag.words, is_path=flag.is_path)}" if flag.value else ""
         others = "*" if flag.may_repeat else f"({' '.join(flag.names)})"
         for name in flag.names:
             mark = ("=" if name.startswith("--") else "+") if flag.value else "=-" if flag.is_implied else ""
-            yield f"{others}{name}{mark}[{told}]{'::value: ' if flag.is_implied else value}"
+            yield f"{others}{name}{mark}[{escaped}]{'::value: ' if flag.is_implied else value}"
     for argument in command.arguments:
         yield f":{argument.name}:{_zsh_action(argument.words, is_path=True)}"
 
 
 def _zsh_action(words: tuple[str, ...], *, is_path: bool) -> str:
-    """What completes a value: its words, paths, or nothing."""
+    """What zsh offers for a value: its words, paths, or nothing."""
     if words:
         return f"({' '.join(words)})"
     return "_files" if is_path else " "
@@ -240,8 +240,8 @@ complete -c floradl -e"""
 def _fish(commands: list[_Command]) -> Iterator[str]:
     yield _FISH_BEGIN.replace("{names}", " ".join(command.name for command in commands))
     for command in commands:
-        told = f"-a {command.name} -d {_fish_quoted(command.summary)}"
-        yield f"complete -c floradl -n __floradl_is_first {told}"
+        offer = f"-a {command.name} -d {_fish_quoted(command.summary)}"
+        yield f"complete -c floradl -n __floradl_is_first {offer}"
     for command in commands:
         begin = f"complete -c floradl -n '__floradl_runs {command.name}'"
         for flag in command.flags:

@@ -1,6 +1,6 @@
-"""`floradl config`: where the config file is, what each option is and why, and what is wrong.
+"""`floradl config`: says where the config file is, which value each option has and why, and what is wrong.
 
-`check` works on a file that no other command could use, and names all that is wrong, not only the first.
+`config check` also works on a file that no other command could use. It names every fault, not only the first.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _show(flags: Mapping[str, Any]) -> int:
 
 
 def _row(setting: Setting, settings: Settings) -> tuple[str, object, str, str]:
-    """An option's key, what may be shown of its value, the kind of its source, and the source's name."""
+    """An option's key, its value (of a secret only a part), the kind of its source, and the source's name."""
     option, value, source, origin = setting.option, setting.value, setting.source, setting.origin
     if option.key == "api_key" and not value and not settings.api_key_file:
         value, source, origin = _kept_key(settings)
@@ -79,7 +79,7 @@ def _row(setting: Setting, settings: Settings) -> tuple[str, object, str, str]:
 
 
 def _kept_key(settings: Settings) -> tuple[str | None, Source, str]:
-    """As a value, its source and origin: the key of `floradl login`, where it counts."""
+    """The key that `floradl login` keeps, with its source and origin; None with the reason without one."""
     try:
         kept = settings.kept_key
     except UsageError as exc:
@@ -90,7 +90,7 @@ def _kept_key(settings: Settings) -> tuple[str | None, Source, str]:
 
 
 def _as_text(value: object) -> str:
-    """A value as one would write it."""
+    """A value as a user would write it."""
     if value is None or value == ():
         return "-"
     if isinstance(value, bool):
@@ -107,7 +107,7 @@ def _as_text(value: object) -> str:
 
 def _check(flags: Mapping[str, Any]) -> int:
     path = default_config_path()
-    is_quiet, as_json = _how_to_tell(flags, path)
+    is_quiet, as_json = _quiet_and_json(flags, path)
     with Console(quiet=is_quiet) as console:
         try:
             config = read_config(path, EVERY_OPTION)
@@ -137,8 +137,8 @@ def _check(flags: Mapping[str, Any]) -> int:
         return int(Exit.OK)
 
 
-def _how_to_tell(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:
-    """`--quiet` and `--json`, as far as they can be had where settings are wrong."""
+def _quiet_and_json(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:
+    """Whether `--quiet` and `--json` are set; where the config file is wrong, only the flags count."""
     try:
         settings = resolve(COMMANDS["config"], EVERY_OPTION, flags, os.environ, path)
     except UsageError:
@@ -147,7 +147,7 @@ def _how_to_tell(flags: Mapping[str, Any], path: Path) -> tuple[bool, bool]:
 
 
 def _unknown_variables() -> list[str]:
-    """Variables that look like floradl's and set nothing. Others may use such names: they are no error."""
+    """Warnings of variables that look like floradl's and set no option: other programs may use such names."""
     known = {name.removeprefix("FLORADL_") for option in EVERY_OPTION for name in option.environment}
     found = {name.removeprefix("FLORADL_") for name in os.environ if name.startswith("FLORADL_")}
     warnings = []

@@ -1,4 +1,4 @@
-"""`floradl demo`: the whole job against a local FLORA with a made-up account, over real HTTP."""
+"""`floradl demo`: archives a made-up account from a FLORA on this machine (`simulator`), over real HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from floradl.storage.destination import Destination
 
 
 def run(settings: Settings, dest: str) -> int:
-    """Archive the demo account into `dest`, twice, and say what happened."""
+    """Archive the demo account into `dest` twice, and say what each run did."""
     with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
         return asyncio.run(_demo(expanded(dest), console))
 
@@ -56,6 +56,7 @@ async def _demo(dest: Path, console: Console) -> int:
 
 
 async def _refuse_real_archive(dest: Path) -> None:
+    """Raise `UsageError` if `dest` is an archive of a real account: made-up runs would be mixed into it."""
     disk = Destination(dest)
     try:
         manifest = await disk.call(load_manifest, disk, Clock())

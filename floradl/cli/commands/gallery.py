@@ -1,4 +1,4 @@
-"""`floradl gallery`: a page that shows the archive in any browser, at the command line."""
+"""`floradl gallery`: builds a page that shows the archive in any browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, dest: str) -> int:
-    """Make the gallery of the archive in `dest`, or bring it up to date."""
+    """Build the gallery of the archive in `dest`, or bring it up to date."""
     folder = expanded(dest)
     options = GalleryOptions(folder, fsync=not settings.no_fsync, lock_timeout_s=settings.lock_timeout)
 
@@ -31,7 +31,8 @@ def run(settings: Settings, dest: str) -> int:
 
 
 async def make_afterwards(options: ArchiveOptions, console: Console, interruption: Interruption) -> Outcome:
-    """Make the gallery after an archive job; what goes wrong with it does not take the job's report away."""
+    """Build the gallery after an archive job. An error of the build is returned, not raised: the job has
+    succeeded by then, and its report must still be printed."""
     of_gallery = GalleryOptions(options.dest, fsync=options.fsync, lock_timeout_s=options.lock_timeout_s)
     try:
         return await _make(of_gallery, console, interruption)

@@ -1,4 +1,4 @@
-"""`floradl list`: what the API lists, at the command line and as it gives it."""
+"""`floradl list`: prints what the API lists: its own pages, a record on each line, or a table."""
 
 from __future__ import annotations
 
@@ -40,12 +40,19 @@ _COLUMNS = {
 }
 _API_STATUS: dict[str, str] = {ours: word for word, ours in ASSET_STATUS.items()}
 _CLEAR = "\x1b[H\x1b[J"
-"""To the first line, and nothing below it: VT100's control sequences, which every terminal has."""
+"""Moves the cursor to the top and clears the screen, by VT100's sequences, which every terminal has."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What is shown, and how: `is_redrawn` says that the terminal shows one answer at a time."""
+class _View:
+    """What is asked for, and how it is shown.
+
+    Args:
+        query: the first page.
+        shape: `json`, `jsonl` or `table`.
+        every: whether all pages are shown, not only the first.
+        is_redrawn: whether each answer takes the place of the one before (`--watch` on a terminal).
+    """
 
     query: PageQuery
     shape: str
@@ -54,7 +61,7 @@ class _Look:
 
     @property
     def source(self) -> Source:
-        """Which list it is."""
+        """The list that is asked for."""
         return Source(self.query.scope.source)
 
 
@@ -66,10 +73,10 @@ def run(settings: Settings) -> int:
 
 
 def _query(settings: Settings) -> PageQuery:
-    """What the settings ask for.
+    """The first page that the settings ask for.
 
     Raises:
-        UsageError: that list cannot be asked so.
+        UsageError: the API cannot filter this list so.
     """
     source = Source(settings.list_source)
     if settings.status is not None and source in (Source.ASSETS, Source.CANVAS):
@@ -85,7 +92,7 @@ def _query(settings: Settings) -> PageQuery:
 
 async def _list(settings: Settings, query: PageQuery, api: FloraApi, console: Console) -> int:
     is_terminal = sys.stdout.isatty()
-    look = _Look(
+    view = _View(
         query=query,
         shape=settings.format or ("table" if is_terminal else "json"),
         every=settings.all,
@@ -93,58 +100,58 @@ async def _list(settings: Settings, query: PageQuery, api: FloraApi, console: Co
     )
     async with api:
         if settings.watch is None:
-            return await _show(look, api, console, Clock())
-        return await _watch(look, api, console, Clock(), settings.watch)
+            return await _show(view, api, console, Clock())
+        return await _watch(view, api, console, Clock(), settings.watch)
 
 
-async def _watch(look: _Look, api: FloraApi, console: Console, clock: Clock, every_s: float) -> int:
-    """Show it until somebody stops it. An API that does not answer for once may do so later."""
+async def _watch(view: _View, api: FloraApi, console: Console, clock: Clock, every_s: float) -> int:
+    """Show the list again and again until Ctrl-C. An API that cannot be reached may be back the next time."""
     while True:
         try:
-            await _show(look, api, console, clock)
+            await _show(view, api, console, clock)
         except ApiUnavailableError as exc:
             console.error(exc)
         await clock.sleep(every_s)
 
 
-async def _show(look: _Look, api: FloraApi, console: Console, clock: Clock) -> int:
+async def _show(view: _View, api: FloraApi, console: Console, clock: Clock) -> int:
     bad_records, shown, is_first = 0, 0, True
     pages: list[Page] = []
-    async for page in _iter_pages(api, look.query, every=look.every):
+    async for page in _iter_pages(api, view.query, every=view.every):
         bad_records += len(page.bad_records)
         shown += len(page.generations)
-        if look.is_redrawn:
-            pages.append(page)  # until all is there, so that the screen is not empty meanwhile
+        if view.is_redrawn:
+            pages.append(page)  # the old answer stays on the screen until the new one is complete
         else:
-            _print_page(page, look, clock.now_ms(), is_first=is_first)
+            _print_page(page, view, clock.now_ms(), is_first=is_first)
         is_first = False
-    if look.is_redrawn:
-        _redraw(pages, look, clock.now_ms())
-    elif look.shape == "table" and not shown:
-        console.say(f"No such {look.query.words}.")
-    if page.next_cursor is not None and not look.every and not look.is_redrawn:
+    if view.is_redrawn:
+        _redraw(pages, view, clock.now_ms())
+    elif view.shape == "table" and not shown:
+        console.say(f"No such {view.query.words}.")
+    if page.next_cursor is not None and not view.every and not view.is_redrawn:
         console.say(f"There is more: --all, or --cursor {printable(page.next_cursor)}")
-    if bad_records and look.shape != "json":
+    if bad_records and view.shape != "json":
         console.warn(f"{bad_records} records could not be read; --format json shows them as they are")
         return int(Exit.INCOMPLETE)
     return int(Exit.OK)
 
 
-def _redraw(pages: Sequence[Page], look: _Look, now_ms: int) -> None:
-    """Show an answer in the place of the one before; of a table, as much as there is room for."""
+def _redraw(pages: Sequence[Page], view: _View, now_ms: int) -> None:
+    """Show an answer in place of the one before; a table is cut to the height of the terminal."""
     sys.stdout.write(_CLEAR)
     sys.stdout.flush()
-    if look.shape != "table":
+    if view.shape != "table":
         for page in pages:
-            _print_page(page, look, now_ms, is_first=False)
+            _print_page(page, view, now_ms, is_first=False)
         return
     size = shutil.get_terminal_size()
     generations = [generation for page in pages for generation in page.generations]
-    lines = list_lines(generations, size.columns, now_ms, source=look.source)
+    lines = list_lines(generations, size.columns, now_ms, source=view.source)
     room = max(2, size.lines - 1)
     if len(lines) > room:
         lines[room - 1 :] = [cut(f"… {len(lines) - room + 1} more", size.columns)]
-    write_line("\n".join(lines if generations else [f"No such {look.query.words}."]).encode(errors="replace"))
+    write_line("\n".join(lines if generations else [f"No such {view.query.words}."]).encode(errors="replace"))
 
 
 async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncGenerator[Page, None]:
@@ -158,20 +165,20 @@ async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncG
         query = replace(query, cursor=page.next_cursor)
 
 
-def _print_page(page: Page, look: _Look, now_ms: int, *, is_first: bool) -> None:
-    if look.shape == "json":
+def _print_page(page: Page, view: _View, now_ms: int, *, is_first: bool) -> None:
+    if view.shape == "json":
         write_line(page.body)
-    elif look.shape == "jsonl":
+    elif view.shape == "jsonl":
         for generation in page.generations:
             write_line(_one_line(generation.raw))
     elif page.generations:
         width = shutil.get_terminal_size().columns
-        for line in list_lines(page.generations, width, now_ms, source=look.source, with_head=is_first):
+        for line in list_lines(page.generations, width, now_ms, source=view.source, with_head=is_first):
             write_line(line.encode(errors="replace"))
 
 
 def _one_line(raw: bytes) -> bytes:
-    """A record on one line: as it is, or without the line breaks between its fields."""
+    """A record on one line, byte for byte as the API gave it unless it has line breaks between fields."""
     return raw if b"\n" not in raw and b"\r" not in raw else msgspec.json.format(raw, indent=-1)
 
 
@@ -183,7 +190,7 @@ def list_lines(
     source: Source = Source.GENERATIONS,
     with_head: bool = True,
 ) -> list[str]:
-    """What a source lists as a table that is at most `width` cells wide, with ages at `now_ms`."""
+    """A list as a table that is at most `width` cells wide; ages are counted from `now_ms`, Unix ms."""
     rows = [_row(item, source, now_ms) for item in items]
     return table_lines(_COLUMNS[source], rows, width, with_head=with_head)
 
@@ -220,5 +227,5 @@ def _asset_facts(asset: Generation) -> tuple[str, ...]:
 
 
 def _kind(item: Generation) -> str:
-    """The type of its one file, in a word."""
+    """The type of an item's first file, in a word."""
     return printable(type_word(item.outputs[0].type) if item.outputs else "", limit=20)

@@ -1,7 +1,8 @@
-"""`floradl login`: keep an API key, once the API has accepted it.
+"""`floradl login`: keeps an API key, after the API has accepted it.
 
-Order: the key is read unseen, looked at, and sent to the API; only then is it kept. A key that is refused, or
-that could not be checked, changes nothing. It never stands on the command line, where others would see it.
+The key is read without being shown, checked for its form, and sent to the API; only then is it kept. A key
+that is refused, or that could not be checked, changes nothing. It cannot be given on the command line, where
+other users of the machine could see it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from floradl.errors import DestinationError, Exit, UsageError, printable
 from floradl.network import addresses
 
 _MAX_INPUT = 10_000
-"""More than any key; a file given by mistake is not read to its end."""
+"""Longer than any key. A large file that is piped in by mistake is not read into memory."""
 
 
 def run(settings: Settings) -> int:
@@ -56,6 +57,7 @@ def run(settings: Settings) -> int:
 
 
 def _read_key() -> str:
+    """The key: typed in without being shown, or read from standard input where that is no terminal."""
     if sys.stdin.isatty():
         try:
             return getpass.getpass("API key of FLORA (it is not shown): ").strip()
@@ -77,9 +79,9 @@ async def _check(api: FloraApi) -> tuple[Workspace, ...]:
 
 
 def _add_profile(profile: str, console: Console) -> None:
-    """Have a table for the profile in the config file, so that `--profile` may name it.
+    """Add a table for the profile to the config file, if it has none, so that `--profile` may name it.
 
-    Only an empty table is added, at the end: nothing that is there is written anew.
+    The empty table is appended. The rest of the file, with the user's comments, is not written again.
     """
     path = default_config_path()
     if profile in read_config(path, EVERY_OPTION).profiles:
@@ -97,7 +99,7 @@ def _add_profile(profile: str, console: Console) -> None:
 
 
 def _warn_of_others(settings: Settings, console: Console) -> None:
-    """A key that is set elsewhere counts before the kept one, which would puzzle whoever just logged in."""
+    """Warn of a key that is set elsewhere: it has priority, so the key just kept would not be used."""
     flags = {"profile": settings.profile}
     for setting in resolve(KEY, EVERY_OPTION, flags, os.environ, default_config_path()):
         if setting.value:

@@ -1,4 +1,4 @@
-"""`floradl logout`: forget the key that `floradl login` kept."""
+"""`floradl logout`: removes the key that `floradl login` kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from floradl.network import addresses
 
 
 def run(settings: Settings) -> int:
-    """Forget the key of the profile and the API that the settings name. Nothing kept is no error."""
+    """Remove the key of the profile and the API that the settings name. It is no error if none was kept."""
     with Console(quiet=settings.quiet, verbose=settings.verbose) as console:
         places = KeyStore().forget(Place(addresses.check_base_url(settings.base_url), settings.profile))
         if not places:

@@ -1,4 +1,4 @@
-"""`floradl restore`: files out of an archive at the command line."""
+"""`floradl restore`: copies files out of an archive into another, or into a flat folder."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def run(settings: Settings, source: str, dest: str) -> int:
 
 
 def restore_options(settings: Settings, source: str, dest: str, clock: Clock) -> RestoreOptions:
-    """The job that the settings describe.
+    """The options of the job that the settings describe.
 
     Raises:
-        UsageError: a value does not fit.
+        UsageError: a value cannot be used.
     """
     if settings.reflink and settings.hard_link:
         raise UsageError("--reflink and --hard-link exclude each other")

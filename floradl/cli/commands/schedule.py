@@ -1,7 +1,7 @@
-"""`floradl schedule`: a nightly job that archives, printed, installed, listed or removed.
+"""`floradl schedule`: prints, installs, lists or removes a nightly job that archives.
 
-The job is `floradl archive` with the options that were given here, and with those that this shell's variables
-set, which would not be there at night. Only the key is left out: the job finds it where `config` looks.
+The job is `floradl archive` with the options that were given here and with those that the variables of this
+shell set, because the variables are not set at night. Only the key is left out: the job looks for it itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ from floradl.errors import ScheduleError, UsageError, printable
 
 
 def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
-    """Do with the job of `dest` what the settings say; `flags` are the options that were typed."""
+    """Print, install, list or remove the job of `dest`, as the settings say.
+
+    Args:
+        settings: the command's.
+        dest: the archive's folder; None where it was not given.
+        flags: the options that were typed, by key.
+    """
     scheduler = _scheduler(settings)
     if settings.install + settings.remove + settings.list > 1:
         raise UsageError("--install, --remove and --list go one at a time")
@@ -53,8 +59,8 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
                 f"{printable(job.dest)} is not there, and --require-existing wants it to be",
                 hint="Is its disk mounted? Else begin the archive first, without --require-existing.",
             )
-        told = scheduler.install(job)
-        _say(f"Installed {job.name}, which archives into", f"  {printable(job.dest, limit=500)}", *told)
+        notes = scheduler.install(job)
+        _say(f"Installed {job.name}, which archives into", f"  {printable(job.dest, limit=500)}", *notes)
         _say(f"To remove it: floradl schedule --remove --name {job.name.removeprefix('floradl-')}")
     else:
         write_line(scheduler.text(job).rstrip("\n").encode())
@@ -64,6 +70,7 @@ def run(settings: Settings, dest: str | None, flags: Mapping[str, Any]) -> int:
 
 
 def _scheduler(settings: Settings) -> Scheduler:
+    """The scheduler that was named, or the one that this system usually has."""
     named = [name for name in ("systemd", "launchd", "task_scheduler", "cron") if getattr(settings, name)]
     if len(named) > 1:
         raise UsageError("only one scheduler at a time can be named")
@@ -91,17 +98,17 @@ def _remove(settings: Settings, scheduler: Scheduler, dest: str | None) -> None:
 def job_of(
     settings: Settings, flags: Mapping[str, Any], environment: Mapping[str, str], dest: str
 ) -> tuple[NightlyJob, tuple[str, ...]]:
-    """The job, and what to tell of the key, if it will not be found or may not be.
+    """The job, and warnings about what it will not find at night.
 
     Raises:
-        UsageError: `floradl archive` would not take these options, or they make no sense at night.
+        UsageError: `floradl archive` would refuse these options, or they make no sense at night.
     """
     folder = _absolute(dest)
     words = ["archive", *job_options(flags, environment), folder]
     command, parsed = parser.parse(words)
     del parsed["dest"]
     night = resolve(COMMANDS[command], EVERY_OPTION, parsed, {}, default_config_path())
-    from floradl.cli.commands.archive import archive_options  # what it needs takes long to load
+    from floradl.cli.commands.archive import archive_options  # its imports take long to load
 
     archive_options(night, folder, Clock())
     job = NightlyJob(
@@ -116,6 +123,7 @@ def job_of(
 
 
 def _key_warnings(night: Settings) -> tuple[str, ...]:
+    """Warnings if the job, without the variables of this shell, may find no key."""
     try:
         night.api_key(stdin=str)
     except UsageError as exc:
@@ -132,6 +140,7 @@ def _key_warnings(night: Settings) -> tuple[str, ...]:
 
 
 def _secret_warnings(night: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    """Warnings of secrets other than the key that only this shell's variables hold."""
     for option in COMMANDS["archive"]:
         if not option.is_secret or option.key == "api_key" or getattr(night, option.key):
             continue
@@ -141,10 +150,10 @@ def _secret_warnings(night: Settings, environment: Mapping[str, str]) -> Iterato
 
 
 def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:
-    """The options of the job as words; files are named absolutely.
+    """The options of the job as words of its command; paths are made absolute.
 
     Raises:
-        UsageError: one that a nightly job must not have.
+        UsageError: a nightly job must not have this option.
     """
     if flags.get("api_key"):
         raise UsageError(
@@ -165,6 +174,7 @@ def job_options(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Ite
 
 
 def _words(option: Option, given: object, origin: str) -> Iterator[str]:
+    """One option as words; `origin` names the flag or variable in messages."""
     value = option.read(given, origin)
     if option.parse is None:
         if value and option.key == "dry_run":
@@ -182,6 +192,7 @@ def _words(option: Option, given: object, origin: str) -> Iterator[str]:
 
 
 def _written_folders(night: Settings) -> Iterator[str]:
+    """The folders of files that the job writes, such as its log: the sandbox has to leave them open."""
     for option in COMMANDS["archive"]:
         path = getattr(night, option.key)
         if option.file == "w" and path:
@@ -189,11 +200,12 @@ def _written_folders(night: Settings) -> Iterator[str]:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(expanded(path))  # noqa: PTH100 - `..` goes, links stay: they may point elsewhere later
+    """The absolute path. `..` is resolved and links are not: a link may lead elsewhere on a later night."""
+    return os.path.abspath(expanded(path))  # noqa: PTH100 - `Path.resolve` would follow links
 
 
 def _program() -> tuple[str, ...]:
-    """The command that runs this floradl, absolute: the script that was called, or this Python."""
+    """The words that run this floradl: the absolute path of the script, or Python and `-m floradl`."""
     script = Path(sys.argv[0])
     if script.stem == "floradl" and script.is_file():
         return (_absolute(sys.argv[0]),)

@@ -12,8 +12,8 @@ import msgspec
 from floradl.api.models import Scope
 from floradl.cli.config import Settings
 from floradl.cli.context import expanded, scopes_of, sources_of, write_line
-from floradl.cli.reports.metrics import metric_lines, status_object
-from floradl.cli.reports.status import age_line, status_lines
+from floradl.cli.reports.metrics import metric_lines
+from floradl.cli.reports.status import age_line, status_lines, status_object
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.constants import Source
@@ -28,6 +28,8 @@ from floradl.storage.destination import Destination
 
 @dataclass(frozen=True, slots=True)
 class _Archive:
+    """What is read of an archive: its numbers, and what its manifest says about itself."""
+
     status: Status
     archive_id: str
     created_at: str

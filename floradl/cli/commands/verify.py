@@ -1,4 +1,4 @@
-"""`floradl verify`: a check of an archive at the command line, and its repair."""
+"""`floradl verify`: checks an archive, and repairs it with `--repair`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from floradl.cli.runner import Job, Outcome, code_of, run_job
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 
-if TYPE_CHECKING:  # a check needs no network, and HTTP is half of what takes long to load
+if TYPE_CHECKING:  # a check needs no network, and HTTP takes as long to load as all the rest
     from floradl.api.client import FloraApi
 
 
 def run(settings: Settings, dest: str) -> int:
-    """Check the archive in `dest`; with `--repair` mend it too."""
+    """Check the archive in `dest`; with `--repair` repair it too."""
 
     def prepare(console: Console) -> Job:
         options = VerifyOptions(
@@ -42,7 +42,7 @@ async def _verify(
     console: Console,
     interruption: Interruption,
 ) -> Outcome:
-    report = await _work(settings, options, api, console, interruption)
+    report = await _report(settings, options, api, console, interruption)
     exit_code = code_of(report.exit_code, interruption, is_interrupted=report.is_interrupted)
     lines = audit_lines(report, str(options.dest))
     if settings.repair and api is None and not report.is_sound:
@@ -50,7 +50,7 @@ async def _verify(
     return Outcome(exit_code, audit_object(report, exit_code), lines, is_good=report.is_sound)
 
 
-async def _work(
+async def _report(
     settings: Settings,
     options: VerifyOptions,
     api: FloraApi | None,
@@ -66,7 +66,7 @@ async def _work(
             return await floradl.verify(options, stop=interruption.stop, tally=tally)
         from floradl.network import addresses
 
-        how = floradl.RepairOptions(
+        repair_options = floradl.RepairOptions(
             check=options,
             base_url=addresses.check_base_url(settings.base_url),
             concurrency=settings.concurrency,
@@ -74,4 +74,4 @@ async def _work(
             timeout_s=settings.timeout,
             limit_rate_bytes=settings.limit_rate,
         )
-        return await floradl.repair(how, api, stop=interruption.stop, tally=tally)
+        return await floradl.repair(repair_options, api, stop=interruption.stop, tally=tally)

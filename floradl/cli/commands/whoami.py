@@ -1,4 +1,4 @@
-"""`floradl whoami`: which key is in use, and the workspaces and roles that it sees."""
+"""`floradl whoami`: says which key is in use, and which workspaces it sees in which role."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _ask(api: FloraApi) -> tuple[Workspace, ...]:
 
 
 def workspace_lines(workspaces: Iterable[Workspace]) -> list[str]:
-    """A line a workspace: id, role, name."""
+    """A line for each workspace: its id, the key's role in it, its name."""
     rows = [
         (
             printable(each.workspace_id, limit=60),

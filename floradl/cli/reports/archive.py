@@ -1,13 +1,14 @@
-"""What an archive job reports: its JSON object and its lines."""
+"""What an archive job reports, and a dry run: the JSON objects and the lines for people. Pure."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from floradl.archiver.report import Report
-from floradl.cli.reports.common import entries_phrase, failure_objects, trouble_lines
+from floradl.cli.reports.common import REASONS_SHOWN, entries_phrase, failure_objects, reason_lines
 from floradl.cli.ui.units import count, counts, format_bytes, format_cost, format_duration
 from floradl.cli.ui.wording import place_name
 from floradl.constants import SOURCE_WORDS, Source
@@ -83,7 +84,15 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
 def preview_report(
     to_do: list[dict[str, str]], already: int, missing: list[str], exit_code: int, *, is_interrupted: bool
 ) -> dict[str, object]:
-    """The object that `--dry-run --json` prints; docs/format.md describes it."""
+    """The object that `--dry-run --json` prints; docs/format.md describes it.
+
+    Args:
+        to_do: an object for each output that would be fetched or written.
+        already: how many outputs need nothing.
+        missing: ids of `--run-id` that no list has.
+        exit_code: the command's.
+        is_interrupted: whether a signal ended it early.
+    """
     return {
         "format": "floradl-preview",
         "version": 1,
@@ -97,7 +106,7 @@ def preview_report(
 
 
 def summary_lines(report: Report, dest: str) -> list[str]:
-    """A session in a few lines, what to do next last."""
+    """The summary of a job: what is new, what the archive holds, what went wrong; last, what to do next."""
     lines = [f"{_what_is_new(report)}. Took {format_duration(report.elapsed_s)}."]
     lines.extend(_news_lines(report))
     lines.extend(_sources_lines(report.sources))
@@ -117,7 +126,7 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         lines.append(f"Project {project} is not visible to this key any more; what is archived stays.")
     lines.extend(f"not found: {run_id}" for run_id in report.missing_runs)
     lines.extend(_refused_lines(report.sources))
-    lines.extend(trouble_lines(report))
+    lines.extend(_trouble_lines(report))
     if report.open_runs:
         runs = count(report.open_runs, "run")
         lines.append(f"{runs} not done yet: the next run fetches them, or --wait stays for them.")
@@ -126,14 +135,33 @@ def summary_lines(report: Report, dest: str) -> list[str]:
     return lines
 
 
+def _trouble_lines(report: Report) -> list[str]:
+    """What kept an archive job from being complete, and what to do about it."""
+    lines = []
+    if report.is_interrupted:
+        lines.append("Stopped before the end. The same command goes on from here.")
+    if report.failures:
+        lines.append(f"INCOMPLETE: {count(report.failures, 'output')} could not be archived:")
+        lines.extend(reason_lines(report.failures))
+        lines.append("Each is named above. The same command tries them again.")
+    if report.problems:
+        lines.append("INCOMPLETE: not everything could be listed:")
+        reasons = Counter(problem.message for problem in report.problems)
+        lines.extend(f"  {message}" for message, _ in reasons.most_common(REASONS_SHOWN))
+        lines.extend(
+            f"  {hint}" for hint in dict.fromkeys(problem.hint for problem in report.problems) if hint
+        )
+    return lines
+
+
 def _sources_lines(sources: Sequence[SourceNews]) -> list[str]:
-    """What each source gave, where there is more than one to tell of."""
-    told = [f"{its.listed} {SOURCE_WORDS[its.source]}" for its in sources if its.listed]
-    return [f"Listed: {', '.join(told)}."] if len(told) > 1 else []
+    """How much each source listed; nothing where only one listed anything."""
+    listed = [f"{its.listed} {SOURCE_WORDS[its.source]}" for its in sources if its.listed]
+    return [f"Listed: {', '.join(listed)}."] if len(listed) > 1 else []
 
 
 def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
-    """What this key cannot see, which is no failure."""
+    """The sources that FLORA does not show to this key. That is no failure."""
     return [
         f"Left out: {SOURCE_WORDS[its.source]}, which this key cannot see ({its.refusal})."
         for its in sources
@@ -142,6 +170,7 @@ def _refused_lines(sources: Sequence[SourceNews]) -> list[str]:
 
 
 def _what_is_new(report: Report) -> str:
+    """The first sentence of the summary."""
     new = report.fetched + report.adopted
     parts = []
     snapshots = sum(its.new for its in report.sources if its.source is Source.CANVAS)
@@ -165,7 +194,7 @@ def _what_is_new(report: Report) -> str:
 
 
 def _news_lines(report: Report) -> list[str]:
-    """Which projects the new runs and assets are of, by name where that is known; the largest first."""
+    """The projects with new runs or assets, by name where it is known, those with most of them first."""
     lines = []
     for news in report.news[:_PROJECTS_SHOWN]:
         name = place_name(news.name, news.project_id)

@@ -1,4 +1,4 @@
-"""What making a gallery reports: its JSON object and its lines."""
+"""What a gallery's build reports: its JSON object and the lines for people. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def gallery_object(report: GalleryReport, exit_code: int) -> dict[str, object]:
 
 
 def gallery_lines(report: GalleryReport, dest: str) -> list[str]:
-    """The making of a gallery in a few lines, what to do next last."""
+    """The summary of a build."""
     lines = []
     if report.set_aside:
         lines.append(f"Another index.html stood there; it is in {report.set_aside} now.")

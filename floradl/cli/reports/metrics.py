@@ -1,7 +1,7 @@
-"""What an archive holds, for machines: the object of `status --json`, and Prometheus' text format.
+"""What an archive holds, for monitoring: Prometheus' text format.
 
-docs/status.md describes both; docs/status.schema.json is the object's JSON Schema. The text is what
-node_exporter's textfile collector reads (Prometheus' text exposition format 0.0.4).
+docs/status.md describes the metrics. The text is what node_exporter's textfile collector reads (Prometheus'
+text exposition format 0.0.4).
 """
 
 from __future__ import annotations
@@ -9,165 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from floradl.api.models import Scope
-from floradl.clock import format_ms, parse_ms
+from floradl.cli.reports.status import ENTRY_WORDS, sums_object
+from floradl.clock import parse_ms
 from floradl.constants import Kind
 from floradl.repository.names import PlaceName
 from floradl.repository.statistics import Status, Sums
-from floradl.repository.verdict import Verdict
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
 
-_ENTRIES = {Kind.ASSET: "assets", Kind.CANVAS: "canvases"}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def status_object(
-    status: Status, *, archive: Mapping[str, str], now_ms: int, max_age_s: float | None, exit_code: int
-) -> dict[str, object]:
-    """The object that `status --json` prints.
+def metric_lines(status: Status, archive: str) -> Iterator[str]:
+    """All metrics, line by line.
+
+    Every sample has the label `archive`: node_exporter reads the files of all archives on a machine, and
+    refuses two samples that are alike. A scan or check that never happened has no sample.
 
     Args:
-        status: what is to be told.
-        archive: `path`, `archive_id`, `created_at` and `base_url` of the archive.
-        now_ms: when it is told.
-        max_age_s: what `--max-age` said.
-        exit_code: the command's.
-    """
-    return {
-        "format": "floradl-status",
-        "version": 1,
-        "command": "status",
-        "exit_code": exit_code,
-        "at": format_ms(now_ms),
-        "archive": dict(archive),
-        "max_age_s": max_age_s,
-        "too_old": None if max_age_s is None else status.is_older_than(max_age_s, now_ms),
-        "last_scan_at": _date(status.scanned_ms),
-        "last_full_scan_at": _date(status.fully_scanned_ms),
-        "last_verify": _verdict(status.verified.last),
-        "last_full_verify": _verdict(status.verified.last_full),
-        "scopes": [
-            {
-                "source": age.scope.source,
-                "workspace_id": age.scope.workspace_id,
-                "project_id": age.scope.project_id,
-                "last_scan_at": _date(age.scanned_ms),
-                "last_full_scan_at": _date(age.fully_scanned_ms),
-                "refused_at": _date(age.refused_ms),
-            }
-            for age in status.scopes
-        ],
-        "total": _sums(status.total),
-        "assets": _besides(status, Kind.ASSET),
-        "canvases": _besides(status, Kind.CANVAS),
-        **_groups(status),
-        **_lists(status),
-    }
-
-
-def _groups(status: Status) -> dict[str, object]:
-    names = status.names
-    return {
-        "by_project": [
-            {
-                "workspace_id": place.workspace_id,
-                "workspace_name": names.get(place, PlaceName()).workspace or None,
-                "project_id": place.project_id,
-                "project_name": names.get(place, PlaceName()).project or None,
-                **_sums(sums),
-            }
-            for place, sums in status.by_project.items()
-        ],
-        "by_model": [{"model_id": model, **_sums(sums)} for model, sums in status.by_model.items()],
-        "by_type": [{"type": kind, **_sums(sums)} for kind, sums in status.by_type.items()],
-        "by_month": [
-            {"month": month, **_sums(status.by_month[month])}
-            for month in sorted(status.by_month, key=lambda month: month or "")
-        ],
-        "by_sources": [
-            {"sources": list(sources), **_sums(sums)} for sources, sums in status.by_sources.items()
-        ],
-        "by_technique": [
-            {"technique_id": technique.technique_id, "technique_name": technique.name or None, **_sums(sums)}
-            for technique, sums in status.by_technique.items()
-        ],
-    }
-
-
-def _lists(status: Status) -> dict[str, object]:
-    return {
-        "failed_outputs": [
-            {
-                "run_id": output.run_id,
-                "kind": output.kind,
-                "output": output.key,
-                "type": output.type,
-                "code": output.code,
-                "message": output.message,
-                "attempts": output.attempts,
-                "last_tried_at": _date(output.tried_ms),
-                "run_created_at": _date(output.run_created_ms),
-            }
-            for output in status.failed
-        ],
-        "open_runs": [
-            {
-                "run_id": run.run_id,
-                "status": run.status,
-                "workspace_id": run.workspace_id,
-                "project_id": run.project_id,
-                "created_at": _date(run.created_ms),
-            }
-            for run in status.open_runs
-        ],
-        "vanished_runs": [
-            {"run_id": run.run_id, "vanished_at": run.at} for run in status.vanished if run.kind is Kind.RUN
-        ],
-        "vanished_assets": [
-            {"asset_id": asset.run_id, "vanished_at": asset.at}
-            for asset in status.vanished
-            if asset.kind is Kind.ASSET
-        ],
-    }
-
-
-def _sums(sums: Sums) -> dict[str, float]:
-    return {
-        "runs": sums.runs,
-        "outputs": sums.outputs,
-        "bytes": sums.size_bytes,
-        "failed": sums.failed,
-        "cost": round(sums.cost_usd, 6),
-        "runs_without_cost": sums.without_cost,
-    }
-
-
-def _besides(status: Status, kind: Kind) -> dict[str, int]:
-    sums = status.besides.get(kind, Sums())
-    return {
-        _ENTRIES[kind]: sums.runs,
-        "files": sums.outputs,
-        "bytes": sums.size_bytes,
-        "failed": sums.failed,
-    }
-
-
-def _date(moment_ms: int | None) -> str | None:
-    return None if moment_ms is None else format_ms(moment_ms)
-
-
-def _verdict(verdict: Verdict | None) -> dict[str, object] | None:
-    if verdict is None:
-        return None
-    return {name: getattr(verdict, name) for name in Verdict.__struct_fields__}
-
-
-def metric_lines(status: Status, archive: str) -> Iterator[str]:
-    """Prometheus' text format, a line each.
-
-    Every sample has the label `archive`, since node_exporter refuses the same sample from two files.
-    A moment that never was has no sample.
+        status: the numbers.
+        archive: the absolute path of the archive, for that label.
     """
     of = {"archive": archive}
     yield from _sum_metrics("", "in the archive", [(of, status.total)])
@@ -194,7 +56,7 @@ def metric_lines(status: Status, archive: str) -> Iterator[str]:
 
 
 def _labelled(groups: Mapping[str | None, Sums], label: str, of: Labels) -> list[tuple[Labels, Sums]]:
-    """Each group with its label. No sample may be twice, so no name and an empty one are the same."""
+    """Each group with its label. No name and an empty name give the same sample, so they are added up."""
     merged: dict[str, Sums] = {}
     for name, sums in groups.items():
         merged.setdefault(name or "", Sums()).add(sums)
@@ -214,9 +76,9 @@ def _techniques(status: Status, of: Labels) -> list[tuple[Labels, Sums]]:
 
 
 def _besides_metrics(status: Status, of: Labels) -> Iterator[str]:
-    """What is no run: uploads and canvases, where there are any."""
+    """Metrics of uploads and canvases, where the archive has any."""
     for kind, sums in status.besides.items():
-        name = _ENTRIES[kind]
+        name = ENTRY_WORDS[kind]
         for key, text, value in (
             ("", f"Archived {name}", sums.runs),
             ("_files", f"Files of archived {name}", sums.outputs),
@@ -241,7 +103,7 @@ def _projects(status: Status, of: Labels) -> list[tuple[Labels, Sums]]:
 
 
 def _sum_metrics(prefix: str, of_what: str, groups: Iterable[tuple[Labels, Sums]]) -> Iterator[str]:
-    rows = [(labels, _sums(sums)) for labels, sums in groups]
+    rows = [(labels, sums_object(sums)) for labels, sums in groups]
     for name, key, text in (
         ("runs", "runs", "Runs"),
         ("outputs", "outputs", "Archived outputs"),
@@ -295,5 +157,5 @@ def _labels(labels: Labels) -> str:
 
 
 def _number(value: float) -> str:
-    """All digits: `%g` would round a byte count."""
+    """A value with all its digits: `%g` would round a number of bytes."""
     return str(value) if isinstance(value, int) else repr(round(value, 6))

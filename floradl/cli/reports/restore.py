@@ -1,4 +1,4 @@
-"""What a restore reports: its JSON object and its lines."""
+"""What a restore reports: its JSON object and the lines for people. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from floradl.restorer.restore import RestoreReport
 
 
 def restore_lines(report: RestoreReport, dest: str, *, has_key: bool) -> list[str]:
-    """A restore in a few lines, what to do next last."""
+    """The summary of a restore; `has_key` says whether it could ask FLORA for what the archive lacks."""
     kinds = entries_phrase(report.runs, report.assets, report.canvases)
     brought = f"{count(report.restored, 'output')} of {kinds} restored"
     took = format_duration(report.elapsed_s)

@@ -1,4 +1,4 @@
-"""What verify and repair report: the JSON object and the lines."""
+"""What a check and a repair report: the JSON object and the lines for people. Pure."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def audit_object(report: AuditReport, exit_code: int) -> dict[str, object]:
 
 
 def _text(path: str) -> str:
-    """A path for JSON: names of files need not be text."""
+    """A path for JSON. A file name may hold bytes that are no text, which JSON could not hold."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def audit_lines(report: AuditReport, dest: str) -> list[str]:
-    """A check, and perhaps a repair, in a few lines, what to do next last."""
+    """The summary of a check, and of the repair if there was one; last, what to do next."""
     lines = [finding.line() for finding in report.left]
     holds = (
         f"{count(report.outputs, 'output')} of {entries_phrase(report.runs, report.assets, report.canvases)}"
@@ -80,6 +80,7 @@ def audit_lines(report: AuditReport, dest: str) -> list[str]:
 
 
 def _audit_trouble_lines(report: AuditReport, dest: str) -> list[str]:
+    """What is wrong with the archive, and how to bring it in order."""
     lines = ["NOT SOUND:"]
     kinds = ((kind, number) for kind, number in report.counts().most_common() if kind not in NO_FAULT)
     lines.extend(f"  {number:>4}  {kind}" for kind, number in kinds)

@@ -1,7 +1,7 @@
 """Text in columns, for a terminal of any width. Pure.
 
-Widths are those of a terminal's cells: Chinese, Japanese and Korean characters and most emoji take two,
-combining marks none. What is not printable has no place in a cell; see `errors.printable`.
+Widths are counted in cells of a terminal: Chinese, Japanese and Korean characters and most emoji take two,
+combining marks take none. Texts must be printable (`errors.printable`): a control character has no width.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ class Column:
     """One column of a table.
 
     Args:
-        title: what stands above it.
-        is_number: whether it is aligned to the right.
-        least: how narrow it may become where there is too little room; 0: it is never cut.
-        rank: the columns with the highest rank are left out first; one of rank 0 stays.
+        title: its heading.
+        is_number: whether its texts are aligned to the right.
+        least: to how many cells it may be cut where there is too little room; 0: it is never cut.
+        rank: where cutting is not enough, the column with the highest rank is left out first; a column of
+            rank 0 is never left out.
     """
 
     title: str
@@ -36,14 +37,14 @@ def table_lines(
 ) -> list[str]:
     """A table that is at most `width` cells wide.
 
-    Where it would be wider, columns that may be cut are cut, and then columns are left out. One with nothing
-    in it has no place at all.
+    Where it would be wider, columns are cut, and if that is not enough, left out. A column without any text
+    is always left out.
 
     Args:
-        columns: what its columns are.
-        rows: a cell for each of them, printable.
-        width: how much room there is.
-        with_head: whether the titles stand above.
+        columns: its columns.
+        rows: a printable text for each column.
+        width: how many cells there are.
+        with_head: whether the first line has the titles.
     """
     cells = [[column.title for column in columns], *rows] if with_head else list(rows)
     natural = [max((cells_wide(row[number]) for row in cells), default=0) for number in range(len(columns))]
@@ -68,7 +69,7 @@ def table_lines(
 
 
 def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int] | None:
-    """Widths with which the columns fit, the widest cut first; None where they cannot."""
+    """Widths with which the columns fit; the widest are cut first. None where they cannot fit."""
     widths = list(natural)
     excess = sum(widths) + _GAP * (len(widths) - 1) - width
     while excess > 0:
@@ -81,7 +82,7 @@ def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> li
 
 
 def cells_wide(text: str) -> int:
-    """How many cells of a terminal a printable text takes."""
+    """How many cells a printable text takes."""
     return len(text) if text.isascii() else sum(map(_cells, text))
 
 
@@ -92,7 +93,7 @@ def _cells(character: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """A text that takes at most so many cells; what is cut off is an ellipsis."""
+    """A text cut to at most `width` cells; an ellipsis stands for what was cut off."""
     if cells_wide(text) <= width:
         return text
     kept, room = [], width - 1
@@ -111,7 +112,7 @@ def _cell(text: str, width: int, *, is_number: bool) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """How long ago, for people: `12 s ago`, `3 h ago`, `5 d ago`; `in 2 min` for what is to come."""
+    """An age in seconds: `12 s ago`, `3 h ago`, `5 d ago`; a negative one is a time to come: `in 2 min`."""
     shown = _span(abs(seconds))
     if abs(seconds) < 1:
         return "now"

@@ -16,8 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from floradl.api.models import Scope
-from floradl.cli.reports.metrics import metric_lines, status_object
-from floradl.cli.reports.status import age_line, status_lines
+from floradl.cli.reports.metrics import metric_lines
+from floradl.cli.reports.status import age_line, status_lines, status_object
 from floradl.cli.ui.tables import cells_wide
 from floradl.clock import format_ms
 from floradl.repository.entries import (
