@@ -110,9 +110,8 @@ def _foreign_options(command: str) -> list[Option]:
         if option.name in flags:
             continue
         flags.add(option.name)
-        short = (
-            None if option.short in letters else option.short
-        )  # the letter belongs to another option already
+        # Two options of different commands may have the same letter; the first one keeps it here.
+        short = None if option.short in letters else option.short
         letters.add(short)
         found.append(replace(option, short=short, help=argparse.SUPPRESS))
     return found

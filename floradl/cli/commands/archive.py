@@ -98,7 +98,7 @@ async def _preview(
 
     already, to_do, seen = 0, list[dict[str, str]](), set[str]()
 
-    async def look() -> None:
+    async def collect() -> None:
         nonlocal already
         async with api, aclosing(iter_previews(options, api, clock=Clock())) as previews:
             async for preview in previews:
@@ -111,7 +111,7 @@ async def _preview(
                         shown = {name: printable(value, limit=120) for name, value in to_do[-1].items()}
                         write_line("{action:<7} {path} {output} {type}".format(**shown).encode())
 
-    is_interrupted = not await ends_by_itself(look(), interruption.stop)
+    is_interrupted = not await ends_by_itself(collect(), interruption.stop)
     missing = [] if is_interrupted else sorted(options.filters.run_ids - seen)
     lines = [f"not found: {printable(run_id)}" for run_id in missing]
     if is_interrupted:
