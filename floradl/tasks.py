@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
@@ -58,3 +58,34 @@ async def to_its_end(work: Awaitable[T]) -> T:
         if not working.cancelled():
             working.exception()  # looked at, so that asyncio does not complain about it
         raise
+
+
+def batches(
+    items: Iterable[T],
+    *,
+    max_items: int,
+    max_bytes: int | None = None,
+    size_of: Callable[[T], int] = lambda _: 0,
+) -> Iterator[list[T]]:
+    """Cut items into batches, one for a thread at a time, in their order.
+
+    A batch of many items spares calls into threads. A batch must not be too long either: the threads that
+    have nothing left to do would wait for the one that is still at work on the last batch.
+
+    Args:
+        items: taken one at a time, as batches are asked for.
+        max_items: how many a batch has at most.
+        max_bytes: a batch ends with the item that brings it to this size; None: size does not matter. So one
+            large item is a batch of its own, or the last of one.
+        size_of: an item's size in bytes.
+    """
+    batch: list[T] = []
+    size_bytes = 0
+    for item in items:
+        batch.append(item)
+        size_bytes += size_of(item)
+        if len(batch) == max_items or (max_bytes is not None and size_bytes >= max_bytes):
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from floradl.tasks import ends_by_itself, to_its_end
+from floradl.tasks import batches, ends_by_itself, to_its_end
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +70,35 @@ async def test_a_stop_waits_for_it() -> None:
 
     assert not await ends_by_itself(work(), stop)
     assert done == ["both"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([1], [[1]]),
+        ([1, 1, 1], [[1, 1, 1]]),
+        ([1, 1, 1, 1], [[1, 1, 1], [1]]),
+        ([9, 1], [[9, 1]]),
+        ([10, 1], [[10], [1]]),
+        ([1, 99, 1, 1, 1, 1], [[1, 99], [1, 1, 1], [1]]),
+        ([5, 5, 5], [[5, 5], [5]]),
+    ],
+)
+def test_batches_are_neither_too_many_items_nor_too_many_bytes(
+    sizes: list[int], expected: list[list[int]]
+) -> None:
+    """A batch ends with its third item or its tenth byte; every item is in one batch, in its order."""
+    assert list(batches(sizes, max_items=3, max_bytes=10, size_of=lambda size: size)) == expected
+
+
+def test_batches_without_a_size() -> None:
+    """Where only the number of items matters a batch may have any size."""
+    assert list(batches([99, 99, 99], max_items=2)) == [[99, 99], [99]]
+
+
+def test_batches_take_items_only_as_they_are_asked_for() -> None:
+    """A history of a million runs is not held in memory for its first batch."""
+    items = iter(range(5))
+    assert next(batches(items, max_items=2)) == [0, 1]
+    assert next(items) == 2

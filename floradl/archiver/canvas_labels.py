@@ -1,4 +1,9 @@
-"""Labels of canvas nodes, kept beside the runs whose outputs the nodes show: often the prompts."""
+"""Keeps the labels of canvas nodes beside the runs whose outputs the nodes show. A label is often the prompt.
+
+A node names the URL that it shows. Where that is the URL of an archived output, the node's label is written
+to `canvas.json` in the run's folder, and the file's hash into the run's entry, by which the gallery sees that
+something is new.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +26,12 @@ from floradl.tasks import to_its_end
 
 
 class Labels:
-    """Keeps labels in the `canvas.json` of runs.
+    """Writes labels to the `canvas.json` of runs.
 
     Args:
         repository: the manifest, open; all runs of the session are recorded.
         disk: the archive.
-        clock: for when a label was seen.
+        clock: for the time at which a label was seen.
     """
 
     def __init__(self, repository: Repository, disk: Destination, clock: Clock) -> None:
@@ -36,17 +41,22 @@ class Labels:
         self._runs: dict[Place, list[str]] | None = None
 
     async def keep(self, place: Place, nodes: Sequence[Node]) -> None:
-        """Keep what the nodes of a project's canvas say of its runs' outputs.
+        """Keep the labels that a project's canvas has for its runs' outputs.
+
+        Args:
+            place: the project.
+            nodes: all nodes of its canvas.
 
         Raises:
-            DestinationError: the disk does not take it.
+            DestinationError: the disk does not take them.
         """
         manifest = self._repository.manifest
         runs = [(run_id, manifest.entry(run_id)) for run_id in self._runs_of(place)]
         seen_at = format_ms(self._clock.now_ms())
         found = labels_by_run(nodes, targets_of(runs), project_id=place.project_id, seen_at=seen_at)
         for run_id, labels in found.items():
-            await to_its_end(self._keep(run_id, labels))  # what was written is recorded
+            # Not to be stopped between the file and its entry, which would then have an older hash.
+            await to_its_end(self._keep(run_id, labels))
 
     async def _keep(self, run_id: str, labels: Mapping[str, Collection[Label]]) -> None:
         entry = self._repository.manifest.entry(run_id)
@@ -56,7 +66,7 @@ class Labels:
             await self._repository.append([LabelsOp(run_id, sha256)])
 
     def _runs_of(self, place: Place) -> Sequence[str]:
-        """The runs of a project; of all projects they are found in one pass, the first time."""
+        """The ids of a project's runs. The first call goes through the manifest once for all projects."""
         if self._runs is None:
             runs = defaultdict[Place, list[str]](list)
             for run_id, run in self._repository.manifest.iter_counted():
@@ -68,7 +78,17 @@ class Labels:
     def _write(
         self, run_id: str, path: PurePosixPath, labels: Mapping[str, Collection[Label]], known: str | None
     ) -> str | None:
-        """Write what is new; the hash of what is there then, None where that is nothing of ours. Blocks."""
+        """Write the labels that the file does not have yet. Blocks.
+
+        Args:
+            run_id: the run.
+            path: its `canvas.json`.
+            labels: output key → labels that nodes have for it.
+            known: the file's hash in the run's entry; None if there is none.
+
+        Returns:
+            The hash of the file as it is then; None where something else stands there and is left alone.
+        """
         if self._disk.exists(path) and not self._disk.is_file(path):
             return None
         raw = self._disk.read(path)
@@ -79,5 +99,7 @@ class Labels:
             return None
         sha256 = hashlib.sha256(raw).hexdigest()
         if sha256 != known:
-            self._disk.flush_existing(path)  # a killed process may have written it
+            # A process may have been killed between writing the file and recording it. It may not be on the
+            # disk yet, so it is flushed before its hash is recorded.
+            self._disk.flush_existing(path)
         return sha256

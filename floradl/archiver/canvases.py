@@ -1,12 +1,18 @@
-"""The canvases of a session: each looked at, a snapshot kept where it changed, its labels beside the runs.
+"""Looks at the canvases of projects, keeps a snapshot of each that changed, and labels beside the runs.
 
-A canvas costs a night one request. Its nodes, which may be many pages, are asked for only where something
-says that they may have changed: the diagram did, the project's date did, the project has new runs, or
-everything is walked anew. What one project's canvas refuses leaves the others alone.
+A canvas costs a night one request, for its diagram. Its nodes may be many pages. They are asked for only
+where they may have changed: where the diagram or the project's date is another, where the project has new
+runs, or where everything is walked anew. An error of one project's canvas leaves the others alone.
 
-The order of writing is that of outputs: a snapshot is flushed under its name before its entry is journaled.
-One that was killed in between is found by its name the next time, and recorded. Labels come before both: of a
-canvas that is recorded as it is today, the nodes are not asked for again.
+FLORA has only the canvas of today, so a snapshot that is lost is lost for good.
+
+Things are written in this order, so that a process may be killed anywhere:
+
+1. The labels of the runs. They come first, since the nodes of a canvas that is recorded as it is today are
+   not asked for again; labels that were not written by then would never be.
+2. A snapshot, flushed under its final name.
+3. Its entry, in the journal. Killed between 2 and 3, the snapshot is found by its name the next time, and
+   recorded then.
 """
 
 from __future__ import annotations
@@ -45,7 +51,10 @@ from floradl.storage.destination import Destination
 from floradl.tasks import all_of, to_its_end
 
 _CANVASES_AT_ONCE = 4
+"""How many canvases are looked at at the same time."""
+
 _MAX_PAGES = 1000
+"""How many pages of nodes a canvas may have: a list that never ends must not hold the session for ever."""
 
 
 @dataclass(slots=True)
@@ -55,8 +64,8 @@ class Kept:
     Attributes:
         listed: how many were looked at.
         new: how many snapshots were kept.
-        refused: projects whose canvas this key may not see, and the API's answer for each.
-        problems: what else went wrong, each named.
+        refused: project id → the API's answer, of projects whose canvas this key may not see.
+        problems: all other errors, each saying which canvas it is about.
     """
 
     listed: int = 0
@@ -76,17 +85,17 @@ async def keep_canvases(
     full: bool,
     news: Collection[Place],
 ) -> Kept:
-    """Look at the canvases of some projects, and keep what changed.
+    """Look at the canvases of some projects, and keep snapshots of those that changed.
 
     Args:
-        projects: whose; with their records of today.
-        api: an open session.
+        projects: the projects, with their records of today.
+        api: an open session with the API.
         repository: the manifest, open; all runs of this session are recorded.
         disk: the archive.
         clock: for the dates of snapshots.
-        tally: what is kept is counted there as fetched.
-        full: ask for all nodes, whatever says that they are as they were.
-        news: projects with runs that are new.
+        tally: snapshots are counted there as fetched outputs.
+        full: ask for the nodes of every canvas, even where nothing says that they changed.
+        news: the projects with new runs.
 
     Raises:
         DestinationError: the disk does not take it.
@@ -130,7 +139,7 @@ class _Keeper:
         self.kept = Kept()
 
     async def look(self, project: Project) -> None:
-        """Look at one canvas; what goes wrong with it is kept with the rest."""
+        """Look at one canvas. An error of the API becomes one of the problems."""
         name = f"the canvas of {printable(project.project_id, limit=80)}"
         try:
             await self._look(project)
@@ -139,7 +148,7 @@ class _Keeper:
                 self.kept.refused[project.project_id] = exc.concerning(name)
                 return
             self.kept.problems.append(exc.concerning(name))
-            # No answer, or a key that is none: the others would say the same.
+            # No answer, or an invalid key: every other canvas would give the same error.
             self.is_over |= is_final(exc) and not isinstance(exc, ApiAnswerError)
 
     async def _look(self, project: Project) -> None:
@@ -151,15 +160,16 @@ class _Keeper:
         folder = layout.item_path(Kind.CANVAS, *place, project.project_id)
         facts = _facts(project, place, folder)
         outputs = dict(known.outputs) if known else {}
-        found = await self._disk.call(self._unrecorded, project.project_id, folder, outputs)
-        outputs |= {op.key: op.entry for op in found}
+        unrecorded = await self._disk.call(self._unrecorded, project.project_id, folder, outputs)
+        outputs |= {op.key: op.entry for op in unrecorded}
         diagram = await self._diagram(project.project_id)
         self.kept.listed += 1
         states = {SnapshotType.CANVAS: diagram}
-        if found or self._may_have_other_nodes(known, facts, outputs, diagram, place):
+        if unrecorded or self._may_have_other_nodes(known, facts, outputs, diagram, place):
             nodes = await self._nodes(project.project_id)
             states[SnapshotType.NODES] = nodes_bytes(nodes)
-            # Before anything says that this state of the canvas is known, and need not be looked at again.
+            # Before this state of the canvas is recorded. Killed after that, the next session would find the
+            # canvas unchanged, would not ask for its nodes, and these labels would be lost.
             await self._labels.keep(place, nodes)
         stamp = snapshot_stamp(self._clock.now_ms(), outputs)
         changed = {
@@ -167,8 +177,9 @@ class _Keeper:
             for type_, data in states.items()
             if is_changed(outputs, type_, data)
         }
-        # What was written is recorded, whoever wants an end meanwhile.
-        await to_its_end(self._keep(known, project.project_id, facts, changed, found))
+        # Not to be stopped between writing and recording: the snapshot would count as one that a killed
+        # process left, and the nodes would be asked for once more.
+        await to_its_end(self._keep(known, project.project_id, facts, changed, unrecorded))
 
     def _may_have_other_nodes(
         self,
@@ -178,6 +189,7 @@ class _Keeper:
         diagram: bytes,
         place: Place,
     ) -> bool:
+        """Whether the nodes may be others than those of the newest snapshot, so that they are asked for."""
         return (
             self._full
             or known is None
@@ -208,30 +220,43 @@ class _Keeper:
         project_id: str,
         facts: RunFacts,
         changed: dict[str, tuple[SnapshotType, bytes]],
-        found: list[OutputOp],
+        unrecorded: list[OutputOp],
     ) -> None:
+        """Write the snapshots that changed, then record them and those that a killed process left."""
         folder = PurePosixPath(facts.path)
         written = await self._disk.call(self._write, project_id, folder, changed)
-        await self._record(project_id, known, facts, [*found, *written])
+        await self._record(project_id, known, facts, [*unrecorded, *written])
 
     def _unrecorded(self, project_id: str, folder: PurePosixPath, outputs: Collection[str]) -> list[OutputOp]:
-        """Snapshots that a killed process wrote and did not record. Blocks."""
+        """The entries of snapshots that a killed process wrote and did not record. Blocks.
+
+        They are flushed: that process may have been killed before it came to that.
+        """
         (files,) = self._disk.sizes([folder])
         at = format_ms(self._clock.now_ms())
-        found = []
+        ops = []
         for name in sorted(files):
             snapshot = layout.snapshot_of(name)
             if snapshot is None or snapshot[0] in outputs:
                 continue
             if op := snapshot_op(self._disk, project_id, folder / name, at):
                 self._disk.flush_existing(folder / name)
-                found.append(op)
-        return found
+                ops.append(op)
+        return ops
 
     def _write(
         self, project_id: str, folder: PurePosixPath, changed: dict[str, tuple[SnapshotType, bytes]]
     ) -> list[OutputOp]:
-        """Write snapshots, and make them durable. Blocks."""
+        """Write snapshots, flushed, each under its final name. Blocks.
+
+        Args:
+            project_id: the project.
+            folder: of its canvas.
+            changed: key of the snapshot → its type and bytes.
+
+        Returns:
+            The changes that record them.
+        """
         now_ms = self._clock.now_ms()
         ops = []
         for key, (type_, data) in changed.items():
@@ -254,9 +279,10 @@ class _Keeper:
     async def _record(
         self, project_id: str, known: RunEntry | None, facts: RunFacts, outputs: Sequence[OutputOp]
     ) -> None:
+        """Record a canvas and its new snapshots, with one flush."""
         ops: list[Op] = []
-        told = facts.__struct_fields__
-        if known is None or any(getattr(known, name) != getattr(facts, name) for name in told):
+        fields = facts.__struct_fields__
+        if known is None or any(getattr(known, name) != getattr(facts, name) for name in fields):
             ops.append(RunOp(project_id, facts))
         if known is None:
             ops.append(SourcesOp(project_id, (Source.CANVAS,)))
@@ -268,7 +294,7 @@ class _Keeper:
 
 
 def _facts(project: Project, place: Place, folder: PurePosixPath) -> RunFacts:
-    """What the manifest keeps of a canvas; as when it was completed, the project's last change."""
+    """What the manifest keeps of a canvas. Its `completed_at` is the date of the project's last change."""
     fields = fields_of(project.raw)
     return RunFacts(
         workspace_id=place.workspace_id,

@@ -1,22 +1,25 @@
-"""What spares a quiet night the listing of every folder: which of them are as they were when last compared.
+"""A cache of folders that need not be listed again, so that a quiet night of a large archive is short.
 
-A stamp says that a run's folder, when it had this date, was listed and found to be just as `manifest.json`
-has it: every output archived and there with its size, and `run.json` beside them. While the date is the
-same, no name in it has come, gone or changed hands, so there is nothing to list and no entry to decode.
+A stamp says: when this folder had this date, it was listed, and was just as `manifest.json` has it. Every
+output was archived and there with its size, and the record (`run.json`) beside them. As long as the folder
+has the same date, no file in it was added, removed, renamed or replaced. So it need not be listed, and its
+entry need not be decoded.
 
-The stamps are a cache (`.floradl/stamps`): whoever removes it costs one night's comparison. They hold only
-under these conditions, any of which failing means that the folder is compared:
+The file is `.floradl/stamps`. Removing it costs one session that lists every folder, and nothing else. A
+stamp is valid only under all of these conditions; otherwise the folder is listed:
 
-1. The folder was dated before it was listed, and its date was then more than `COARSE_NS` old by the clock of
-   its own file system (`Destination.moment_ns`). A later change has a later date, however coarse dates are
-   there.
-2. They speak of the very `manifest.json` that is on disk: another one, newer or put back, voids all.
+1. The folder's date was read before the folder was listed, and was then more than `COARSE_NS` old by the
+   clock of its own file system (`Destination.moment_ns`). Then any later change gives it a later date, even
+   where the file system's dates are coarse.
+2. The stamps name the very `manifest.json` that is on disk. After a newer one was written, or an older one
+   put back from a backup, all stamps are void.
 3. No change of the run was recorded since.
-4. The file is whole, and of a form that is known here.
+4. The file is whole, and of a format that this version knows.
 
-What no date tells is a file that was written to in place. So in each session a part of the stamped folders,
-the longest unlooked-at first, has its files' sizes compared all the same: an eighth, and never less than
-`MIN_PART`. An archive that small has no stamps at all; and a full walk takes no stamp's word.
+A folder's date does not change when one of its files is written to in place. So in each session a part of
+the stamped folders has its files' sizes compared all the same, those first that have waited longest: an
+eighth of the archive's runs, and at least `MIN_PART`. An archive with no more runs than that has no stamps
+at all. A full walk believes no stamp.
 """
 
 from __future__ import annotations
@@ -31,14 +34,24 @@ from floradl.storage.base import COARSE_NS, FileId
 from floradl.storage.local.folder_dates import FolderDate
 
 MIN_PART = 5000
+"""How many stamped folders a session looks into at least."""
+
 PARTS = 8
+"""In how many sessions every stamped folder of a large archive is looked into."""
 
 _FORMAT = "floradl-stamps"
 _VERSION = 1
 
 
 class FolderStamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run's folder as it was when all was right, and how much of the archive it is."""
+    """A folder as it was when everything in it was right.
+
+    Attributes:
+        place: the folder, such as `ws_abc/prj_def/run_ghi`.
+        mtime_ns, ctime_ns, inode: its date (`FolderDate`).
+        outputs: how many outputs are in it.
+        size_bytes: of these outputs together.
+    """
 
     place: str
     mtime_ns: int
@@ -49,11 +62,11 @@ class FolderStamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 FolderStamps = dict[str, FolderStamp]
-"""Run id → stamp, the longest unlooked-at first."""
+"""Run id → stamp. The first ones have waited longest for a look at their files' sizes."""
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """The first line: what it is, of which manifest, and the CRC-32 of the rest."""
+    """The file's first line: its format, the `manifest.json` it is valid for, and the CRC-32 of the rest."""
 
     format: str
     version: int
@@ -63,34 +76,49 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 def is_settled(date: FolderDate, moment_ns: int) -> bool:
-    """Whether a folder's date is old enough at a moment of its own clock."""
+    """Whether a folder's date is old enough for a stamp.
+
+    A folder that was changed just now may be changed again within what its file system takes for the same
+    moment; the stamp would then hide the second change.
+
+    Args:
+        date: the folder's, read before it was listed.
+        moment_ns: now, by the clock of the folder's file system.
+    """
     return max(date.mtime_ns, date.ctime_ns) < moment_ns - COARSE_NS
 
 
 def is_worth_it(runs: int) -> bool:
-    """Whether an archive of so many runs has stamps."""
+    """Whether an archive with this many runs has stamps. A smaller one is listed whole in as little time."""
     return runs > MIN_PART
 
 
 def part_of(runs: int) -> int:
-    """How many stamped folders a session looks into all the same, for an archive of so many runs."""
+    """How many stamped folders a session looks into all the same, in an archive with this many runs."""
     return max(MIN_PART, -(-runs // PARTS))
 
 
 def encode_stamps(stamps: FolderStamps, archive_id: str, manifest: FileId) -> list[bytes]:
-    """The file, in pieces."""
+    """The file's bytes, in pieces: the head's line, then the stamps.
+
+    Args:
+        stamps: what to keep.
+        archive_id: the archive's.
+        manifest: which `manifest.json` the stamps are valid for.
+    """
     body = msgspec.json.encode(stamps)
     head = _Head(_FORMAT, _VERSION, archive_id, manifest, zlib.crc32(body))
     return [msgspec.json.encode(head), b"\n", body]
 
 
 def parse_stamps(data: bytes, archive_id: str, manifest: FileId, changed: Collection[str]) -> FolderStamps:
-    """The stamps of a file, as far as they hold.
+    """The valid stamps of a file; none where anything is wrong with it.
 
     Args:
-        data: the file; whatever is wrong with it, there are no stamps then.
-        archive_id, manifest: the archive, and its `manifest.json`.
-        changed: ids of runs that were changed since that was written.
+        data: the file's bytes.
+        archive_id: the archive's.
+        manifest: which `manifest.json` is on disk.
+        changed: ids of runs that were changed since it was written.
     """
     end = data.find(b"\n")
     body = memoryview(data)[end + 1 :]

@@ -1,4 +1,9 @@
-"""The records of workspaces and projects, brought up to date."""
+"""Keeps the records of workspaces and projects, with their names, up to date in the archive.
+
+Names are for people to read. So an error of the API is no failure here: what was known once stays, and the
+next session that has a reason to ask does so. A file that floradl did not write, or that it cannot read, is
+not replaced.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _MAX_PAGES = 50
+"""How many pages of a workspace's projects are read at most, for names alone."""
+
 log = logging.getLogger(__name__)
 
 
@@ -30,26 +37,27 @@ async def keep_names(
     places: Iterable[Place],
     *,
     clock: Clock | None = None,
-    found: Discovery | None = None,
+    discovery: Discovery | None = None,
     account: str = "",
 ) -> None:
-    """Have the records of some archived projects and their workspaces, and write those that say more.
+    """Ask for the records of some archived projects and of their workspaces, and write what is new in them.
 
-    One request for all workspaces, and for each workspace one for a single project, or the pages of its
-    projects. What the API refuses is left as it is.
+    It takes one request for all workspaces; then for each workspace either one request for a single project,
+    or the pages of its list of projects.
 
     Args:
-        api: an open session.
+        api: an open session with the API.
         disk: the archive.
-        places: which projects.
+        places: the projects.
         clock: for the dates of changes; None: the real one.
-        found: what a discovery of this session has; nothing that it asked for is asked again.
-        account: who sees the workspaces (`FloraApi.account`), for `seen_by`; "": that is not noted.
+        discovery: what this session's discovery of projects brought; nothing in it is asked for again.
+        account: who sees the workspaces (`FloraApi.account`); their records keep it, for `seen_by`. "": they
+            do not.
 
     Raises:
         DestinationError: the disk does not take them.
     """
-    keeper = _Keeper(api, disk, clock or Clock(), found, account)
+    keeper = _Keeper(api, disk, clock or Clock(), discovery, account)
     wanted: defaultdict[str, set[str]] = defaultdict(set)
     for workspace_id, project_id in places:
         wanted[workspace_id].add(project_id)
@@ -59,19 +67,19 @@ async def keep_names(
         for workspace_id, project_ids in wanted.items():
             await keeper.keep_projects(workspace_id, project_ids)
     except ApiError:
-        return  # it does not answer, or not this key: said already, and asking on would say the same
+        return  # no answer, or an invalid key: every other request would end the same; it is logged already
 
 
 class _Keeper:
     """The state of one `keep_names`."""
 
     def __init__(
-        self, api: FloraApi, disk: Destination, clock: Clock, found: Discovery | None, account: str
+        self, api: FloraApi, disk: Destination, clock: Clock, discovery: Discovery | None, account: str
     ) -> None:
         self._api = api
         self._disk = disk
         self._clock = clock
-        self._found = found
+        self._discovery = discovery
         self._account = account
 
     async def keep_workspaces(self, workspace_ids: Collection[str]) -> None:
@@ -89,23 +97,24 @@ class _Keeper:
                 await self._keep(path, record, "project_id")
 
     async def _workspaces(self) -> Iterable[Record]:
-        if self._found is not None and self._found.workspaces is not None:
-            return [Record(*item) for item in self._found.workspaces.items()]
-        if self._found is not None and self._found.has_asked_workspaces:
+        """The records of all workspaces that the key sees; none where they could not be had."""
+        if self._discovery is not None and self._discovery.workspaces is not None:
+            return [Record(*item) for item in self._discovery.workspaces.items()]
+        if self._discovery is not None and self._discovery.has_asked_workspaces:
             return []
         try:
             return (await ask_workspaces(self._api)).items
         except ApiError as exc:
-            _pass_over(exc, "the workspaces' names")
+            _ignore_unless_final(exc, "the workspaces' names")
             return []
 
     async def _projects(self, workspace_id: str, project_ids: set[str]) -> Iterable[Record]:
-        """The records of these projects, and perhaps of others."""
+        """The records of these projects as far as they can be had, and perhaps of others."""
         known, left = [], set(project_ids)
-        if self._found is not None:
-            projects = self._found.projects
+        if self._discovery is not None:
+            projects = self._discovery.projects
             known = [Record(key, projects[key].raw) for key in sorted(left & projects.keys())]
-            left = {key for key in left if not self._found.has_asked(workspace_id, key)}
+            left = {key for key in left if not self._discovery.has_asked(workspace_id, key)}
         try:
             if len(left) == 1:
                 known.append(await ask_project(self._api, *left))
@@ -113,7 +122,7 @@ class _Keeper:
                 asking = ask_projects(self._api, workspace_id, max_pages=_MAX_PAGES, wanted=left)
                 known.extend((await asking).items)
         except ApiError as exc:
-            _pass_over(exc, f"the projects' names of {printable(workspace_id, limit=80)}")
+            _ignore_unless_final(exc, f"the projects' names of {printable(workspace_id, limit=80)}")
         return known
 
     async def _keep(self, path: PurePosixPath, record: Record, key: str, account: str = "") -> None:
@@ -121,32 +130,34 @@ class _Keeper:
         await self._disk.call(_keep, self._disk, path, record, key, now_ms=now_ms, account=account)
 
 
-def unseen(found: Discovery, places: Iterable[Place], known_workspaces: Collection[str] = ()) -> list[Place]:
-    """Archived projects that the key does not see any more.
+def unseen(
+    discovery: Discovery, places: Iterable[Place], known_workspaces: Collection[str] = ()
+) -> list[Place]:
+    """The archived projects that the key does not see any more.
 
-    Only what a whole list does not have is not seen: that of the project's workspace, or that of all
-    workspaces where it does not have the workspace. The latter counts for `known_workspaces` alone, which the
-    key saw once (`seen_by`), since an archive may hold the workspaces of several keys.
+    Only a list that is whole can tell that a project is gone: the list of its workspace's projects, or, where
+    the workspace itself is gone, the list of all workspaces. The latter tells it only of `known_workspaces`:
+    an archive may hold the workspaces of several keys, and this key never saw those of the others.
 
     Args:
-        found: what the key sees.
-        places: what is archived, of the scopes that were asked for.
-        known_workspaces: workspaces that this key has seen.
+        discovery: what the key sees today.
+        places: the archived projects, of the scopes that were asked for.
+        known_workspaces: workspaces that this key saw once (`seen_by`).
     """
-    gone = set(known_workspaces) - (found.workspaces or {}).keys() - found.asked
-    if not found.has_all_workspaces:
+    gone = set(known_workspaces) - (discovery.workspaces or {}).keys() - discovery.asked
+    if not discovery.has_all_workspaces:
         gone = set()
     return sorted(
         place
         for place in set(places)
         if all(place)
-        and place.project_id not in found.projects
-        and (place.workspace_id in found.complete or place.workspace_id in gone)
+        and place.project_id not in discovery.projects
+        and (place.workspace_id in discovery.complete or place.workspace_id in gone)
     )
 
 
-def _pass_over(error: ApiError, what: str) -> None:
-    """Leave it at that, unless whatever else is asked would end the same."""
+def _ignore_unless_final(error: ApiError, what: str) -> None:
+    """Log an error, and raise it if every other request would end the same."""
     log.info("%s could not be had: %s", what, error.message)
     if is_final(error):
         raise error
@@ -155,7 +166,16 @@ def _pass_over(error: ApiError, what: str) -> None:
 def _keep(
     disk: Destination, path: PurePosixPath, record: Record, key: str, *, now_ms: int, account: str
 ) -> None:
-    """Write a record if it says something new; what else stands in its place is left alone."""
+    """Write a record if it says something new. Blocks.
+
+    Args:
+        disk: the archive.
+        path: where the record is kept.
+        record: as the API has it today.
+        key: the field of its id; a file with another id is not replaced, nor one that cannot be read.
+        now_ms: the date of a change, in ms since 1970.
+        account: who sees it; "": that is not kept.
+    """
     known = None
     if disk.exists(path):
         raw = read_record(disk, path) if disk.is_file(path) else None

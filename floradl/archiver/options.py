@@ -1,4 +1,4 @@
-"""What an archive job is told."""
+"""The options of an archive job."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ class ArchiveOptions:
 
     Args:
         dest: the archive's folder; made when missing.
-        base_url: the API's, as `addresses.check_base_url` returned it.
+        base_url: the API's address, as `addresses.check_base_url` returned it.
         scopes: which workspaces and projects to list.
-        sources: what of them.
-        required_sources: those of them that it is a failure to be refused.
-        filters: what is wanted of it.
-        concurrency: outputs on their way at the same time, at most; hosts may want fewer.
-        retries: tries after the first, for an output while nothing arrives.
+        sources: which of their lists: generations, technique runs, assets, canvases.
+        required_sources: the sources that the user named. It is a failure when the key may not see one of
+            these; any other is left out.
+        filters: which of the listed runs and outputs are wanted.
+        concurrency: how many outputs are on their way at the same time, at most; a host may get fewer.
+        retries: how often an output is tried again while no byte of it arrives.
         timeout_s: how long a media connection may stay silent.
         full: walk the whole history although there is a seal.
-        wait_s: how long to stay for runs that are pending or running; None: not at all.
+        wait_s: how long to wait for runs that are pending or running; None: not at all.
         fsync: whether to flush files before they are recorded.
         lock_timeout_s: how long to wait for another floradl to end.
         min_free_bytes: how much room on the archive's disk is left to others.
         require_existing: refuse a folder without an archive.
-        limit_rate_bytes: how much media may come a second, all together; 0: whatever comes.
+        limit_rate_bytes: how many bytes of media may arrive a second, in all transfers together; 0: no limit.
     """
 
     dest: Path
@@ -52,11 +53,14 @@ class ArchiveOptions:
     limit_rate_bytes: int = 0
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
-        """Whether a recorded run, asset or canvas is one that this job speaks of."""
+        """Whether a recorded run, asset or canvas is within this job's sources, scopes and filters."""
         is_of_sources = any(source in self.sources for source in entry.sources)
         return is_of_sources and wants_entry(self.scopes, self.filters, run_id, entry)
 
     def phases(self) -> list[list[Scope]]:
-        """The scopes to scan, one source after another: of generations, of technique runs, of assets."""
+        """The scopes to scan: a list for each source, in the order in which the sources are scanned.
+
+        Canvases are not among them: they are no runs, and are looked at when all runs are recorded.
+        """
         order = [Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS]
         return [[scope.of(source) for scope in self.scopes] for source in order if source in self.sources]

@@ -1,4 +1,7 @@
-"""What `archive` would do, without doing it: the same scan and the same decisions, and no write."""
+"""`archive --dry-run`: the same scan and the same decisions as `archive`, without writing anything.
+
+It takes no lock, so it may run while another floradl archives, and then shows a moment of that.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One run, and what would be done about its wanted outputs."""
+    """One run, and what would be done about each of its wanted outputs."""
 
     run: Generation
     decisions: list[Decision]
@@ -38,9 +41,14 @@ async def iter_previews(
 ) -> AsyncGenerator[Preview, None]:
     """Every run that `archive` would visit now, with its decisions.
 
+    Args:
+        options: what would be archived.
+        api: an open session with the API.
+        clock: time.
+
     Raises:
         ApiError: a page or a run could not be had.
-        DestinationError: the archive's manifest cannot be read, or it shall exist and does not.
+        DestinationError: the manifest cannot be read, or `require_existing` is set and there is no archive.
     """
     disk = Destination(options.dest)
     try:
@@ -66,7 +74,7 @@ async def iter_previews(
 async def _iter_runs(
     options: ArchiveOptions, api: FloraApi, manifest: Manifest, disk: Destination, clock: Clock
 ) -> AsyncGenerator[Generation, None]:
-    """The runs that a scan brings, then those with something to mend, each once."""
+    """The runs that the lists bring, then the recorded ones with outputs to fetch again, each once."""
     filters = options.filters
     account = api.account(manifest.archive_id)
     seen: set[str] = set()
@@ -98,10 +106,10 @@ async def _iter_runs(
     def is_wanted(run_id: str, entry: RunEntry) -> bool:
         return run_id not in seen and options.wants_entry(run_id, entry)
 
-    found = await disk.call(compare_with_disk, manifest, disk, filters, is_wanted)
-    for missing in found.missing_runs:
+    comparison = await disk.call(compare_with_disk, manifest, disk, filters, is_wanted)
+    for missing in comparison.missing_runs:
         try:
             known = await disk.call(known_record, disk, missing)
             yield await api.item(missing.entry.kind, missing.run_id, known=known)
         except ApiNotFoundError:
-            continue
+            continue  # `archive` would try the URLs of its record, and report what fails

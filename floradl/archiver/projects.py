@@ -1,7 +1,11 @@
-"""What is around the runs of an archive: which projects there are, their canvases, what they are called.
+"""Projects at the end of a session: which there are, their canvases, and their names.
 
-All of it comes after the runs are recorded. Names are for people, so no answer about them fails a job.
-Canvases are archived, so what keeps one from being looked at is told like anything that could not be listed.
+All of it comes after the runs are recorded: labels of canvas nodes are about runs, and names are asked for
+where runs are new. So a quiet night asks for the projects and the diagram of each canvas, and for nothing
+else; without canvases it asks for nothing here.
+
+Names are for people to read, so no answer about them, or lack of one, fails a job. Canvases are archived, so
+an error that keeps one from being looked at is a problem like a page that could not be listed.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from floradl.api.projects import Discovery, discover
 from floradl.archiver.canvases import keep_canvases
 from floradl.archiver.names import keep_names, unseen
 from floradl.archiver.options import ArchiveOptions
-from floradl.archiver.report import ScanResults
 from floradl.archiver.scan import full_walk_is_due
+from floradl.archiver.scan_results import ScanResults
 from floradl.clock import format_ms
 from floradl.constants import Kind, Source
 from floradl.download.context import Context
@@ -33,11 +37,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Seen:
-    """What a session saw around its runs.
+class SeenProjects:
+    """The projects that a session's report speaks of.
 
     Attributes:
-        names: what places with new runs, and those not visible any more, are called.
+        names: the names of projects with new runs, and of those in `unseen`.
         unseen: archived projects that the key does not see any more.
     """
 
@@ -45,7 +49,7 @@ class Seen:
     unseen: tuple[Place, ...] = ()
 
     def name_of(self, place: Place) -> str:
-        """What a project is called; "" where that is not known."""
+        """The name of a project; "" where it is not known."""
         return self.names.get(place, PlaceName()).project
 
 
@@ -54,11 +58,11 @@ class AroundRuns:
 
     Args:
         options: what is archived.
-        api: an open session.
-        repository: the manifest, open.
+        api: an open session with the API.
+        repository: the manifest, open; all runs of the session are recorded.
         context: the archive's disk, and time.
-        tally: kept up to date.
-        found: what the scans found; what canvases bring, and refuse, is added.
+        tally: kept up to date, for a display.
+        results: what the scans brought. What the canvases bring, and their problems, are added to it.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class AroundRuns:
         repository: Repository,
         context: Context,
         tally: Tally,
-        found: ScanResults,
+        results: ScanResults,
     ) -> None:
         self._options = options
         self._api = api
@@ -76,38 +80,41 @@ class AroundRuns:
         self._disk = context.disk
         self._clock = context.clock
         self._tally = tally
-        self._found = found
+        self._results = results
         self._account = api.account(repository.manifest.archive_id)
 
-    async def keep(self) -> Seen:
-        """Look for projects where that is due, keep their canvases if these are wanted, and all names.
+    async def keep(self) -> SeenProjects:
+        """List the projects where that is due, keep their canvases if these are wanted, and keep names.
+
+        Returns:
+            The projects that the report speaks of.
 
         Raises:
             DestinationError: the disk does not take it.
         """
         wants_canvases = Source.CANVAS in self._options.sources
         discovery = None
-        if wants_canvases or (self._found.has_walked_all and not self._options.filters.run_ids):
+        if wants_canvases or (self._results.has_walked_all and not self._options.filters.run_ids):
             discovery = await self._discover(is_needed=wants_canvases)
         if discovery is not None and wants_canvases:
             await self._keep_canvases(discovery)
         await self._keep_names(discovery)
         gone = await self._unseen(discovery) if discovery is not None else []
-        names = await self._disk.call(read_names, self._disk, [*self._found.news, *gone])
-        return Seen(names, tuple(gone))
+        names = await self._disk.call(read_names, self._disk, [*self._results.news, *gone])
+        return SeenProjects(names, tuple(gone))
 
     async def _discover(self, *, is_needed: bool) -> Discovery | None:
-        known = {place.workspace_id for place in self._found.met if place.workspace_id}
+        known = {place.workspace_id for place in self._results.met if place.workspace_id}
         try:
             return await discover(self._api, self._options.scopes, known=sorted(known))
         except ApiError as exc:
             log.info("the projects could not be listed: %s", exc.message)
             if is_needed:
-                self._found.problems.append(exc.concerning("the projects"))
+                self._results.problems.append(exc.concerning("the projects"))
             return None
 
     async def _keep_canvases(self, discovery: Discovery) -> None:
-        found = self._found
+        results = self._results
         scopes = self._options.scopes
         projects = [
             project
@@ -125,13 +132,13 @@ class AroundRuns:
             self._clock,
             self._tally,
             full=is_full,
-            news=found.news,
+            news=results.news,
         )
-        found.listed[Source.CANVAS] = kept.listed
-        found.new[Source.CANVAS] = kept.new
+        results.listed[Source.CANVAS] = kept.listed
+        results.new[Source.CANVAS] = kept.new
         refusals = [problem for problem in discovery.problems if problem.is_refusal]
-        found.problems.extend(problem for problem in discovery.problems if not problem.is_refusal)
-        found.problems.extend(kept.problems)
+        results.problems.extend(problem for problem in discovery.problems if not problem.is_refusal)
+        results.problems.extend(kept.problems)
         refusals.extend(kept.refused.values())
         self._note_refusals(refusals)
         if not (refusals or kept.problems or discovery.problems):
@@ -147,35 +154,36 @@ class AroundRuns:
             )
 
     def _note_refusals(self, refusals: list[ApiError]) -> None:
-        """Canvases that this key may not see are left out, and that is no failure unless they were named."""
+        """Leave out canvases that this key may not see. That is a failure only where canvases were named."""
         if not refusals:
             return
         first = refusals[0]
         if len(refusals) > 1:
             first.message += f", and {len(refusals) - 1} more like it"
         is_required = Source.CANVAS in self._options.required_sources
-        self._found.note_refusal(Source.CANVAS, first, is_required=is_required)
+        self._results.note_refusal(Source.CANVAS, first, is_required=is_required)
 
     async def _keep_names(self, discovery: Discovery | None) -> None:
-        """Have the names of projects beside what is archived of them, at hardly any request.
+        """Write the records of projects and workspaces, with their names, beside what is archived of them.
 
-        They are asked for where a project with new runs has none yet, and after a full walk, since a name may
-        change. So a quiet night asks for none.
+        They are asked for where a project with new runs has no record yet, and after a full walk, since a
+        name may change. So a quiet night asks for none. With `--run-id` none is asked for either: the session
+        is about these runs alone.
         """
         if self._options.filters.run_ids:
             return
-        found = self._found
-        look = archived if found.has_walked_all else unnamed
-        due = await self._disk.call(look, self._disk, found.met if found.has_walked_all else found.news)
-        if discovery is not None:  # what it has costs nothing
+        results = self._results
+        look = archived if results.has_walked_all else unnamed
+        due = await self._disk.call(look, self._disk, results.met if results.has_walked_all else results.news)
+        if discovery is not None:  # it has the records already, so they cost no request
             its = (Place(p.workspace_id, p.project_id) for p in discovery.projects.values())
             due |= await self._disk.call(archived, self._disk, its)
         await keep_names(
-            self._api, self._disk, due, clock=self._clock, found=discovery, account=self._account
+            self._api, self._disk, due, clock=self._clock, discovery=discovery, account=self._account
         )
 
     async def _unseen(self, discovery: Discovery) -> list[Place]:
-        """Archived projects, of those in scope, that the key does not see any more."""
+        """The archived projects in scope that the key does not see any more."""
         places = {place for place in self._places() if self._is_in_scope(place)}
         workspaces = {place.workspace_id for place in places}
         known = await self._disk.call(seen_by, self._disk, workspaces, self._account)
@@ -188,16 +196,23 @@ class AroundRuns:
         return any(scope.holds(*place) for scope in self._options.scopes)
 
     def _places(self) -> Iterable[Place]:
-        """The projects that have a canvas here; after a full walk, those of everything that is archived."""
+        """The projects with an archived canvas; after a full walk, all projects with anything archived.
+
+        To go through all entries of a large archive is left to the sessions that walk everything anyway.
+        """
         manifest = self._repository.manifest
-        if self._found.has_walked_all:
+        if self._results.has_walked_all:
             return (Place(run.workspace_id, run.project_id) for _, run in manifest.iter_counted())
         canvases = manifest.iter_entries(Kind.CANVAS)
         return (Place(canvas.workspace_id, canvas.project_id) for _, canvas in canvases)
 
 
 def _seen_op(scope: Scope, account: str, before: ScanEntry | None, at: str, *, is_full: bool) -> ScanOp:
-    """That all canvases of a scope were looked at, without a problem; there is no past to seal."""
+    """The change that says when all canvases of a scope were looked at without a problem.
+
+    It is the entry of a scan, so that `status` knows how old the canvases are. It seals nothing: FLORA has no
+    list of past canvases.
+    """
     return ScanOp(
         ScanEntry(
             scope=ScopeEntry(Source.CANVAS, scope.workspace_id, scope.project_id),

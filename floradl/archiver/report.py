@@ -1,29 +1,28 @@
-"""What an archive job is told, and what it reports.
+"""What an archive job reports.
 
-Every number of a report is counted where the work was done and recorded, so a report never says more than
-the manifest does.
+Every number is counted where the work was done and recorded, so a report never says more than the manifest
+does.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from floradl.constants import Source
-from floradl.errors import ApiError, Exit, FloradlError, KeyRefusedError
-from floradl.repository.names import Place
+from floradl.errors import Exit, FloradlError, KeyRefusedError
 from floradl.repository.results import Failure
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceNews:
-    """What one source gave: how much is listed there, and how much of it is new.
+    """What one source brought.
 
-    `refused` is what the API said where this key may not see it, `refusal` the same in two words.
+    Attributes:
+        source: the list, such as generations or assets.
+        listed: how many things it has.
+        new: how many of them are new in this archive.
+        refused: what the API said where this key may not see the source; None where it may.
+        refusal: the same in two words, such as "403 forbidden".
     """
 
     source: Source
@@ -35,7 +34,11 @@ class SourceNews:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """How many runs and assets of a project are new; `name` is "" where it is unknown, not printable yet."""
+    """How many runs and assets of one project are new.
+
+    `name` is the project's name as FLORA has it, so it has to be made printable before it is shown; "" where
+    it is unknown.
+    """
 
     workspace_id: str
     project_id: str
@@ -46,7 +49,10 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class UnseenProject:
-    """A project that is archived and that the key does not see any more; `name` is not printable yet."""
+    """A project that is archived and that the key does not see any more.
+
+    `name` is as FLORA had it, so it has to be made printable before it is shown; "" where it is unknown.
+    """
 
     workspace_id: str
     project_id: str
@@ -57,7 +63,30 @@ class UnseenProject:
 class Report:
     """What a session did. Times in seconds, sizes in bytes, cost in USD.
 
-    Outputs, failures and bytes are those of runs, assets and canvases alike.
+    Outputs, failures and bytes are those of runs, assets and canvases together.
+
+    Attributes:
+        listed_runs: completed runs that the filters want and that were listed or asked for by id.
+        new_runs: those of them that had no entry before.
+        fetched: outputs that were downloaded, written from a record, or kept as a snapshot of a canvas.
+        adopted: outputs whose files were there already, without an entry.
+        already: outputs that were there and recorded before.
+        failures: outputs that could not be archived.
+        problems: errors that left something unknown.
+        missing_runs: ids that the user named and that are nowhere.
+        vanished_runs: recorded runs that FLORA does not list any more.
+        open_runs: runs that are pending or running.
+        news: the projects with new runs or assets, those with the most first.
+        new_bytes: of the outputs that were fetched or adopted.
+        new_cost: what the new runs were charged.
+        sources: what each source brought.
+        archive_runs, archive_outputs, archive_bytes: what the archive holds now.
+        api_calls: requests to the API, repeated ones included.
+        elapsed_s: how long the session took.
+        is_interrupted: whether it was stopped.
+        listed_assets, new_assets, vanished_assets: as for runs.
+        archive_assets, archive_canvases: what the archive holds now.
+        unseen: archived projects that the key does not see any more.
     """
 
     listed_runs: int
@@ -98,59 +127,3 @@ class Report:
         if any(isinstance(problem, KeyRefusedError) for problem in self.problems):
             return Exit.KEY_REFUSED
         return Exit.OK if self.is_complete else Exit.INCOMPLETE
-
-
-@dataclass(slots=True)
-class ScanResults:
-    """What scans found so far.
-
-    Attributes:
-        problems: what could not be listed.
-        refused: sources that this key may not see, and what the API said, where that is no failure.
-        vanished: runs and assets that FLORA lists no more.
-        met: places of all runs and assets that were met.
-        news: how many runs and assets of each place are new.
-        new_assets: how many of them are assets.
-        listed, new: how many of each source's things there were, and how many of them were new.
-        missing: ids that were asked for and are nowhere.
-        has_walked_all: whether some scan walked a whole history, with nothing filtered.
-    """
-
-    problems: list[ApiError] = field(default_factory=list)
-    refused: dict[Source, ApiError] = field(default_factory=dict)
-    vanished: list[str] = field(default_factory=list)
-    met: set[Place] = field(default_factory=set)
-    news: Counter[Place] = field(default_factory=Counter)
-    new_assets: Counter[Place] = field(default_factory=Counter)
-    listed: Counter[Source] = field(default_factory=Counter)
-    new: Counter[Source] = field(default_factory=Counter)
-    missing: list[str] = field(default_factory=list)
-    has_walked_all: bool = False
-
-    def of_sources(self, sources: Iterable[Source]) -> tuple[SourceNews, ...]:
-        """What each source gave."""
-        return tuple(self._of_source(source) for source in sources)
-
-    def note_refusal(self, source: Source, error: ApiError, *, is_required: bool) -> None:
-        """Note a source that this key may not see: it is left out, or a problem where it was named.
-
-        Args:
-            source: which.
-            error: what the API said.
-            is_required: whether it was named.
-        """
-        if is_required:
-            hint = f"This key may not see that: leave out --source {source}, or use another key."
-            message = f"{source}: {error.message}"
-            refusal = KeyRefusedError(message, status=error.status, code=error.code, hint=hint)
-            self.problems.append(refusal)
-        else:
-            self.refused[source] = error
-            log.info("left out: %s: %s", source, error.message)
-
-    def _of_source(self, source: Source) -> SourceNews:
-        error = self.refused.get(source)
-        if error is None:
-            return SourceNews(source, self.listed[source], self.new[source])
-        refusal = f"{error.status} {error.code}".rstrip()
-        return SourceNews(source, self.listed[source], self.new[source], error.message, refusal)

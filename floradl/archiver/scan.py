@@ -1,17 +1,23 @@
-"""Scans: seeing every run of a scope, and stopping early where that is proven to be enough.
+"""One scope's scan: it sees every run of the scope, and stops early only where that is proven to be enough.
 
-A list is newest first over an offset: what is inserted while paging shows as repeats, which are
-dropped here; what is removed shifts later items across a page's edge, where they would be skipped.
-Three things keep a run from being missed:
+The API lists the newest runs first, in pages over an offset, while the account changes. A run that is added
+meanwhile shifts the others down, and some are listed twice; those repeats are dropped here. A run that is
+removed shifts the others up, and one may slip from the next page to a page that was read already. Three
+things keep it from being missed:
 
-- Lists of generations are read in the order in which a run moves: pending, running, completed. A run that
-  exists when the scan starts is in one of them. Of technique runs and assets there is one list.
-- After each further page the one before it is read again, and when that changed the walk goes back to where
-  nothing can be missing (`walk.Walk`).
-- The past is sealed only by a scan without any error. The next scan walks down to the seal less an
-  overlap, asks for each run that was open then, and walks everything once a week.
+- Generations are in three lists, which are read in the order in which a run moves through them: pending,
+  running, completed. So a run that exists when the scan begins is met in at least one of them. Technique runs
+  and assets are in one list each, and no run moves between lists there.
+- After each further page the page before it is read again. If it changed, the walk goes back to a place above
+  which nothing can be missing (`api.walk.Walk`).
+- A scan seals the past only if it had no error at all. The next scan walks down to the seal less an overlap,
+  and asks one by one for the runs that were open at the seal. Once a week a scan walks everything.
 
-A scan yields completed runs. What it learned besides (open runs, unreadable records) it keeps.
+A seal counts for the key and the API that it was made with, since another key may see other runs. Each scope
+has a seal of its own. The account as a whole is one walk, not one per project: a project that appears while
+the projects are walked would be in no list, and the account's seal would say that it was.
+
+A scan yields completed runs, and keeps what else it learned: open runs, and records that cannot be read.
 """
 
 from __future__ import annotations
@@ -35,8 +41,7 @@ from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, KeyRefuse
 from floradl.repository.entries import ScanEntry, ScopeEntry
 
 FULL_EVERY_MS = 7 * 24 * 3_600_000
-"""How old the last full walk may be before a scan becomes one by itself."""
-
+"""How old the last full walk may be. When it is older, the next scan walks everything."""
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +50,24 @@ class Scan:
     """One scan of one scope.
 
     Args:
-        api: the API.
+        api: an open session with the API.
         scope: what to list.
-        account: whose history it is, for the seal.
-        previous: what the last clean scan of this scope left, if there was one.
-        is_known: whether a run is recorded; a page with one that is not is never the last.
-        clock: for the age of the last full walk.
+        account: whose history it is (`FloraApi.account`); the seal is valid for this account alone.
+        previous: the seal of this scope's last scan without an error; None if there is none.
+        is_known: whether a run is recorded. A page with a run that is not recorded is never taken for the
+            last one, so a nonsense date far in the future hides nothing behind its seal.
+        clock: time, for the seal and for the age of the last full walk.
         full: walk everything although there is a seal.
-        since_ms: do not walk below this moment (a filter: such a scan seals nothing).
+        since_ms: do not walk below this moment, in ms since 1970; a filter. The scan's seal must then not be
+            recorded.
         answered: set when the first page is there.
 
     Attributes:
         is_full: whether the whole history is walked.
         seen: ids of all runs that a list of this scan had.
         workspaces: ids of the workspaces that these runs are in.
-        open_runs: runs that are pending or running.
-        problems: what kept the scan from being complete, beside an error that it raised.
+        open_runs: runs that are pending or running, by id.
+        problems: errors that left something unlisted, apart from the one that the scan raised.
     """
 
     def __init__(
@@ -94,20 +101,23 @@ class Scan:
         self.problems: list[ApiError] = []
 
     async def iter_completed(self) -> AsyncGenerator[Generation, None]:
-        """Every completed run that may be new, each once, newest first but for stragglers.
+        """Every completed run that may be new, each once.
+
+        The newest come first, apart from runs that completed while the lists of open runs were read, and from
+        those that were open at the seal and are asked for one by one in the end.
 
         Raises:
-            ApiError: a page could not be had; nothing is known of what lies below it.
+            ApiError: a page could not be had; nothing is known of the runs below it.
         """
         began_s = self._clock.monotonic()
         for status in () if last_status(self.scope) is None else (Status.PENDING, Status.RUNNING):
             try:
                 async for run in self._walk(status):
-                    yield run  # completed since the list was asked for
+                    yield run  # it completed between the request and the answer
             except ApiError as exc:
                 if exc.status is None or exc.is_refusal or isinstance(exc, KeyRefusedError):
-                    raise  # nobody answers, or not this key: the other lists would say the same
-                # What is completed can be archived all the same. The past stays unsealed.
+                    raise  # no answer, or not for this key: the other lists would say the same
+                # Completed runs can be archived all the same. The problem keeps the past from being sealed.
                 self.problems.append(exc.concerning(f"the list of {status} runs"))
         self._opening_ms = int((self._clock.monotonic() - began_s) * 1000)
         async for run in self._walk(
@@ -118,17 +128,24 @@ class Scan:
             yield run
 
     async def iter_again(self, *, down_to_ms: int | None) -> AsyncGenerator[Generation, None]:
-        """Walk the completed runs once more, for runs that `iter_completed` should have met and did not.
+        """Walk the completed runs once more, for recorded runs that `iter_completed` did not meet.
 
         Args:
-            down_to_ms: when the oldest of them was created; None walks everything.
+            down_to_ms: when the oldest of them was created, in ms since 1970; None walks everything.
+
+        Raises:
+            ApiError: a page could not be had.
         """
         floor_ms = None if down_to_ms is None else down_to_ms - OVERLAP_MS
         async for run in self._walk(last_status(self.scope), floor_ms=floor_ms):
             yield run
 
     def sealed(self) -> ScanEntry:
-        """What the next scan needs to know. Only for a scan that ended, and without `problems`."""
+        """The seal that the next scan of this scope begins from.
+
+        Only for a scan that came to its end without `problems`; otherwise the next one would stop at the seal
+        and never meet what this one missed.
+        """
         at = format_ms(self._started_ms)
         previous = self._previous
         full_at = at if self.is_full or previous is None else previous.last_full_scan_at
@@ -144,19 +161,27 @@ class Scan:
         )
 
     def _seal_ms(self) -> int | None:
+        """Down to which moment the next scan has to walk, its overlap apart; None: to the end."""
         known = [self._previous.sealed_before] if self._previous else []
         if self._newest_ms is not None:
-            # Where the open lists took so long that the overlap may not cover it, the seal lies lower.
+            # A run that is created while the open lists are read may be pending when the running ones are
+            # listed, and running when the completed ones are: then no list has it. The next scan brings it,
+            # since its overlap reaches further down. That would not be certain where the open lists took
+            # longer than half the overlap, so the seal lies lower by that time.
             late_ms = self._opening_ms if self._opening_ms > OVERLAP_MS // 2 else 0
             known.append(self._newest_ms - late_ms)
         return max((moment for moment in known if moment is not None), default=None)
 
     def _walk_down_to_ms(self) -> int | None:
+        """How far down the list of completed runs has to be walked; None: to its end."""
         sealed = None if self.is_full or self._previous is None else self._previous.sealed_before
         return None if sealed is None else sealed - OVERLAP_MS
 
     async def _iter_formerly_open(self) -> AsyncGenerator[Generation, None]:
-        """Ask, one by one, for the runs that were open at the last seal and in no list this time."""
+        """Ask one by one for the runs that were open at the last seal and that no list had this time.
+
+        They may lie far below the seal by now, where this scan does not walk.
+        """
         for run_id, record in (self._previous.open_runs if self._previous else {}).items():
             if run_id in self.seen:
                 continue
@@ -171,7 +196,7 @@ class Scan:
             except ApiError as exc:
                 self.problems.append(exc.concerning(f"run {printable(run_id, limit=80)}"))
                 if exc.is_retryable:
-                    return  # it does not answer; no need to ask it as often as there are runs
+                    return  # the API does not answer; each other run would have to wait as long for nothing
                 continue
             if self._note(run):
                 yield run
@@ -179,18 +204,23 @@ class Scan:
     async def _walk(
         self, status: Status | None, *, floor_ms: int | None = None, seal_ms: int | None = None
     ) -> AsyncGenerator[Generation, None]:
-        """The completed runs of one list that were not seen before; see `Walk` for how far."""
+        """The completed runs of one list that this scan did not see before; `Walk` says how far it goes."""
         walk = Walk(self._api, PageQuery(self.scope, status), floor_ms, seal_ms, self._is_known)
         async for page in walk.iter_pages():
             self._answered.set()
-            told = {problem.message for problem in self.problems}
-            self.problems.extend(bad for bad in page.bad_records if bad.message not in told)
+            # Pages are read twice, so an unreadable record comes twice as well; it is one problem.
+            known = {problem.message for problem in self.problems}
+            self.problems.extend(bad for bad in page.bad_records if bad.message not in known)
             for run in page.generations:
                 if self._note(run):
                     yield _placed(run, self.scope)
 
     def _note(self, run: Generation) -> bool:
-        """Keep what a record tells; whether the run is completed and new to this scan."""
+        """Keep what a listed record tells about its run.
+
+        Returns:
+            Whether the run is completed, and was not met as a completed one by this scan before.
+        """
         self.workspaces.add(run.workspace_id)
         if run.created_at_ms is not None:
             self._newest_ms = max(self._newest_ms or 0, run.created_at_ms)
@@ -209,7 +239,7 @@ class Scan:
 
 
 def _placed(run: Generation, scope: Scope) -> Generation:
-    """An asset where it was asked for, when its record does not say where it is."""
+    """An asset placed in the workspace and project that were listed, where its record does not name any."""
     if run.kind is Kind.RUN:
         return run
     return replace(
@@ -220,13 +250,19 @@ def _placed(run: Generation, scope: Scope) -> Generation:
 
 
 def full_walk_is_due(previous: ScanEntry | None, now_ms: int) -> bool:
-    """Whether a scan walks the whole history without being told to, after what the last clean one left.
+    """Whether a scan has to walk the whole history without being told to.
 
-    One that found nothing left no moment to walk down to. The next walks to the end without being a full
-    one, which is more than a walk: names are asked for anew, and what has vanished is looked for.
+    A scan that found nothing leaves a seal without a moment to walk down to. The next scan then walks to the
+    end as well, but it is no full walk: after one of those names are asked for again, and vanished runs are
+    looked for, which would be wasted on an empty scope every night.
+
+    Args:
+        previous: the seal of the last scan without an error; None if there is none.
+        now_ms: now, in ms since 1970.
     """
     last_ms = None if previous is None else parse_ms(previous.last_full_scan_at)
     if previous is None or last_ms is None:
         return True
-    # A clock that was once ahead must not put the next walk off for years.
+    # A date in the future was written while the clock was wrong. It must not put the next full walk off until
+    # that date comes.
     return not 0 <= now_ms - last_ms <= FULL_EVERY_MS

@@ -1,4 +1,4 @@
-"""What a check of an archive may find, and what it reports."""
+"""What a check of an archive can find, and its report."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from floradl.repository.results import Failure
 
 
 class Trouble(StrEnum):
-    """Kinds of findings."""
+    """Kinds of findings. The values are part of the JSON report."""
 
-    MISSING = "missing"  # recorded, and not there
-    EMPTY = "empty"  # there, without a byte
-    TRUNCATED = "truncated"  # smaller than it was recorded
-    CHANGED = "changed"  # larger, or other bytes
-    UNREADABLE = "unreadable"  # the disk does not give its bytes
+    MISSING = "missing"  # an output is recorded, and there is no file
+    EMPTY = "empty"  # the file has no bytes
+    TRUNCATED = "truncated"  # the file is smaller than recorded
+    CHANGED = "changed"  # the file is larger than recorded, or has other bytes
+    UNREADABLE = "unreadable"  # the disk does not give the file's bytes
     NOT_A_FILE = "not_a_file"  # a link, a folder or the like where a file or folder of the archive should be
     MISPLACED = "misplaced"  # the bytes of a missing or damaged output, elsewhere in the archive
-    STRAY = "stray"  # nobody knows it; it is left alone, and no fault of the archive
+    STRAY = "stray"  # something that no entry knows; it is left alone, and is no fault of the archive
     UNRECORDED = "unrecorded"  # a run, an asset, a canvas, or an output of a known one, without an entry
     FAILED = "failed"  # an output that could not be archived so far
-    LOST = "lost"  # a canvas snapshot that a repair has given up: its bytes cannot be had again
-    BAD_ENTRY = "bad_entry"  # an entry that speaks of no file, or of a place that is not its own
+    LOST = "lost"  # a canvas snapshot that a repair has given up: nobody has its bytes any more
+    BAD_ENTRY = "bad_entry"  # an entry that names no file, or a place that is not its own
     NO_RECORD = "no_record"  # a run without run.json, an asset without asset.json
-    BAD_RECORD = "bad_record"  # a record that is not as it was recorded
+    BAD_RECORD = "bad_record"  # a record with other bytes than were recorded
     BAD_MANIFEST = "bad_manifest"  # manifest.json is lost, or cannot be read
     BAD_JOURNAL = "bad_journal"  # the journal cannot be read, or is another archive's
     BAD_CHECKSUMS = "bad_checksums"  # SHA256SUMS is lost, or does not say what the manifest says
 
 
 NO_FAULT = frozenset({Trouble.STRAY, Trouble.LOST})
-"""Findings that do not make an archive unsound: what is nobody's, and losses that a repair told of."""
+"""Findings that do not make an archive unsound: strays, and losses that a repair has reported once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One thing in an archive that is not as it should be.
 
     Args:
-        kind: what.
+        kind: what is wrong.
         path: where, relative to the archive, with `/`.
         message: what was found, for people.
-        run_id, key: of the output concerned; "" where there is none.
-        found_at: of what is misplaced: where it stands.
+        run_id: the run, asset or canvas that it concerns; "" where there is none.
+        key: the output that it concerns; "" where it is about a record, or about none.
+        found_at: of a misplaced file, the path where it is now; else "".
     """
 
     kind: Trouble
@@ -59,25 +60,33 @@ class Finding:
 
     @property
     def is_unaccounted(self) -> bool:
-        """Whether `SHA256SUMS` alone tells of it, so that not even its run is known."""
+        """Whether only `SHA256SUMS` names it, so that its run is not known, and nothing can be fetched."""
         return self.kind == Trouble.UNRECORDED and not self.run_id
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """What it is about, whatever was found there."""
+        """What it is about, without its kind: the same before and after a repair that changes the kind."""
         return self.path, self.run_id, self.key
 
     def line(self) -> str:
-        """The finding for people."""
+        """The finding as one line for people, with everything in it made printable."""
         run = f" ({printable(self.run_id, limit=80)} {printable(self.key, limit=80)})" if self.key else ""
         return f"{self.kind}: {printable(self.path, limit=400)}{run}: {printable(self.message, limit=300)}"
 
 
 @dataclass(slots=True)
 class AuditTally:
-    """How far a check has come; read by progress displays meanwhile.
+    """How far a check has come. Progress displays read it meanwhile.
 
-    `listed_runs` are the manifest's; with `is_listed` they are all there is to check.
+    Attributes:
+        total: outputs to check.
+        done: outputs that are checked.
+        moved_bytes: bytes that were read.
+        failed_word: what a display calls the outputs that `failed` counts.
+        findings: so far.
+        listed_runs: runs, assets and canvases in the manifest.
+        is_listed: whether the manifest was read, so that `listed_runs` and `total` are final.
+        is_stopping: whether the check is being stopped.
     """
 
     total: int = 0
@@ -91,12 +100,12 @@ class AuditTally:
 
     @property
     def moved(self) -> int:
-        """Outputs to which the bytes belong."""
+        """Of how many outputs the `moved_bytes` are, for a display's average."""
         return self.done
 
     @property
     def flows(self) -> Collection[Never]:
-        """Outputs that are on their way: a check has none."""
+        """Transfers that are under way: a check has none."""
         return ()
 
     @property
@@ -109,10 +118,20 @@ class AuditTally:
 class AuditReport:
     """What a check found. Times in seconds, sizes in bytes.
 
-    `runs`, `assets` and `canvases` were checked, with their `outputs`.
-    `left` are the findings that stand in the end: all of `findings` unless a repair mended some. `read`
-    counts outputs whose bytes were read again; `kept_aside` says where damaged files went whose place was
-    taken by other bytes than were archived.
+    Attributes:
+        runs, assets, canvases: how many were checked.
+        outputs: how many outputs they have.
+        read: of how many outputs the bytes were read again.
+        read_bytes: how many bytes that were.
+        sample: which part of the files was read, such as "1/7".
+        findings: what was found, before any repair.
+        left: what is still wrong in the end; without a repair the same as `findings`.
+        elapsed_s: how long it took.
+        is_repair: whether a repair was wanted.
+        is_interrupted: whether it was stopped.
+        kept_aside: paths of files that a repair set aside and kept.
+        failures: outputs that a repair could not fetch.
+        problems: errors of the API during a repair.
     """
 
     runs: int
@@ -133,7 +152,7 @@ class AuditReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether everything recorded is there, as it was recorded, but for what was given up earlier."""
+        """Whether everything recorded is there as it was recorded, but for losses reported earlier."""
         return not self.is_interrupted and all(finding.kind in NO_FAULT for finding in self.left)
 
     @property
@@ -150,5 +169,5 @@ class AuditReport:
         return sum(finding.place not in left for finding in self.findings)
 
     def counts(self) -> Counter[Trouble]:
-        """How many findings of each kind stand in the end."""
+        """How many findings of each kind are left in the end."""
         return Counter(finding.kind for finding in self.left)

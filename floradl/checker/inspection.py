@@ -1,6 +1,6 @@
-"""What the folder of a run, an asset or a canvas shows when it is held against the entry.
+"""Compares the entry of a run, an asset or a canvas with the listing of its folder, and with files' digests.
 
-Pure; `audit` is the whole check.
+Pure: nothing here touches the disk. `audit` lists, reads, and calls this.
 """
 
 from __future__ import annotations
@@ -18,16 +18,24 @@ from floradl.storage.base import Item, Kind
 from floradl.storage.digest import Digest
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
-"""What systems leave in any folder that somebody looks at."""
+"""Files that operating systems leave in any folder that somebody opens. They are no strays."""
 
 Listing = Mapping[str, Item]
+"""Name → what stands there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One archived output, and the bytes that its file must hold; without a key the entry's record.
+    """A file that must be there, and what must be in it: an archived output's, or an entry's record.
 
-    `lost` says of one that a repair has given up, why: its bytes need not be there, and may be again.
+    Attributes:
+        run_id: the run, asset or canvas.
+        key: the output's; "" of a record.
+        path: the file's, relative to the archive.
+        size_bytes: how long it must be; 0 of a record, whose size is not recorded.
+        sha256: of its bytes, in hexadecimal.
+        lost: why a repair has given the output up; None if none has. The file need not be there then, but it
+            may be again.
     """
 
     run_id: str
@@ -38,13 +46,13 @@ class Expected:
     lost: str | None = None
 
     def finding(self, kind: Trouble, message: str) -> Finding:
-        """What is wrong with its file."""
+        """A finding about this file."""
         return Finding(kind, self.path, message, self.run_id, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """Something that nobody knows; `size_bytes` None: it is no file."""
+    """Something that no entry knows. `size_bytes` is None where it is no regular file."""
 
     path: str
     size_bytes: int | None
@@ -52,17 +60,17 @@ class Stray:
 
 @dataclass(slots=True)
 class RunCheck:
-    """What one folder shows.
+    """What the check of one folder has shown so far.
 
     Attributes:
-        outputs: how many the entry has.
-        has_record: whether there is a record to read, and then whether it is the right one; as well where
-            there should be none.
+        outputs: how many outputs the entry has.
+        has_record: first whether there is a record to read; when it was read, whether it is the right one.
+            True for a kind that has no record.
         findings: what is wrong.
-        expected: the files whose bytes have to be read.
-        lost: what of the findings has bytes that may stand elsewhere, the record apart.
-        lost_record: the record, where it is not as it was.
-        strays: what nobody knows.
+        expected: the files whose size is right and whose bytes have to be read.
+        lost: the outputs whose files are missing or wrong. Their bytes may stand elsewhere.
+        lost_record: the record, where it is missing or wrong.
+        strays: what no entry knows.
     """
 
     outputs: int
@@ -75,12 +83,12 @@ class RunCheck:
 
 
 def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck:
-    """Compare an entry with its folder, bytes apart. Pure.
+    """Compare an entry with the names and sizes in its folder. Pure.
 
     Args:
         run_id: the run, asset or canvas.
         entry: what is recorded of it.
-        listing: what stands in its folder; None when no folder of the archive stands there.
+        listing: what stands in its folder; None where a link or a file stands in the folder's place.
     """
     folder = entry_path(run_id, entry)
     check = RunCheck(len(entry.outputs))
@@ -102,7 +110,13 @@ def check_run(run_id: str, entry: RunEntry, listing: Listing | None) -> RunCheck
 
 
 def unreadable_run(run_id: str, entry: RunEntry, reason: str) -> RunCheck:
-    """An entry whose folder cannot be listed: of none of its outputs is anything known."""
+    """The check of an entry whose folder cannot be listed: each of its outputs is unreadable.
+
+    Args:
+        run_id: the run, asset or canvas.
+        entry: what is recorded of it.
+        reason: what the disk said.
+    """
     folder = entry_place(run_id, entry)
     findings = [Finding(Trouble.UNREADABLE, folder, reason, run_id, key) for key in entry.outputs]
     return RunCheck(
@@ -125,7 +139,7 @@ def _check_record(
 
 
 def _is_labels(entry: RunEntry, name: str, item: Item) -> bool:
-    """Whether this is what a project's canvas says of a run: made from the rest, and no more than that."""
+    """Whether this is the file with the labels of a run. It can be made again, so it is not checked."""
     return entry.kind is EntryKind.RUN and name == layout.LABELS and item.kind == Kind.FILE
 
 
@@ -146,7 +160,7 @@ def _check_output(
         return
     size_bytes = output.size_bytes or 0
     expected = Expected(run_id, key, f"{folder}/{output.file}", size_bytes, output.sha256, lost)
-    finding = _look(expected, items.get(output.file))
+    finding = _check_size(expected, items.get(output.file))
     if finding is None:
         check.expected.append(expected)
     else:
@@ -159,8 +173,8 @@ def _why_lost(output: OutputEntry) -> str:
     return f"{since}; nothing but the same bytes from elsewhere brings it back"
 
 
-def _look(expected: Expected, item: Item | None) -> Finding | None:
-    """What a file's presence and size tell."""
+def _check_size(expected: Expected, item: Item | None) -> Finding | None:
+    """What is wrong with a file by its kind and size; None where its bytes have to be read to know."""
     if expected.lost is not None:
         is_as_long = item is not None and (item.kind, item.size_bytes) == (Kind.FILE, expected.size_bytes)
         return None if is_as_long else expected.finding(Trouble.LOST, expected.lost)
@@ -179,6 +193,10 @@ def _look(expected: Expected, item: Item | None) -> Finding | None:
 
 
 def _note_unknown(check: RunCheck, run_id: str, entry: RunEntry, path: PurePosixPath, item: Item) -> None:
+    """Note something that no entry names: an output that was never recorded, or a stray.
+
+    A process may have been killed between the renaming of a file and its entry.
+    """
     lacking = [key for key, output in entry.outputs.items() if output.state != State.ARCHIVED]
     key = next((key for key in lacking if layout.is_output_of(path.name, key)), None)
     snapshot = layout.snapshot_of(path.name) if entry.kind is EntryKind.CANVAS else None
@@ -192,7 +210,12 @@ def _note_unknown(check: RunCheck, run_id: str, entry: RunEntry, path: PurePosix
 
 
 def check_bytes(expected: Expected, digest: Digest) -> Finding | None:
-    """What the bytes of a file tell."""
+    """What is wrong with a file by its bytes; None where they are the archived ones.
+
+    Args:
+        expected: what must be in it.
+        digest: of what is in it.
+    """
     is_right = digest.size_bytes == expected.size_bytes and digest.sha256 == expected.sha256
     if expected.lost is not None:
         again = expected.finding(Trouble.UNRECORDED, "it was given up, and is there again")
@@ -203,5 +226,5 @@ def check_bytes(expected: Expected, digest: Digest) -> Finding | None:
 
 
 def stray(path: PurePosixPath, item: Item) -> Stray:
-    """Something that nobody knows."""
+    """The stray that stands at a path."""
     return Stray(str(path), item.size_bytes if item.kind == Kind.FILE else None)

@@ -1,4 +1,8 @@
-"""`verify`: one check of an archive, which changes nothing but the note of when it was."""
+"""`verify`: one check of an archive. It changes nothing, and leaves a note of its date and verdict.
+
+It holds the readers' lock, so it works beside other readers, and on a disk that is read-only; there it leaves
+no note.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from floradl.storage.destination import Destination
 from floradl.tasks import ends_by_itself
 
 MAX_THREADS = 32
+"""How many threads read files, at most, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class VerifyOptions:
 
     Args:
         dest: the archive's folder.
-        sample: how much is read again.
+        sample: which files are read again.
         threads: how many files are read at the same time.
         lock_timeout_s: how long to wait for another floradl to end.
     """
@@ -47,13 +52,14 @@ async def verify(
     """Check an archive.
 
     Args:
-        options: what and how.
+        options: what to check, and how.
         clock: time, for tests.
         stop: set it to end early.
         tally: kept up to date, for a display.
 
     Raises:
         DestinationError: there is no archive, or its folder cannot be read.
+        NewerFormatError: a newer floradl wrote it.
         LockedError: another floradl is changing it.
     """
     clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or AuditTally()
@@ -84,7 +90,13 @@ async def verify(
 
 
 async def keep_verdict(disk: Destination, report: AuditReport, began_ms: int) -> None:
-    """Note what a check found, for `status`. One that was stopped found nothing."""
+    """Note the verdict of a check in the archive, for `status`. A check that was stopped has none.
+
+    Args:
+        disk: the archive.
+        report: of the check, or of the repair.
+        began_ms: when it began, in ms since 1970: what was damaged later it could not see.
+    """
     if not report.is_interrupted:
         findings = sum(finding.kind not in NO_FAULT for finding in report.left)
         verdict = Verdict(

@@ -16,10 +16,9 @@ Killed before `index.js` is replaced, the page still shows the old shelves, whos
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import TypeVar
 
 from floradl.clock import Clock
 from floradl.constants import Kind
@@ -45,15 +44,13 @@ from floradl.repository.snapshot import entry_place
 from floradl.storage.aside import set_aside
 from floradl.storage.destination import Destination
 from floradl.storage.local.reader import Reader
-from floradl.tasks import all_of, ends_by_itself
+from floradl.tasks import all_of, batches, ends_by_itself
 
 _RUNS_PER_JOB = 8
 _MARK = b'<meta name="generator" content="floradl">'
 """Stands in every `index.html` that floradl writes."""
 _MARK_WITHIN = 4096
 """It stands within so many bytes of the file's beginning."""
-
-T = TypeVar("T")
 
 
 async def build_gallery(
@@ -166,11 +163,11 @@ class _Build:
         """Look at a shelf's outputs in several threads, a few runs at a time, and write its files."""
         runs = [(run_id, in_order(manifest.entry(run_id))) for run_id in shelf.run_ids]
         appearances: dict[tuple[str, str], Appearance] = {}
-        batches = _batches(runs)  # one iterator for all workers: each batch goes to the next that is free
+        jobs = batches(runs, max_items=_RUNS_PER_JOB)  # one iterator for all workers: each takes the next job
 
         async def worker() -> None:
-            for batch in batches:
-                probed = await self._disk.call(self._prober.probe, batch)
+            for job in jobs:
+                probed = await self._disk.call(self._prober.probe, job)
                 appearances.update(probed.appearances)
                 self._tally.note(probed)
 
@@ -238,9 +235,3 @@ def _canvas(project_id: str, entry: RunEntry) -> Canvas:
     outputs = sorted(entry.outputs.items(), reverse=True)
     files = [output.file for _, output in outputs if output.state == State.ARCHIVED and output.file]
     return Canvas(entry.project_id or project_id, entry_place(project_id, entry), tuple(files))
-
-
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Parts of a sequence: large enough for a call in a thread to pay, small enough to stop soon."""
-    for start in range(0, len(items), _RUNS_PER_JOB):
-        yield items[start : start + _RUNS_PER_JOB]

@@ -352,7 +352,7 @@ async def keep(
         async with FloraApi(sim.base_url, sim.account.api_key, retries=0) as api:
             found = await discover(api, scopes)
             sim.forget()
-            await keep_names(api, disk, places, clock=FakeTime().clock, found=found, account=account)
+            await keep_names(api, disk, places, clock=FakeTime().clock, discovery=found, account=account)
             return found
     finally:
         disk.close()

@@ -14,7 +14,7 @@ import pytest
 
 from floradl.api.models import Filters, Output
 from floradl.api.records import parse_asset, parse_generation
-from floradl.archiver.compare import compare_store, compare_with_disk, keep_stamps
+from floradl.archiver.compare import compare_repository, compare_with_disk, keep_stamps
 from floradl.archiver.folder_cache import FolderStamp
 from floradl.clock import Clock
 from floradl.constants import Kind
@@ -176,7 +176,7 @@ class Nights:
         repository = Repository(self.disk, Clock())
         await repository.open()
         try:
-            found = compare_store(repository, self.disk, filters, lambda *_: True, everything=everything)
+            found = compare_repository(repository, self.disk, filters, lambda *_: True, everything=everything)
             await repository.append(ops)
             if is_folded:
                 await repository.fold("u")
@@ -394,7 +394,7 @@ async def test_a_large_archive_that_is_not_folded_yet(disk: Destination) -> None
         facts = RunFacts("ws_a", "prj_b", f"ws_a/prj_b/{run_id}", "t2i", 1, 2, None, "00")
         await repository.append([RunOp(run_id, facts), OutputOp(run_id, "output_1", archived(5))])
     (disk.root / layout.STAMPS).write_bytes(b"of another")
-    found = compare_store(repository, disk, Filters(), lambda *_: True, everything=False)
+    found = compare_repository(repository, disk, Filters(), lambda *_: True, everything=False)
     keep_stamps(repository, disk, {"run_1": FolderStamp("ws_a/prj_b/run_1", 1, 2, 3, 1, 5)})
     await repository.close()
     assert (found.outputs, found.missing_runs) == (3, [])
