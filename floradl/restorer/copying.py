@@ -1,7 +1,11 @@
-"""Bringing one run, asset or canvas from an archive into another folder, every byte verified on its way.
+"""Copies one run, asset or canvas from an archive into another folder, and verifies every byte on its way.
 
-Blocking; call through the `Destination.call` of where it goes. What the source does not give, or not as it
-was archived, is said with a reason and stops nothing; only the disk that is written to does.
+Bytes are hashed while they are written to a temporary file, and refused before its rename: a damaged file
+never gets a name in the target.
+
+Everything here blocks; call it through `Destination.call` of the target. A file that the source does not
+give, or not as it was archived, is reported with a reason and stops nothing. An error of the target's disk
+ends the job.
 """
 
 from __future__ import annotations
@@ -45,27 +49,35 @@ _IMPOSSIBLE = {
     errno.EINVAL,
     errno.ENOSYS,
 }
-"""What systems answer where files cannot be linked or share blocks."""
+"""The errors of systems and file systems that cannot link files, or cannot share their blocks."""
 
 
 class Way(StrEnum):
     """How bytes get from one folder to the other. Where the wanted way is not possible, they are copied."""
 
     COPY = "copy"
-    REFLINK = "reflink"  # shared blocks, as some file systems can: no room taken until one side changes
+    REFLINK = "reflink"  # two files share their blocks until one changes; only some file systems can
     HARD_LINK = "hard-link"  # one file with two names
 
 
 class SourceError(Exception):
-    """The source does not give a file as it was archived; the message says why."""
+    """The source does not give a file as it was archived. The message says why."""
 
 
 @dataclass(slots=True)
 class Copied:
-    """What came of one run, asset or canvas.
+    """What came of copying one run, asset or canvas.
 
-    `lacking` says of each wanted output that the source does not give, why; `has_record` whether its
-    record came, if it has one; `occupied` are outputs where something else stands, which is left alone.
+    Attributes:
+        run_id: its id.
+        entry: as the source has it recorded.
+        ops: the changes that record it in the target.
+        has_record: whether its record is in the target; True for a canvas, which has none.
+        restored: how many outputs were copied.
+        already: how many were there.
+        size_bytes: of the copied ones together.
+        lacking: key → why the source does not give this output.
+        occupied: key → what stands in this output's place in the target, and is left alone.
     """
 
     run_id: str
@@ -79,7 +91,13 @@ class Copied:
     occupied: dict[str, str] = field(default_factory=dict)
 
     def failure(self, key: str, code: str, why: str) -> Failure:
-        """What to report of an output that is not there."""
+        """The failure that reports an output, or a record, which is not there.
+
+        Args:
+            key: the output's; of a record its file name.
+            code: a word for machines.
+            why: for people.
+        """
         known = self.entry.outputs.get(key)
         kind, url = (known.type, known.url) if known else ("", None)
         return Failure(self.run_id, key, kind, url, code, why, 0)
@@ -90,9 +108,9 @@ class Copier:
     """Copies runs, assets and canvases from one archive.
 
     Args:
-        source: where they are.
-        target: where they go.
-        way: how.
+        source: the archive to copy from.
+        target: the folder to copy to.
+        way: how bytes get there.
         is_flat: whether all files go into one folder, without records.
     """
 
@@ -104,19 +122,24 @@ class Copier:
     def copy(
         self, run_id: str, entry: RunEntry, keys: Mapping[str, OutputEntry], known: RunEntry | None
     ) -> Copied:
-        """Copy one of them.
+        """Copy one run, asset or canvas. Blocks.
 
         Args:
-            run_id, entry: it, as the source has it recorded.
-            keys: which of its outputs.
-            known: as the target has it recorded.
+            run_id: its id.
+            entry: as the source has it recorded.
+            keys: the wanted outputs, by key.
+            known: as the target has it recorded; None if it has not.
+
+        Raises:
+            OSError: the target cannot be written to.
         """
         copied = Copied(run_id, entry)
         if known is not None and known.kind is not entry.kind:
             copied.occupied = dict.fromkeys(keys, f"a {known.kind} has this id there; it is left alone")
             return copied
         folder = entry_path(run_id, entry)
-        # A run that the target has under another project stays there: its entries speak of those files.
+        # FLORA may have moved the run between two projects since. If the target has it in the other one, it
+        # stays there: the entries of its outputs are about files in that folder.
         place = entry_path(run_id, known) if known else folder
         if not self.is_flat:
             self._copy_record(copied, folder, place, known)
@@ -126,21 +149,21 @@ class Copier:
             if there is not None and self._has(there, place):
                 self._note_there(copied, key, output, there)
             elif output.state == State.LOST:
-                if there is None:  # a loss goes along, to be told there too
+                if there is None:  # the target reports the loss too, instead of not knowing of the snapshot
                     copied.ops.append(OutputOp(run_id, key, output))
             else:
                 self._copy_output(copied, key, output, folder, place)
         return copied
 
     def _place_of(self, copied: Copied, folder: PurePosixPath, file: str) -> PurePosixPath:
-        """Where a file goes."""
+        """The path of a file in the target."""
         prefix = layout.flat_prefix(copied.entry.kind, copied.run_id)
         return PurePosixPath(f"{prefix}{file}") if self.is_flat else folder / file
 
     def _copy_record(
         self, copied: Copied, folder: PurePosixPath, place: PurePosixPath, known: RunEntry | None
     ) -> None:
-        """Bring the record, and note what the source knows of this; a canvas has no record."""
+        """Copy the record, and note the facts of the entry. A canvas has facts alone."""
         entry, name = copied.entry, layout.record_name(copied.entry.kind)
         if name is None:
             if known is None:
@@ -149,7 +172,7 @@ class Copier:
         target = place / name
         is_there = self.target.exists(target)
         if known is not None and is_there:
-            return  # it may say more than the source's
+            return  # the target's record may be newer, and say more than the source's
         raw = self._record(folder / name, entry.record_sha256)
         if is_there:
             is_same = self.target.is_file(target) and self.target.adopt(target).sha256 == entry.record_sha256
@@ -163,14 +186,16 @@ class Copier:
             self._note_facts(copied, place, known)
 
     def _note_facts(self, copied: Copied, place: PurePosixPath, known: RunEntry | None) -> None:
+        """Add the changes that record the run itself: its facts, its sources, and that it has vanished."""
         entry = copied.entry
         facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__} | {"path": str(place)}
         if known is not None:
             facts |= {"workspace_id": known.workspace_id, "project_id": known.project_id}
         copied.ops.append(RunOp(copied.run_id, RunFacts(**facts)))
-        told = known.sources if known is not None else (Source.GENERATIONS,)
-        sources = entry.sources if known is None else tuple(dict.fromkeys((*told, *entry.sources)))
-        if sources != told:
+        # An entry without sources is of the list of generations, so that one needs no change.
+        recorded = known.sources if known is not None else (Source.GENERATIONS,)
+        sources = entry.sources if known is None else tuple(dict.fromkeys((*recorded, *entry.sources)))
+        if sources != recorded:
             copied.ops.append(SourcesOp(copied.run_id, sources))
         if entry.vanished_at is not None and known is None:
             copied.ops.append(VanishedOp(copied.run_id, entry.vanished_at))
@@ -178,7 +203,9 @@ class Copier:
     def _copy_labels(
         self, copied: Copied, folder: PurePosixPath, place: PurePosixPath, known: RunEntry | None
     ) -> None:
-        """Bring what a canvas says of a run, where the target has nothing of that; no job depends on it."""
+        """Copy the labels of a run, unless the target has some. No other job depends on them, so a file that
+        cannot be read is no failure.
+        """
         if copied.entry.kind is not Kind.RUN or (known is not None and known.labels_sha256 is not None):
             return
         target = place / layout.LABELS
@@ -194,7 +221,7 @@ class Copier:
             copied.ops.append(LabelsOp(copied.run_id, self.target.adopt(target).sha256))
 
     def _record(self, path: PurePosixPath, sha256: str) -> bytes | None:
-        """The source's record; None when it does not give the one that was archived."""
+        """The source's record; None when it is gone, unreadable, or not the one that was archived."""
         try:
             raw = self.source.read(path)
         except OSError:
@@ -202,12 +229,13 @@ class Copier:
         return raw if raw is not None and hashlib.sha256(raw).hexdigest() == sha256 else None
 
     def _has(self, output: OutputEntry, place: PurePosixPath) -> bool:
-        """Whether the target has an output's file, as it is recorded there."""
+        """Whether the target has an output's file with the size that is recorded there."""
         (sizes,) = self.target.sizes([place])
         found_bytes = sizes.get(output.file or "")
         return output.state == State.ARCHIVED and found_bytes is not None and found_bytes == output.size_bytes
 
     def _note_there(self, copied: Copied, key: str, output: OutputEntry, there: OutputEntry) -> None:
+        """Count an output that the target has: as there already, or as occupied by other bytes."""
         if output.state == State.ARCHIVED and output.sha256 not in (None, there.sha256):
             copied.occupied[key] = f"other bytes of it are archived as {there.file}; they are left alone"
         else:
@@ -221,7 +249,7 @@ class Copier:
             return
         path = self._place_of(copied, place, output.file)
         try:
-            is_new = self._bring(output, folder / output.file, path, _done_at_ms(copied.entry, key))
+            is_new = self._copy_file(output, folder / output.file, path, _done_at_ms(copied.entry, key))
         except SourceError as exc:
             copied.lacking[key] = str(exc)
             return
@@ -231,19 +259,34 @@ class Copier:
         copied.restored += is_new
         copied.already += not is_new
         copied.size_bytes += (output.size_bytes or 0) if is_new else 0
-        # What it shared its bytes with may not be there; here it is a file of its own.
-        alone = msgspec.structs.replace(output, same_as=None, shared_by=None)
-        copied.ops.append(OutputOp(copied.run_id, key, alone))
+        # In the source it may share its bytes with another file, which the target may not have. There it is a
+        # file of its own.
+        unshared = msgspec.structs.replace(output, same_as=None, shared_by=None)
+        copied.ops.append(OutputOp(copied.run_id, key, unshared))
 
-    def _bring(
+    def _copy_file(
         self, output: OutputEntry, source: PurePosixPath, target: PurePosixPath, mtime_ms: int | None
     ) -> bool:
-        """Bring one file; False when it is there already."""
+        """Copy or link one file.
+
+        Args:
+            output: as the source has it recorded.
+            source: its path in the source.
+            target: its path in the target.
+            mtime_ms: its date in the target, in ms since 1970.
+
+        Returns:
+            False when it is there already.
+
+        Raises:
+            SourceError: the source does not give it as it was archived.
+            FileExistsError: another file has its name in the target.
+        """
         (sizes,) = self.target.sizes([target.parent])
         found_bytes = sizes.get(target.name)
         is_as_long = found_bytes is not None and found_bytes == output.size_bytes
         if is_as_long and self.target.adopt(target).sha256 == output.sha256:
-            return False  # an earlier restore was cut off before it was recorded
+            return False  # an earlier restore was killed between the rename and the record
         if self.target.exists(target):
             raise FileExistsError(errno.EEXIST, "another file stands there", str(target))
         if self.target.min_free_bytes:
@@ -254,6 +297,11 @@ class Copier:
         return True
 
     def _blocks(self, source: PurePosixPath) -> Iterator[memoryview]:
+        """The bytes of a file of the source.
+
+        Its errors are translated here: any `OSError` that reaches the caller is the target's, and ends the
+        job.
+        """
         try:
             yield from self.source.blocks(source)
         except OSError as exc:
@@ -262,9 +310,14 @@ class Copier:
     def _link(
         self, output: OutputEntry, source: PurePosixPath, target: PurePosixPath, mtime_ms: int | None
     ) -> bool:
-        """Bring one file without copying it; False when that is not possible here."""
+        """Link or clone one file. Returns False where this system or file system cannot do that.
+
+        Raises:
+            SourceError: the source does not give it as it was archived.
+        """
         try:
-            # Read here too: what cannot be read is the source's fault, and stops nothing.
+            # Read once here, apart from the check of the linked file: an error of reading is the source's,
+            # and stops nothing, while an error below would be the target's.
             _checker(output)(self.source.digest(source))
             path = self.source.real_path(source)
         except OSError as exc:
@@ -282,6 +335,8 @@ class Copier:
 
 
 def _checker(output: OutputEntry) -> Callable[[Digest], None]:
+    """A check for `write_atomic` and its like: it raises, before the rename, if the bytes are others."""
+
     def check(digest: Digest) -> None:
         if digest.sha256 != output.sha256:
             raise SourceError("its bytes are not those that were archived")
@@ -290,7 +345,10 @@ def _checker(output: OutputEntry) -> Callable[[Digest], None]:
 
 
 def _done_at_ms(entry: RunEntry, key: str = "") -> int | None:
-    """The date of a file: when its run was completed, its asset uploaded, or its snapshot taken."""
+    """The date of a file, in ms since 1970: when its run completed, or its asset was uploaded.
+
+    Of a snapshot it is when that was taken. Its key begins with that time, such as `20260131t235959z-canvas`.
+    """
     if entry.kind is Kind.CANVAS:
         day, _, time = key.partition("-")[0].partition("t")
         return parse_ms(f"{day[:4]}-{day[4:6]}-{day[6:]}T{time[:2]}:{time[2:4]}:{time[4:6]}Z")
@@ -298,6 +356,7 @@ def _done_at_ms(entry: RunEntry, key: str = "") -> int | None:
 
 
 def _reason(exc: OSError) -> str:
+    """Why the source does not give a file, for people."""
     if isinstance(exc, FileNotFoundError):
         return "the file is gone"
     return f"it cannot be read: {exc.strerror or type(exc).__name__}"

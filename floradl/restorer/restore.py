@@ -1,9 +1,13 @@
-"""`restore`: files out of an archive into another folder, every byte verified on its way.
+"""`restore`: copies files out of an archive into another folder, and verifies every byte on its way.
 
-The other folder becomes an archive of its own (same tree, manifest and checksums), or, with `is_flat`, one
-folder of files. What is there already is not copied again, so the same command goes on where it was cut off.
-What the source lacks, or does not give as it was archived, comes from FLORA where there is a key. Seals are
-not copied: the first archive job there walks the whole history, and fetches nothing that is there.
+The other folder becomes an archive of its own, with the same folders, a manifest and checksums; with
+`is_flat` it becomes one folder of files. A file that is there already is not copied again, so the same
+command goes on where it was cut off. A file that the source lacks, or does not give as it was archived, is
+fetched from FLORA where there is a key.
+
+The source is only read, under the readers' lock; nothing in it is changed. Seals are not copied: they would
+say of the new archive what is true of the source. The first archive job there walks the whole history, and
+fetches nothing that is there.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +27,11 @@ from floradl.api.client import FloraApi
 from floradl.api.models import EVERYTHING, Filters, Scope
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_SOURCES, Kind, Source
-from floradl.download.context import Context, new_context
 from floradl.download.plan import wants_entry
+from floradl.download.session import open_session
 from floradl.download.tally import Tally
 from floradl.errors import Exit, FloradlError, KeyRefusedError, ManifestError, UsageError, printable
-from floradl.network.client import MediaClient
 from floradl.network.retry import Backoff
-from floradl.network.transport import media_transports
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.lock import ReadLock
@@ -39,13 +42,14 @@ from floradl.repository.results import Failure
 from floradl.restorer.copying import Copied, Copier, Way
 from floradl.restorer.targets import ArchiveTarget, FlatTarget, Target
 from floradl.storage.destination import Destination
-from floradl.tasks import all_of, ends_by_itself
+from floradl.tasks import all_of, batches, ends_by_itself
 
-Job = tuple[str, RunEntry, Mapping[str, OutputEntry]]
-"""The id of a run, an asset or a canvas, its entry, and those of its outputs that are wanted."""
+WantedRun = tuple[str, RunEntry, Mapping[str, OutputEntry]]
+"""The id of a run, an asset or a canvas; its entry; and those of its outputs that are wanted."""
 
-_RUNS_PER_JOB = 32
-_BYTES_PER_JOB = 32 * 1024 * 1024
+_RUNS_PER_BATCH = 32
+_BYTES_PER_BATCH = 32 * 1024 * 1024
+"""How many runs, or how many bytes of outputs, one call into a thread copies, before they are recorded."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,15 @@ class RestoreOptions:
 
     Args:
         source: an archive; nothing in it is changed.
-        dest: where files go; made when missing.
-        base_url: the API's, as `addresses.check_base_url` returned it.
-        scopes, filters, sources: what is wanted of the archive.
+        dest: the folder that files are copied to; made when missing.
+        base_url: the API's address, as `addresses.check_base_url` returned it.
+        scopes: the workspaces and projects whose runs, assets and canvases are wanted.
+        filters: which of these, and which of their outputs.
+        sources: the lists they came from.
         way: how bytes get there.
-        is_flat: all files into one folder.
+        is_flat: put all files into one folder, without records.
         threads: how many files are copied at the same time.
-        concurrency, retries, timeout_s, limit_rate_bytes: of what comes from FLORA, as for the archive job.
+        concurrency, retries, timeout_s, limit_rate_bytes: as for the archive job, for outputs from FLORA.
         fsync: whether to flush files before they are recorded.
         lock_timeout_s: how long to wait for another floradl to end.
         min_free_bytes: how much room on the disk of `dest` is left to others.
@@ -85,21 +91,34 @@ class RestoreOptions:
 
     @property
     def counted_kind(self) -> Kind:
-        """What a largest number of runs counts, and leaves nothing else: assets where no runs are wanted."""
+        """The kind that `filters.max_runs` counts: runs, or assets where no list of runs is wanted.
+
+        With such a limit nothing else is restored.
+        """
         has_runs = any(source in self.sources for source in DEFAULT_SOURCES)
         return Kind.RUN if has_runs else Kind.ASSET
 
     def wants_entry(self, run_id: str, entry: RunEntry) -> bool:
-        """Whether a recorded run, asset or canvas is one to restore."""
+        """Whether a recorded run, asset or canvas is to be restored."""
         is_of_sources = any(source in self.sources for source in entry.sources)
         return is_of_sources and wants_entry(self.scopes, self.filters, run_id, entry)
 
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """What came of it. Times in seconds, sizes in bytes; `fetched` came from FLORA.
+    """What came of a restore. Times in seconds, sizes in bytes.
 
-    `runs`, `assets` and `canvases` were wanted, with their outputs.
+    Attributes:
+        runs, assets, canvases: how many were wanted.
+        restored: outputs that were copied from the source.
+        already: outputs that were there.
+        fetched: outputs that came from FLORA.
+        new_bytes: of `restored` and `fetched` together.
+        failures: outputs, and records, that are not there in the end.
+        missing_runs: ids that the user named and that the source does not have.
+        problems: errors of the API.
+        elapsed_s: how long it took.
+        is_interrupted: whether it was stopped.
     """
 
     runs: int
@@ -141,60 +160,75 @@ async def restore(
     """Restore what `options` name.
 
     Args:
-        options: what and how.
-        api: an open session with the API; None: what the source lacks is a failure.
-        clock, new_transport, backoff: as for `archive.archive`.
-        stop: set it to end early; running transfers get `GRACE_S`.
+        options: what to restore, and how.
+        api: an open session with the API; None: an output that the source lacks is a failure.
+        clock: time, for tests.
+        new_transport: makes the httpx transport of one media client, for tests.
+        backoff: the waits between tries, for tests.
+        stop: set it to end early; running transfers then get `GRACE_S` seconds.
         tally: kept up to date, for a display.
 
     Raises:
         UsageError: one folder lies in the other.
-        DestinationError: there is no archive, a folder cannot be used, or another floradl uses it.
+        DestinationError: there is no archive, or a folder cannot be used.
+        LockedError: another floradl uses one of them.
+        ManifestError: the source's manifest cannot be read.
     """
     clock, stop, tally = clock or Clock(), stop or asyncio.Event(), tally or Tally()
     _refuse_nested(options.source, options.dest)
-    source = Destination(options.source, threads=options.threads)
-    disk = Destination(
-        options.dest, fsync=options.fsync, threads=options.threads, min_free_bytes=options.min_free_bytes
-    )
-    context = new_context(options, disk, clock, backoff, tally.traffic)
-    new_transport = new_transport or media_transports(
-        allow_loopback=context.allow_loopback, timeout_s=options.timeout_s
-    )
-    target = (FlatTarget if options.is_flat else ArchiveTarget)(
-        context,
-        source,
-        api,
-        tally,
-        options.filters,
-        lambda: MediaClient(new_transport(), timeout_s=options.timeout_s),
-        concurrency=options.concurrency,
-    )
-    try:
-        await source.call(require_archive, source, may_be_remains=True)
-        async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
-            manifest = await source.call(_source_manifest, source, clock)
-            session = _Session(options, source, context, tally, target)
-            async with target.opened(timeout_s=options.lock_timeout_s, stop=stop):
-                return await session.run(manifest, stop)
-    finally:
-        source.close()
-        disk.close()
+    async with open_session(
+        options,
+        options.dest,
+        clock=clock,
+        backoff=backoff,
+        new_transport=new_transport,
+        traffic=tally.traffic,
+        threads=options.threads,
+        min_free_bytes=options.min_free_bytes,
+    ) as session:
+        with closing(Destination(options.source, threads=options.threads)) as source:
+            target_class = FlatTarget if options.is_flat else ArchiveTarget
+            target = target_class(session, source, api, tally, options.filters)
+            await source.call(require_archive, source, may_be_remains=True)
+            # The source first, and only then the target: a source that is locked, or whose manifest is lost,
+            # must not leave an empty archive behind.
+            async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
+                manifest = await source.call(_source_manifest, source, clock)
+                job = _Job(options, source, session.context.disk, clock, tally, target)
+                async with target.opened(timeout_s=options.lock_timeout_s, stop=stop):
+                    report = await job.run(manifest, stop)
+    return report
 
 
-class _Session:
-    """The state of one `restore`."""
+class _Job:
+    """The state of one `restore`.
+
+    Args:
+        options: what was asked for.
+        source: the archive to restore from, locked.
+        disk: the folder to restore to.
+        clock: time.
+        tally: kept up to date.
+        target: the folder to restore to, opened before `run`.
+    """
 
     def __init__(
-        self, options: RestoreOptions, source: Destination, context: Context, tally: Tally, target: Target
+        self,
+        options: RestoreOptions,
+        source: Destination,
+        disk: Destination,
+        clock: Clock,
+        tally: Tally,
+        target: Target,
     ) -> None:
         self._options = options
         self._source = source
-        self._context = context
+        self._disk = disk
+        self._clock = clock
         self._tally = tally
         self._target = target
-        self._copier = Copier(source, context.disk, options.way, is_flat=options.is_flat)
-        self._began_s = context.clock.monotonic()
+        self._copier = Copier(source, disk, options.way, is_flat=options.is_flat)
+        self._began_s = clock.monotonic()
         self._recording = asyncio.Lock()
         self._lacking: list[Copied] = []
         self._places: set[Place] = set()
@@ -203,12 +237,12 @@ class _Session:
         self._missing: set[str] = set(options.filters.run_ids)
 
     async def run(self, manifest: Manifest, stop: asyncio.Event) -> RestoreReport:
-        """Copy what a manifest has, fetch what is lacking, fold."""
+        """Copy what is wanted of a manifest, fetch what the source lacks, and bring the folder into order."""
         is_finished = await ends_by_itself(self._copy_all(manifest), stop)
         if is_finished and self._lacking:
             is_finished = await self._target.fill(self._lacking, stop)
         if not self._options.is_flat:
-            await self._context.disk.call(copy_names, self._source, self._context.disk, self._places)
+            await self._disk.call(copy_names, self._source, self._disk, self._places)
         await self._target.finish(manifest.base_url or self._options.base_url)
         tally = self._tally
         return RestoreReport(
@@ -222,33 +256,40 @@ class _Session:
             failures=tuple(tally.failures),
             missing_runs=tuple(sorted(printable(run_id) for run_id in self._missing)),
             problems=tuple(self._target.problems),
-            elapsed_s=self._context.clock.monotonic() - self._began_s,
+            elapsed_s=self._clock.monotonic() - self._began_s,
             is_interrupted=not is_finished,
         )
 
     async def _copy_all(self, manifest: Manifest) -> None:
-        """Copy in all threads; what is copied is recorded job by job."""
-        jobs = _jobs(self._wanted_runs(manifest))
+        """Copy in all threads, batch by batch; each batch is recorded when it is copied."""
+        jobs = batches(
+            self._wanted_runs(manifest),
+            max_items=_RUNS_PER_BATCH,
+            max_bytes=_BYTES_PER_BATCH,
+            size_of=lambda wanted: sum(output.size_bytes or 0 for output in wanted[2].values()),
+        )
 
         async def worker() -> None:
-            for job in jobs:
-                # Looked up here, not in the thread: what is recorded meanwhile changes the manifest.
-                known = [self._target.known(run_id) for run_id, _, _ in job]
-                copies = await self._context.disk.call(self._copy_some, job, known)
+            for batch in jobs:
+                # Looked up on the event loop, not in the thread: another worker's records change the target's
+                # manifest meanwhile.
+                known = [self._target.known(run_id) for run_id, _, _ in batch]
+                copies = await self._disk.call(self._copy_some, batch, known)
+                # One worker at a time: two threads must not append to the journal at once.
                 async with self._recording:
                     await self._target.record(copies)
                 self._note(copies)
 
         await all_of(worker() for _ in range(self._options.threads))
 
-    def _copy_some(self, job: Sequence[Job], known: Sequence[RunEntry | None]) -> list[Copied]:
+    def _copy_some(self, batch: Sequence[WantedRun], known: Sequence[RunEntry | None]) -> list[Copied]:
         return [
             self._copier.copy(run_id, entry, outputs, there)
-            for (run_id, entry, outputs), there in zip(job, known, strict=True)
+            for (run_id, entry, outputs), there in zip(batch, known, strict=True)
         ]
 
-    def _wanted_runs(self, manifest: Manifest) -> Iterator[Job]:
-        """What the options name, newest first where only some of it is wanted."""
+    def _wanted_runs(self, manifest: Manifest) -> Iterator[WantedRun]:
+        """The runs, assets and canvases that the options name; the newest of them where there is a limit."""
         options, filters = self._options, self._options.filters
         chosen: Iterable[tuple[str, RunEntry]] = (
             (run_id, entry) for run_id, entry in manifest.iter_entries() if options.wants_entry(run_id, entry)
@@ -267,6 +308,7 @@ class _Session:
         self._tally.is_listed = True
 
     def _note(self, copies: Iterable[Copied]) -> None:
+        """Count what was copied, and remember what has to come from FLORA."""
         for copied in copies:
             self._restored += copied.restored
             self._tally.fetched += copied.restored
@@ -280,7 +322,13 @@ class _Session:
 
 
 def _source_manifest(source: Destination, clock: Clock) -> Manifest:
-    """The source's state. Without one nothing would be restored, and that without a word. Blocks."""
+    """The source's manifest. Blocks.
+
+    A source without one would look like an empty archive: nothing would be restored, without an error.
+
+    Raises:
+        ManifestError: there is none, or it cannot be read.
+    """
     if not (source.exists(layout.MANIFEST) or source.exists(layout.JOURNAL)):
         raise ManifestError(
             f"{source.root} has no manifest.json",
@@ -289,21 +337,8 @@ def _source_manifest(source: Destination, clock: Clock) -> Manifest:
     return load_manifest(source, clock)
 
 
-def _jobs(runs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Jobs that are neither too many nor too long."""
-    job: list[Job] = []
-    size_bytes = 0
-    for run_id, entry, outputs in runs:
-        job.append((run_id, entry, outputs))
-        size_bytes += sum(output.size_bytes or 0 for output in outputs.values())
-        if len(job) == _RUNS_PER_JOB or size_bytes >= _BYTES_PER_JOB:
-            yield job
-            job, size_bytes = [], 0
-    if job:
-        yield job
-
-
 def _refuse_nested(source: Path, dest: Path) -> None:
+    """Refuse a target within the source, or around it: the files of the one would be strays in the other."""
     inner, outer = source.resolve(), dest.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsageError(

@@ -1,11 +1,11 @@
-"""Where `restore` puts files: an archive of its own, or one flat folder."""
+"""Where `restore` puts files: an archive of its own, or one flat folder without records."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -15,19 +15,17 @@ from floradl.api.models import Filters, Generation, Output
 from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.download.commit import Wanted
-from floradl.download.context import Context
 from floradl.download.missing import Missing, known_record
 from floradl.download.plan import TEXT_EXTENSION
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
+from floradl.download.session import Session
 from floradl.download.tally import Tally
 from floradl.download.transfer import fetch_output
 from floradl.errors import ApiError, ApiNotFoundError, FloradlError, KeyRefusedError, UsageError, printable
 from floradl.network.client import MediaClient
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry, State
-from floradl.repository.lock import ArchiveLock
-from floradl.repository.repository import Repository
 from floradl.repository.results import Failure, Receipt, op_of, receipt_of
 from floradl.repository.snapshot import entry_path
 from floradl.restorer.copying import Copied
@@ -42,86 +40,92 @@ class Target(ABC):
     """A folder that outputs are restored into.
 
     Args:
-        context: of its disk, and for what comes from FLORA.
+        session: of that folder.
         source: the archive that outputs are restored from.
-        api: the API; None: what the source lacks is a failure.
-        tally: kept up to date.
+        api: an open session with the API; None: an output that the source lacks is a failure.
+        tally: kept up to date, for a display.
         filters: which outputs are wanted.
-        new_client: makes a media client.
-        concurrency: how many outputs come from FLORA at the same time.
 
     Attributes:
         problems: API errors that left something out.
     """
 
     def __init__(
-        self,
-        context: Context,
-        source: Destination,
-        api: FloraApi | None,
-        tally: Tally,
-        filters: Filters,
-        new_client: Callable[[], MediaClient],
-        *,
-        concurrency: int,
+        self, session: Session, source: Destination, api: FloraApi | None, tally: Tally, filters: Filters
     ) -> None:
-        self._context = context
-        self._disk = context.disk
+        self._session = session
+        self._context = session.context
+        self._disk = session.context.disk
         self._source = source
         self._api = api
         self._tally = tally
         self._filters = filters
-        self._new_client = new_client
-        self._concurrency = concurrency
         self.problems: list[FloradlError] = []
 
     @abstractmethod
     def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AbstractAsyncContextManager[None]:
-        """The folder, made ready; and locked, where it is an archive."""
+        """The folder, made ready for files; an archive is locked.
+
+        Args:
+            timeout_s: how long to wait for another floradl to end.
+            stop: ends that wait early.
+
+        Raises:
+            DestinationError: the folder cannot be used.
+            LockedError: another floradl uses the archive.
+        """
 
     @abstractmethod
     def known(self, run_id: str) -> RunEntry | None:
-        """What is recorded of a run here."""
+        """The entry that a run, an asset or a canvas has here; None where it has none."""
 
     @abstractmethod
     async def record(self, copies: Iterable[Copied]) -> None:
-        """Record what was copied; when this returns it is durable."""
+        """Record what was copied. When this returns, the records are on the disk."""
 
     @abstractmethod
     async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
-        """Get from FLORA what the source lacks; False when it was stopped."""
+        """Fetch from FLORA the outputs that the source lacks, and count as failed what cannot be fetched.
+
+        Args:
+            lacking: the runs, assets and canvases with such outputs.
+            stop: ends it early.
+
+        Returns:
+            False when it was stopped.
+        """
 
     @abstractmethod
     async def finish(self, base_url: str) -> None:
-        """Bring the folder in order at the end."""
+        """Bring the folder into order at the end.
+
+        Args:
+            base_url: the API that the files came from once.
+        """
 
 
 class ArchiveTarget(Target):
-    """An archive of its own: same tree, manifest and checksums."""
+    """An archive of its own: with the same folders, a manifest and checksums."""
 
     @asynccontextmanager
     async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:
-        """The archive, locked, its manifest open."""
-        await self._disk.call(self._disk.prepare)
-        async with ArchiveLock(self._disk, self._context.clock, timeout_s=timeout_s, stop=stop):
-            await self._disk.call(self._disk.clean)
-            self._repository = Repository(self._disk, self._context.clock)
-            try:
-                await self._repository.open()
-                yield
-            finally:
-                await self._repository.close()
+        """The archive, begun where there is none, locked, with its manifest open."""
+        async with (
+            self._session.locked(timeout_s=timeout_s, stop=stop),
+            self._session.opened_repository() as self._repository,
+        ):
+            yield
 
     def known(self, run_id: str) -> RunEntry | None:
-        """What the manifest here has."""
+        """The entry in this archive's manifest."""
         return self._repository.manifest.run(run_id)
 
     async def record(self, copies: Iterable[Copied]) -> None:
-        """Append to the journal."""
+        """Append the changes to the journal, with one flush."""
         await self._repository.append(op for copied in copies for op in copied.ops)
 
     async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
-        """Ask for each run by its id, and let a pool bring its outputs; name what nobody gives."""
+        """Ask for each run by its id, and let a pool fetch its outputs."""
         is_finished = self._api is None or await self._fetch_all(lacking, self._api, stop)
         if is_finished:
             await self._give_up(lacking)
@@ -131,19 +135,12 @@ class ArchiveTarget(Target):
         missing_runs = [
             Missing(copied.run_id, copied.entry, tuple(copied.lacking), frozenset(), copied.has_record, True)
             for copied in lacking
-            if copied.entry.kind is not Kind.CANVAS  # what one was on some day nobody else has
+            if copied.entry.kind is not Kind.CANVAS  # FLORA has only the canvas of today
         ]
-        (partials,) = await self._disk.call(self._disk.sizes, [base.PARTIALS])
-        pool = Pool(
-            context=self._context,
-            api=api,
-            repository=self._repository,
-            filters=Filters(types=self._filters.types),
-            concurrency=self._concurrency,
-            new_client=self._new_client,
-            partials=frozenset(partials),
-            tally=self._tally,
-        )
+        filters = Filters(
+            types=self._filters.types
+        )  # which runs are wanted was decided when they were copied
+        pool = await self._session.new_pool(self._repository, api, filters, self._tally)
         async with pool.at_work():
             is_finished = await ends_by_itself(self._fetch(pool, missing_runs, api), stop)
             if not is_finished:
@@ -165,14 +162,14 @@ class ArchiveTarget(Target):
         await pool.drain()
 
     async def _give_up(self, lacking: Iterable[Copied]) -> None:
-        """Name, and record, what is neither here nor named yet."""
+        """Report and record as failed what is not here in the end, unless the pool reported it already."""
         at = format_ms(self._context.clock.now_ms())
-        named = {(failure.run_id, failure.key) for failure in self._tally.failures}
+        reported = {(failure.run_id, failure.key) for failure in self._tally.failures}
         for copied in lacking:
             failures = [
                 failure
                 for failure in await self._disk.call(self._absent, copied)
-                if (failure.run_id, failure.key) not in named
+                if (failure.run_id, failure.key) not in reported
             ]
             await self._repository.append(
                 op for failure in failures if (op := op_of(failure, at)) is not None
@@ -181,7 +178,11 @@ class ArchiveTarget(Target):
                 self._tally.fail(failure)
 
     def _absent(self, copied: Copied) -> list[Failure]:
-        """What of a run is not here. An entry that speaks of bytes that were here once is kept."""
+        """A failure for each output of a run, and for its record, that is not here. Blocks.
+
+        Where the archive has an entry of bytes that were here once, the failure does not replace the entry:
+        it still says which bytes are the right ones.
+        """
         entry = self._repository.manifest.run(copied.run_id) or copied.entry
         folder = entry_path(copied.run_id, entry)
         (files,) = self._disk.sizes([folder])
@@ -204,7 +205,11 @@ class FlatTarget(Target):
 
     @asynccontextmanager
     async def opened(self, *, timeout_s: float, stop: asyncio.Event) -> AsyncIterator[None]:  # noqa: ARG002 - as the other targets'
-        """The folder, with a place for temporary files that is gone in the end."""
+        """The folder, with a private folder for temporary files, which is removed in the end.
+
+        Raises:
+            UsageError: there is an archive in it, whose next check would call all these files strays.
+        """
         if self._disk.exists(layout.MANIFEST) or self._disk.exists(layout.JOURNAL):
             raise UsageError("DEST holds an archive; files of another must not lie among its own")
         await self._disk.call(self._disk.prepare)
@@ -214,30 +219,32 @@ class FlatTarget(Target):
             await self._disk.call(self._tidy)
 
     def _tidy(self) -> None:
+        """Remove the private folder, unless there is a partial file which the next restore goes on with."""
         for folder in (*base.TEMPORARIES, base.TEMPORARY, base.PARTIALS, base.PRIVATE):
-            with suppress(OSError):  # a partial that the next restore goes on with
+            with suppress(OSError):  # it is not empty
                 (self._disk.root / folder).rmdir()
 
     def known(self, run_id: str) -> None:  # noqa: ARG002 - nothing is recorded here
-        """Nothing: what is here already is told by its bytes."""
+        """None: whether a file is here already is seen by its bytes."""
         return
 
     async def record(self, copies: Iterable[Copied]) -> None:
-        """Nothing: the files speak for themselves."""
+        """Nothing to do: a flat folder has no records."""
 
     async def finish(self, base_url: str) -> None:
-        """Nothing more."""
+        """Nothing to do: a flat folder has no manifest."""
 
     async def fill(self, lacking: Sequence[Copied], stop: asyncio.Event) -> bool:
         """Ask for each run by its id, and fetch its outputs one after another."""
-        return await ends_by_itself(self._fetch(lacking), stop)
+        return await ends_by_itself(self._fetch_all(lacking), stop)
 
-    async def _fetch(self, lacking: Sequence[Copied]) -> None:
-        async with self._new_client() as client:
+    async def _fetch_all(self, lacking: Sequence[Copied]) -> None:
+        async with self._session.new_client() as client:
             for copied in lacking:
                 await self._fetch_run(copied, client)
 
     async def _fetch_run(self, copied: Copied, client: MediaClient) -> None:
+        """Fetch the outputs of one run that the source lacks, and count what came of each."""
         outputs: dict[str, Output] = {}
         kind = copied.entry.kind
         if self._api is not None and copied.lacking and kind is not Kind.CANVAS:
@@ -246,7 +253,7 @@ class FlatTarget(Target):
                 outputs = {output.key: output for output in run.outputs or ()}
             except KeyRefusedError as exc:
                 self.problems.append(exc)
-                self._api = None
+                self._api = None  # it would refuse the key for every other run too
             except ApiError as exc:
                 self.problems.append(exc.concerning(f"{kind} {printable(copied.run_id, limit=80)}"))
         for key, why in copied.lacking.items():
@@ -260,7 +267,14 @@ class FlatTarget(Target):
                 self._tally.new_bytes += result.size_bytes
 
     async def _current(self, copied: Copied, api: FloraApi) -> Generation:
-        """The record of today; of an asset that FLORA does not know by its id, the one that is archived."""
+        """The record that FLORA has today.
+
+        An asset that FLORA does not know by its id is one that stands on a canvas without an id of its own.
+        Its archived record is used then; the URL in it may still serve.
+
+        Raises:
+            ApiError: there is no answer, or FLORA does not know the run any more.
+        """
         missing = Missing(copied.run_id, copied.entry, tuple(copied.lacking), has_record=copied.has_record)
         known = await self._source.call(known_record, self._source, missing)
         try:
@@ -273,7 +287,16 @@ class FlatTarget(Target):
     async def _fetch_output(
         self, copied: Copied, output: Output | None, client: MediaClient
     ) -> Receipt | Failure | None:
-        """Bring one output here; None when FLORA knows nothing of it."""
+        """Fetch one output.
+
+        Args:
+            copied: what came of its run so far.
+            output: as FLORA has it today; None where FLORA does not have it.
+            client: a media client.
+
+        Returns:
+            What came of it; None when FLORA does not have it.
+        """
         if output is None or output.value is None:
             return None
         entry, prefix = copied.entry, layout.flat_prefix(copied.entry.kind, copied.run_id)
@@ -296,10 +319,12 @@ class FlatTarget(Target):
         return await fetch_output(wanted, client, self._context, _no_other_url)
 
     def _write(self, path: PurePosixPath, text: str, mtime_ms: int | None) -> Digest:
+        """Write a text. A file with other bytes that stands in its place is set aside first. Blocks."""
         data = text.encode()
         make_way(self._disk, path, hashlib.sha256(data).hexdigest())
         return self._disk.write_atomic(path, [data], mtime_ms=mtime_ms)
 
 
-async def _no_other_url(run_id: str, key: str) -> None:  # noqa: ARG001 - the record was asked for just now
-    return None
+async def _no_other_url(run_id: str, key: str) -> None:  # noqa: ARG001 - as `Pool`'s, which asks the API
+    """No fresh URL: the record was asked for just now, so the API has no other one."""
+    return
