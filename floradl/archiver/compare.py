@@ -25,7 +25,7 @@ from floradl.archiver.folder_cache import (
 )
 from floradl.constants import Kind
 from floradl.download.missing import Missing
-from floradl.download.plan import is_there, keys_to_mend
+from floradl.download.plan import is_intact, keys_to_refetch
 from floradl.repository import layout
 from floradl.repository.entries import RunEntry
 from floradl.repository.manifest import Manifest
@@ -87,11 +87,11 @@ def compare_with_disk(
         run = manifest.entry(run_id)
         place = entry_place(run_id, run)
         folder = folder_dates.look(place)
-        there = [output.size_bytes or 0 for output in run.outputs.values() if is_there(output, folder.sizes)]
+        there = [output.size_bytes or 0 for output in run.outputs.values() if is_intact(output, folder.sizes)]
         comparison.outputs += len(there)
         comparison.size_bytes += sum(there)
         if is_wanted(run_id, run):
-            keys = keys_to_mend(run, filters, folder.sizes)
+            keys = keys_to_refetch(run, filters, folder.sizes)
             if keys or run_id in filters.run_ids:
                 comparison.missing_runs.append(Missing(run_id, run, tuple(keys)))
         record = layout.record_name(run.kind)

@@ -17,7 +17,14 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.scan import Scan
 from floradl.clock import Clock
 from floradl.download.missing import known_record
-from floradl.download.plan import Decision, OnDisk, at_recorded_place, decide_run, is_known_whole, run_folder
+from floradl.download.plan import (
+    Decision,
+    OnDisk,
+    at_recorded_place,
+    decide_run,
+    is_complete_on_disk,
+    run_folder,
+)
 from floradl.errors import ApiError, ApiNotFoundError
 from floradl.repository.entries import RunEntry
 from floradl.repository.manifest import Manifest
@@ -60,7 +67,7 @@ async def iter_previews(
         async for run in _iter_runs(options, api, manifest, disk, clock):
             entry = manifest.run(run.run_id)
             (files,) = await disk.call(disk.sizes, [run_folder(at_recorded_place(run, entry))])
-            if not is_known_whole(entry, options.filters, files):
+            if not is_complete_on_disk(entry, options.filters, files):
                 run = await with_outputs(api, run)
             run = at_recorded_place(run, entry)
             yield Preview(run, decide_run(run, entry, options.filters, OnDisk(files, frozenset(partials))))

@@ -1,6 +1,22 @@
-"""One output from the last of its bytes to its final name: look at them, name them, rename them.
+"""Give the bytes of one output their final name: check them, choose the name, make them durable, rename.
 
-What never happens here: a partial file under a final name; a page of an error kept as a picture.
+What this module promises: no partial file ever bears a final name, and no error page is kept as a picture.
+
+The order of one commit, which a crash may cut anywhere:
+
+1. The bytes are complete, and hashed. Media are refused if they are a page of text, or if the rules of their
+   format say that the end is missing.
+2. All bytes are flushed to the disk, under a temporary name or in the partial.
+3. A damaged file that they replace is set aside, and so is anything else under the final name. Nothing is
+   deleted: until the next step both files exist under other names.
+4. The file is renamed to its final name, and the folder is flushed. From here on the name survives a power
+   cut.
+5. The caller records the receipt in the journal. After a crash between 4 and 5 the next session finds the
+   file under its name, hashes it and records it then.
+
+Where an equal file may be shared (uploads of assets), step 2 makes a reflink or a hard link of it under a
+temporary name instead. It is read again there before it gets the final name, so that damage to the old file
+is not passed on.
 """
 
 from __future__ import annotations
@@ -29,13 +45,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedOutput:
     """One output to fetch.
 
-    `folder` is its run's, relative to the archive; `replaces` names a damaged file there that is set aside
-    once the new one is whole; `prefix` stands before its name; `size_bytes` is what the API announces, and a
-    body of another size gets no name; `shares` says that it need not be a copy of its own where the archive
-    has the same bytes.
+    Args:
+        run_id, key, type: the run or asset, the key of the output in it, and the API's type of the output.
+        url: where to fetch it.
+        folder: the folder of its run, relative to the archive.
+        mtime_ms: the date that its file gets, in milliseconds since 1970; None for the time of writing.
+        has_partial: whether an earlier process left a partial of it.
+        replaces: the name of a damaged file in `folder`, which is set aside once the new file is complete.
+        prefix: what stands before the name of its file.
+        size_bytes: the size that the API announces; a body of another size is refused.
+        shares: whether its file may share the bytes of an equal file in the archive.
     """
 
     run_id: str
@@ -52,18 +74,18 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """How people are told of it."""
+        """Its run and key as they are shown to people, made printable."""
         return f"{printable(self.run_id, limit=80)} {printable(self.key, limit=80)}"
 
     @property
     def about(self) -> dict[str, str]:
-        """What a line of the log is about."""
+        """The fields of a log record that say which output it is about."""
         return {"run": self.run_id, "output": self.key}
 
 
 @dataclass(slots=True)
-class _Placed:
-    """A file at its place; see `results.Receipt` for what the fields mean."""
+class _Committed:
+    """A file that has its final name; the fields are those of `results.Receipt`."""
 
     digest: Digest = field(default_factory=lambda: Meter().digest())
     aside: PurePosixPath | None = None
@@ -73,23 +95,26 @@ class _Placed:
 
 
 class _OtherBytesError(Exception):
-    """A file has not the bytes that it was archived with."""
+    """A file that was to be shared does not have the bytes that it was archived with."""
 
 
 class Commit:
-    """The bytes of one output: what they are, and how they get their name.
+    """Checks the bytes of one output, and gives them their final name.
+
+    One instance serves all tries of a transfer, since it remembers what the last try has brought.
 
     Args:
         wanted: the output.
         disk: the archive.
-        partial: where they are, but for the last ones.
-        content_index: the files that an equal one may be made from.
+        partial: has the bytes that were written so far. The last ones are still in memory, as `chunks`; of a
+            small file that is all of them.
+        content_index: archived files that an equal one may be made from.
         writer_pool: writes small files.
     """
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: WantedOutput,
         disk: Destination,
         partial: Partial,
         content_index: ContentIndex,
@@ -100,10 +125,21 @@ class Commit:
         self._partial = partial
         self._content_index = content_index
         self._writer_pool = writer_pool
-        self._endless_sha256 = ""
+        self._truncated_sha256 = ""  # of the body that was refused last because its end is missing
 
     def refuse_page(self, chunks: list[bytes], content_type: str) -> None:
-        """Refuse a page in place of media, by its beginning: what the partial has, and these chunks."""
+        """Refuse a page of HTML, XML, JSON or text that the host sent in place of media.
+
+        Hosts answer expired links with an error page and status 200. Only the first bytes are looked at, so
+        this can be called as soon as they have come.
+
+        Args:
+            chunks: the bytes that follow those in the partial.
+            content_type: the `Content-Type` of the response; "" if it is not known.
+
+        Raises:
+            TransferError: `not_media`.
+        """
         if self._wanted.type not in MEDIA_TYPES:
             return
         page = filetype.page_instead_of_media(self._head(chunks), content_type)
@@ -111,6 +147,7 @@ class Commit:
             raise bad_body("not_media", f"the host sent {page} instead of media")
 
     def _head(self, chunks: list[bytes]) -> bytes:
+        """The first bytes of the file, at most `HEAD_BYTES`."""
         head = self._partial.head
         for chunk in chunks:
             if len(head) >= HEAD_BYTES:
@@ -127,45 +164,53 @@ class Commit:
         is_bounded: bool,
         loan: SlotLoan | None = None,
     ) -> Receipt:
-        """Give the bytes their name, if they are right.
+        """Give the bytes their final name, in the order that the module's docstring gives.
 
         Args:
             chunks: the last bytes, which are not in the partial yet.
-            url: where they came from.
-            content_type: what the host called them.
-            is_bounded: whether host or API said how many there are.
-            loan: where a small file's bytes are, perhaps.
+            url: where they came from; it may give the extension.
+            content_type: the `Content-Type` of the response.
+            is_bounded: whether the host or the API said how many bytes there are.
+            loan: the shared memory that a small file may have been received into.
+
+        Returns:
+            The receipt: the file is durable under its final name.
 
         Raises:
-            TransferError: the file is cut off.
+            TransferError: the format of the file says that its end is missing.
+            DestinationError: the disk.
         """
         wanted = self._wanted
         extension = filetype.extension_for(self._head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
         path = wanted.folder / name
-        placed = await self._written(chunks, path, loan, is_bounded=is_bounded)
-        if placed is None:
-            placed = await self._disk.call(self._place, chunks, path, is_bounded=is_bounded)
+        committed = await self._write_small(chunks, path, loan, is_bounded=is_bounded)
+        if committed is None:
+            committed = await self._disk.call(self._commit_file, chunks, path, is_bounded=is_bounded)
         return Receipt(
             run_id=wanted.run_id,
             key=wanted.key,
             type=wanted.type,
             file=name,
-            size_bytes=placed.digest.size_bytes,
-            sha256=placed.digest.sha256,
+            size_bytes=committed.digest.size_bytes,
+            sha256=committed.digest.sha256,
             content_type=content_type,
             url=safe_url(url, limit=2000),
             is_fetched=True,
-            aside=placed.aside,
-            in_the_way=placed.in_the_way,
-            same_as=None if placed.same_as is None else str(placed.same_as),
-            shared_by=placed.shared_by,
+            aside=committed.aside,
+            in_the_way=committed.in_the_way,
+            same_as=None if committed.same_as is None else str(committed.same_as),
+            shared_by=committed.shared_by,
         )
 
-    async def _written(
+    async def _write_small(
         self, chunks: list[bytes], path: PurePosixPath, loan: SlotLoan | None, *, is_bounded: bool
-    ) -> _Placed | None:
-        """Have a small file written, which replaces and shares nothing; None: it is none."""
+    ) -> _Committed | None:
+        """Have the writer pool write a small file that is whole in memory.
+
+        Returns:
+            None if this is not such a file, or if it replaces or shares another one; nothing was done then.
+        """
         wanted = self._wanted
         if self._partial.is_begun or wanted.shares or wanted.replaces is not None:
             return None
@@ -174,36 +219,43 @@ class Commit:
             return None
         self._require_end(chunks, is_bounded=is_bounded)
         (written,) = await self._writer_pool.write(wanted.folder, [file], wanted.mtime_ms, loan)
-        return _Placed(digest=written.digest, in_the_way=written.in_the_way)
+        return _Committed(digest=written.digest, in_the_way=written.in_the_way)
 
-    def _place(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Placed:
-        """Bring the file to its place, as bytes of its own or as those of an equal one."""
+    def _commit_file(self, chunks: list[bytes], path: PurePosixPath, *, is_bounded: bool) -> _Committed:
+        """Give the file its name, with the bytes that came or with those of an equal file. Blocks."""
         if self._partial.size_bytes:
             self._partial.append(chunks)
             chunks = []
-        # Else it is small, and all of it in memory: no use to write a partial first.
+        # Otherwise the whole file is in memory, and is written to a temporary file and not to a partial
+        # first.
         self._require_end(chunks, is_bounded=is_bounded)
-        placed = _Placed()
+        committed = _Committed()
 
         def make_room(digest: Digest) -> None:
-            placed.digest = digest
+            # Called between flush and rename. Set aside earlier, the damaged file would be gone without a
+            # successor if the flush failed; later, the rename would delete it.
+            committed.digest = digest
             replaces = self._wanted.replaces
             if replaces is not None:
-                placed.aside = set_aside(self._disk, path.with_name(replaces))
-            # A file of somebody's, or a folder, which no rename could replace.
-            placed.in_the_way = make_way(self._disk, path, digest.sha256)
+                committed.aside = set_aside(self._disk, path.with_name(replaces))
+            # A file of the user's under this name would be lost by the rename; a folder would make it fail.
+            committed.in_the_way = make_way(self._disk, path, digest.sha256)
 
-        if not self._wanted.shares:  # then it is hashed while it is written, and once
-            self._keep(chunks, path, make_room)
-            return placed
+        if (
+            not self._wanted.shares
+        ):  # the digest is not needed beforehand: the file is hashed as it is written
+            self._commit_own(chunks, path, make_room)
+            return committed
         digest = self._digest(chunks)
-        with self._content_index.turn(digest.sha256):
-            if not self._share(path, digest, placed, make_room):
-                self._keep(chunks, path, make_room)
+        # The lock is held until the name is there and in the index. See `ContentIndex.exclusive`.
+        with self._content_index.exclusive(digest.sha256):
+            if not self._share(path, digest, committed, make_room):
+                self._commit_own(chunks, path, make_room)
                 self._content_index.put(digest.sha256, path)
-        return placed
+        return committed
 
     def _digest(self, chunks: list[bytes]) -> Digest:
+        """The digest of the whole file: of the chunks, or of the partial where there are none."""
         if not chunks:
             return self._partial.digest
         meter = Meter()
@@ -211,8 +263,10 @@ class Commit:
             meter.take(chunk)
         return meter.digest()
 
-    def _keep(self, chunks: list[bytes], path: PurePosixPath, make_room: Callable[[Digest], None]) -> None:
-        """Give the bytes that came their name."""
+    def _commit_own(
+        self, chunks: list[bytes], path: PurePosixPath, make_room: Callable[[Digest], None]
+    ) -> None:
+        """Give the bytes that came their name, as a file of their own."""
         mtime_ms = self._wanted.mtime_ms
         if chunks:
             self._disk.write_atomic(path, chunks, mtime_ms=mtime_ms, make_room=make_room)
@@ -222,12 +276,25 @@ class Commit:
             self._partial.commit([], folder / path.name, mtime_ms, make_room=make_room)
 
     def _share(
-        self, path: PurePosixPath, digest: Digest, placed: _Placed, make_room: Callable[[Digest], None]
+        self, path: PurePosixPath, digest: Digest, committed: _Committed, make_room: Callable[[Digest], None]
     ) -> bool:
-        """Make the file from another of the archive that has the same bytes, if there is one.
+        """Make the file from an archived one with the same bytes: by reflink, or else by hard link.
 
-        Whether it has them is read from what is about to get the name, so that a file which was damaged since
-        it was recorded spreads nothing, however it is swapped meanwhile.
+        Race: the archived file may have been damaged since it was recorded, or somebody may swap it at this
+        moment. So it is not looked at beforehand: the clone or link, which already has a temporary name, is
+        read (`check`), and only what was read gets the final name.
+
+        Args:
+            path: the final name.
+            digest: of the bytes that came.
+            committed: gets the origin of the shared bytes.
+            make_room: sets aside what stands under the final name.
+
+        Returns:
+            False if nothing could be shared; nothing was changed then.
+
+        Raises:
+            OSError: the disk failed after the bytes were shared, in what any other file would need too.
         """
         other = self._content_index.get(digest.sha256)
         if other is None or other in (path, path.with_name(self._wanted.replaces or path.name)):
@@ -241,19 +308,21 @@ class Commit:
                 raise _OtherBytesError
 
         def settle() -> None:
-            # Before the name is there: killed after it, nobody would look for the partial any more.
+            # Order: the partial's checkpoint is removed before the rename. A process killed after the rename
+            # leaves a file that the next session adopts, and then nobody asks for this output's partial
+            # again. With its checkpoint it would count as resumable and stay for ever.
             self._partial.unmark()
             make_room(digest)
 
         for shared_by in SharedBy:
             try:
-                self._bring(shared_by, other, path, check, settle)
+                self._link_or_clone(shared_by, other, path, check, settle)
             except _OtherBytesError:
                 log.warning("%s is damaged, and nothing is made from it", other, extra=self._wanted.about)
                 return False
             except OSError as exc:
                 if is_same:
-                    raise  # the disk failed what any file needs
+                    raise  # the bytes were shared already; a copy of its own would fail in the same way
                 log.info(
                     "%s: cannot share %s: %s",
                     self._wanted.name,
@@ -263,11 +332,11 @@ class Commit:
                 )
                 continue
             self._partial.discard()
-            placed.same_as, placed.shared_by = other, shared_by
+            committed.same_as, committed.shared_by = other, shared_by
             return True
         return False
 
-    def _bring(
+    def _link_or_clone(
         self,
         shared_by: SharedBy,
         other: PurePosixPath,
@@ -283,14 +352,19 @@ class Commit:
             self._disk.clone(source, path, mtime_ms=mtime_ms, check=check, make_room=settle)
 
     def _require_end(self, chunks: list[bytes], *, is_bounded: bool) -> None:
-        """Refuse a file that its format says is cut off. Blocks.
+        """Refuse a file whose format says that its end is missing. Blocks.
 
-        The same bytes a second time, as long as they were announced, are what the host has, and better than
-        nothing; a body that ends with its connection proves nothing, however often it comes.
+        If a second try brings the same bytes, and their number was announced, the host has no others: the
+        file is accepted with a warning, which is better than nothing. If nobody announced the number, the end
+        of the body was the end of the connection. That proves nothing, however often it happens at the same
+        byte.
 
         Args:
-            chunks: the whole file, or nothing where it is in the partial.
-            is_bounded: whether host or API said where the body ends.
+            chunks: the whole file; nothing if it is in the partial.
+            is_bounded: whether the host or the API said how many bytes there are.
+
+        Raises:
+            TransferError: `no_end`.
         """
         if self._wanted.type not in MEDIA_TYPES:
             return
@@ -300,17 +374,17 @@ class Commit:
         if not lacking:
             return
         sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self._partial.digest.sha256
-        if is_bounded and sha256 == self._endless_sha256:
+        if is_bounded and sha256 == self._truncated_sha256:
             log.warning(
                 "%s: %s, each time; archived as it is", self._wanted.name, lacking, extra=self._wanted.about
             )
             return
-        self._endless_sha256 = sha256
+        self._truncated_sha256 = sha256
         raise bad_body("no_end", f"the file was cut off: {lacking}")
 
 
 def _reader(chunks: Sequence[bytes]) -> filetype.ReadAt:
-    """Reads from chunks as if they were one."""
+    """A function that reads from chunks as from one file."""
 
     def read_at(offset: int, length: int) -> bytes:
         found = []
@@ -324,5 +398,5 @@ def _reader(chunks: Sequence[bytes]) -> filetype.ReadAt:
 
 
 def bad_body(code: str, message: str) -> TransferError:
-    """The error of a body that came and is worth nothing; the next, or that of a fresh URL, may be."""
+    """The error for a body that is of no use. Another try, or a fresh URL, may bring a better one."""
     return TransferError(code, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)

@@ -1,8 +1,4 @@
-"""What every fetch of media needs, whether of a whole output or of a part of one.
-
-`Context` is what all transfers of a session share, `Requester` a request with its redirects, `Pace` what is
-watched while a body comes, `Writing` its way to the disk, which goes on while the next bytes come.
-"""
+"""What all transfers of one session share, in one frozen value that is passed down to each of them."""
 
 from __future__ import annotations
 
@@ -26,21 +22,22 @@ from floradl.storage.local.writer_pool import WriterPool
 
 @dataclass(frozen=True)
 class Context:
-    """What every transfer of a session shares.
+    """What all transfers of a session share. The fields are fixed, the objects in them change.
 
     Args:
         disk: the archive.
-        writer_pool: writes small files to it.
-        clock: for waits and for the speed floor.
-        pauses: the pauses that hosts asked for.
-        retries: how often an output is tried again while nothing arrives.
-        allow_loopback: whether media may come from this machine and over http.
-        backoff: the waits between tries.
-        traffic: where received bytes are counted.
+        writer_pool: the processes that write small files into the archive.
+        clock: the source of time for waits and for the speed floor; tests pass one of their own.
+        pauses: for each host, until when it must not be asked (`Retry-After`).
+        retries: how many tries in a row may bring no new bytes of an output, after the first try.
+        allow_loopback: whether media URLs may lead to this machine, and may be plain http. True only where
+            the API itself is on this machine.
+        backoff: how long to wait between two tries.
+        traffic: counts the received bytes, and lists the transfers under way.
         limits: how many requests each host gets at the same time.
-        bandwidth: how much may be received a second.
-        content_index: the files that equal ones are made from.
-        blocks: memory for large bodies.
+        bandwidth: the `--limit-rate` that all transfers share.
+        content_index: archived files by their SHA-256, from which equal uploads are made.
+        blocks: memory for the bodies of large files.
     """
 
     disk: Destination
@@ -57,43 +54,51 @@ class Context:
     blocks: Blocks = field(default_factory=Blocks)
 
 
-class Wire(Protocol):
-    """What options of a job say about the network."""
+class NetworkOptions(Protocol):
+    """The options of a job that concern the network; the options of each job have these attributes."""
 
     @property
     def base_url(self) -> str:
-        """The API's, which decides where media may come from."""
+        """The URL of the API. If it is on this machine, media may come from this machine too."""
 
     @property
     def concurrency(self) -> int:
-        """Outputs on their way at the same time, at most."""
+        """How many outputs are transferred at the same time, at most."""
 
     @property
     def retries(self) -> int:
-        """Tries after the first, for an output while nothing arrives."""
+        """How many tries in a row may bring no new bytes of an output, after the first try."""
 
     @property
     def limit_rate_bytes(self) -> int:
-        """How much media may come a second, all together; 0: whatever comes."""
+        """How many bytes of media all transfers together may receive a second; 0 for no limit."""
 
 
 def new_context(
-    wire: Wire,
+    options: NetworkOptions,
     disk: Destination,
     clock: Clock,
     backoff: Backoff | None,
     traffic: TransferCounters | None = None,
 ) -> Context:
-    """What the transfers of a session share, as the options of its job say."""
+    """Make the context of a session from the options of its job.
+
+    Args:
+        options: the options of the job.
+        disk: the archive.
+        clock: the source of time.
+        backoff: the waits between tries; None for the usual ones.
+        traffic: the counters that a progress display reads; None for new ones.
+    """
     return Context(
         disk=disk,
         writer_pool=WriterPool(disk),
         clock=clock,
         pauses=HostPauses(clock),
-        retries=wire.retries,
-        allow_loopback=addresses.is_loopback_host(httpx.URL(wire.base_url).host),
+        retries=options.retries,
+        allow_loopback=addresses.is_loopback_host(httpx.URL(options.base_url).host),
         backoff=backoff or Backoff(),
         traffic=traffic or TransferCounters(),
-        limits=HostLimits(wire.concurrency),
-        bandwidth=Bandwidth(clock, wire.limit_rate_bytes),
+        limits=HostLimits(options.concurrency),
+        bandwidth=Bandwidth(clock, options.limit_rate_bytes),
     )

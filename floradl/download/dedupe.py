@@ -1,7 +1,11 @@
-"""Which file of the archive has which content: what equal files are made from, instead of one copy each.
+"""Equal uploads are kept once: an index from the SHA-256 of a file to one archived file with these bytes.
 
-Only memory: whether a file still has what is said of it here is for whoever shares it to find out. Safe for
-threads.
+Users upload the same picture into several projects. The second file is then made from the first by reflink or
+hard link (`commit`), instead of being a second copy.
+
+The index is memory alone and is never checked against the disk: a file in it may have been damaged or removed
+since. So `commit` reads the bytes again before it gives them a second name. Several threads use the index at
+the same time.
 """
 
 from __future__ import annotations
@@ -17,31 +21,35 @@ from floradl.constants import Kind
 from floradl.repository.entries import RunEntry, State
 
 SHARED_KIND = Kind.ASSET
-"""What has files that are often equal: somebody uploads one again, into another project."""
+"""Files of assets (uploads) are shared, since people upload the same file again into another project."""
 
 
 @dataclass(slots=True)
-class _Turn:
-    """Who brings one content: one thread; and how many do or wait to."""
+class _ContentLock:
+    """The lock on one content. `users` counts the threads that hold it or wait for it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
 
 
 class ContentIndex:
-    """Files by the SHA-256 of what is in them, one each; paths are relative to the archive."""
+    """One archived file for each SHA-256; paths are relative to the archive."""
 
     def __init__(self) -> None:
+        # Digests as bytes and paths as `str`: an archive may hold a million assets, and this is smaller.
         self._files: dict[bytes, str] = {}
-        self._turns: dict[str, _Turn] = {}
+        self._locks: dict[str, _ContentLock] = {}
         self._lock = threading.Lock()
         self._is_filled = False
 
     def fill(self, load: Callable[[], Iterable[tuple[str, PurePosixPath]]]) -> None:
-        """Take in what the archive has, the first time that somebody asks; what is here already stays.
+        """Take in the files that the archive has. Only the first call does anything.
+
+        The manifest is read as late as this because most sessions fetch no asset at all. A file that was put
+        into the index before stays: it is newer than the manifest.
 
         Args:
-            load: SHA-256 in hex and path of each file.
+            load: gives SHA-256 (hex) and path of each archived file that may be shared.
         """
         if self._is_filled:
             return
@@ -50,40 +58,55 @@ class ContentIndex:
             self._files.setdefault(bytes.fromhex(sha256), str(path))
 
     def put(self, sha256: str, path: PurePosixPath) -> None:
-        """This file has this content, and is the one to share from now on: the one before could not be."""
+        """Let later equal files be made from this one.
+
+        It takes the place of a file with the same content: that could not be shared, or there would be no new
+        one (it was damaged, or has as many hard links as the file system allows).
+
+        Args:
+            sha256: of the file's bytes, in hex.
+            path: where the file is, relative to the archive.
+        """
         self._files[bytes.fromhex(sha256)] = str(path)
 
     def get(self, sha256: str) -> PurePosixPath | None:
-        """A file of this content."""
+        """The path of a file that had this SHA-256 (hex) when it was archived; None if there is none."""
         path = self._files.get(bytes.fromhex(sha256))
         return None if path is None else PurePosixPath(path)
 
     @contextmanager
-    def turn(self, sha256: str) -> Iterator[None]:
-        """While one thread brings a content, others that bring the same wait, and find it here."""
+    def exclusive(self, sha256: str) -> Iterator[None]:
+        """Let only one thread at a time commit a file with this SHA-256 (hex).
+
+        Race: two workers have fetched equal uploads at the same moment. Without the lock both would find
+        nothing in the index and both would keep a copy. With it the second waits until the first has its name
+        and is in the index, and is then made from it. Threads with other content do not wait.
+        """
         with self._lock:
-            turn = self._turns.setdefault(sha256, _Turn())
-            turn.users += 1
+            content = self._locks.setdefault(sha256, _ContentLock())
+            content.users += 1
         try:
-            with turn.lock:
+            with content.lock:
                 yield
         finally:
+            # Counted under the same lock as the look-up above. If a lock were removed while a thread waits
+            # for it, a third thread would make a new lock for the same content, and run beside the second.
             with self._lock:
-                turn.users -= 1
-                if not turn.users:
-                    del self._turns[sha256]
+                content.users -= 1
+                if not content.users:
+                    del self._locks[sha256]
 
 
 def shares_content(listed: Generation | RunEntry) -> bool:
-    """Whether files of this need not be copies of their own where the archive has the same bytes already.
+    """Whether the files of this item may share their bytes with equal files of the archive.
 
-    Runs each made their own.
+    Those of assets may. A run generated its own bytes, so equal ones are not worth looking for.
     """
     return listed.kind is SHARED_KIND
 
 
 def iter_shareable(entries: Iterable[RunEntry]) -> Iterator[tuple[str, PurePosixPath]]:
-    """SHA-256 and path of each archived file that an equal one may be made from."""
+    """Yield SHA-256 (hex) and path of each archived file that an equal one may be made from."""
     for entry in entries:
         if not shares_content(entry):
             continue

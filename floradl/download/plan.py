@@ -85,7 +85,7 @@ def decide_run(run: Generation, entry: RunEntry | None, filters: Filters, disk: 
     reported otherwise: nobody can bring it back, and that must not go unsaid.
     """
     entries = entry.outputs if entry else {}
-    lost = keys_to_mend(entry, filters, disk.files) if entry else []
+    lost = keys_to_refetch(entry, filters, disk.files) if entry else []
     outputs = [output for output in run.outputs or () if filters.wants_type(output.type)]
     decisions = [decide(run.run_id, output, entries.get(output.key), disk) for output in outputs]
     listed = {output.key for output in run.outputs or ()}
@@ -111,17 +111,17 @@ def at_recorded_place(run: Generation, entry: RunEntry | None) -> Generation:
     return replace(run, workspace_id=entry.workspace_id, project_id=entry.project_id)
 
 
-def is_known_whole(entry: RunEntry | None, filters: Filters, files: Mapping[str, int]) -> bool:
+def is_complete_on_disk(entry: RunEntry | None, filters: Filters, files: Mapping[str, int]) -> bool:
     """Whether all outputs of a run are recorded and as they should be, so that none need be asked for."""
     return (
         entry is not None
         and entry.output_count is not None
         and len(entry.outputs) >= entry.output_count
-        and not keys_to_mend(entry, filters, files)
+        and not keys_to_refetch(entry, filters, files)
     )
 
 
-def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:
+def keys_to_refetch(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:
     """Which recorded outputs of a run failed, or are not on disk as they were recorded.
 
     Not those that were given up: what cannot be had again is said once.
@@ -129,7 +129,7 @@ def keys_to_mend(entry: RunEntry, filters: Filters, files: Mapping[str, int]) ->
     return [
         key
         for key, output in entry.outputs.items()
-        if output.state != State.LOST and filters.wants_type(output.type) and not is_there(output, files)
+        if output.state != State.LOST and filters.wants_type(output.type) and not is_intact(output, files)
     ]
 
 
@@ -138,7 +138,7 @@ def run_folder(run: Generation) -> PurePosixPath:
     return layout.item_path(run.kind, run.workspace_id, run.project_id, run.run_id)
 
 
-def is_there(entry: OutputEntry, files: Mapping[str, int]) -> bool:
+def is_intact(entry: OutputEntry, files: Mapping[str, int]) -> bool:
     """Whether an output is archived, and its file on disk as it was recorded."""
     found_bytes = files.get(entry.file or "")
     return entry.state == State.ARCHIVED and found_bytes is not None and found_bytes == entry.size_bytes

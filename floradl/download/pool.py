@@ -26,11 +26,18 @@ from floradl.api.walk import with_outputs
 from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.download import dedupe
-from floradl.download.commit import Wanted
+from floradl.download.commit import WantedOutput
 from floradl.download.context import Context
 from floradl.download.dedupe import iter_shareable, shares_content
-from floradl.download.plan import Action, RecordRule, Visit, at_recorded_place, is_known_whole, run_folder
-from floradl.download.prepare import Job, Prepared, Preparer, as_failed
+from floradl.download.plan import (
+    Action,
+    RecordRule,
+    Visit,
+    at_recorded_place,
+    is_complete_on_disk,
+    run_folder,
+)
+from floradl.download.prepare import Job, Prepared, Preparer, with_kept_entry
 from floradl.download.tally import Tally
 from floradl.download.transfer import fetch_output
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
@@ -194,7 +201,7 @@ class Pool:
         (files,) = await self._context.disk.call(
             self._context.disk.sizes, [run_folder(at_recorded_place(run, entry))]
         )
-        if is_known_whole(entry, self._filters, files):
+        if is_complete_on_disk(entry, self._filters, files):
             return run, RecordRule.KEEP  # what the list has is less than what was asked for the last time
         return await with_outputs(self._api, run), visit.record
 
@@ -220,7 +227,7 @@ class Pool:
             if shares:
                 self._context.content_index.put(receipt.sha256, job.folder / receipt.file)
             return receipt
-        wanted = Wanted(
+        wanted = WantedOutput(
             run_id=run.run_id,
             key=output.key,
             type=output.type,
@@ -233,7 +240,7 @@ class Pool:
             shares=shares,
         )
         result = await fetch_output(wanted, client, self._context, partial(self._fresh_url, run.kind))
-        return as_failed(result, job) if isinstance(result, Failure) else result
+        return with_kept_entry(result, job) if isinstance(result, Failure) else result
 
     async def _adopt(self, job: Job) -> Receipt | None:
         """Record a file that was renamed into place and not recorded; None when it cannot be the output."""

@@ -149,7 +149,7 @@ class Preparer:
             if decision.action == Action.SKIP:
                 prepared.already += 1
             elif decision.failure is not None:
-                prepared.facts.append(as_failed(decision.failure, job))
+                prepared.facts.append(with_kept_entry(decision.failure, job))
             elif decision.action == Action.WRITE:
                 prepared.texts.append(self._draft_text(job))
             else:
@@ -225,7 +225,7 @@ def _receipt_of(draft: _Draft, written: Written) -> Receipt:
     return replace(receipt, aside=draft.aside, in_the_way=written.in_the_way)
 
 
-def as_failed(failure: Failure, job: Job) -> Failure:
+def with_kept_entry(failure: Failure, job: Job) -> Failure:
     """A failure as it is to be recorded.
 
     The entry of an output that was archived once still says what the right bytes were. Without it a damaged

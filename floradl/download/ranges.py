@@ -1,9 +1,12 @@
-"""Which stretches of one large file are fetched at the same time, and by how many connections; pure.
+"""Decide which ranges of one large file are fetched at the same time, and by how many connections; pure.
 
-`RangePlan` hands out the file from its front: the main stream has what lies before `fence`, the rest is
-claimed in parts by whoever is free, the first hole first, so that what is there grows from the front. Parts
-get smaller towards the end, so that a slow one does not hold the rest for long. `Ramp` says how many
-connections a file gets: one, and more only while more brings more.
+The response that began the file is the main stream: it brings the bytes from the start of the file. Further
+connections fetch parts, which are ranges further on. `RangePlan` says who fetches what: the main stream
+everything before `main_end`, and each free worker the first range after it that nobody fetches (a hole). So
+the file grows from its start, and can be hashed in order soon. Parts get smaller towards the end of the file,
+so that one slow connection does not delay the end for long.
+
+`Ramp` says how many connections a file gets: one at first, and twice as many as long as that is faster.
 """
 
 from __future__ import annotations
@@ -12,24 +15,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LARGE_BYTES = 64 * 1024 * 1024
-"""What is left of a file must be so much before it is fetched in parts."""
+"""A file is fetched in parts only if at least so many of its bytes are still to come."""
 
 MAX_PART_BYTES, MIN_PART_BYTES = 16 * 1024 * 1024, 2 * 1024 * 1024
+"""The largest and smallest part; each costs one request."""
+
 MAX_CONNECTIONS = 8
+"""The most connections for one file, the main stream included."""
 
-LOOK_S, STEP_S = 1.0, 0.5
-"""How long one connection is watched before others join it, and how long between two steps."""
+WATCH_S, STEP_S = 1.0, 0.5
+"""For how many seconds one connection is measured before others join it, and then each number of them."""
 
-SOON_S = 2.0
-"""What is done so soon needs no help."""
+NEARLY_DONE_S = 2.0
+"""A file that will be complete within so many seconds gets no further connections."""
 
-GAIN = 1.15
-"""Twice the connections must bring at least so much more; a single look without that is no proof."""
+MIN_GAIN = 1.15
+"""Twice as many connections must be faster by this factor. Two measurements in a row without it end them."""
 
 
 @dataclass(slots=True)
 class Part:
-    """The bytes from `start` to before `end`, of which the first `size_bytes` are there."""
+    """A range of the file, from `start` up to, not including, `end`.
+
+    `size_bytes` is how many of its first bytes are stored; `is_claimed` says that a worker is fetching it.
+    """
 
     start: int
     end: int
@@ -38,32 +47,42 @@ class Part:
 
 
 class RangePlan:
-    """Who fetches what of a file, each byte once.
+    """Assigns each byte of a file to the main stream or to one part, never to two.
 
     Args:
-        total_bytes: the file's size.
-        there: start and size of what an earlier try left, ahead of the main stream.
+        total_bytes: the size of the file.
+        stored: start and size of the parts that an earlier try has left in the partial.
+
+    Attributes:
+        main_end: the main stream fetches the bytes before this one.
     """
 
-    def __init__(self, total_bytes: int, there: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self, total_bytes: int, stored: Iterable[tuple[int, int]] = ()) -> None:
         self._total_bytes = total_bytes
-        self._parts = [Part(start, start + size, size, is_claimed=False) for start, size in sorted(there)]
-        self.fence = total_bytes
-        self.withdraw()
+        self._parts = [Part(start, start + size, size, is_claimed=False) for start, size in sorted(stored)]
+        self.main_end = total_bytes
+        self.widen_main()
 
-    def share(self, front: int) -> None:
-        """Leave to the main stream, which is at `front`, no more than a part, and the rest to others."""
-        self.fence = min(self.fence, front + MAX_PART_BYTES)
-
-    def withdraw(self) -> None:
-        """Leave to the main stream what lies before the first part that there is."""
-        self.fence = self._parts[0].start if self._parts else self._total_bytes
-
-    def claim(self, connections: int) -> Part | None:
-        """The first part that nobody has; None when there is none.
+    def limit_main(self, front: int) -> None:
+        """Leave no more than one part's length to the main stream, and the rest of the file to others.
 
         Args:
-            connections: between how many the rest is to be divided.
+            front: how many bytes the main stream has brought.
+        """
+        self.main_end = min(self.main_end, front + MAX_PART_BYTES)
+
+    def widen_main(self) -> None:
+        """Let the main stream fetch everything before the first part, since no other worker is left."""
+        self.main_end = self._parts[0].start if self._parts else self._total_bytes
+
+    def claim(self, connections: int) -> Part | None:
+        """Assign the first range that nobody fetches to the calling worker, as a part.
+
+        Args:
+            connections: how many connections share the rest of the file; its size depends on that.
+
+        Returns:
+            The part; None if every byte is stored or being fetched.
         """
         holes = self._holes()
         if not holes:
@@ -71,40 +90,40 @@ class RangePlan:
         left_bytes = sum(end - start for start, end in holes)
         wanted_bytes = max(MIN_PART_BYTES, min(MAX_PART_BYTES, left_bytes // (2 * connections)))
         start, end = holes[0]
-        # Not one more request for a crumb.
+        # If only a little of the hole were left over, take it too: it would cost a request of its own.
         part = Part(start, end if end - start < wanted_bytes + MIN_PART_BYTES else start + wanted_bytes)
         self._parts.append(part)
         self._parts.sort(key=lambda one: one.start)
         return part
 
     def release(self, part: Part) -> None:
-        """Nobody fetches this part any more; what it lacks is a hole again."""
+        """End the claim on a part. What it lacks is a hole again, which another worker may claim."""
         part.is_claimed = False
         part.end = part.start + part.size_bytes
         if not part.size_bytes and part in self._parts:
             self._parts.remove(part)
 
     def absorb(self, front: int) -> None:
-        """What lies before `front` is the main stream's now."""
+        """Forget the parts before `front`: they were joined to the bytes from the start of the file."""
         self._parts = [part for part in self._parts if part.start >= front]
-        self.fence = max(self.fence, front)
+        self.main_end = max(self.main_end, front)
 
-    def is_next_done(self, front: int) -> bool:
-        """Whether the part that goes on from `front` is there."""
+    def is_next_part_stored(self, front: int) -> bool:
+        """Whether the part that begins at `front` is complete as far as it goes, and nobody writes to it."""
         return any(part.start == front and not part.is_claimed for part in self._parts[:1])
 
     @property
     def has_holes(self) -> bool:
-        """Whether there is anything to claim."""
+        """Whether there is a range that nobody fetches."""
         return bool(self._holes())
 
     def drop(self) -> None:
-        """Leave everything to the main stream."""
+        """Forget all parts and leave the whole file to the main stream."""
         self._parts.clear()
-        self.fence = self._total_bytes
+        self.main_end = self._total_bytes
 
     def _holes(self) -> list[tuple[int, int]]:
-        holes, at = [], self.fence
+        holes, at = [], self.main_end
         for part in self._parts:
             if part.start > at:
                 holes.append((at, part.start))
@@ -115,10 +134,13 @@ class RangePlan:
 
 
 class Ramp:
-    """How many connections one file gets: twice as many at each step while that brings more.
+    """How many connections one file gets: twice as many at each step, as long as that is faster.
 
     Args:
-        now_s: when its first bytes were asked for.
+        now_s: when the main stream began, in seconds of the session's monotonic clock.
+
+    Attributes:
+        connections: how many there should be, the main stream included.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -126,35 +148,35 @@ class Ramp:
         self._looked_at_s = now_s
         self._received_bytes = 0
         self._speed = 0.0
-        self._failed_looks = 0
+        self._looks_without_gain = 0
         self._is_settled = False
 
-    def look(self, now_s: float, received_bytes: int, left_bytes: int) -> int:
-        """How many connections there should be now.
+    def observe(self, now_s: float, received_bytes: int, left_bytes: int) -> int:
+        """Measure the speed, if the time for it has come, and say how many connections there should be.
 
         Args:
-            now_s: the moment, less all waits of our own.
-            received_bytes: by all connections together.
-            left_bytes: of the file.
+            now_s: the time, less all waits for `--limit-rate`: those say nothing about the host.
+            received_bytes: what all connections of this file have received together.
+            left_bytes: how many bytes of the file are still to come.
         """
         elapsed_s = now_s - self._looked_at_s
-        if self._is_settled or elapsed_s < (STEP_S if self._speed else LOOK_S):
+        if self._is_settled or elapsed_s < (STEP_S if self._speed else WATCH_S):
             return self.connections
         speed = (received_bytes - self._received_bytes) / elapsed_s
         self._looked_at_s, self._received_bytes = now_s, received_bytes
-        if left_bytes <= SOON_S * speed:
+        if left_bytes <= NEARLY_DONE_S * speed:
             return self.connections
-        if speed >= GAIN * self._speed:
-            self._speed, self._failed_looks = speed, 0
-            self._is_settled = self.connections == MAX_CONNECTIONS  # the last step has proved right, too
+        if speed >= MIN_GAIN * self._speed:
+            self._speed, self._looks_without_gain = speed, 0
+            self._is_settled = self.connections == MAX_CONNECTIONS  # eight were faster than four: keep them
             self.connections = min(2 * self.connections, MAX_CONNECTIONS)
         else:
-            self._failed_looks += 1
-            if self._failed_looks > 1:
-                self.settle(max(1, self.connections // 2))
+            self._looks_without_gain += 1
+            if self._looks_without_gain > 1:
+                self.cap_at(max(1, self.connections // 2))
         return self.connections
 
-    def settle(self, connections: int) -> None:
-        """So many and no more, from now on."""
+    def cap_at(self, connections: int) -> None:
+        """Keep this number of connections, or the present one if that is less, and never change it again."""
         self.connections = max(1, min(connections, self.connections))
         self._is_settled = True

@@ -1,4 +1,8 @@
-"""What a media host's answer means for the bytes that are already there. Decides; touches nothing.
+"""Decide from status and headers of a response whether its body can be used, and for what.
+
+The body of a response is either the whole file or the rest that continues a partial. Bytes are appended to a
+partial only if the host named exactly the range that was asked for, of the same representation (strong ETag).
+Anything else starts over or raises. Nothing here touches a disk, a clock or the network.
 
 Source: RFC 9110, sections 8.8.3 (strong validators), 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7.
 """
@@ -13,33 +17,46 @@ from floradl.errors import TransferError
 from floradl.network.retry import is_retry_status, parse_retry_after
 
 _DEAD_STATUSES = frozenset({401, 403, 404, 410})
+"""Statuses after which only a fresh URL from the API can help: signed URLs of media expire."""
+
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
+"""Weak ETags (`W/"…"`) and dates are no proof that two bodies are equal byte by byte (RFC 9110, 8.8.3)."""
+
 WRONG_SIZE = "wrong_size"
-"""The code of the error that a file has another size than the API announced."""
+"""The error code for a file that has another size than the API announced."""
 
 _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 
 
 @dataclass(frozen=True, slots=True)
-class Have:
-    """What a partial holds: bytes from the start, of the representation with this strong validator."""
+class ResumePoint:
+    """What a partial holds, and so where a request has to continue.
+
+    Args:
+        size_bytes: how many bytes from the start of the file are there.
+        validator: the strong ETag of the representation that they belong to; "" if the host sent none.
+        total_bytes: the size of the whole file; None if the host did not say.
+    """
 
     size_bytes: int = 0
     validator: str = ""
     total_bytes: int | None = None
 
     def request_headers(self) -> dict[str, str]:
-        """What to ask for: the rest, if the representation is still the same."""
+        """The headers that ask for the rest, or for the whole if the host has another representation now."""
         if not self.size_bytes:
             return {}
         return {"Range": f"bytes={self.size_bytes}-", "If-Range": self.validator}
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """The bytes from `start` to before `end` of the representation with this strong validator."""
+class ByteRange:
+    """A range of a file that one connection asks for: from `start` up to, not including, `end`.
+
+    `validator` is the strong ETag and `total_bytes` the size of the representation that it must belong to.
+    """
 
     start: int
     end: int
@@ -47,16 +64,18 @@ class Stretch:
     total_bytes: int
 
     def request_headers(self) -> dict[str, str]:
-        """What to ask for: these bytes, if the representation is still the same."""
+        """The headers that ask for the range, or for the whole if the host has another representation now."""
         return {"Range": f"bytes={self.start}-{self.end - 1}", "If-Range": self.validator}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the body that follows is: the rest (`is_rest`) or the whole.
+class ExpectedBody:
+    """What the body of an accepted response is.
 
-    `total_bytes` is the size of the whole, None when the host does not say; `validator` is "" where a
-    later resume would not be safe.
+    Args:
+        is_rest: True if it continues the partial, False if it is the whole file from its first byte.
+        validator: the strong ETag to resume with; "" if a later resume would not be safe.
+        total_bytes: the size of the whole file; None if the host does not say.
     """
 
     is_rest: bool
@@ -64,21 +83,29 @@ class Answer:
     total_bytes: int | None
 
 
-def fits(size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True) -> bool:
+def fits_announced(size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True) -> bool:
     """Whether a file of this size can be the one that the API announced.
 
     Args:
-        size_bytes, announced_bytes: None where nobody says.
-        is_whole: False: more of it may come.
+        size_bytes: the size of the file, or of its beginning; None if unknown.
+        announced_bytes: the size that the API announced; None if it announced none.
+        is_whole: False if `size_bytes` is that of the beginning, so that more may come.
     """
     if size_bytes is None or announced_bytes is None:
         return True
     return size_bytes == announced_bytes or (size_bytes < announced_bytes and not is_whole)
 
 
-def require_fit(size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True) -> None:
-    """Raise `TransferError` unless it `fits`: the bytes are worth nothing, whatever else is right of them."""
-    if not fits(size_bytes, announced_bytes, is_whole=is_whole):
+def require_announced_size(
+    size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True
+) -> None:
+    """Refuse a file of another size than the API announced; the arguments are those of `fits_announced`.
+
+    Raises:
+        TransferError: `WRONG_SIZE`. The bytes are dropped; another try or a fresh URL may bring the right
+        ones.
+    """
+    if not fits_announced(size_bytes, announced_bytes, is_whole=is_whole):
         found = f"{size_bytes} bytes" if is_whole else f"{size_bytes} bytes or more"
         raise TransferError(
             WRONG_SIZE,
@@ -89,46 +116,57 @@ def require_fit(size_bytes: int | None, announced_bytes: int | None, *, is_whole
         )
 
 
-def read_answer(
-    status: int, headers: Mapping[str, str], have: Have, *, now_s: float, announced_bytes: int | None = None
-) -> Answer:
-    """Accept or refuse the head of an answer.
+def parse_response(
+    status: int,
+    headers: Mapping[str, str],
+    resume_point: ResumePoint,
+    *,
+    now_s: float,
+    announced_bytes: int | None = None,
+) -> ExpectedBody:
+    """Accept or refuse a response by its status and headers, before its body is read.
 
     Args:
-        status: its HTTP status, after redirects.
-        headers: its headers, looked up in lower case.
-        have: what is there already; its `request_headers` were sent.
-        now_s: the time of day, for `Retry-After`.
-        announced_bytes: what the API says of the file's size, if it does.
+        status: the HTTP status, after redirects.
+        headers: the headers, by their names in lower case.
+        resume_point: what the partial holds; its `request_headers` were sent.
+        now_s: the time of day in seconds, for `Retry-After` in its date form.
+        announced_bytes: the size of the file as the API says; None if it does not.
 
     Raises:
-        TransferError: the answer brings nothing; the error says how to go on.
+        TransferError: the body is of no use; the error says whether to retry, and whether the partial is
+        void.
     """
-    answer = _read_answer(status, headers, have, now_s)
-    require_fit(answer.total_bytes, announced_bytes)
-    return answer
+    expected = _parse_response(status, headers, resume_point, now_s)
+    require_announced_size(expected.total_bytes, announced_bytes)
+    return expected
 
 
-def _read_answer(status: int, headers: Mapping[str, str], have: Have, now_s: float) -> Answer:
-    if status == _NOT_SATISFIABLE and have.size_bytes:
+def _parse_response(
+    status: int, headers: Mapping[str, str], resume_point: ResumePoint, now_s: float
+) -> ExpectedBody:
+    if status == _NOT_SATISFIABLE and resume_point.size_bytes:
         raise TransferError(
             "range_refused", "the host refused to resume", is_retryable=True, voids_partial=True
         )
     validator = _read_head(status, headers, now_s)
     if status == _PARTIAL:
-        return _read_range(headers.get("content-range", ""), validator, have)
+        return _read_range(headers.get("content-range", ""), validator, resume_point)
     length = headers.get("content-length", "")
     is_resumable = headers.get("accept-ranges", "").lower() != "none"
     total_bytes = int(length) if _LENGTH.fullmatch(length) else None
-    return Answer(False, validator if is_resumable else "", total_bytes)
+    return ExpectedBody(False, validator if is_resumable else "", total_bytes)
 
 
-def require_stretch(status: int, headers: Mapping[str, str], asked: Stretch, *, now_s: float) -> None:
-    """Accept the head of an answer that brings just the bytes that were asked for, or refuse it.
+def require_range(status: int, headers: Mapping[str, str], asked: ByteRange, *, now_s: float) -> None:
+    """Accept the response to a request for one range, or refuse it.
+
+    Only a 206 with exactly this range, the same total and no other validator is accepted. A part of a file is
+    written to its place in the partial, so any other bytes there would end up inside the finished file.
 
     Raises:
-        TransferError: as `read_answer`; none of them voids what is there, and `bad_range` is one that came
-            with other bytes, or all of them.
+        TransferError: as `parse_response`, with one difference: no error voids what the partial holds.
+            `bad_range` means that the host sent other bytes than were asked for, or all of them.
     """
     validator = _read_head(status, headers, now_s)
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
@@ -139,7 +177,14 @@ def require_stretch(status: int, headers: Mapping[str, str], asked: Stretch, *, 
 
 
 def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
-    """The strong validator, or "", of an answer that brings bytes as they are."""
+    """Require a successful response whose body is not compressed.
+
+    Returns:
+        Its strong ETag; "" if it has none.
+
+    Raises:
+        TransferError: another status, or a compressed body.
+    """
     if status not in (_OK, _PARTIAL):
         raise TransferError(
             f"http_{status}",
@@ -154,16 +199,17 @@ def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
     return etag if _STRONG_ETAG.fullmatch(etag) else ""
 
 
-def _read_range(content_range: str, validator: str, have: Have) -> Answer:
-    """A 206 must be the rest: of the same representation, from where it was asked, to its end."""
+def _read_range(content_range: str, validator: str, resume_point: ResumePoint) -> ExpectedBody:
+    """Accept a 206 only if it is the rest: the same representation, from where it was asked, to its end."""
     match = _CONTENT_RANGE.fullmatch(content_range)
-    if match and have.size_bytes and validator in ("", have.validator):
+    if match and resume_point.size_bytes and validator in ("", resume_point.validator):
         start, end = int(match[1]), int(match[2])
-        # Where neither this answer nor the first names the size, nothing tells that the range is the rest.
-        total_bytes = have.total_bytes if match[3] == "*" else int(match[3])
-        same_total = have.total_bytes in (None, total_bytes)
-        if start == have.size_bytes and end + 1 == total_bytes and same_total:
-            return Answer(True, have.validator, total_bytes)
+        # "*" means that the host does not name the total. If the first response did not name it either, this
+        # range could end before the file does, so it is refused: `total_bytes` is None and equals no end.
+        total_bytes = resume_point.total_bytes if match[3] == "*" else int(match[3])
+        same_total = resume_point.total_bytes in (None, total_bytes)
+        if start == resume_point.size_bytes and end + 1 == total_bytes and same_total:
+            return ExpectedBody(True, resume_point.validator, total_bytes)
     raise TransferError(
         "bad_range", "the host sent another range than was asked", is_retryable=True, voids_partial=True
     )

@@ -33,7 +33,7 @@ import httpx
 from floradl.api.client import FloraApi
 from floradl.api.models import Filters
 from floradl.clock import Clock
-from floradl.download.context import Context, Wire, new_context
+from floradl.download.context import Context, NetworkOptions, new_context
 from floradl.download.pool import Pool
 from floradl.download.tally import Tally, TransferCounters
 from floradl.network.client import MediaClient
@@ -45,7 +45,7 @@ from floradl.storage import base
 from floradl.storage.destination import Destination
 
 
-class SessionOptions(Wire, Protocol):
+class SessionOptions(NetworkOptions, Protocol):
     """What the options of a job say about its session."""
 
     @property

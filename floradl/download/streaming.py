@@ -1,4 +1,11 @@
-"""A body's way to the disk."""
+"""How the body of a response gets from the connection to the disk: counted, limited in speed, written,
+flushed.
+
+Receiving, writing and flushing go on at the same time. While the next bytes come, `BackgroundWriter` has the
+piece before them written in a thread, and `BackgroundFlush` has what was written made durable. Each of the
+two has at most one piece of work under way, so a slow disk slows down the reading instead of filling the
+memory.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +19,39 @@ from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
 from floradl.storage.destination import Destination
 
 WRITE_BYTES = 1024 * 1024
-"""How much is collected before it is written."""
+"""How many bytes are collected before they are written in one call."""
 
 FLUSH_BYTES = 32 * 1024 * 1024
-"""After so much a growing file is flushed, so that its end does not wait for all of it."""
+"""A growing file is flushed after so many bytes, so that little is left to flush when it is complete."""
 
 
-class Pace:
-    """Accounts for the bytes of one body as they come: counted, not too slow, not faster than allowed.
+class BodyPacer:
+    """Accounts for the bytes of one body as they come: counts them, refuses a trickle, keeps `--limit-rate`.
 
     Args:
         context: shared by the session.
-        flow: of the output that the body belongs to.
+        progress: the transfer that the body belongs to, as a display shows it.
     """
 
-    def __init__(self, context: Context, flow: ActiveTransfer) -> None:
+    def __init__(self, context: Context, progress: ActiveTransfer) -> None:
         self._context = context
-        self._flow = flow
+        self._progress = progress
         self._floor = SpeedFloor(context.clock)
 
-    async def take(self, size_bytes: int) -> float:
-        """So many bytes came.
+    async def account(self, size_bytes: int) -> float:
+        """Count bytes that came, and wait as long as `--limit-rate` asks for.
+
+        Args:
+            size_bytes: how many came since the last call.
 
         Returns:
-            Seconds waited because of `--limit-rate`.
+            The seconds that were waited. They say nothing about the speed of the host.
 
         Raises:
-            TransferError: they come too slowly.
+            TransferError: the host has been too slow for a whole window.
         """
         self._context.traffic.received_bytes += size_bytes
-        self._flow.size_bytes += size_bytes
+        self._progress.size_bytes += size_bytes
         if not self._floor.is_held(size_bytes):
             raise TransferError("too_slow", TOO_SLOW, is_retryable=True)
         waited_s = await self._context.bandwidth.take(size_bytes)
@@ -49,12 +59,12 @@ class Pace:
         return waited_s
 
 
-class Flushing:
-    """Flushes a file while it grows, one flush at a time, which nobody waits for until `ended`.
+class BackgroundFlush:
+    """Flushes a file while it grows, one flush at a time. Nobody waits for a flush until `ended`.
 
     Args:
-        disk: the archive.
-        flush: makes durable what is written; blocks.
+        disk: the archive, in whose threads the flushes run.
+        flush: makes durable all that is written so far; blocks.
     """
 
     def __init__(self, disk: Destination, flush: Callable[[], None]) -> None:
@@ -63,43 +73,51 @@ class Flushing:
         self._running: asyncio.Future[None] | None = None
         self._unflushed_bytes = 0
 
-    def note(self, size_bytes: int) -> None:
-        """So many more bytes were written."""
+    def note_written(self, size_bytes: int) -> None:
+        """Count bytes that were written, and begin a flush if there are enough and none is under way.
+
+        Raises:
+            DestinationError: the flush before has failed.
+        """
         self._unflushed_bytes += size_bytes
         if self._unflushed_bytes < FLUSH_BYTES or (self._running is not None and not self._running.done()):
             return
         if self._running is not None:
-            self._running.result()
+            self._running.result()  # raises its error, which would be lost with the future otherwise
         self._unflushed_bytes = 0
         self._running = self._disk.begin(self._flush)
 
     async def ended(self) -> None:
-        """Wait for the flush under way, if there is one; before the file is closed."""
+        """Wait for the flush under way, if there is one.
+
+        Call it before the file is closed: the flush holds the file's descriptor, and the system may give the
+        same number to another file as soon as this one is closed.
+        """
         if self._running is not None:
             running, self._running = self._running, None
             await self._disk.ended(running)
 
 
-class Writing:
-    """Bytes on their way to the disk, in order: one large piece is written while the next is collected.
+class BackgroundWriter:
+    """Writes a body in order: one large piece is written in a thread while the next is collected.
 
     Args:
         context: shared by the session.
-        write: takes the next bytes; blocks.
-        flushing: is told of what was written.
+        write: writes the next bytes; blocks.
+        flush: is told how much was written.
 
     Attributes:
-        chunks: the last bytes, which nothing was done with yet.
-        size_bytes: of them.
+        chunks: the last bytes, which no write was begun for yet.
+        size_bytes: how many bytes `chunks` has.
     """
 
     def __init__(
-        self, context: Context, write: Callable[[Sequence[bytes]], None], flushing: Flushing
+        self, context: Context, write: Callable[[Sequence[bytes]], None], flush: BackgroundFlush
     ) -> None:
         self._disk = context.disk
         self._blocks = context.blocks
         self._write = write
-        self._flushing = flushing
+        self._flush = flush
         self._running: asyncio.Future[None] | None = None
         self._running_chunks: list[bytes] = []
         self._running_bytes = 0
@@ -107,46 +125,59 @@ class Writing:
         self.size_bytes = 0
 
     def add(self, chunk: bytes) -> None:
-        """The next bytes."""
+        """Collect the next bytes; nothing is written before `write_if_due`."""
         self.chunks.append(chunk)
         self.size_bytes += len(chunk)
 
     def trim(self, size_bytes: int) -> None:
-        """So many of the last bytes are not wanted; none, or some of the last chunk."""
+        """Drop the last bytes.
+
+        Args:
+            size_bytes: how many, 0 or at most as many as the last chunk has.
+        """
         if size_bytes:
             last = self.chunks.pop()
             self.chunks.append(last[: len(last) - size_bytes])
             self.size_bytes -= size_bytes
 
-    async def advance(self) -> None:
-        """Begin to write what there is, if that is enough, as soon as the piece before it is written."""
+    async def write_if_due(self) -> None:
+        """If enough bytes are collected, wait for the write under way, and begin to write them."""
         if self.size_bytes >= WRITE_BYTES:
-            await self.settle()
+            await self.wait_written()
             self._begin()
 
-    async def settle(self) -> None:
-        """Wait until what was begun is written."""
+    async def wait_written(self) -> None:
+        """Wait until no write is under way.
+
+        Raises:
+            DestinationError: it could not be written.
+        """
         if self._running is None:
             return
         try:
             await self._disk.ended(self._running)
         finally:
-            # What could not be written stays in the way of all that comes after it: no bytes after a gap.
+            # A piece that could not be written stays here as the write under way. Every later write waits for
+            # it, fails as it did, and so never puts bytes behind a gap.
             if self._running.done() and self._running.exception() is None:
                 self._running = None
                 written, self._running_chunks = self._running_chunks, []
-                for chunk in written:
+                for chunk in written:  # only now: until then a thread was reading from these blocks
                     self._blocks.give_back(chunk)
-                self._flushing.note(self._running_bytes)
+                self._flush.note_written(self._running_bytes)
 
-    async def finish(self) -> None:
-        """Write the last bytes, too; also when the wait for those before them is cancelled."""
+    async def write_rest(self) -> None:
+        """Write all that was collected, and wait for it.
+
+        If this is cancelled while it waits for the piece before, the last bytes are written nevertheless.
+        They came over the network, and are what a resumed transfer continues from.
+        """
         try:
-            await self.settle()
+            await self.wait_written()
         finally:
             if self._running is None:
                 self._begin()
-                await self.settle()
+                await self.wait_written()
 
     def _begin(self) -> None:
         self._running = self._disk.begin(self._write, self.chunks)

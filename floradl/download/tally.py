@@ -1,4 +1,7 @@
-"""Counters, for displays and reports."""
+"""Counters of what a job has done so far. Progress displays read them while it runs, its report at the end.
+
+Only the event loop's thread writes them, so they need no lock.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from floradl.repository.results import Failure
 
 @dataclass(slots=True, eq=False)
 class ActiveTransfer:
-    """One output on its way, for those who show progress.
+    """One output that is being transferred; a progress display shows it as a line.
 
     Args:
-        name: its run and key; printable.
-        began_s: when, by the session's steady clock.
-        total_bytes: its size, once a host has announced it.
-        size_bytes: how much of it is there.
+        name: the ids of its run and output, made printable.
+        began_s: when the transfer began, in seconds of the session's monotonic clock.
+        total_bytes: the size of the whole file; None until a host or the API has announced it.
+        size_bytes: how many bytes of it have arrived, those of an earlier session included.
     """
 
     name: str
@@ -28,7 +31,7 @@ class ActiveTransfer:
 
 @dataclass(slots=True)
 class TransferCounters:
-    """What came over the network so far, and what is on its way, for those who show progress."""
+    """The bytes that all transfers have received in this session, and the transfers under way (`flows`)."""
 
     received_bytes: int = 0
     flows: set[ActiveTransfer] = field(default_factory=set)
@@ -36,11 +39,23 @@ class TransferCounters:
 
 @dataclass(slots=True)
 class Tally:
-    """What has been done so far; read by progress displays while a pool is at work.
+    """What a job has done so far.
 
-    `listed_runs` counts the runs that the lists gave; with `is_listed` there is no more to come, so that
-    `total`, which counts the files of assets too, is final. `is_stopping` says that nothing new is begun, and
-    running transfers get a last while.
+    Attributes:
+        runs, assets: the runs and assets that a preparer has looked at.
+        new_runs, new_assets: those among them that the archive did not know before.
+        outputs: the outputs of those runs and assets.
+        already: the outputs that were archived and whole already.
+        fetched: the outputs that this job brought in.
+        adopted: the files that an ended process had renamed into place without recording them.
+        failed: the outputs that could not be had; `failures` says why, one value each.
+        new_bytes: the size of all fetched and adopted files together.
+        charged_cost: what FLORA charged for the new runs, in FLORA's own unit.
+        failed_word: the word by which a display names the failed outputs.
+        traffic: the received bytes and the transfers under way.
+        listed_runs: the runs that the API's lists gave.
+        is_listed: the lists are read to their end, so `total` does not grow any more.
+        is_stopping: a signal came; nothing new is begun and running transfers get a last while.
     """
 
     runs: int = 0
@@ -62,7 +77,12 @@ class Tally:
     is_stopping: bool = False
 
     def note(self, kind: Kind, *, is_new: bool) -> None:
-        """Count a run or an asset that a worker is told of."""
+        """Count a run or an asset that a preparer has looked at.
+
+        Args:
+            kind: whether it is a run; everything else counts as an asset.
+            is_new: whether the archive did not know it before.
+        """
         if kind is Kind.RUN:
             self.runs += 1
             self.new_runs += is_new
@@ -71,31 +91,31 @@ class Tally:
             self.new_assets += is_new
 
     def fail(self, failure: Failure) -> None:
-        """Count an output that could not be had."""
+        """Count an output that could not be had, and keep the reason for the report."""
         self.failed += 1
         self.failures.append(failure)
 
     @property
     def total(self) -> int:
-        """Outputs found so far."""
+        """How many outputs there are to look at, as far as is known by now."""
         return max(self.outputs, self.done)
 
     @property
     def moved_bytes(self) -> int:
-        """Bytes that came over the network."""
+        """How many bytes came over the network; a display divides them by time."""
         return self.traffic.received_bytes
 
     @property
     def moved(self) -> int:
-        """Outputs to which these bytes belong, those on their way apart."""
+        """How many finished outputs `moved_bytes` belongs to; transfers under way are not counted."""
         return self.fetched
 
     @property
     def flows(self) -> Collection[ActiveTransfer]:
-        """Outputs that are on their way."""
+        """The transfers under way."""
         return self.traffic.flows
 
     @property
     def done(self) -> int:
-        """Outputs about which nothing is left to do."""
+        """How many outputs need no further work in this job."""
         return self.already + self.fetched + self.adopted + self.failed

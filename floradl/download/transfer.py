@@ -1,11 +1,15 @@
-"""One output from its URL to the last of its bytes: ask, resume, retry; `arrival` gives them their name.
+"""Fetch one output: ask its URL, resume what broke off, try again, and have it committed under its name.
 
-What never happens here: a resume onto other bytes than those it was begun with; a request that carries the
-key; a connection to an address that a media URL must not lead to.
+What never happens here: bytes are appended to a partial that belong to another file; a request carries the
+API key; a connection goes to an address that a media URL must not lead to.
 
-A try ends in a `TransferError` that says whether the same URL may be asked again and whether a fresh one
-may help. The number of tries starts afresh whenever new bytes arrived. What is left in the end is a
-`Failure`, a value: one bad output never stops the run.
+A try that fails raises a `TransferError`, which says whether the same URL may be asked again and whether a
+fresh URL may help. Tries are counted anew whenever a try has brought new bytes. The error that is left in the
+end becomes a `Failure`, which is a value: one bad output never stops the run.
+
+Before it is trusted, a partial of an earlier process is read and hashed (`Partial.load`), so neither `kill
+-9` nor a power cut puts wrong bytes under a right name. It is continued only if the host confirms, by
+`If-Range` with a strong ETag, that it still has the same file.
 
 Sources: RFC 9110 (ranges, validators, redirects); FLORA's documentation for `tr=orig-true` on ImageKit.
 """
@@ -24,12 +28,19 @@ import httpx
 
 from floradl.api.records import announced_size
 from floradl.download import ranges
-from floradl.download.commit import Commit, Wanted, bad_body
+from floradl.download.commit import Commit, WantedOutput, bad_body
 from floradl.download.context import Context
 from floradl.download.multipart import Multipart
-from floradl.download.request import Requester, head_of
-from floradl.download.response import WRONG_SIZE, Answer, Have, fits, read_answer, require_fit
-from floradl.download.streaming import Flushing, Pace, Writing
+from floradl.download.request import Requester, headers_of
+from floradl.download.response import (
+    WRONG_SIZE,
+    ExpectedBody,
+    ResumePoint,
+    fits_announced,
+    parse_response,
+    require_announced_size,
+)
+from floradl.download.streaming import BackgroundFlush, BackgroundWriter, BodyPacer
 from floradl.download.tally import ActiveTransfer
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.network import addresses
@@ -42,7 +53,7 @@ from floradl.storage.local.partial import Partial
 from floradl.storage.local.shared_memory import SlotLoan
 
 MAX_TRIES = 100
-"""The end of patience with a host that sends a few bytes and breaks off, again and again."""
+"""The most tries of one URL, since a host that sends a byte and breaks off always makes some progress."""
 
 _IMAGEKIT = "ik.imagekit.io"
 
@@ -50,29 +61,29 @@ log = logging.getLogger(__name__)
 
 
 FreshUrl = Callable[[str, str], Awaitable[str | None]]
-"""Asks the API for the current URL of (run id, output key); None when it has none."""
+"""Asks the API for the current URL of an output, by (run id, output key); gives None if it has none."""
 
 
 async def fetch_output(
-    wanted: Wanted, client: MediaClient, context: Context, fresh_url: FreshUrl
+    wanted: WantedOutput, client: MediaClient, context: Context, fresh_url: FreshUrl
 ) -> Receipt | Failure:
     """Fetch one output.
 
     Args:
         wanted: the output.
-        client: a media client, without credentials.
+        client: a media client, which has no credentials.
         context: shared by the session.
-        fresh_url: where to ask when the URL has died.
+        fresh_url: asks the API for another URL, when this one does not work any more.
 
     Returns:
-        A receipt once the file is durable under its final name, or why that could not be.
+        A receipt once the file is durable under its final name, or a failure that says why it is not.
 
     Raises:
-        DestinationError: the disk, which is nobody's retry.
+        DestinationError: the disk failed. No retry helps against that, so it ends the session.
     """
     transfer = _Transfer(wanted, client, context)
     is_archived = False
-    context.traffic.flows.add(transfer.flow)
+    context.traffic.flows.add(transfer.progress)
     try:
         receipt = await transfer.run(fresh_url)
         is_archived = True
@@ -83,13 +94,19 @@ async def fetch_output(
     else:
         return receipt
     finally:
-        context.traffic.flows.discard(transfer.flow)
+        context.traffic.flows.discard(transfer.progress)
+        # After a failure and after a cancellation: keep what a later session can resume from. A file with its
+        # final name has no partial any more.
         if not is_archived:
             await context.disk.call(transfer.partial.suspend)
 
 
 def urls_to_try(url: str) -> list[str]:
-    """The URLs under which an output may be had, best first: ImageKit compresses unless asked not to."""
+    """The URLs to try for an output, best first.
+
+    ImageKit compresses pictures unless the query says `tr=orig-true`. It refuses that for some files; those
+    are then taken as it sends them.
+    """
     parts = urlsplit(url)
     if parts.hostname != _IMAGEKIT or "tr=orig-true" in parts.query:
         return [url]
@@ -98,9 +115,15 @@ def urls_to_try(url: str) -> list[str]:
 
 
 class _Transfer:
-    """The state of one `fetch_output`."""
+    """The state of one `fetch_output`: its partial, its tries, and what was found out about its host.
 
-    def __init__(self, wanted: Wanted, client: MediaClient, context: Context) -> None:
+    Attributes:
+        partial: the bytes that have come so far.
+        progress: the transfer, as a display shows it.
+        tries: how many tries there were.
+    """
+
+    def __init__(self, wanted: WantedOutput, client: MediaClient, context: Context) -> None:
         self._wanted = wanted
         self._client = client
         self._requester = Requester(client, context)
@@ -109,15 +132,19 @@ class _Transfer:
         self._furthest_bytes = 0
         self._announced_bytes = announced_size(wanted.size_bytes)
         self.partial = Partial(self._partial_path, context.disk.flusher, context.disk.direct)
-        self._arrival = Commit(wanted, context.disk, self.partial, context.content_index, context.writer_pool)
-        self.flow = ActiveTransfer(wanted.name, context.clock.monotonic())
+        self._commit = Commit(wanted, context.disk, self.partial, context.content_index, context.writer_pool)
+        self.progress = ActiveTransfer(wanted.name, context.clock.monotonic())
         self.tries = 0
 
     def _partial_path(self) -> Path:
         return self._context.disk.root / layout.partial_path(self._wanted.run_id, self._wanted.key)
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
-        """Try every URL there is, the API's newest last."""
+        """Try the URLs of the output, and then, once, the one that the API has for it now.
+
+        Raises:
+            TransferError: none of them brought it; the error of the last one.
+        """
         if self._wanted.has_partial:
             await self._context.disk.call(self.partial.load)
         urls, was_refreshed = self._candidates(self._wanted.url), False
@@ -140,10 +167,15 @@ class _Transfer:
                 urls = self._candidates(fresh)
 
     def _candidates(self, url: str) -> deque[str]:
+        """The URLs to try in place of `url`, which is checked first: it comes from outside."""
         addresses.check_media_url(url, allow_loopback=self._context.allow_loopback)
         return deque(urls_to_try(url))
 
     async def _ask_fresh(self, fresh_url: FreshUrl) -> str | None:
+        """The current URL of the output; None if the API has none or cannot be asked.
+
+        An error of the API is not raised: it would hide the error for which a fresh URL was wanted.
+        """
         try:
             return await fresh_url(self._wanted.run_id, self._wanted.key)
         except ApiError as exc:
@@ -151,7 +183,11 @@ class _Transfer:
             return None
 
     async def _fetch(self, urls: deque[str]) -> Receipt:
-        """Try the first URL until it works, or its error lasts."""
+        """Try the first URL until it works, or until `--retries` tries in a row have brought nothing.
+
+        Raises:
+            TransferError: of the last try.
+        """
         failures = 0
         for _ in range(MAX_TRIES):
             try:
@@ -171,12 +207,12 @@ class _Transfer:
             failures = max(failures, refusals)
             delay_s = self._context.backoff.delay_s(failures)
             if after_s is not None or refusals:
-                # Whether or not this one tries again: the others ask the same host.
+                # The pause is set even if this output is not tried again: others ask the same host.
                 self._context.pauses.pause(
-                    self._requester.asked_host, after_s if after_s is not None else delay_s
+                    self._requester.last_host, after_s if after_s is not None else delay_s
                 )
             if refusals > self._context.retries:
-                self._context.limits.turn_away(self._requester.asked_host, error)
+                self._context.limits.turn_away(self._requester.last_host, error)
             if not error.is_retryable or failures > self._context.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
@@ -191,16 +227,17 @@ class _Transfer:
         raise error
 
     def _refusals(self, error: TransferError) -> int:
-        """How often in a row the host has refused everything, this request included.
+        """How often in a row the host has refused its only request (429), this one included; 0 otherwise.
 
-        One that refuses a few among many is asked less (`limits`), and needs no pause.
+        A host that refuses one of several requests gets fewer at a time (`limits`), and needs no pause.
         """
-        return self._context.limits.refusals(self._requester.asked_host) if error.code == "http_429" else 0
+        return self._context.limits.refusals(self._requester.last_host) if error.code == "http_429" else 0
 
     async def _try_each(self, urls: deque[str]) -> Receipt:
-        """Try the first URL; where its file has not the announced size, the next, which is first from then.
+        """Try the first URL. If its file has another size than announced, try the next one at once.
 
-        So it is found out which of ImageKit's files is the original.
+        ImageKit has two files for a picture, and the announced size tells which of them is the original. The
+        URL that was tried last stays the first for later tries.
         """
         for _ in range(len(urls) - 1):
             try:
@@ -213,127 +250,180 @@ class _Transfer:
         return await self._try(urls[0])
 
     async def _try(self, url: str) -> Receipt:
+        """Make one try: ask one URL, receive the body, and commit the file."""
         with self._context.writer_pool.lend() as loan:
             return await self._try_with(loan, url)
 
     async def _try_with(self, loan: SlotLoan, url: str) -> Receipt:
         self.tries += 1
         partial, announced_bytes = self.partial, self._announced_bytes
-        is_of_announced = fits(partial.size_bytes, announced_bytes, is_whole=False) and fits(
-            partial.total_bytes, announced_bytes
-        )
-        if partial.size_bytes and not (partial.validator and is_of_announced):
-            await self._restart()  # nothing says that the rest would belong to it
-        if partial.ahead:
-            await self._context.disk.call(partial.absorb)
-        have = Have(partial.size_bytes, partial.validator, partial.total_bytes)
-        if have.size_bytes and have.size_bytes == have.total_bytes:
-            self._arrival.refuse_page([], "")
-            # Killed after the last byte, before the final name.
-            return await self._arrival.commit([], url, "", is_bounded=True)
-        # What is small is for the writers from the first byte on; what is rationed is counted as it comes.
-        room = None if have.size_bytes or self._context.bandwidth.is_limited else loan.take
-        flushing = Flushing(self._context.disk, partial.flush)
+        await self._drop_useless_partial()
+        resume_point = ResumePoint(partial.size_bytes, partial.validator, partial.total_bytes)
+        if resume_point.size_bytes and resume_point.size_bytes == resume_point.total_bytes:
+            # An earlier process was killed between the last byte and the final name. Nothing is asked for.
+            self._commit.refuse_page([], "")
+            return await self._commit.commit([], url, "", is_bounded=True)
+        # The memory that is shared with the writer processes is for whole small files. With --limit-rate it
+        # is
+        # not used: a body must then be counted piece by piece as it comes.
+        room = None if resume_point.size_bytes or self._context.bandwidth.is_limited else loan.take
+        flush = BackgroundFlush(self._context.disk, partial.flush)
         try:
             async with AsyncExitStack() as stack:
-                asked = self._requester.response(url, have.request_headers(), room=room)
-                async with asked as response:
-                    head = head_of(response)
+                request = self._requester.response(url, resume_point.request_headers(), room=room)
+                async with request as response:
+                    headers = headers_of(response)
                     now_s = self._context.clock.now()
-                    answer = read_answer(
-                        response.status_code, head, have, now_s=now_s, announced_bytes=announced_bytes
+                    expected = parse_response(
+                        response.status_code,
+                        headers,
+                        resume_point,
+                        now_s=now_s,
+                        announced_bytes=announced_bytes,
                     )
-                    await self._begin(answer)
-                    content_type = printable(head.get("content-type", ""), limit=100)
-                    ahead = self._ahead(answer, url, flushing)
-                    if ahead is not None:
-                        stack.callback(self._heed, ahead)
-                        await stack.enter_async_context(ahead)
-                    chunks = await self._receive(response, content_type, ahead, flushing)
-                if ahead is not None and ahead.is_met:
-                    await ahead.finish()
+                    await self._prepare_body(expected)
+                    content_type = printable(headers.get("content-type", ""), limit=100)
+                    multipart = self._new_multipart(expected, url, flush)
+                    if multipart is not None:
+                        stack.callback(self._remember_refusal, multipart)
+                        await stack.enter_async_context(multipart)
+                    chunks = await self._receive(response, content_type, multipart, flush)
+                # Only now, outside the response: its place at the host is free for one of the parts.
+                if multipart is not None and multipart.is_main_ended:
+                    await multipart.fetch_rest()
         finally:
-            await flushing.ended()
+            await flush.ended()
         received = partial.size_bytes + sum(map(len, chunks))
-        _require_whole(received, answer, announced_bytes)
-        says_size = answer.total_bytes is not None or announced_bytes is not None
-        is_bounded = says_size or "transfer-encoding" in head
-        return await self._arrival.commit(chunks, url, content_type, is_bounded=is_bounded, loan=loan)
+        _require_whole(received, expected, announced_bytes)
+        says_size = expected.total_bytes is not None or announced_bytes is not None
+        is_bounded = says_size or "transfer-encoding" in headers
+        return await self._commit.commit(chunks, url, content_type, is_bounded=is_bounded, loan=loan)
 
-    async def _begin(self, answer: Answer) -> None:
-        """Prepare for a body, now that it is known what it is."""
-        if not answer.is_rest:
+    async def _drop_useless_partial(self) -> None:
+        """Drop stored bytes that cannot be continued, and join stored parts to those from the start.
+
+        Without a strong validator, nothing says that the bytes which the host sends next belong to those that
+        are stored. Bytes of a file of another size than announced belong to another file.
+        """
+        partial, announced_bytes = self.partial, self._announced_bytes
+        is_of_announced = fits_announced(
+            partial.size_bytes, announced_bytes, is_whole=False
+        ) and fits_announced(partial.total_bytes, announced_bytes)
+        if partial.size_bytes and not (partial.validator and is_of_announced):
+            await self._restart()
+        if partial.ahead:
+            await self._context.disk.call(partial.absorb)
+
+    async def _prepare_body(self, expected: ExpectedBody) -> None:
+        """Make ready for a body that was accepted.
+
+        Raises:
+            DestinationError: it would leave less room on the disk than `--min-free` asks for.
+        """
+        if not expected.is_rest:
             await self._restart()
         disk = self._context.disk
-        total_bytes = self._announced_bytes if answer.total_bytes is None else answer.total_bytes
+        total_bytes = self._announced_bytes if expected.total_bytes is None else expected.total_bytes
         if disk.min_free_bytes and total_bytes is not None:
             await disk.call(disk.require_room, total_bytes - self.partial.size_bytes)
-        self.partial.expect(answer.validator, answer.total_bytes)
-        self.flow.total_bytes = total_bytes
-        self.flow.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
+        self.partial.expect(expected.validator, expected.total_bytes)
+        self.progress.total_bytes = total_bytes
+        self.progress.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
-    def _ahead(self, answer: Answer, url: str, flushing: Flushing) -> Multipart | None:
-        """Who may fetch parts of a large file from further on, if the host has ranges."""
-        partial, total_bytes = self.partial, answer.total_bytes
-        if not answer.validator or total_bytes is None or self._has_no_parts:
+    def _new_multipart(self, expected: ExpectedBody, url: str, flush: BackgroundFlush) -> Multipart | None:
+        """What fetches parts of this file beside its main stream; None if it is to come alone.
+
+        Parts need a strong validator and a known size. A file of which little is left comes alone, unless
+        parts of it are stored already.
+        """
+        partial, total_bytes = self.partial, expected.total_bytes
+        if not expected.validator or total_bytes is None or self._has_no_parts:
             return None
         if not partial.ahead and total_bytes - partial.size_bytes < ranges.LARGE_BYTES:
             return None
-        host, new_asker = self._requester.asked_host, lambda: Requester(self._client, self._context)
-        return Multipart(partial, total_bytes, url, host, new_asker, self._context, flushing, self.flow)
+        host, context = self._requester.last_host, self._context
 
-    def _heed(self, ahead: Multipart) -> None:
-        """A host that has no parts of a file is not asked for them again."""
-        self._has_no_parts |= ahead.refusal is not None
+        def new_requester() -> Requester:
+            return Requester(self._client, context)
+
+        return Multipart(partial, total_bytes, url, host, new_requester, context, flush, self.progress)
+
+    def _remember_refusal(self, multipart: Multipart) -> None:
+        """If the host refused parts of this file, let no later try ask for them again."""
+        self._has_no_parts |= multipart.refusal is not None
 
     async def _receive(
-        self, response: httpx.Response, content_type: str, ahead: Multipart | None, flushing: Flushing
+        self,
+        response: httpx.Response,
+        content_type: str,
+        multipart: Multipart | None,
+        flush: BackgroundFlush,
     ) -> list[bytes]:
-        """Take the body in: written in large pieces, its beginning looked at, its speed watched.
+        """Receive a body: write it in large pieces, look at its beginning, watch its speed.
+
+        Args:
+            response: the response; its headers were accepted.
+            content_type: its `Content-Type`.
+            multipart: fetches parts further on; it may end this body before its end.
+            flush: is told what was written.
 
         Returns:
-            The last chunks, which are not written yet; nothing where `ahead` has the rest.
+            The last chunks, which are not written yet: all of a small file. Empty if `multipart` has to bring
+            the rest, since its parts are joined to what is written.
+
+        Raises:
+            TransferError: the body is of no use, came too slowly, or broke off.
+            DestinationError: the disk.
         """
-        writing = Writing(self._context, self.partial.append, flushing)
-        pace, position, is_checked = Pace(self._context, self.flow), self.partial.size_bytes, False
+        writer = BackgroundWriter(self._context, self.partial.append, flush)
+        pacer = BodyPacer(self._context, self.progress)
+        position, is_checked = self.partial.size_bytes, False
         try:
-            # Not aiter_raw(), which cuts and joins every chunk again; a third of the speed of large files.
-            async for chunk in cast("httpx.AsyncByteStream", response.stream):  # an AsyncClient's always is
-                writing.add(chunk)
+            # Not aiter_raw(): it cuts and joins every chunk again, which takes a third of the speed of large
+            # files. The stream of a response of an AsyncClient is always asynchronous.
+            async for chunk in cast("httpx.AsyncByteStream", response.stream):
+                writer.add(chunk)
                 position += len(chunk)
-                waited_s = await pace.take(len(chunk))
+                waited_s = await pacer.account(len(chunk))
                 if not is_checked and position >= HEAD_BYTES:
-                    await writing.settle()
-                    self._arrival.refuse_page(writing.chunks, content_type)
+                    await writer.wait_written()  # the beginning may still be on its way to the partial
+                    self._commit.refuse_page(writer.chunks, content_type)
                     is_checked = True
-                if ahead is not None:
-                    excess_bytes = ahead.took(position, len(chunk), waited_s)
+                if multipart is not None:
+                    excess_bytes = multipart.note_main(position, len(chunk), waited_s)
                     if excess_bytes is not None:
-                        writing.trim(excess_bytes)
+                        writer.trim(excess_bytes)
                         break
-                require_fit(position, self._announced_bytes, is_whole=False)  # else it might never end
-                await writing.advance()
+                # Checked at each chunk: a body of unknown length might never end.
+                require_announced_size(position, self._announced_bytes, is_whole=False)
+                await writer.write_if_due()
             if not is_checked:
-                await writing.settle()
-                self._arrival.refuse_page(writing.chunks, content_type)
-            if ahead is not None and ahead.is_met:
-                await writing.finish()
-            await writing.settle()
+                await writer.wait_written()
+                self._commit.refuse_page(writer.chunks, content_type)
+            if multipart is not None and multipart.is_main_ended:
+                await writer.write_rest()
+            await writer.wait_written()
         except BaseException:
-            # Cut off, or cancelled: what came is good as far as it goes.
-            await writing.finish()
+            # The connection broke off, or the transfer is cancelled. All that came is written, for a later
+            # try or a later process to continue from.
+            await writer.write_rest()
             raise
-        return writing.chunks
+        return writer.chunks
 
     async def _restart(self) -> None:
+        """Drop all stored bytes, so that the file begins at its first byte."""
         if self.partial.size_bytes or self.partial.ahead:
             await self._context.disk.call(self.partial.restart)
 
 
-def _require_whole(received_bytes: int, answer: Answer, announced_bytes: int | None) -> None:
-    """Refuse a body that is not as long as host and API say, or empty."""
-    if answer.total_bytes not in (None, received_bytes):
-        raise bad_body("truncated", f"{received_bytes} bytes came, {answer.total_bytes} were announced")
+def _require_whole(received_bytes: int, expected: ExpectedBody, announced_bytes: int | None) -> None:
+    """Refuse a body that is empty, or not as long as the host and the API have announced.
+
+    Raises:
+        TransferError: `truncated`, `empty` or `WRONG_SIZE`.
+    """
+    if expected.total_bytes not in (None, received_bytes):
+        raise bad_body("truncated", f"{received_bytes} bytes came, {expected.total_bytes} were announced")
     if not received_bytes:
         raise bad_body("empty", "the body is empty")
-    require_fit(received_bytes, announced_bytes)
+    require_announced_size(received_bytes, announced_bytes)

@@ -14,7 +14,7 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Filters, Generation, Output
 from floradl.clock import format_ms
 from floradl.constants import Kind
-from floradl.download.commit import Wanted
+from floradl.download.commit import WantedOutput
 from floradl.download.missing import Missing, known_record
 from floradl.download.plan import TEXT_EXTENSION
 from floradl.download.pool import GRACE_S, Pool
@@ -305,7 +305,7 @@ class FlatTarget(Target):
             name = f"{prefix}{layout.output_name(output.key, TEXT_EXTENSION)}"
             digest = await self._disk.call(self._write, PurePosixPath(name), output.value, mtime_ms)
             return receipt_of(copied.run_id, output, name, digest, is_fetched=True)
-        wanted = Wanted(
+        wanted = WantedOutput(
             run_id=copied.run_id,
             key=output.key,
             type=output.type,

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from floradl.download.commit import Wanted
+from floradl.download.commit import WantedOutput
 from floradl.errors import DestinationError
 from floradl.repository.entries import OutputOp
 from floradl.repository.results import Failure, Receipt, op_of
@@ -44,12 +44,12 @@ def put_other(bench: Bench, data: bytes, *, holds: bytes | None = None) -> Path:
     return bench.disk.root / OTHER
 
 
-def sharing(bench: Bench, **changes: object) -> Wanted:
+def sharing(bench: Bench, **changes: object) -> WantedOutput:
     """An output that need not be a copy of its own."""
     return replace(bench.wanted(), shares=True, **changes)  # type: ignore[arg-type]  # names are checked by `replace`
 
 
-async def fetched(bench: Bench, data: bytes, wanted: Wanted | None = None) -> Receipt:
+async def fetched(bench: Bench, data: bytes, wanted: WantedOutput | None = None) -> Receipt:
     """The receipt of an output with these bytes."""
     receipt = await bench.fetch(Host([Reply(200, data, etag())], bench.time), wanted or sharing(bench))
     assert isinstance(receipt, Receipt)
@@ -324,7 +324,7 @@ async def test_with_flushes(bench: Bench) -> None:
     """With flushes it is the same; tests/crash/test_steps.py has their order."""
     disk = Destination(bench.disk.root, fsync=True, threads=2)
     try:
-        flushed = bench.with_tools(disk=disk)
+        flushed = bench.with_context(disk=disk)
         put_other(flushed, BIG)
         assert (await fetched(flushed, BIG)).same_as == str(OTHER)
     finally:
@@ -335,7 +335,7 @@ async def test_what_is_refused_is_not_shared(bench: Bench) -> None:
     """A body of another size than announced fails although the archive has the very same bytes."""
     put_other(bench, PNG)
     bench.fresh_urls.append(None)
-    failure = await bench.with_tools(retries=0).fetch(
+    failure = await bench.with_context(retries=0).fetch(
         Host([Reply(200, PNG, etag())], bench.time), sharing(bench, size_bytes=len(PNG) + 1)
     )
     assert isinstance(failure, Failure)

@@ -49,20 +49,20 @@ def test_who_brings_the_same_content_waits() -> None:
     found: list[PurePosixPath | None] = []
 
     def first() -> None:
-        with content_index.turn(ONE):
+        with content_index.exclusive(ONE):
             is_inside.set()
             assert may_end.wait(20)
             content_index.put(ONE, HERE)
 
     def second() -> None:
-        with content_index.turn(ONE):
+        with content_index.exclusive(ONE):
             found.append(content_index.get(ONE))
 
     threads = [threading.Thread(target=work) for work in (first, second)]
     threads[0].start()
     assert is_inside.wait(20)
     threads[1].start()
-    with content_index.turn(TWO):
+    with content_index.exclusive(TWO):
         assert found == []
     may_end.set()
     for thread in threads:
@@ -73,7 +73,7 @@ def test_who_brings_the_same_content_waits() -> None:
 def test_a_turn_ends_with_an_error() -> None:
     """A disk that fails one thread does not make the next wait for ever."""
     content_index = ContentIndex()
-    with pytest.raises(OSError, match="full"), content_index.turn(ONE):
+    with pytest.raises(OSError, match="full"), content_index.exclusive(ONE):
         raise OSError("full")
-    with content_index.turn(ONE):
+    with content_index.exclusive(ONE):
         assert content_index.get(ONE) is None

@@ -18,7 +18,7 @@ import pytest
 from floradl.archiver.options import ArchiveOptions
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.clock import Clock
-from floradl.download.commit import Wanted
+from floradl.download.commit import WantedOutput
 from floradl.download.context import Context, new_context
 from floradl.download.transfer import fetch_output
 from floradl.errors import DestinationError
@@ -151,7 +151,7 @@ class Bench:
     async def fetch(self, key: str = "output_1", *, has_partial: bool = False) -> Receipt | Failure:
         """One output."""
         url = f"http://127.0.0.1:{self._port}/{key}.webm"
-        wanted = Wanted("run_c", key, "videoUrl", url, FOLDER, None, has_partial)
+        wanted = WantedOutput("run_c", key, "videoUrl", url, FOLDER, None, has_partial)
 
         async def no_other(_run_id: str, _key: str) -> None:
             return None

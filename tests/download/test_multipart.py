@@ -282,14 +282,14 @@ async def test_a_fast_host_is_left_alone(bench: Bench) -> None:
 async def test_without_idle_places_nobody_joins(bench: Bench) -> None:
     """Other outputs come before parts of this one."""
     host = RangeHost(bench.time)
-    assert_whole(bench, await fetch(bench.with_tools(limits=HostLimits(1)), host))
+    assert_whole(bench, await fetch(bench.with_context(limits=HostLimits(1)), host))
     assert host.asked == ALONE
 
 
 async def test_no_more_than_there_are_places(bench: Bench) -> None:
     """The main stream and the parts together keep to what the host takes."""
     host = RangeHost(bench.time)
-    assert_whole(bench, await fetch(bench.with_tools(limits=HostLimits(3)), host))
+    assert_whole(bench, await fetch(bench.with_context(limits=HostLimits(3)), host))
     assert host.most == 3
 
 
@@ -410,7 +410,7 @@ async def test_retry_after_of_a_part_pauses_the_host(bench: Bench) -> None:
     pauses = HostPauses(bench.time.clock)
     paused: list[tuple[str, float]] = []
     pauses.pause = lambda host, seconds: paused.append((host, seconds))  # type: ignore[method-assign]  # a spy
-    assert_whole(bench, await fetch(bench.with_tools(pauses=pauses), host))
+    assert_whole(bench, await fetch(bench.with_context(pauses=pauses), host))
     assert paused == [("media.test", 7.0)]
 
 

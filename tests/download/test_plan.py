@@ -17,8 +17,8 @@ from floradl.download.plan import (
     at_recorded_place,
     decide,
     decide_run,
-    is_known_whole,
-    keys_to_mend,
+    is_complete_on_disk,
+    keys_to_refetch,
     run_folder,
     wants_entry,
 )
@@ -211,7 +211,7 @@ def test_what_needs_mending(files: Files, types: tuple[str, ...], keys: list[str
     """Failed outputs, and files that are gone or of another size, are asked for again; others are not."""
     text = OutputEntry("text", State.ARCHIVED, "output_2.txt", 7)
     entry = run_entry(output_1=ARCHIVED, output_2=text, output_3=FAILED)
-    assert keys_to_mend(entry, Filters(types=frozenset(types)), files) == keys
+    assert keys_to_refetch(entry, Filters(types=frozenset(types)), files) == keys
 
 
 @pytest.mark.parametrize(
@@ -221,20 +221,20 @@ def test_what_needs_mending(files: Files, types: tuple[str, ...], keys: list[str
 )
 def test_an_entry_that_says_too_little_needs_mending(entry: OutputEntry) -> None:
     """An entry without file or size vouches for nothing."""
-    assert keys_to_mend(run_entry(a=entry), Filters(), {}) == ["a"]
+    assert keys_to_refetch(run_entry(a=entry), Filters(), {}) == ["a"]
 
 
 def test_what_is_lost_for_good_needs_no_mending() -> None:
     """A snapshot that was given up is not asked for again, whether anything stands in its place or not."""
     entry = OutputEntry("canvas", State.LOST, "a.mmd", 7)
-    assert keys_to_mend(run_entry(a=entry), Filters(), {}) == []
-    assert keys_to_mend(run_entry(a=entry), Filters(), {"a.mmd": 7}) == []
+    assert keys_to_refetch(run_entry(a=entry), Filters(), {}) == []
+    assert keys_to_refetch(run_entry(a=entry), Filters(), {"a.mmd": 7}) == []
 
 
 def test_a_failed_output_needs_mending_whatever_is_there() -> None:
     """An entry that says failed is asked for again, also when it names a file of the right size."""
     entry = OutputEntry("text", State.FAILED, "a.txt", 7)
-    assert keys_to_mend(run_entry(a=entry), Filters(), {"a.txt": 7}) == ["a"]
+    assert keys_to_refetch(run_entry(a=entry), Filters(), {"a.txt": 7}) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_run_that_need_not_be_asked_for(
     entry: RunEntry | None, files: Files, types: tuple[str, ...], is_whole: bool
 ) -> None:
     """A run that is listed without outputs is left alone only when all of them are known to be there."""
-    assert is_known_whole(entry, Filters(types=frozenset(types)), files) is is_whole
+    assert is_complete_on_disk(entry, Filters(types=frozenset(types)), files) is is_whole
 
 
 def test_where_a_run_goes() -> None:

@@ -18,7 +18,7 @@ from floradl.api.models import Filters, Generation
 from floradl.api.records import parse_asset, parse_generation
 from floradl.constants import Kind, Source
 from floradl.download.plan import Action, RecordRule, Visit
-from floradl.download.prepare import Prepared, Preparer, as_failed
+from floradl.download.prepare import Prepared, Preparer, with_kept_entry
 from floradl.errors import DestinationError
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, RunOp, SourcesOp, State, VanishedOp
@@ -320,7 +320,7 @@ def test_an_archived_output_that_cannot_be_had_keeps_its_entry(disk: Destination
     assert failure.keeps_entry
     (job,) = prepare(disk, made(PICTURE), entry_of(run, output_2=known)).jobs
     assert job.was_archived
-    assert as_failed(Failure("run_c", "output_2", "imageUrl", None, "http_404", "", 1), job).keeps_entry
+    assert with_kept_entry(Failure("run_c", "output_2", "imageUrl", None, "http_404", "", 1), job).keeps_entry
 
 
 # ----------------------------------------------------------------------------------------- what is in its way

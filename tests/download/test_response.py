@@ -8,23 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.download.response import Answer, Have, fits, read_answer, require_fit
+from floradl.download.response import (
+    ExpectedBody,
+    ResumePoint,
+    fits_announced,
+    parse_response,
+    require_announced_size,
+)
 from floradl.errors import TransferError
 
 NOW_S = 784111777.0
-NOTHING = Have()
-FIVE = Have(5, '"v1"')
-FIVE_OF_TEN = Have(5, '"v1"', 10)
+NOTHING = ResumePoint()
+FIVE = ResumePoint(5, '"v1"')
+FIVE_OF_TEN = ResumePoint(5, '"v1"', 10)
 
 
-def starts(validator: str = "", total_bytes: int | None = None) -> Answer:
+def starts(validator: str = "", total_bytes: int | None = None) -> ExpectedBody:
     """The body is the whole."""
-    return Answer(False, validator, total_bytes)
+    return ExpectedBody(False, validator, total_bytes)
 
 
-def goes_on(total_bytes: int) -> Answer:
+def goes_on(total_bytes: int) -> ExpectedBody:
     """The body is the rest."""
-    return Answer(True, '"v1"', total_bytes)
+    return ExpectedBody(True, '"v1"', total_bytes)
 
 
 def head(**headers: str) -> dict[str, str]:
@@ -32,10 +38,10 @@ def head(**headers: str) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def verdict(status: int, headers: dict[str, str], have: Have) -> Answer | tuple[str, ...]:
+def verdict(status: int, headers: dict[str, str], have: ResumePoint) -> ExpectedBody | tuple[str, ...]:
     """The answer, or the error's code with the names of what it asks for."""
     try:
-        return read_answer(status, headers, have, now_s=NOW_S)
+        return parse_response(status, headers, have, now_s=NOW_S)
     except TransferError as exc:
         flags = ("is_retryable", "wants_fresh_url", "voids_partial")
         return (exc.code, *(flag for flag in flags if getattr(exc, flag)))
@@ -44,7 +50,7 @@ def verdict(status: int, headers: dict[str, str], have: Have) -> Answer | tuple[
 RETRY, FRESH, VOID = "is_retryable", "wants_fresh_url", "voids_partial"
 BAD_RANGE = ("bad_range", RETRY, VOID)
 ETAG = head(etag='"v1"')
-TABLE: list[tuple[str, int, dict[str, str], Have, Answer | tuple[str, ...]]] = [
+TABLE: list[tuple[str, int, dict[str, str], ResumePoint, ExpectedBody | tuple[str, ...]]] = [
     ("bare 200", 200, {}, NOTHING, starts()),
     ("200 with all it takes", 200, ETAG | head(content_length="10"), NOTHING, starts('"v1"', 10)),
     ("200 to a resume: it changed", 200, head(etag='"v2"', content_length="9"), FIVE, starts('"v2"', 9)),
@@ -117,7 +123,7 @@ TABLE: list[tuple[str, int, dict[str, str], Have, Answer | tuple[str, ...]]] = [
     ("status", "headers", "have", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
 def test_answers(
-    status: int, headers: dict[str, str], have: Have, expected: Answer | tuple[str, ...]
+    status: int, headers: dict[str, str], have: ResumePoint, expected: ExpectedBody | tuple[str, ...]
 ) -> None:
     """Each answer brings the whole, the rest, or an error that says how to go on."""
     assert verdict(status, headers, have) == expected
@@ -131,7 +137,7 @@ def test_retry_after_comes_along(status: int, value: str | None, seconds: float 
     """An error knows how long the host asked to wait."""
     headers = {} if value is None else {"retry-after": value}
     with pytest.raises(TransferError, match=str(status)) as caught:
-        read_answer(status, headers, NOTHING, now_s=NOW_S)
+        parse_response(status, headers, NOTHING, now_s=NOW_S)
     assert caught.value.retry_after_s == seconds
 
 
@@ -139,12 +145,12 @@ def test_retry_after_comes_along(status: int, value: str | None, seconds: float 
     ("have", "headers"),
     [
         (NOTHING, {}),
-        (Have(0, '"v1"', 10), {}),
+        (ResumePoint(0, '"v1"', 10), {}),
         (FIVE_OF_TEN, {"Range": "bytes=5-", "If-Range": '"v1"'}),
     ],
     ids=["nothing", "nothing but a validator", "a part"],
 )
-def test_what_is_asked_for(have: Have, headers: dict[str, str]) -> None:
+def test_what_is_asked_for(have: ResumePoint, headers: dict[str, str]) -> None:
     """With a part at hand the rest is asked for, on condition that it is of the same bytes."""
     assert have.request_headers() == headers
 
@@ -157,7 +163,7 @@ def test_what_is_asked_for(have: Have, headers: dict[str, str]) -> None:
     ),
     st.sampled_from([NOTHING, FIVE, FIVE_OF_TEN]),
 )
-def test_only_the_right_rest_is_appended(status: int, headers: dict[str, str], have: Have) -> None:
+def test_only_the_right_rest_is_appended(status: int, headers: dict[str, str], have: ResumePoint) -> None:
     """Whatever a host says, bytes are appended only where it names just the range that was asked for."""
     answer = verdict(status, headers, have)
     if isinstance(answer, tuple) or not answer.is_rest:
@@ -189,12 +195,12 @@ def test_announced_sizes(
     size_bytes: int | None, announced_bytes: int | None, is_whole: bool, expected: bool
 ) -> None:
     """A size counts where both are known; what is not whole yet may be shorter, and never longer."""
-    assert fits(size_bytes, announced_bytes, is_whole=is_whole) == expected
+    assert fits_announced(size_bytes, announced_bytes, is_whole=is_whole) == expected
     if expected:
-        require_fit(size_bytes, announced_bytes, is_whole=is_whole)
+        require_announced_size(size_bytes, announced_bytes, is_whole=is_whole)
     else:
         with pytest.raises(TransferError, match=f"the host has {size_bytes} bytes.*announced 7"):
-            require_fit(size_bytes, announced_bytes, is_whole=is_whole)
+            require_announced_size(size_bytes, announced_bytes, is_whole=is_whole)
 
 
 def test_an_answer_of_another_size_than_announced() -> None:
@@ -203,9 +209,9 @@ def test_an_answer_of_another_size_than_announced() -> None:
         (200, head(content_length="10"), NOTHING),
         (206, head(content_range="bytes 5-9/10"), FIVE),
     ]:
-        assert read_answer(status, headers, have, now_s=NOW_S, announced_bytes=10).total_bytes == 10
+        assert parse_response(status, headers, have, now_s=NOW_S, announced_bytes=10).total_bytes == 10
         with pytest.raises(TransferError) as caught:
-            read_answer(status, headers, have, now_s=NOW_S, announced_bytes=11)
+            parse_response(status, headers, have, now_s=NOW_S, announced_bytes=11)
         error = caught.value
         assert (error.code, error.is_retryable, error.wants_fresh_url, error.voids_partial) == (
             "wrong_size",

@@ -18,7 +18,7 @@ import pytest
 
 from floradl.archiver.options import ArchiveOptions
 from floradl.download import streaming
-from floradl.download.commit import Wanted
+from floradl.download.commit import WantedOutput
 from floradl.download.context import Context, new_context
 from floradl.download.tally import TransferCounters
 from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
@@ -158,23 +158,23 @@ class Bench:
         self.fresh_asked.append((run_id, key))
         return self.fresh_urls.pop(0)
 
-    def wanted(self, url: str = URL, *, kind: str = "imageUrl", has_partial: bool = False) -> Wanted:
+    def wanted(self, url: str = URL, *, kind: str = "imageUrl", has_partial: bool = False) -> WantedOutput:
         """An output of one run."""
-        return Wanted("run_c", "output_1", kind, url, FOLDER, 1_700_000_000_000, has_partial)
+        return WantedOutput("run_c", "output_1", kind, url, FOLDER, 1_700_000_000_000, has_partial)
 
-    async def fetch(self, host: Host, wanted: Wanted | None = None) -> Receipt | Failure:
+    async def fetch(self, host: Host, wanted: WantedOutput | None = None) -> Receipt | Failure:
         """Run a transfer against a scripted host."""
         async with MediaClient(httpx.MockTransport(host), timeout_s=5) as client:
             return await fetch_output(wanted or self.wanted(), client, self.context, self.fresh_url)
 
-    async def fetch_once(self, host: Host, wanted: Wanted) -> Failure:
+    async def fetch_once(self, host: Host, wanted: WantedOutput) -> Failure:
         """A transfer that fails, where the API has no other URL."""
         self.fresh_urls.append(None)
         failure = await self.fetch(host, wanted)
         assert isinstance(failure, Failure)
         return failure
 
-    def with_tools(self, **changes: object) -> Bench:
+    def with_context(self, **changes: object) -> Bench:
         """The same with other settings."""
         return replace(self, context=replace(self.context, **changes))  # type: ignore[arg-type]  # names are checked by `replace`
 
@@ -400,7 +400,7 @@ async def test_large_body_goes_to_disk_in_pieces(bench: Bench, monkeypatch: pyte
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=Body(chunks), request=request)
 
-    receipt = await bench.with_tools(traffic=traffic).fetch(Host([answer], bench.time))
+    receipt = await bench.with_context(traffic=traffic).fetch(Host([answer], bench.time))
     assert isinstance(receipt, Receipt)
     assert receipt.size_bytes == traffic.received_bytes == len(BIG)
     assert bench.files == {"output_1.png": BIG}
@@ -647,7 +647,7 @@ async def test_redirect_to_what_is_no_url(bench: Bench, location: str) -> None:
     """A redirect that nobody can read is a fault of the host: tried again, and then a failure."""
     bench.fresh_urls = [None]
     host = Host([redirect(location)] * 2, bench.time)
-    assert isinstance(await bench.with_tools(retries=1).fetch(host), Failure)
+    assert isinstance(await bench.with_context(retries=1).fetch(host), Failure)
     assert set(host.urls) == {URL}
     readable = Host([redirect(location), WHOLE], bench.time)
     assert isinstance(await bench.fetch(readable), Receipt)
@@ -664,7 +664,7 @@ async def test_redirect_that_httpx_can_read_and_nobody_else(bench: Bench) -> Non
 async def test_loopback_and_http_where_the_api_is_local(bench: Bench) -> None:
     """With the API on loopback, media may come from there, and over http."""
     host = Host([redirect("http://127.0.0.1:9/x"), WHOLE], bench.time)
-    local = bench.with_tools(allow_loopback=True)
+    local = bench.with_context(allow_loopback=True)
     assert isinstance(await local.fetch(host, bench.wanted("http://localhost:9/y")), Receipt)
 
 
@@ -718,7 +718,7 @@ async def test_imagekit_dead_both_ways(bench: Bench) -> None:
 async def test_imagekit_busy_is_no_reason_to_take_less(bench: Bench, status: int) -> None:
     """A host that is down, or asked too much, does not make floradl settle for compressed bytes."""
     host = Host([Reply(status)] * 4, bench.time)
-    assert isinstance(await bench.with_tools(retries=3).fetch(host, bench.wanted(KIT)), Failure)
+    assert isinstance(await bench.with_context(retries=3).fetch(host, bench.wanted(KIT)), Failure)
     assert set(host.urls) == {f"{KIT}?tr=orig-true"}
 
 
@@ -728,7 +728,7 @@ async def test_imagekit_busy_is_no_reason_to_take_less(bench: Bench, status: int
 async def test_without_retries_there_is_one_try(bench: Bench) -> None:
     """`--retries 0` means one request, whatever it brought."""
     host = Host([cut()], bench.time)
-    failure = await bench.with_tools(retries=0).fetch(host)
+    failure = await bench.with_context(retries=0).fetch(host)
     assert isinstance(failure, Failure)
     assert (failure.attempts, bench.time.slept) == (1, [])
 
@@ -736,7 +736,7 @@ async def test_without_retries_there_is_one_try(bench: Bench) -> None:
 async def test_waits_grow_and_are_jittered(bench: Bench) -> None:
     """Waits lie between nothing and a ceiling that doubles up to 30 seconds."""
     bench.fresh_urls = [None]
-    await bench.with_tools(retries=9).fetch(Host([Reply(500)] * 10, bench.time))
+    await bench.with_context(retries=9).fetch(Host([Reply(500)] * 10, bench.time))
     ceilings = [1, 2, 4, 8, 16, 30, 30, 30, 30]
     assert len(bench.time.slept) == len(ceilings)
     assert all(0 <= slept <= most for slept, most in zip(bench.time.slept, ceilings, strict=True))
@@ -747,7 +747,7 @@ async def test_count_starts_afresh_when_bytes_arrived(bench: Bench) -> None:
     """As long as each try brings new bytes, more of them than `--retries` are made."""
     steps = [Reply(206, PNG[at : at + 9], rest(at).headers, httpx.ReadError("x")) for at in range(9, 90, 9)]
     host = Host([cut(PNG[:9]), *steps, rest(90)], bench.time)
-    assert isinstance(await bench.with_tools(retries=1).fetch(host), Receipt)
+    assert isinstance(await bench.with_context(retries=1).fetch(host), Receipt)
     assert len(host.requests) == 11
     assert bench.files == {"output_1.png": PNG}
 
@@ -786,7 +786,7 @@ async def test_retry_after_pauses_the_host(bench: Bench, status: int, form: str,
     """`Retry-After` keeps every request away from that host, and from no other, for as long as it says."""
     begun = bench.time.now_s
     value = "120" if form == "seconds" else formatdate(begun + 120, usegmt=True)
-    context = bench.with_tools(retries=retries)
+    context = bench.with_context(retries=retries)
     first = Host([Reply(status, b"", {"Retry-After": value}), WHOLE], bench.time)
     await context.fetch(first)
     assert all(moment >= begun + 120 for moment in first.moments[1:])
@@ -803,7 +803,7 @@ async def test_host_behind_a_redirect_is_the_one_that_is_paused(bench: Bench) ->
     """The pause is for the host that asked for it, not for the one that led there."""
     begun = bench.time.now_s
     busy = Reply(429, b"", {"Retry-After": "120"})
-    await bench.with_tools(retries=0).fetch(Host([redirect("https://other.test/x"), busy], bench.time))
+    await bench.with_context(retries=0).fetch(Host([redirect("https://other.test/x"), busy], bench.time))
     first = Host([WHOLE], bench.time)
     await bench.fetch(first)
     assert first.moments == [begun]
@@ -815,7 +815,7 @@ async def test_host_behind_a_redirect_is_the_one_that_is_paused(bench: Bench) ->
 async def test_429_without_a_time_pauses_too(bench: Bench) -> None:
     """A host that pushes back without saying for how long is left alone for a while by everyone."""
     begun = bench.time.now_s
-    await bench.with_tools(retries=0).fetch(Host([Reply(429)], bench.time))
+    await bench.with_context(retries=0).fetch(Host([Reply(429)], bench.time))
     host = Host([WHOLE], bench.time)
     await bench.fetch(host)
     assert host.moments[0] > begun
@@ -823,7 +823,7 @@ async def test_429_without_a_time_pauses_too(bench: Bench) -> None:
 
 async def test_pauses_of_a_host_that_refuses_everything_grow(bench: Bench) -> None:
     """One request after each pause, each longer than the last, whichever output it is for."""
-    longest = bench.with_tools(backoff=Backoff(rng=Longest()), retries=4)
+    longest = bench.with_context(backoff=Backoff(rng=Longest()), retries=4)
     host = Host([Reply(429)] * 5, bench.time)
     assert isinstance(await longest.fetch(host), Failure)
     pauses = [later - earlier for earlier, later in pairwise(host.moments)]
@@ -844,7 +844,9 @@ async def test_a_host_that_refuses_everything_answers_for_those_who_wait(bench: 
         await asyncio.sleep(0.01)  # the others come in the meantime
         return httpx.Response(429)
 
-    await bench.with_tools(retries=0).fetch(Host([Reply(429)], bench.time))  # so that one at a time is asked
+    await bench.with_context(retries=0).fetch(
+        Host([Reply(429)], bench.time)
+    )  # so that one at a time is asked
     async with MediaClient(httpx.MockTransport(refuse), timeout_s=5) as client:
         context = replace(bench.context, retries=2)
         wanted = [replace(bench.wanted(), key=f"output_{number}") for number in range(20)]
@@ -895,14 +897,14 @@ async def test_no_place_is_held_while_nothing_is_asked(bench: Bench) -> None:
         idle.extend([limits.idle("media.test"), limits.idle("other.test")])
         return WHOLE.response(request)
 
-    context = bench.with_tools(clock=replace(bench.time.clock, sleep=sleep))
+    context = bench.with_context(clock=replace(bench.time.clock, sleep=sleep))
     assert isinstance(await context.fetch(Host([Reply(500), moved, there], bench.time)), Receipt)
     assert idle == [16, 15, 16, 15]
 
 
 async def test_a_low_limit_is_not_blamed_on_the_host(bench: Bench) -> None:
     """Minutes that a transfer waits for its share of the bandwidth are no slowness of the host's."""
-    limited = bench.with_tools(bandwidth=Bandwidth(bench.time.clock, 10), retries=0)
+    limited = bench.with_context(bandwidth=Bandwidth(bench.time.clock, 10), retries=0)
     bench.time.now_s += 1
     await limited.context.bandwidth.take(BURST_BYTES)
     begun = bench.time.now_s
@@ -920,7 +922,7 @@ async def test_what_came_is_kept_when_a_wait_for_bandwidth_is_cancelled(bench: B
         await asyncio.sleep(3600)
 
     clock = replace(bench.time.clock, sleep=sleep)
-    limited = bench.with_tools(bandwidth=Bandwidth(clock, 1))
+    limited = bench.with_context(bandwidth=Bandwidth(clock, 1))
     host = Host([Reply(200, BIG, etag())], bench.time)
     task = asyncio.create_task(limited.fetch(host))
     await is_waiting.wait()
@@ -986,7 +988,7 @@ async def test_fast_beginning_buys_no_patience(bench: Bench) -> None:
         chunks: list[bytes | float] = [PNG, BIG, 60.0, b"x", 60.0, b"x"]
         return httpx.Response(200, stream=Body(chunks, time=bench.time), request=request)
 
-    failure = await bench.with_tools(retries=0).fetch(Host([tiring], bench.time))
+    failure = await bench.with_context(retries=0).fetch(Host([tiring], bench.time))
     assert isinstance(failure, Failure)
     assert failure.code == "too_slow"
 
@@ -1001,7 +1003,7 @@ async def test_just_fast_enough_goes_on(bench: Bench) -> None:
         )
         return httpx.Response(200, stream=body, request=request)
 
-    once = bench.with_tools(retries=0)
+    once = bench.with_context(retries=0)
     last = b"x"
     assert isinstance(await once.fetch(Host([slow], bench.time)), Receipt)
     last = b""
@@ -1078,7 +1080,7 @@ async def test_partial_is_not_looked_for_in_vain(bench: Bench) -> None:
 async def test_failure_keeps_a_large_partial(bench: Bench) -> None:
     """What a failed transfer brought is there for the next run."""
     host = Host([cut(BIG[:-9], total=len(BIG))], bench.time)
-    assert isinstance(await bench.with_tools(retries=0).fetch(host), Failure)
+    assert isinstance(await bench.with_context(retries=0).fetch(host), Failure)
     assert len(bench.leftovers) == 2
     later = Host([rest(len(BIG) - 9, BIG)], bench.time)
     assert isinstance(await bench.fetch(later, bench.wanted(has_partial=True)), Receipt)
@@ -1136,7 +1138,7 @@ async def test_cancelled_while_it_waits_to_retry(bench: Bench) -> None:
         asleep.set()
         await asyncio.Event().wait()
 
-    waiting = bench.with_tools(clock=replace(bench.time.clock, sleep=sleep))
+    waiting = bench.with_context(clock=replace(bench.time.clock, sleep=sleep))
     task = asyncio.create_task(waiting.fetch(Host([cut(BIG[:-9], total=len(BIG))], bench.time)))
     await asleep.wait()
     task.cancel()
@@ -1206,7 +1208,7 @@ async def test_no_foreign_exception_leaks(bench: Bench, error: Exception, code: 
         return httpx.Response(200, stream=stream, request=request)
 
     bench.fresh_urls = [None]
-    failure = await bench.with_tools(retries=1).fetch(Host([answer] * 3, bench.time))
+    failure = await bench.with_context(retries=1).fetch(Host([answer] * 3, bench.time))
     assert isinstance(failure, Failure)
     assert failure.code == code
     assert failure.message
@@ -1238,7 +1240,7 @@ async def test_a_file_that_has_no_end_is_kept_with_a_warning(
 
 async def test_what_ends_with_its_connection_proves_nothing(bench: Bench) -> None:
     """A body of unknown length that has no end is never taken, however often it comes."""
-    once = bench.with_tools(retries=2)
+    once = bench.with_context(retries=2)
     once.fresh_urls.append(None)
     failure = await once.fetch(Host([ENDLESS] * 3, bench.time))
     assert isinstance(failure, Failure)
@@ -1265,7 +1267,7 @@ async def test_a_damaged_file_makes_room(bench: Bench) -> None:
     folder = bench.disk.ensure_dir(FOLDER)
     (folder / "output_1.jpg").write_bytes(b"damaged")
     wanted = replace(bench.wanted(), replaces="output_1.jpg")
-    failure = await bench.with_tools(retries=0).fetch(Host([Reply(400)], bench.time), wanted)
+    failure = await bench.with_context(retries=0).fetch(Host([Reply(400)], bench.time), wanted)
     assert isinstance(failure, Failure)
     assert bench.files == {"output_1.jpg": b"damaged"}
     receipt = await bench.fetch(Host([WHOLE], bench.time), wanted)
@@ -1281,7 +1283,9 @@ ORIGINAL = BIG + END
 """Longer than `PNG`, as an original is longer than what was made of it."""
 
 
-def announcing(bench: Bench, size_bytes: object, url: str = URL, *, has_partial: bool = False) -> Wanted:
+def announcing(
+    bench: Bench, size_bytes: object, url: str = URL, *, has_partial: bool = False
+) -> WantedOutput:
     """An output of which the API says the size."""
     return replace(bench.wanted(url, has_partial=has_partial), size_bytes=size_bytes)  # type: ignore[arg-type]  # it comes from outside
 
@@ -1318,7 +1322,7 @@ async def test_a_body_that_never_ends_is_left_at_its_announced_size(bench: Bench
     """Without a length from the host, more than was announced is not waited for, nor written."""
     endless = Body([START, *[b"x" * 1000] * 10_000])
     host = Host([lambda request: httpx.Response(200, stream=endless, request=request)], bench.time)
-    failure = await bench.with_tools(retries=0).fetch_once(host, announcing(bench, 1500))
+    failure = await bench.with_context(retries=0).fetch_once(host, announcing(bench, 1500))
     assert "the host has 2008 bytes or more, the API announced 1500" in failure.message
 
 
@@ -1395,7 +1399,7 @@ async def test_imagekit_has_the_original_where_the_size_is_right(
 async def test_imagekit_without_retries_is_asked_both_ways(bench: Bench) -> None:
     """The other URL is no second try of the first, and needs no wait."""
     host = Host([Reply(200, PNG), Reply(200, ORIGINAL)], bench.time)
-    once = bench.with_tools(retries=0)
+    once = bench.with_context(retries=0)
     assert isinstance(await once.fetch(host, announcing(bench, len(ORIGINAL), KIT)), Receipt)
     assert bench.time.slept == []
 

@@ -449,7 +449,7 @@ async def test_words_that_are_not_understood(ready: WriterPool, words: bytes) ->
 
 async def test_an_output_comes_by_them(ready: WriterPool, bench: Bench) -> None:
     """A receipt as any other, for a file that no thread of this process wrote."""
-    bench = bench.with_tools(writer_pool=ready)
+    bench = bench.with_context(writer_pool=ready)
     receipt = await bench.fetch(Host([Reply(200, PNG, etag())], bench.time))
     assert isinstance(receipt, Receipt)
     assert (receipt.size_bytes, receipt.sha256) == (len(PNG), hashlib.sha256(PNG).hexdigest())
@@ -459,7 +459,7 @@ async def test_an_output_comes_by_them(ready: WriterPool, bench: Bench) -> None:
 
 async def test_an_output_after_they_were_killed(ready: WriterPool, bench: Bench) -> None:
     """It is archived all the same, by a thread."""
-    bench = bench.with_tools(writer_pool=ready)
+    bench = bench.with_context(writer_pool=ready)
     signal_all(ready, signal.SIGKILL)
     process_of(ready).wait()
     assert isinstance(await bench.fetch(Host([Reply(200, PNG, etag())], bench.time)), Receipt)
@@ -469,7 +469,7 @@ async def test_an_output_after_they_were_killed(ready: WriterPool, bench: Bench)
 
 async def test_a_cut_picture_is_not_ordered(ready: WriterPool, bench: Bench) -> None:
     """What a format says of its end is looked at before."""
-    bench = bench.with_tools(writer_pool=ready, retries=0)
+    bench = bench.with_context(writer_pool=ready, retries=0)
     host = Host([Reply(200, PNG[:HALF], {})] * 2, bench.time)
     assert (await bench.fetch_once(host, bench.wanted())).code == "no_end"
     assert (bench.files, ready.written) == ({}, 0)
@@ -477,7 +477,7 @@ async def test_a_cut_picture_is_not_ordered(ready: WriterPool, bench: Bench) -> 
 
 async def test_what_takes_the_place_of_another_file_is_not_for_them(ready: WriterPool, bench: Bench) -> None:
     """The damaged one is set aside in the same step as ever."""
-    bench = bench.with_tools(writer_pool=ready)
+    bench = bench.with_context(writer_pool=ready)
     bench.disk.write_atomic(FOLDER / "output_1.png", [b"damaged"])
     wanted = replace(bench.wanted(), replaces="output_1.png")
     receipt = await bench.fetch(Host([Reply(200, PNG, etag())], bench.time), wanted)
