@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -207,21 +207,17 @@ async def iter_generations(
         ApiError: a page could not be had, or, after all that could be, a record could not be read.
     """
     from floradl.api.models import EVERYTHING
-    from floradl.api.pages import PageQuery
+    from floradl.api.pages import PageQuery, iter_run_pages
 
-    cursor, given, seen = None, set[str](), set[str]()
+    seen: set[str] = set()
     bad: list[ApiError] = []
-    while True:
-        page = await api.page(PageQuery(scope or EVERYTHING, status, cursor), given_cursors=given)
-        bad.extend(page.bad_records)
-        for run in page.generations:
-            if run.run_id not in seen:
-                seen.add(run.run_id)
-                yield run
-        if page.next_cursor is None:
-            break
-        cursor = page.next_cursor
-        given.add(cursor)
+    async with aclosing(iter_run_pages(api, PageQuery(scope or EVERYTHING, status))) as pages:
+        async for page in pages:
+            bad.extend(page.bad_records)
+            for run in page.generations:
+                if run.run_id not in seen:
+                    seen.add(run.run_id)
+                    yield run
     if bad:
         raise bad[0]
 

@@ -22,6 +22,7 @@ import msgspec
 from floradl.api.keys import check_key, masked, refusal_hint
 from floradl.api.models import Generation, Workspace
 from floradl.api.pages import ENDPOINTS, MAX_RECORDS, Endpoint, Page, PageQuery, Parser, parse_page
+from floradl.api.paging import refuse_repeated_cursor
 from floradl.api.raw_json import NOT_READABLE, replace_half_pairs
 from floradl.clock import Clock
 from floradl.constants import Kind, Source
@@ -131,13 +132,7 @@ class FloraApi:
         """
 
         source = Source(query.scope.source)
-
-        def parse(body: bytes) -> Page:
-            page = parse_page(body, source)
-            if page.next_cursor is not None and page.next_cursor in given_cursors:
-                raise ApiAnswerError("the API gave a page cursor a second time")
-            return page
-
+        parse = refuse_repeated_cursor(lambda body: parse_page(body, source), given_cursors)
         path = ENDPOINTS[source].path.format(_in_path(query.scope.project_id or ""))
         return await self._get(f"{self._base_url}/{path}", query.params(), parse)
 

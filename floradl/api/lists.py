@@ -1,43 +1,44 @@
-"""Any other list of the API, page by page."""
+"""Lists of projects, workspaces and canvas nodes, read page by page.
+
+These lists are short, so they are read plainly, from the first page to the last. The lists of runs and
+assets have records of their own (`pages`) and may move while they are read (`walk`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from floradl.api.paging import P, follow_cursors, refuse_repeated_cursor
 from floradl.api.raw_json import NOT_READABLE, fields_of, items_verbatim, replace_half_pairs
 from floradl.errors import ApiAnswerError
 
 if TYPE_CHECKING:
     from floradl.api.client import FloraApi
 
-
 MAX_PAGES = 1000
-"""The most pages of projects that one discovery reads, of all workspaces together."""
+"""How many pages of projects one discovery reads at most, counted over all workspaces."""
 
 MAX_RECORDS = 10_000
-"""The most records of one answer, for an API that ignores `limit`."""
+"""How many records one answer may hold at most. It bounds the memory where the API ignores `limit`."""
 
 _PAGE_LIMIT = "100"
 
 
-P = TypeVar("P", bound="Page")
-
-
-class Page(Protocol):
-    """A page of any list."""
-
-    @property
-    def next_cursor(self) -> str | None:
-        """Where the next one begins; None at the end."""
-
-
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of a list: its items to the byte. An end is not known where the cursor is no text."""
+    """One page of a list, its records not parsed yet.
+
+    Args:
+        items: each record exactly as the API wrote it.
+        next_cursor: where the next page begins; None where the API names no next page.
+        is_end_known: False where the cursor is neither a text nor absent (a number, say). Whether more
+            records follow cannot be told then, so the list must not count as whole.
+    """
 
     items: tuple[bytes, ...]
     next_cursor: str | None
@@ -47,41 +48,41 @@ class Listed:
 async def iter_pages(
     api: FloraApi, path: str, params: Mapping[str, str], parse: Callable[[bytes], P], *, max_pages: int
 ) -> AsyncGenerator[P, None]:
-    """The pages of a list, to its end or `max_pages`, when the last one still has a `next_cursor`.
+    """Read the pages of a list, to its end or to `max_pages`.
+
+    Where `max_pages` ended it, the last page still has a `next_cursor`.
 
     Args:
         api: an open session.
-        path: the endpoint, such as `projects`.
-        params: its query, without cursor and limit.
-        parse: makes a page of an answer.
-        max_pages: the most that are asked for.
+        path: the endpoint below the base URL, such as `projects`.
+        params: the query parameters, without `cursor` and `limit`.
+        parse: makes a page of the bytes of an answer.
+        max_pages: how many pages are asked for at most.
 
     Raises:
-        ApiError: as `FloraApi.ask`; a cursor that comes twice is an answer that makes no sense.
+        ApiError: as `FloraApi.ask`; a repeated cursor is an `ApiAnswerError`.
     """
-    cursors: list[str] = []
-    query = {**params, "limit": _PAGE_LIMIT}
 
-    def parse_next(body: bytes) -> P:
-        page = parse(body)
-        if page.next_cursor in cursors:
-            raise ApiAnswerError("the API gave a page cursor a second time")
-        return page
+    def read(cursor: str | None, given_cursors: Container[str]) -> Awaitable[P]:
+        query = {**params, "limit": _PAGE_LIMIT}
+        if cursor is not None:
+            query["cursor"] = cursor
+        return api.ask(path, query, refuse_repeated_cursor(parse, given_cursors))
 
-    for _ in range(max_pages):
-        page = await api.ask(path, query, parse_next)
-        yield page
-        if page.next_cursor is None:
-            return
-        cursors.append(page.next_cursor)
-        query["cursor"] = page.next_cursor
+    async with aclosing(follow_cursors(read, max_pages=max_pages)) as pages:
+        async for page in pages:
+            yield page
 
 
 def parse_list(body: bytes, name: str) -> Listed:
-    """A page of any list: the field `name`, and `meta.next_cursor`.
+    """Split an answer into its records and its cursor, which FLORA gives as `meta.next_cursor`.
+
+    Args:
+        body: the answer.
+        name: the field of the answer that holds the list.
 
     Raises:
-        ApiAnswerError: there is no such list, or it has more than `MAX_RECORDS`.
+        ApiAnswerError: the answer has no such list, or the list has more than `MAX_RECORDS` records.
     """
     fields = fields_of_answer(body)
     raw = fields.get(name, b"null")
@@ -103,10 +104,11 @@ def parse_list(body: bytes, name: str) -> Listed:
 
 
 def fields_of_answer(body: bytes) -> dict[str, bytes]:
-    """The fields of an answer of the API, each value as it was written.
+    """Split an answer into its fields. Each value stays JSON, exactly as the API wrote it.
 
     Raises:
-        ApiAnswerError: the answer is HTML, or anything else that is no JSON object.
+        ApiAnswerError: the answer is no JSON object. The message says so where it is a page of HTML, which
+            a proxy or a login page sends in place of the API.
     """
     try:
         return fields_of(body)

@@ -1,34 +1,44 @@
-"""Queries and pages of runs, uploads and nodes."""
+"""Queries for the lists of runs, assets and canvas nodes, and the pages that answer them.
+
+All four lists are read into the same value, `Generation`, so the rest of floradl handles one kind of record.
+Source of paths and parameters: FLORA's API reference.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncGenerator, Awaitable, Container
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from floradl.api.models import EVERYTHING, Generation, Scope
+from floradl.api.paging import follow_cursors
 from floradl.api.raw_json import NOT_READABLE, items_verbatim, replace_half_pairs
 from floradl.api.records import parse_asset, parse_generation, parse_node
 from floradl.constants import SOURCE_WORDS, Source
 from floradl.errors import ApiAnswerError, printable
 
+if TYPE_CHECKING:  # the client imports this module
+    from floradl.api.client import FloraApi
+
 PAGE_LIMIT = 100
-"""The most a page may hold; without a limit the API gives fewer."""
+"""The largest `limit` that the API takes. Without a limit its pages are smaller and take more requests."""
 
 MAX_RECORDS = 10_000
-"""The most records of one page that are read, for an API that ignores `limit`."""
+"""How many records one page may hold at most. It bounds the memory where the API ignores `limit`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How what a source lists is asked for.
+    """The endpoints of one source: its list, and a single record of it.
 
     Args:
-        path: of the list; `{}` stands for a project's id.
-        field: the list's name in an answer.
-        each: the path that one thing's id is put behind; "" where there is none.
-        parse: reads a record.
+        path: the path of the list below the base URL; `{}` stands for a project's id.
+        field: the field of an answer that holds the list.
+        each: the path to which an id is appended to ask for one record; "" where there is no such endpoint.
+        parse: reads one record.
     """
 
     path: str
@@ -38,10 +48,10 @@ class Endpoint:
 
 
 class Parser(Protocol):
-    """`parse_generation`, or its like of another list."""
+    """A function that reads one record, such as `parse_generation`."""
 
     def __call__(self, raw: bytes, *, known: Generation | None = None) -> Generation:
-        """Read one record; what it lacks is taken from `known`."""
+        """Read one record; fields that `raw` lacks come from `known`, an earlier record of the same id."""
 
 
 ENDPOINTS = {
@@ -55,10 +65,15 @@ _LISTED_WORDS = {Source.GENERATIONS: "runs", Source.CANVAS: "nodes"}
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The query of the list that the scope's source names. `limit` None leaves the API's own default.
+    """What to ask a list for.
 
-    The list of a canvas is that of the scope's project, which there must be; `technique_id` is for technique
-    runs alone.
+    Args:
+        scope: which source's list, and of which workspace or project. The list of canvas nodes belongs to a
+            project, so the scope of a canvas must name one.
+        status: only records with this status; None: any.
+        cursor: where the page begins; None: at the list's beginning.
+        limit: how many records a page may hold; None: the API's own default.
+        technique_id: only runs of this technique; the API takes it for technique runs alone.
     """
 
     scope: Scope = EVERYTHING
@@ -69,17 +84,18 @@ class PageQuery:
 
     @property
     def words(self) -> str:
-        """What the list holds, for people."""
+        """What the list holds, as messages say it: "completed runs"."""
         source = Source(self.scope.source)
         words = _LISTED_WORDS.get(source, SOURCE_WORDS[source])
         return words if self.status is None else f"{self.status} {words}"
 
     def params(self) -> dict[str, str]:
-        """The query parameters, without those that are not set."""
-        is_placed = self.scope.source != Source.CANVAS  # whose project stands in the path
+        """The query parameters of the request; those that are None are left out."""
+        # The list of canvas nodes names the project in its path, and takes no workspace.
+        is_filtered = self.scope.source != Source.CANVAS
         given = {
-            "workspace_id": self.scope.workspace_id if is_placed else None,
-            "project_id": self.scope.project_id if is_placed else None,
+            "workspace_id": self.scope.workspace_id if is_filtered else None,
+            "project_id": self.scope.project_id if is_filtered else None,
             "technique_id": self.technique_id,
             "status": self.status,
             "cursor": self.cursor,
@@ -90,10 +106,14 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of `GET /generations`, or of another list that is read like it.
+    """One page of the list of a source.
 
-    `bad_records` says what was wrong with each record that could not be read; `body` is the answer as it
-    came. `next_cursor` is None at the end, which the API writes as null, "" or nothing.
+    Args:
+        generations: the records that could be read, in the API's order.
+        bad_records: one error for each record that could not be read.
+        next_cursor: where the next page begins; None on the last page, on which the API writes null, ""
+            or no cursor at all.
+        body: the whole answer, to the byte.
     """
 
     generations: tuple[Generation, ...]
@@ -107,12 +127,13 @@ class _Meta(msgspec.Struct):
 
 
 def parse_page(body: bytes, source: Source = Source.GENERATIONS) -> Page:
-    """Read an answer of `GET /generations`, or of what else `source` names.
+    """Read one answer of the list of `source`.
 
-    A record that cannot be read does not cost the others: it is told in `bad_records`.
+    A record that cannot be read becomes an entry of `bad_records`, and the other records are still read.
 
     Raises:
-        ApiAnswerError: the answer is no page: HTML, broken JSON, a list that is missing.
+        ApiAnswerError: the answer is not a page: it is HTML or broken JSON, lacks the list, or holds more
+            than `MAX_RECORDS` records.
     """
     endpoint, words = ENDPOINTS[source], SOURCE_WORDS[source]
     try:
@@ -135,3 +156,23 @@ def parse_page(body: bytes, source: Source = Source.GENERATIONS) -> Page:
             bad_records.append(exc)
     next_cursor = (meta.next_cursor if meta else None) or None
     return Page(tuple(generations), tuple(bad_records), next_cursor, body)
+
+
+async def iter_run_pages(
+    api: FloraApi, query: PageQuery, *, max_pages: int | None = None
+) -> AsyncGenerator[Page, None]:
+    """Read the pages of a source's list once each, from the query's cursor to the end or to `max_pages`.
+
+    Runs that are removed while it reads can move others across the edge of a page, where this misses them.
+    `walk.Walk` reads the same list without a gap.
+
+    Raises:
+        ApiError: as `FloraApi.page`.
+    """
+
+    def read(cursor: str | None, given_cursors: Container[str]) -> Awaitable[Page]:
+        return api.page(replace(query, cursor=cursor), given_cursors=given_cursors)
+
+    async with aclosing(follow_cursors(read, cursor=query.cursor, max_pages=max_pages)) as pages:
+        async for page in pages:
+            yield page

@@ -259,7 +259,7 @@ async def ask_project(api: FloraApi, project_id: str) -> Record:
     """
 
     def parse(body: bytes) -> Record:
-        record = parse_record(body, "project", "project_id")
+        record = _parse_answer(body, "project", "project_id")
         if record.identifier != project_id:
             raise ApiAnswerError("the API gave another project")
         return record
@@ -278,7 +278,7 @@ def project_path(project_id: str) -> str:
     return f"projects/{quote(project_id, safe='', errors='surrogatepass')}"
 
 
-def parse_record(body: bytes, wrap: str, key: str) -> Record:
+def _parse_answer(body: bytes, wrap: str, key: str) -> Record:
     """An answer that is a record, or has one below `wrap`.
 
     Raises:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
-from floradl.api.pages import Page, PageQuery
+from floradl.api.pages import Page, PageQuery, iter_run_pages
 from floradl.api.records import ASSET_STATUS
 from floradl.cli.config import Settings
 from floradl.cli.context import open_api, write_line
@@ -117,7 +117,7 @@ async def _watch(view: _View, api: FloraApi, console: Console, clock: Clock, eve
 async def _show(view: _View, api: FloraApi, console: Console, clock: Clock) -> int:
     bad_records, shown, is_first = 0, 0, True
     pages: list[Page] = []
-    async for page in _iter_pages(api, view.query, every=view.every):
+    async for page in iter_run_pages(api, view.query, max_pages=None if view.every else 1):
         bad_records += len(page.bad_records)
         shown += len(page.generations)
         if view.is_redrawn:
@@ -152,17 +152,6 @@ def _redraw(pages: Sequence[Page], view: _View, now_ms: int) -> None:
     if len(lines) > room:
         lines[room - 1 :] = [cut(f"… {len(lines) - room + 1} more", size.columns)]
     write_line("\n".join(lines if generations else [f"No such {view.query.words}."]).encode(errors="replace"))
-
-
-async def _iter_pages(api: FloraApi, query: PageQuery, *, every: bool) -> AsyncGenerator[Page, None]:
-    given: set[str] = set()
-    while True:
-        page = await api.page(query, given_cursors=given)
-        yield page
-        if page.next_cursor is None or not every:
-            return
-        given.add(page.next_cursor)
-        query = replace(query, cursor=page.next_cursor)
 
 
 def _print_page(page: Page, view: _View, now_ms: int, *, is_first: bool) -> None:
