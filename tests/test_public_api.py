@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import floradl
-from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
 from tests.support.support import assert_archived, completed, environment
 
 DOCS = Path(__file__).parent.parent / "docs" / "python.md"
@@ -24,7 +24,7 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8")
 )
 def test_every_documented_snippet_runs(snippet: str, tmp_path: Path) -> None:
     """Each example of docs/python.md is a program that does its work and prints what it says."""
-    account = Account.generate(6, seed=3)
+    account = generate_account(6, seed=3)
     with serve_in_thread(account) as sim:
         done = subprocess.run(
             [sys.executable, "-c", snippet],
@@ -89,7 +89,7 @@ def test_commands_do_their_work_by_what_is_public() -> None:
 @pytest.mark.anyio
 async def test_progress_is_told_and_the_last_is_the_whole(tmp_path: Path) -> None:
     """A callback hears of a slow job more than once, never backwards, and in the end of everything."""
-    account = Account.generate(8, seed=3)
+    account = generate_account(8, seed=3)
     told: list[floradl.Progress] = []
     faults = [Fault("/node-inputs/*", delay_s=0.7)]
     async with (
@@ -114,7 +114,7 @@ async def test_progress_is_told_and_the_last_is_the_whole(tmp_path: Path) -> Non
 @pytest.mark.anyio
 async def test_a_callback_that_raises_ends_the_job(tmp_path: Path) -> None:
     """Its own error comes out, and what was done until then is in the archive."""
-    account = Account.generate(8, seed=3)
+    account = generate_account(8, seed=3)
 
     def progress(_: floradl.Progress) -> None:
         raise RuntimeError("mine")
@@ -132,7 +132,7 @@ async def test_a_callback_that_raises_ends_the_job(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_errors_come_out_bare_although_progress_is_told(tmp_path: Path) -> None:
     """A refused key is a KeyRefusedError, not a group of errors; http to elsewhere is refused at once."""
-    account = Account.generate(2)
+    account = generate_account(2)
     async with Simulator(account) as sim, floradl.FloraApi(sim.base_url, "sk_live_wrong") as api:
         with pytest.raises(floradl.KeyRefusedError):
             await floradl.archive(
@@ -145,7 +145,7 @@ async def test_errors_come_out_bare_although_progress_is_told(tmp_path: Path) ->
 @pytest.mark.anyio
 async def test_iter_generations_gives_each_run_once_and_tells_of_bad_records() -> None:
     """All pages, by status or all; a record that cannot be read is an error after all the others."""
-    account = Account.generate(230, seed=2, open_runs=3)
+    account = generate_account(230, seed=2, open_runs=3)
     async with Simulator(account) as sim, floradl.FloraApi(sim.base_url, account.api_key) as api:
         runs = [run.run_id async for run in floradl.iter_generations(api)]
         assert runs == [run.run_id for run in account.listed()]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from floradl.simulator import Account, serve_in_thread
+from floradl.simulator import generate_account, serve_in_thread
 from tests.support.support import environment
 
 HEAVY = {"asyncio", "ssl", "httpx", "msgspec", "aiofiles", "tqdm", "platformdirs", "tomllib", "filelock"}
@@ -67,7 +67,7 @@ def test_version_does_not_even_load_the_options() -> None:
 
 def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_path: Path) -> None:
     """An archive job off a terminal loads no tqdm, and without a config file no reader of it."""
-    with serve_in_thread(Account.generate(3, seed=1)) as sim:
+    with serve_in_thread(generate_account(3, seed=1)) as sim:
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         found = loaded(str(tmp_path / "out"), env=env)
         again = loaded(str(tmp_path / "out"), env=env)
@@ -90,7 +90,7 @@ def test_a_night_loads_neither_other_commands_nor_a_bar_that_nobody_sees(tmp_pat
 
 def test_a_check_loads_no_network(tmp_path: Path) -> None:
     """`floradl verify` without a repair reads files; it does not load what speaks HTTP."""
-    with serve_in_thread(Account.generate(3, seed=1)) as sim:
+    with serve_in_thread(generate_account(3, seed=1)) as sim:
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("verify", str(tmp_path / "out"))
@@ -100,7 +100,7 @@ def test_a_check_loads_no_network(tmp_path: Path) -> None:
 
 def test_a_status_loads_no_network(tmp_path: Path) -> None:
     """`floradl status` reads the manifest; it loads neither HTTP nor what checks files."""
-    with serve_in_thread(Account.generate(3, seed=1)) as sim:
+    with serve_in_thread(generate_account(3, seed=1)) as sim:
         env = environment(sim, XDG_CONFIG_HOME=str(tmp_path / "none"))
         loaded(str(tmp_path / "out"), env=env)
     found = loaded("status", str(tmp_path / "out"))

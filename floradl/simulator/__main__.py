@@ -14,10 +14,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import Account, EditError, Fault, FaultFileError, Simulator, load_faults
+from . import EditError, Fault, FaultFileError, Simulator, generate_account, load_faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from . import Account
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FaultFileError as exc:
         print(f"simulator: {exc}", file=sys.stderr)
         return 2
-    account = Account.generate(
+    account = generate_account(
         options.runs,
         seed=options.seed,
         techniques=options.techniques,

@@ -1,14 +1,17 @@
-"""A FLORA account in memory: its runs, uploads and canvases, and everything that can happen to them.
+"""An account of FLORA in memory: its runs, uploads and canvases, and the changes that can happen to them.
 
 Guarantees:
 
-- `Account.record` and its like give exactly the JSON object the API gives for a thing, field by field.
-- Runs are listed newest first by (`created_at`, `run_id`), whatever order they were put in.
-- Every media path that was ever given out is either served or known to be dead (`move_url`), also after its
-  run or upload was deleted: that takes it out of the lists, not its files off the media hosts.
-- What the key may not see is in no list and no answer, and its media are served all the same.
+- The `*record` methods return exactly the JSON object that the API returns for a thing, field by field.
+- Runs are listed newest first by (`created_at`, `run_id`), uploads by (`created_at`, `asset_id`), whatever
+  order they were added in.
+- Deleting a run or an upload takes it out of the lists only. Its files stay on the media server, as FLORA's
+  do: a path that was given out is served until `move_url` ends it.
+- What the key may not see is in no list and no answer. Its media files are served all the same, because the
+  media server knows no keys.
 
-Changes may come from another thread than the one that serves: every reader works on a copy of the list.
+Another thread than the serving one may change an account at any time, so every reader here iterates over a
+copy of a list: iterating over the list itself would skip or repeat items while a test inserts and deletes.
 """
 
 from __future__ import annotations
@@ -18,36 +21,43 @@ import random
 import uuid
 from typing import TYPE_CHECKING
 
-from .library import DEFAULT_SPACING_MS, Library
-from .runs import NEWEST_AT_MS, Edit, Listing, RunStatus, SimRun
+from .canvas import SimCanvas
+from .runs import Listing, RunStatus, SimRun
+from .uploads import AssetStatus, SimAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Self
 
-    from .canvas import SimCanvas
     from .runs import SimOutput, SimProject, SimWorkspace
-    from .uploads import SimAsset
+
+DEFAULT_SPACING_MS = 600_000
+
+SOURCES = ("generations", "technique-runs", "runs", "assets", "canvas", "workspaces", "projects")
+"""What `Account.refuse` can refuse: a list, or a single thing by its id. `canvas` stands for both a
+project's diagram and its nodes."""
 
 
-class EditError(LookupError):
-    """An `Edit` names something, or a place in a list, that is not there; the message fits one line."""
-
-
-class Account(Library):
-    """Everything one API key can see.
+class Account:
+    """Everything that one API key can see.
 
     Args:
-        api_key: the only key the API will take.
+        api_key: the only key that the simulated API accepts.
         runs: in any order.
-        workspaces: told by `GET /workspaces`.
-        projects: told by `GET /projects`.
-        seed: decides the runs that `insert_new` makes up.
-        spacing_ms: how much newer than the newest each of them is.
+        workspaces: the answer of `GET /workspaces`.
+        projects: the answer of `GET /projects`.
+        seed: decides the runs, uploads and notes that `scenario` adds later.
+        spacing_ms: how much newer than the newest run or upload each added one is, in milliseconds.
         assets: uploads, in any order.
-        canvases: project id → what is on its canvas; a project without one has an empty canvas.
+        canvases: project id → its canvas; a project without one has an empty canvas.
 
-    `base_url` and `media_url` are set by the simulator that serves the account.
+    Attributes:
+        rng: chooses everything about made-up runs.
+        sources_rng: chooses everything about made-up technique runs, uploads and canvases.
+        refused: source (one of `SOURCES`) → the HTTP status that it is refused with.
+        hidden: ids of the projects that the key cannot see.
+        dead_paths: media paths that `move_url` ended; the media server answers 410 for them.
+        base_url: of the API; set by the simulator that serves the account.
+        media_url: of the media server; set by the simulator that serves the account.
     """
 
     def __init__(
@@ -62,127 +72,67 @@ class Account(Library):
         assets: Iterable[SimAsset] = (),
         canvases: Mapping[str, SimCanvas] | None = None,
     ) -> None:
-        super().__init__(
-            workspaces=workspaces,
-            projects=projects,
-            assets=assets,
-            canvases=canvases or {},
-            seed=seed,
-            spacing_ms=spacing_ms,
-        )
         self.api_key = api_key
         self.runs = list(runs)
-        self.dead_paths: set[str] = set()
+        self.workspaces = list(workspaces)
+        self.projects = list(projects)
+        self.assets = list(assets)
+        self.canvases = dict(canvases or {})
+        self.spacing_ms = spacing_ms
         self.rng = random.Random(f"account-{seed}")  # noqa: S311 - made-up ids need no cryptography
+        # A generator apart from the runs', so that a seed gives the same runs whatever else is made up.
+        self.sources_rng = random.Random(f"more-{seed}")  # noqa: S311 - made-up ids need no cryptography
+        self.refused: dict[str, int] = {}
+        self.hidden: set[str] = set()
+        self.dead_paths: set[str] = set()
+        self.base_url = "http://127.0.0.1/api/v1"
+        self.media_url = "http://127.0.0.1"
+        self._served: dict[str, tuple[SimRun | SimAsset, SimOutput]] = {}
 
-    @classmethod
-    def generate(
-        cls,
-        runs: int = 300,
-        *,
-        seed: int = 1,
-        workspaces: int = 2,
-        projects: int = 3,
-        spacing_ms: int = DEFAULT_SPACING_MS,
-        newest_at_ms: int = NEWEST_AT_MS,
-        open_runs: int = 0,
-        techniques: int = 0,
-        assets: int = 0,
-        canvases: bool = False,
-    ) -> Self:
-        """An account with a rich mix of runs, the same for the same arguments; see `generate.fill`.
-
-        The last three add to the runs and change nothing about them; see `more`.
-
-        Args:
-            runs: how many runs there are in all.
-            seed: decides ids, bytes and everything else.
-            workspaces: how many workspaces.
-            projects: how many projects in all, dealt out to the workspaces in turn.
-            spacing_ms: from one run's `created_at` to the next one's.
-            newest_at_ms: `created_at` of the newest run.
-            open_runs: how many of the newest runs are running or pending, in turn.
-            techniques: how many runs of techniques there are besides, two of three in both histories.
-            assets: how many uploads, one in five without a project; the last two have equal bytes.
-            canvases: whether the projects' canvases show some of the outputs and uploads.
-        """
-        from . import generate, more  # they import this module
-
-        account = cls(generate.api_key(seed), seed=seed, spacing_ms=spacing_ms)
-        generate.add_places(account, workspaces=workspaces, projects=projects)
-        generate.fill(account, runs, newest_at_ms=newest_at_ms, open_runs=open_runs)
-        more.add_technique_runs(account, techniques, newest_at_ms=newest_at_ms)
-        more.add_assets(account, assets, newest_at_ms=newest_at_ms)
-        if canvases:
-            more.add_canvases(account)
-        return account
-
-    @classmethod
-    def demo(cls) -> Self:
-        """The account that `floradl demo` archives: sixty runs that are pleasant to look at.
-
-        Some are runs of techniques, which both histories list. There are uploads, one of them twice, and
-        every project has a canvas whose labels are prompts.
-        """
-        from . import generate, more  # they import this module
-
-        account = cls(generate.api_key(60), seed=60)
-        generate.fill_demo(account)
-        more.furnish_demo(account)
-        return account
-
-    # --- what happens to runs ---------------------------------------------------------------------------
+    # --- runs -------------------------------------------------------------------------------------------
 
     def insert(self, run: SimRun) -> SimRun:
-        """Add one run, wherever its `created_at` puts it."""
+        """Add one run; its `created_at` decides where the lists show it."""
         self.runs.append(run)
         return run
 
-    def insert_new(self, count: int = 1, *, status: str = RunStatus.COMPLETED) -> list[SimRun]:
-        """Add `count` made-up runs, each newer than the newest, and return them, oldest first."""
-        from . import generate  # it imports this module
-
-        newest = max((run.created_at for run in list(self.runs)), default=NEWEST_AT_MS - self.spacing_ms)
-        return [
-            self.insert(generate.make_run(self, newest + place * self.spacing_ms, status=status))
-            for place in range(1, count + 1)
-        ]
-
-    def insert_techniques(self, count: int = 1, *, listed_by: str | None = None) -> list[SimRun]:
-        """Add `count` made-up runs of techniques, each newer than the newest run; oldest first."""
-        from . import more  # it imports this module
-
-        return [more.as_technique_run(self, run, listed_by) for run in self.insert_new(count)]
-
     def delete(self, run_id: str) -> SimRun:
-        """Take a run out of the history; its media stay where they are."""
+        """Take a run out of the lists; the media server goes on serving its files."""
         run = self.get(run_id)
-        self._index([run])
+        self._index([run])  # before it goes: `output_at` finds only the runs that are left
         self.runs.remove(run)
         return run
 
     def get(self, run_id: str) -> SimRun:
-        """The run of that id; KeyError when there is none."""
+        """The run with this id; raises KeyError when there is none."""
         for run in list(self.runs):
             if run.run_id == run_id:
                 return run
         raise KeyError(run_id)
 
     def start(self, run_id: str) -> SimRun:
-        """A pending run begins to run."""
+        """Turn a pending run into a running one."""
         run = self.get(run_id)
         run.status, run.progress = RunStatus.RUNNING, 35
         run.started_at = run.created_at + 1500
         return run
 
     def finish(self, run_id: str, at_ms: int | None = None) -> SimRun:
-        """An open run completes and shows its outputs, at `at_ms` or 12 s after it was created."""
+        """Complete an open run, so that its outputs are listed.
+
+        Args:
+            run_id: of a pending or running run.
+            at_ms: its `completed_at` in unix milliseconds; 12 seconds after its creation when None.
+        """
         run = self.get(run_id)
         self._end(run, RunStatus.COMPLETED, at_ms)
         return run
 
     def fail(self, run_id: str, at_ms: int | None = None) -> SimRun:
-        """An open run fails: measured, `progress` is 100 and `completed_at` is there all the same."""
+        """Let an open run fail; takes what `finish` takes.
+
+        A failed run has `progress` 100 and a `completed_at` too, as measured at FLORA.
+        """
         run = self.get(run_id)
         self._end(run, RunStatus.FAILED, at_ms)
         run.error_code = run.error_code or "generation_failed"
@@ -195,40 +145,74 @@ class Account(Library):
         run.started_at = run.started_at or run.created_at + 1500
         run.completed_at = at_ms or run.created_at + 12_000
 
-    def apply(self, edit: Edit) -> None:
-        """Make the change `edit` describes; raises EditError when it names a run that is not there."""
-        if edit.insert:
-            self.insert_new(edit.insert, status=edit.insert_status)
-        try:
-            completed = self.listed(status=RunStatus.COMPLETED)
-            for run_id in (*edit.delete, *[completed[place].run_id for place in edit.delete_listed]):
-                self.delete(run_id)
-            for change, run_ids in (
-                (self.start, edit.start),
-                (self.finish, edit.finish),
-                (self.fail, edit.fail),
-            ):
-                for run_id in run_ids:
-                    change(run_id)
-            self._apply_to_the_rest(edit)
-        except LookupError as exc:
-            raise EditError(f"an edit names what is not there: {exc}") from exc
+    # --- uploads, projects and canvases ----------------------------------------------------------------
 
-    def _apply_to_the_rest(self, edit: Edit) -> None:
-        self.insert_techniques(edit.insert_techniques)
-        self.insert_assets(edit.insert_assets)
-        listed = self.listed_assets()
-        gone = [self.get_asset(asset_id) for asset_id in edit.delete_assets]
-        for asset in (*gone, *[listed[place] for place in edit.delete_listed_assets]):
-            self.delete_asset(asset)
-        for asset_id in edit.finish_assets:
-            self.finish_asset(asset_id)
-        for project_id in edit.edit_canvas:
-            self.edit_canvas(project_id)
-        for project_id in edit.hide:
-            self.hide(self.get_project(project_id).project_id)
+    def insert_asset(self, asset: SimAsset) -> SimAsset:
+        """Add one upload; its `created_at` decides where the list shows it."""
+        self.assets.append(asset)
+        return asset
 
-    # --- what the API tells -----------------------------------------------------------------------------
+    def get_asset(self, asset_id: str) -> SimAsset:
+        """The first upload with this id (several may share one); raises KeyError when there is none."""
+        for asset in list(self.assets):
+            if asset.asset_id == asset_id:
+                return asset
+        raise KeyError(asset_id)
+
+    def delete_asset(self, asset: SimAsset) -> None:
+        """Take an upload out of the lists; the media server goes on serving its file."""
+        self._index([asset])  # before it goes: `output_at` finds only the uploads that are left
+        self.assets.remove(asset)
+
+    def finish_asset(self, asset_id: str) -> SimAsset:
+        """Turn a pending upload into a ready one."""
+        asset = self.get_asset(asset_id)
+        asset.status = AssetStatus.READY
+        return asset
+
+    def get_project(self, project_id: str) -> SimProject:
+        """The project with this id; raises KeyError when there is none."""
+        for project in list(self.projects):
+            if project.project_id == project_id:
+                return project
+        raise KeyError(project_id)
+
+    def canvas_of(self, project_id: str) -> SimCanvas:
+        """A project's canvas, empty when it had none.
+
+        Changing it leaves the `last_modified` of the project as it was; `scenario.edit_canvas` moves that on.
+        """
+        return self.canvases.setdefault(project_id, SimCanvas())
+
+    # --- what the key may see ---------------------------------------------------------------------------
+
+    def refuse(self, source: str, status: int = 403) -> None:
+        """Answer every request for one source with an error, until `allow`.
+
+        To refuse only some of the requests, by path or query, use a `Fault` instead, such as
+        `Fault("*/projects/prj_x/canvas", status=403)`.
+
+        Args:
+            source: one of `SOURCES`; raises ValueError for any other.
+            status: the HTTP status of the error.
+        """
+        if source not in SOURCES:
+            raise ValueError(f"{source!r} is none of {', '.join(SOURCES)}")
+        self.refused[source] = status
+
+    def allow(self, source: str) -> None:
+        """Answer requests for a source again."""
+        self.refused.pop(source, None)
+
+    def hide(self, project_id: str) -> None:
+        """Hide a project from the key.
+
+        The project and everything in it are left out of all lists. Asking for one of them by its id, or for a
+        list of this project alone, answers 404. `hidden.discard` shows the project again.
+        """
+        self.hidden.add(project_id)
+
+    # --- what the API answers ---------------------------------------------------------------------------
 
     def listed(
         self,
@@ -239,7 +223,7 @@ class Account(Library):
         source: str = Listing.GENERATIONS,
         technique_id: str | None = None,
     ) -> list[SimRun]:
-        """The runs of one history (`source`) that match, newest first."""
+        """The runs that one history lists (`source` is a `Listing`) and that match, newest first."""
         runs = sorted(self.runs, key=lambda run: (run.created_at, run.run_id), reverse=True)
         return [
             run
@@ -253,7 +237,7 @@ class Account(Library):
         ]
 
     def record(self, run: SimRun, *, listed: bool) -> dict[str, object]:
-        """The JSON object the API gives for `run`.
+        """The JSON object that the API returns for `run`.
 
         Args:
             run: a run of this account.
@@ -285,7 +269,7 @@ class Account(Library):
         return record | run.extra
 
     def technique_record(self, run: SimRun) -> dict[str, object]:
-        """The JSON object `GET /technique-runs` gives for `run`: it tells the technique, and no model."""
+        """The JSON object of `run` in `GET /technique-runs`: it has the technique and lacks the model."""
         record = self.record(run, listed=True)
         own: dict[str, object] = {"technique_run_id": run.run_id}
         own |= {name: value for name, value in record.items() if name not in ("generation_id", "model")}
@@ -294,17 +278,42 @@ class Account(Library):
         return own
 
     def record_json(self, run: SimRun, *, listed: bool) -> str:
-        """`record`, as the very text the API sends."""
+        """`record` as the text that the API sends."""
         return json.dumps(self.record(run, listed=listed), ensure_ascii=False)
 
+    def listed_assets(
+        self, *, workspace_id: str | None = None, project_id: str | None = None, query: str | None = None
+    ) -> list[SimAsset]:
+        """The uploads that match, newest first; `query` is a part of a name or description, in any case."""
+        order = sorted(self.assets, key=lambda a: (a.created_at or 0, a.asset_id or ""), reverse=True)
+        return [
+            asset
+            for asset in order
+            if asset.project_id not in self.hidden
+            and (workspace_id is None or asset.workspace_id == workspace_id)
+            and (project_id is None or asset.project_id == project_id)
+            and (query is None or query.lower() in f"{asset.name or ''}\n{asset.description or ''}".lower())
+        ]
+
+    def asset_record(self, asset: SimAsset, *, listed: bool) -> dict[str, object]:
+        """The JSON object of an upload: an item of `GET /assets` if `listed`, else of `GET /assets/{id}`."""
+        url = self.url_of(asset.file)
+        return asset.listed_record(url) if listed else asset.own_record(url)
+
     # --- media ------------------------------------------------------------------------------------------
+
+    def url_of(self, output: SimOutput) -> str:
+        """The `url` that the API returns for an output; a text output has its text in place of a URL."""
+        if output.url is not None:
+            return output.url
+        return output.text if output.text is not None else self.media_url + output.path
 
     def body_of(self, output: SimOutput) -> bytes:
         """The bytes a complete archive must hold for `output`."""
         return output.body
 
     def move_url(self, output: SimOutput) -> str:
-        """Let the output's URL die (the media server answers 410) and return its new one: same bytes."""
+        """Serve an output at a new URL, which is returned; the media server answers 410 for the old one."""
         self.dead_paths.add(output.path)
         folder, _, name = output.path.rpartition("/")
         _, dot, suffix = name.rpartition(".")
@@ -313,9 +322,17 @@ class Account(Library):
         return self.url_of(output)
 
     def output_at(self, path: str) -> tuple[SimRun | SimAsset, SimOutput] | None:
-        """The file served at a media path, with its run or upload; None when there is none."""
+        """The run or upload whose file is served at a media path, and the file; None when there is none."""
         found = self._served.get(path)
+        # Tests add runs and set paths without telling the account, so an unknown path means a new index.
         if found is None or found[1].path != path:
             self._index([*list(self.runs), *list(self.assets)])
             found = self._served.get(path)
         return found if found and found[1].path == path else None
+
+    def _index(self, owners: Iterable[SimRun | SimAsset]) -> None:
+        """Remember at which path each file is served, also after its run or upload was deleted."""
+        for owner in owners:
+            for output in owner.outputs if isinstance(owner, SimRun) else [owner.file]:
+                if output.path:
+                    self._served[output.path] = (owner, output)

@@ -1,6 +1,7 @@
-"""The things an account holds: runs and their outputs, workspaces, projects, and edits as data.
+"""Runs and their outputs, and the workspaces and projects that they are in.
 
-Guarantees that an output's bytes are drawn when first asked for and stay the same until they are set.
+Guarantees that the bytes of an output are drawn when they are first asked for, and stay the same until they
+are set: an account of thousands of runs costs no memory for files that nobody downloads.
 """
 
 from __future__ import annotations
@@ -85,14 +86,14 @@ class SimOutput:
 
     @property
     def etag(self) -> str:
-        """A strong validator, quotes included, which depends on nothing but the bytes."""
+        """A strong validator, quotes included, made from the bytes alone."""
         if self._etag is None:
             self._etag = f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
         return self._etag
 
 
 class Listing(StrEnum):
-    """Which of the two histories list a run; `GET /runs/{run_id}` knows every run."""
+    """Which of the two histories list a run; `GET /runs/{run_id}` returns every run."""
 
     GENERATIONS = "generations"
     TECHNIQUE_RUNS = "technique-runs"
@@ -109,19 +110,19 @@ class SimTechnique:
 
 @dataclass(eq=False)
 class SimRun:
-    """One run, with the facts the API tells about it; times are unix milliseconds.
+    """One run, with what the API returns about it; times are unix milliseconds.
 
-    Two runs are never equal: a run is itself whatever changes about it, and may be in a set.
+    Runs are compared by identity, so that a run that changes stays in the sets that it is in.
 
     Attributes:
-        status: one of `RunStatus`, the only truth about a run.
+        status: one of `RunStatus`; everything else about a run's state follows from it.
         charged_cost: in USD; None leaves the field out, as the API does for up to a minute.
         model_id: None gives `{"model_id": null}`; `with_model` False leaves `model` out.
-        outputs: told only once the run is completed, so an open run may hold them already.
-        list_outputs: False makes the listing leave `outputs` out; `GET /runs/{id}` has them all the same.
-        extra: fields no client knows, told in the listing and by `GET /runs/{id}`.
-        technique: what was run, told by `GET /technique-runs` alone.
-        listed_by: one of `Listing`; None: both for a run of a technique, else generations.
+        outputs: listed only once the run is completed, so an open run may have them already.
+        list_outputs: False leaves `outputs` out of the lists; `GET /runs/{id}` has them all the same.
+        extra: fields that no client knows, in the lists and in `GET /runs/{id}`.
+        technique: the technique that was run; only `GET /technique-runs` has it.
+        listed_by: one of `Listing`; None means both for a run of a technique, else generations.
     """
 
     run_id: str
@@ -170,40 +171,3 @@ class SimProject:
     origin: str | None = "app"
     created_at: int = NEWEST_AT_MS
     last_modified: int | None = None
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A change to an account, as data; its parts happen in the order of the fields.
-
-    Attributes:
-        insert: how many fresh runs, newer than the newest.
-        insert_status: the state they are in.
-        delete: ids of runs to delete.
-        delete_listed: places in the list of completed runs, newest first from 0, as it is at that moment.
-        start: ids of pending runs that begin to run.
-        finish: ids of open runs that complete.
-        fail: ids of open runs that fail.
-        insert_techniques: how many fresh runs of techniques, newer than the newest run.
-        insert_assets: how many fresh uploads, newer than the newest upload.
-        delete_assets: ids of uploads to delete.
-        delete_listed_assets: places in the list of uploads, newest first from 0, as it is at that moment.
-        finish_assets: ids of uploads that get ready.
-        edit_canvas: ids of projects whose canvas gains a note.
-        hide: ids of projects that the key cannot see any more.
-    """
-
-    insert: int = 0
-    insert_status: str = RunStatus.COMPLETED
-    delete: tuple[str, ...] = ()
-    delete_listed: tuple[int, ...] = ()
-    start: tuple[str, ...] = ()
-    finish: tuple[str, ...] = ()
-    fail: tuple[str, ...] = ()
-    insert_techniques: int = 0
-    insert_assets: int = 0
-    delete_assets: tuple[str, ...] = ()
-    delete_listed_assets: tuple[int, ...] = ()
-    finish_assets: tuple[str, ...] = ()
-    edit_canvas: tuple[str, ...] = ()
-    hide: tuple[str, ...] = ()

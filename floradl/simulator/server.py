@@ -167,7 +167,7 @@ class Simulator:
         fault = merge(faults) if faults else NO_FAULT
         for one in faults:
             if one.edit is not None:
-                self.account.apply(one.edit)
+                one.edit.apply_to(self.account)
         if fault.delay_s:
             await asyncio.sleep(fault.delay_s)
         if fault.drop:

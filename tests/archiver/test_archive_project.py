@@ -9,14 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Edit,
+    Fault,
+    SimOutput,
+    SimRun,
+    Simulator,
+    generate_account,
+    serve_in_thread,
+)
 from tests.support.support import assert_archived, assert_sound, completed, floradl, manifest
 
 
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """300 runs in two workspaces and three projects, of every kind that FLORA documents and some more."""
-    with serve_in_thread(Account.generate(300, workspaces=2, projects=3, open_runs=4)) as simulator:
+    with serve_in_thread(generate_account(300, workspaces=2, projects=3, open_runs=4)) as simulator:
         yield simulator
 
 
@@ -258,7 +267,7 @@ def test_the_key_goes_to_the_api_and_nowhere_else(sim: Simulator, tmp_path: Path
 
 def test_an_edit_between_two_pages_of_a_first_archive(tmp_path: Path) -> None:
     """Runs inserted and removed while the first page lies open: those that stay are all there."""
-    with serve_in_thread(Account.generate(260, seed=5)) as sim:
+    with serve_in_thread(generate_account(260, seed=5)) as sim:
         listed = sim.account.listed(status="completed")
         gone = tuple(run.run_id for run in listed[3:9])
         edit = Edit(insert=2, delete=gone)

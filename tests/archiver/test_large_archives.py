@@ -19,7 +19,7 @@ from floradl.archiver.archive import archive
 from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.network.retry import Backoff
-from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, insert_runs, serve_in_thread
 from tests.support.steps import Stop, make_large, stepped
 from tests.support.support import (
     FakeTime,
@@ -121,7 +121,7 @@ async def test_a_quiet_night_writes_a_line(nights: Nights) -> None:
 async def test_a_night_with_something_new_folds(nights: Nights) -> None:
     """What is new is in `manifest.json` after the night, and so is what waited; no journal is left."""
     await nights.run()
-    nights.sim.account.insert_new(1)
+    insert_runs(nights.sim.account, 1)
     assert (await nights.run()).new_runs == 1
     assert not (nights.dest / ".floradl" / "journal").exists()
     nights.assert_complete()
@@ -186,7 +186,7 @@ async def test_a_full_walk_looks_into_everything(nights: Nights, is_weekly: bool
 
 async def test_an_output_that_failed_is_tried_every_night(nights: Nights) -> None:
     """Its run is never taken for settled, and once it is there, nothing more is asked."""
-    (new,) = nights.sim.account.insert_new(1)
+    (new,) = insert_runs(nights.sim.account, 1)
     new.outputs = [SimOutput("output_1", content_type="image/png", body=png(b"new"))]
     nights.sim.account.record(new, listed=True)  # which gives its output a place
     nights.sim.faults.append(Fault(new.outputs[0].path, status=404))
@@ -201,8 +201,8 @@ async def test_an_output_that_failed_is_tried_every_night(nights: Nights) -> Non
 async def test_a_manifest_put_back_brings_its_own_seal(nights: Nights) -> None:
     """With a backup of `manifest.json`, what came after it is found again, far below the newest runs too."""
     account = nights.sim.account
-    (late,) = account.insert_new(1, status="pending")
-    texts = account.insert_new(120)
+    (late,) = insert_runs(account, 1, status="pending")
+    texts = insert_runs(account, 120)
     for run in texts:
         run.outputs = [SimOutput("output_1", "text", text=run.run_id)]
     await nights.run()
@@ -243,7 +243,7 @@ def test_killed_around_the_end(sim: Simulator, tmp_path: Path, night: str, step:
         for _ in range(2):
             assert stepped(zygote, sim, dest, as_large=True).returncode == 0
         if night == "new":
-            sim.account.insert_new(1)
+            insert_runs(sim.account, 1)
         ran = stepped(zygote, sim, dest, as_large=True, stop=Stop(0, "kill", name=step))
         assert ran.returncode == -signal.SIGKILL
         for number in (0, RUNS - 1):

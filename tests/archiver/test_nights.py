@@ -17,7 +17,17 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
-from floradl.simulator import Account, Edit, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Edit,
+    Fault,
+    SimOutput,
+    SimRun,
+    Simulator,
+    generate_account,
+    insert_runs,
+    serve_in_thread,
+)
 from tests.support.support import FakeTime, assert_archived, completed, floradl, manifest, png
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +44,7 @@ def seals(dest: Path) -> list[Any]:
 @pytest.fixture
 def account() -> Account:
     """260 runs, three of them not done: more than two pages of completed ones. Most are a text each."""
-    account = Account.generate(60, seed=4, open_runs=3)
+    account = generate_account(60, seed=4, open_runs=3)
     oldest, place = min(run.created_at for run in account.runs), account.projects[0]
     for number in range(200):
         text = SimOutput("output_1", "text", text=f"text {number}")
@@ -105,7 +115,7 @@ async def test_a_quiet_night_costs_eight_calls_at_most(nights: Nights) -> None:
 async def test_an_account_that_grows_by_150_between_nights(nights: Nights) -> None:
     """150 new runs are fetched, only they are, and the night after is quiet again."""
     await nights.run()
-    new = nights.sim.account.insert_new(150)
+    new = insert_runs(nights.sim.account, 150)
     report = await nights.run()
     assert report.new_runs == 150
     assert set(nights.media_paths()) == {o.path for run in new for o in run.outputs if o.path}
@@ -137,8 +147,8 @@ async def test_runs_deleted_while_paging(nights: Nights, on: int, places: tuple[
 
 async def test_many_pending_runs_that_start_while_they_are_listed(tmp_path: Path) -> None:
     """More than a page of pending runs, some of which leave the list between its pages: none is lost."""
-    account = Account.generate(20, seed=6)
-    pending = account.insert_new(240, status="pending")
+    account = generate_account(20, seed=6)
+    pending = insert_runs(account, 240, status="pending")
     started = tuple(run.run_id for run in pending[-30:])
     with serve_in_thread(account) as sim:
         nights = Nights(sim, tmp_path / "out")
@@ -156,9 +166,9 @@ async def test_a_run_that_was_pending_for_two_nights(nights: Nights) -> None:
     account = nights.sim.account
     late = next(run for run in account.listed() if run.status == "pending")
     await nights.run()
-    account.insert_new(120)
+    insert_runs(account, 120)
     await nights.run()
-    account.insert_new(120)
+    insert_runs(account, 120)
     account.finish(late.run_id)
     report = await nights.run()
     assert report.is_complete
@@ -395,7 +405,7 @@ async def test_a_run_listed_without_outputs_of_which_only_some_are_recorded(nigh
     """That a run has an entry does not mean that its outputs are known: a filter may have left some out."""
     account = nights.sim.account
     await nights.run()
-    (new,) = account.insert_new(1)
+    (new,) = insert_runs(account, 1)
     new.outputs = [SimOutput("p", "text", text="p"), SimOutput("q", body=png(b"0"))]
     new.list_outputs = False
     with_filter = floradl_on(nights, "--type", "text")
@@ -441,7 +451,7 @@ async def test_an_open_run_whose_poll_url_is_dead(nights: Nights) -> None:
     late.extra = {"poll_url": f"{nights.sim.base_url}/nowhere"}
     await nights.run()
     account.finish(late.run_id)
-    account.insert_new(150)
+    insert_runs(account, 150)
     late.created_at -= 30 * 86_400_000
     assert (await nights.run()).is_complete
     assert late.run_id in manifest(nights.dest)["runs"]
@@ -524,8 +534,8 @@ async def test_a_seal_is_the_newest_run_that_was_seen(nights: Nights) -> None:
 
 def test_wait_stays_until_open_runs_are_done(tmp_path: Path) -> None:
     """--wait looks again until what was pending has completed, and archives it in the same run."""
-    account = Account.generate(10, seed=2)
-    (late,) = account.insert_new(1, status="running")
+    account = generate_account(10, seed=2)
+    (late,) = insert_runs(account, 1, status="running")
     with serve_in_thread(account) as sim:
         sim.faults.append(Fault(LIST, query="pending", on=(2,), edit=Edit(finish=(late.run_id,))))
         done = floradl(sim, "--wait", tmp_path / "out")

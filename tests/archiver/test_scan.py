@@ -21,7 +21,7 @@ from floradl.constants import Source
 from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.network.retry import Backoff
 from floradl.repository.entries import ScanEntry, ScopeEntry
-from floradl.simulator import Account, SimOutput, SimRun
+from floradl.simulator import Account, SimOutput, SimRun, insert_runs
 from tests.support.support import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -274,7 +274,7 @@ def test_nothing_is_missed_while_the_account_changes(edits: dict[int, tuple[str,
 def change(account: Account, what: str, place: int) -> None:
     """Let something happen to the account; to the run of that place, where there is one."""
     if what.startswith("insert"):
-        account.insert_new(1, status="pending" if what == "insert pending" else "completed")
+        insert_runs(account, 1, status="pending" if what == "insert pending" else "completed")
         return
     with_status = {"delete": None, "start": "pending", "finish": "running"}[what]
     candidates = account.listed(status=with_status)
@@ -316,7 +316,7 @@ async def test_a_list_that_never_holds_still() -> None:
     """Where something completes before every request, the walk still ends, and brings all there was."""
     flora = Flora(*runs(7))
     for number in range(3, 30):
-        flora.before[number] = lambda: flora.account.insert_new(1)
+        flora.before[number] = lambda: insert_runs(flora.account, 1)
     found = await found_by(flora.scan())
     assert set(ids(*range(7))) <= set(found)
     assert len(found) == len(set(found))
@@ -420,7 +420,7 @@ async def test_looking_again_for_runs_that_were_not_met(down_to: int | None, las
     scan = flora.scan()
     await found_by(scan)
     flora.asked.clear()
-    flora.account.insert_new(1)
+    insert_runs(flora.account, 1)
     down_to_ms = None if down_to is None else created_ms(down_to) + OVERLAP_MS
     (new,) = [run.run_id async for run in scan.iter_again(down_to_ms=down_to_ms)]
     assert new == flora.account.listed()[0].run_id

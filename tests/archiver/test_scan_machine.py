@@ -83,6 +83,19 @@ class Change(Edit):
     pick: int = 0
     moment: str = "now"
 
+    def apply_to(self, account: Account) -> None:
+        """Make the change, if there is a run that it fits."""
+        assert isinstance(account, LiveAccount)
+        verb, _, what = self.what.partition(" ")
+        if verb == "insert":
+            for place in range(1 + self.pick % 6):
+                account.add(what, self.moment, self.pick + place)
+            return
+        fitting = {"start": ("pending",), "delete": ("completed",)}.get(self.what, OPEN)
+        runs = [run for run in account.runs if run.status in fitting]
+        if runs:
+            getattr(account, verb)(runs[self.pick % len(runs)].run_id)
+
 
 class LiveAccount(Account):
     """An account whose runs are texts, and which remembers all that it ever held.
@@ -139,19 +152,6 @@ class LiveAccount(Account):
         if status in OPEN:
             self.open_tonight.add(run.run_id)
         return run
-
-    def apply(self, edit: Edit) -> None:
-        """Make a change, if there is a run that it fits."""
-        assert isinstance(edit, Change)
-        verb, _, what = edit.what.partition(" ")
-        if verb == "insert":
-            for place in range(1 + edit.pick % 6):
-                self.add(what, edit.moment, edit.pick + place)
-            return
-        fitting = {"start": ("pending",), "delete": ("completed",)}.get(edit.what, OPEN)
-        runs = [run for run in self.runs if run.status in fitting]
-        if runs:
-            getattr(self, verb)(runs[edit.pick % len(runs)].run_id)
 
 
 def seen_by_the_api(run: SimRun) -> int:
@@ -291,7 +291,7 @@ class ScanMachine(RuleBasedStateMachine):
     def pass_day(self, day: Day) -> None:
         """What happens to the account between two nights."""
         for what, moment, pick in day:
-            self.account.apply(Change(what=what, moment=moment, pick=pick))
+            Change(what=what, moment=moment, pick=pick).apply_to(self.account)
         self.time.now_s += 600
 
     def run_night(

@@ -29,6 +29,7 @@ from floradl.simulator import (
     SimTechnique,
     Simulator,
     SimWorkspace,
+    edit_canvas,
     serve_in_thread,
 )
 from tests.support.support import FakeTime, all_entries, assert_archived, completed, manifest, png
@@ -437,7 +438,7 @@ async def test_a_run_that_is_listed_is_not_asked_for_too(nights: Nights) -> None
 async def test_a_new_run_gets_its_label_from_a_canvas_that_did_not_change(nights: Nights) -> None:
     """Whatever the canvas says of it is asked for, also when a session without canvases found the run."""
     run = run_of("later")
-    nights.account.edit_canvas("prj_a", add=[SimNode("node_1", label="A fox in snow", shows=run.outputs[0])])
+    edit_canvas(nights.account, "prj_a", add=[SimNode("node_1", label="A fox in snow", shows=run.outputs[0])])
     sources = (Source.GENERATIONS, Source.CANVAS)
     await nights.run(sources=sources)
     await nights.run(sources=sources)

@@ -15,7 +15,19 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
-from floradl.simulator import Account, AssetStatus, Fault, Listing, SimNode, Simulator, serve_in_thread
+from floradl.simulator import (
+    Account,
+    AssetStatus,
+    Fault,
+    Listing,
+    SimNode,
+    Simulator,
+    edit_canvas,
+    insert_assets,
+    insert_runs,
+    insert_technique_runs,
+    serve_in_thread,
+)
 from tests.support.support import (
     FakeTime,
     all_entries,
@@ -121,9 +133,9 @@ async def test_three_nights_of_changes(nights: Nights) -> None:
     await nights.run()
     waiting = next(asset for asset in account.assets if asset.status == AssetStatus.PENDING)
     for listed_by in (Listing.BOTH, Listing.TECHNIQUE_RUNS):
-        account.insert_techniques(2, listed_by=listed_by)
-    account.insert_new(1)
-    account.insert_assets(2)
+        insert_technique_runs(account, 2, listed_by=listed_by)
+    insert_runs(account, 1)
+    insert_assets(account, 2)
     assert waiting.asset_id
     account.finish_asset(waiting.asset_id)
     assert (await nights.run()).exit_code == 0
@@ -182,7 +194,7 @@ async def test_every_canvas_change_over_three_nights(nights: Nights) -> None:
         nights.assert_complete()
         assert snapshots(nights.dest, changing)["canvas"] == states
         assert snapshots(nights.dest, resting)["canvas"] == [drawn(account, resting)]
-        account.edit_canvas(changing, add=[SimNode(f"node_{night}", label=f"Take {night}")])
+        edit_canvas(account, changing, add=[SimNode(f"node_{night}", label=f"Take {night}")])
     assert len(states) == len(set(states)) == 3
 
 
@@ -191,10 +203,10 @@ async def test_nodes_that_change_while_the_diagram_does_not(nights: Nights) -> N
     """The project's date tells of them: a diagram shortens what a node says."""
     account = nights.sim.account
     project_id = account.projects[0].project_id
-    account.edit_canvas(project_id, add=[SimNode("node_long", label="A boat of paper " * 9)])
+    edit_canvas(account, project_id, add=[SimNode("node_long", label="A boat of paper " * 9)])
     await nights.run(EVERYTHING)
     before = snapshots(nights.dest, project_id)
-    account.edit_canvas(project_id, relabel={"node_long": "A boat of paper " * 9 + "at dawn"})
+    edit_canvas(account, project_id, relabel={"node_long": "A boat of paper " * 9 + "at dawn"})
     await nights.run(EVERYTHING)
     after = snapshots(nights.dest, project_id)
     assert after["canvas"] == before["canvas"]
@@ -208,12 +220,12 @@ async def test_prompts_beside_the_runs_that_they_made(nights: Nights) -> None:
     account = nights.sim.account
     run = next(run for run in completed(account) if any(output.path for output in run.outputs))
     output = next(output for output in run.outputs if output.path)
-    account.edit_canvas(run.project_id, add=[SimNode("node_mine", label="A fox in snow", shows=output)])
+    edit_canvas(account, run.project_id, add=[SimNode("node_mine", label="A fox in snow", shows=output)])
     await nights.run(EVERYTHING)
     assert labels(nights.dest, run.run_id)[output.output_id][-1] == "A fox in snow"
     record = nights.dest / manifest(nights.dest)["runs"][run.run_id]["path"] / "run.json"
     before = record.read_bytes()
-    account.edit_canvas(run.project_id, relabel={"node_mine": "A fox in rain"})
+    edit_canvas(account, run.project_id, relabel={"node_mine": "A fox in rain"})
     await nights.run(EVERYTHING)
     assert labels(nights.dest, run.run_id)[output.output_id][-2:] == ["A fox in snow", "A fox in rain"]
     assert record.read_bytes() == before

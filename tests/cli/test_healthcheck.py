@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
 from tests.support.monitors import monitor
 from tests.support.support import completed, floradl, start, wait_for
 
@@ -25,7 +25,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "unattended.md"
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """Eight runs."""
-    with serve_in_thread(Account.generate(8, seed=5)) as simulator:
+    with serve_in_thread(generate_account(8, seed=5)) as simulator:
         yield simulator
 
 

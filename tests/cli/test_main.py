@@ -21,7 +21,7 @@ import pytest
 from floradl import __version__
 from floradl.cli.main import main
 from floradl.cli.options import COMMANDS
-from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.simulator import Fault, Simulator, generate_account, insert_runs, serve_in_thread
 from tests.support.support import COMMAND, completed, environment, floradl, manifest
 
 LIST = "/api/v1/generations"
@@ -30,7 +30,7 @@ LIST = "/api/v1/generations"
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """Thirty runs, two of them not done."""
-    with serve_in_thread(Account.generate(30, seed=11, open_runs=2)) as simulator:
+    with serve_in_thread(generate_account(30, seed=11, open_runs=2)) as simulator:
         yield simulator
 
 
@@ -46,7 +46,7 @@ def test_a_wrong_key_exits_4_and_says_what_to_check(sim: Simulator, tmp_path: Pa
 
 def test_a_key_that_is_revoked_meanwhile_exits_4(sim: Simulator, tmp_path: Path) -> None:
     """Runs that were listed before the key died are archived; the exit code is the key's."""
-    sim.account.insert_new(150)
+    insert_runs(sim.account, 150)
     sim.faults.append(Fault(LIST, query="completed", on=(2,), status=401))
     done = floradl(sim, tmp_path)
     assert done.returncode == 4

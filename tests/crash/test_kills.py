@@ -18,7 +18,7 @@ import pytest
 
 from floradl.constants import Kind
 from floradl.repository.layout import item_path, safe_name
-from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, generate_account, serve_in_thread
 from tests.support.support import (
     assert_archived,
     assert_entries_true,
@@ -43,7 +43,7 @@ WORKERS = 4
 @pytest.fixture
 def account() -> Account:
     """90 runs of all kinds, and two larger files that take a while."""
-    account = Account.generate(90, seed=9)
+    account = generate_account(90, seed=9)
     for number in range(2):
         body = random.Random(number).randbytes(12_000_000)
         output = SimOutput("output_1", content_type="image/png", body=png(body))
@@ -119,7 +119,7 @@ class Killing:
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Killed again and again, it leaves no lie, completes, and fetches only what was in flight once more."""
-    account = Account.generate(90, seed=9)
+    account = generate_account(90, seed=9)
     _keep_outputs(account, OUTPUTS)
     with serve_in_thread(account) as sim:
         killing = Killing(sim, tmp_path / "out")
@@ -166,7 +166,7 @@ def test_a_killed_transfer_goes_on_where_it_was(account: Account, tmp_path: Path
 
 def test_a_large_file_killed_in_parts(tmp_path: Path) -> None:
     """Fetched by several connections and killed again and again: what was noted of each part is kept."""
-    account = Account.generate(0, seed=9)
+    account = generate_account(0, seed=9)
     body = png(random.Random(3).randbytes(110_000_000))
     run = SimRun("run_film", "ws_a", "prj_a", outputs=[SimOutput("output_1", "image/png", body=body)])
     account.insert(run)

@@ -16,7 +16,19 @@ from pathlib import Path
 import pytest
 
 from floradl.repository.entries import State
-from floradl.simulator import Account, Fault, Listing, SimNode, SimOutput, Simulator, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Fault,
+    Listing,
+    SimNode,
+    SimOutput,
+    Simulator,
+    edit_canvas,
+    insert_assets,
+    insert_runs,
+    insert_technique_runs,
+    serve_in_thread,
+)
 from tests.support.support import (
     assert_all_archived,
     assert_entries_true,
@@ -69,15 +81,15 @@ class Killing:
             The project of that canvas.
         """
         account = self.sim.account
-        account.insert_new(1)
-        account.insert_techniques(1, listed_by=Listing.TECHNIQUE_RUNS)
-        (run,) = account.insert_techniques(1, listed_by=Listing.BOTH)
+        insert_runs(account, 1)
+        insert_technique_runs(account, 1, listed_by=Listing.TECHNIQUE_RUNS)
+        (run,) = insert_technique_runs(account, 1, listed_by=Listing.BOTH)
         equal = account.assets[0].file
-        for asset in account.insert_assets(2):
+        for asset in insert_assets(account, 2):
             asset.file.drawing, asset.file.content_type = equal.drawing, equal.content_type
         run.outputs = [SimOutput("output_1", content_type="image/png", body=png(run.run_id.encode()))]
         node = SimNode(f"node_of_{run.run_id}", label=f"Label of {run.run_id}", shows=run.outputs[0])
-        account.edit_canvas(run.project_id, add=[node])
+        edit_canvas(account, run.project_id, add=[node])
         self._note_diagrams()
         return run.project_id
 
@@ -192,9 +204,9 @@ def test_two_at_once(account: Account, sim: Simulator, tmp_path: Path) -> None:
 def test_labels_of_a_run_that_came_before_its_canvas_was_looked_at(tmp_path: Path, how: str) -> None:
     """A canvas that is as it was is asked what it says of a new run, by whichever job is next."""
     account = full_account(techniques=0, assets=0)
-    (run,) = account.insert_new(1, status="running")
+    (run,) = insert_runs(account, 1, status="running")
     run.outputs = [SimOutput("output_1", content_type="image/png", body=png(b"late"))]
-    account.edit_canvas(run.project_id, add=[SimNode("node_late", label="Late", shows=run.outputs[0])])
+    edit_canvas(account, run.project_id, add=[SimNode("node_late", label="Late", shows=run.outputs[0])])
     canvas = f"/api/v1/projects/{run.project_id}/canvas"
     with serve_in_thread(account) as sim:
         assert floradl(sim, *ALL, tmp_path / "out").returncode == 0

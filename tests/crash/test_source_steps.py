@@ -21,6 +21,7 @@ from floradl.simulator import (
     SimProject,
     SimTechnique,
     SimWorkspace,
+    edit_canvas,
     serve_in_thread,
 )
 from tests.support.lanes import (
@@ -89,7 +90,7 @@ def grow(account: Account) -> None:
         SimNode("node_new", label="A ship of glass", shows=run.outputs[0]),
         SimNode("node_new_asset", label="Mood board, again", shows=asset.file, asset_id="asset_new"),
     ]
-    account.edit_canvas("prj_a", add=nodes, relabel={"node_run": "A boat of cloth"})
+    edit_canvas(account, "prj_a", add=nodes, relabel={"node_run": "A boat of cloth"})
 
 
 @pytest.fixture(params=["first run", "second run"])

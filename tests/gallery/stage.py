@@ -22,6 +22,7 @@ from floradl.simulator import (
     SimRun,
     SimTechnique,
     SimWorkspace,
+    edit_canvas,
     serve_in_thread,
 )
 from floradl.simulator.media import Drawing, Kind
@@ -231,7 +232,7 @@ def archive_every_source(dest: Path) -> None:
 def relabel(account: Account, node: SimNode, label: str) -> None:
     """Change what a node of the canvas of `prj_autumn` says."""
     node.label = label
-    account.edit_canvas("prj_autumn")
+    edit_canvas(account, "prj_autumn")
 
 
 def _picture(number: int, width: int, height: int) -> SimOutput:

@@ -20,7 +20,14 @@ from floradl.errors import DestinationError
 from floradl.gallery.build import build_gallery
 from floradl.gallery.report import GalleryOptions
 from floradl.gallery.thumbnails import Thumbnails
-from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
+from floradl.simulator import (
+    SimOutput,
+    SimRun,
+    Simulator,
+    generate_account,
+    insert_runs,
+    serve_in_thread,
+)
 from floradl.simulator.media import Drawing, Kind
 from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
@@ -36,7 +43,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """An account with two pictures that are too large to be shown themselves, and what others have."""
-    account = Account.generate(30, seed=4)
+    account = generate_account(30, seed=4)
     for number in range(2):
         drawing = Drawing(Kind.PNG, number, 1200, 700)
         account.insert(
@@ -79,7 +86,7 @@ def test_a_gallery_that_is_up_to_date_is_left_alone(sim: Simulator, dest: Path) 
 def test_new_outputs_change_little(sim: Simulator, dest: Path) -> None:
     """A small picture of an old output is not made again; files of the changed shelf are replaced."""
     before = dates(dest)
-    sim.account.insert_new(3)
+    insert_runs(sim.account, 3)
     assert floradl(sim, "--gallery", dest).returncode == 0
     after = dates(dest)
     pictures = {name for name in after.keys() - before.keys() if name.startswith("gallery/thumbnails/")}
@@ -251,7 +258,7 @@ def test_an_archive_job_tells_what_it_did_though_its_gallery_fails(sim: Simulato
     """The new outputs are archived and reported; the exit code says that something is left to do."""
     shutil.rmtree(dest / "gallery")
     (dest / "gallery").write_text("a file")
-    sim.account.insert_new(2)
+    insert_runs(sim.account, 2)
     done = floradl(sim, "--gallery", "--json", dest)
     assert done.returncode == 1
     assert "The gallery could not be made: " in done.stderr

@@ -30,6 +30,7 @@ from floradl.simulator import (
     SimRun,
     Simulator,
     SimWorkspace,
+    insert_runs,
     serve_in_thread,
 )
 from tests.support.support import (
@@ -206,7 +207,7 @@ async def test_an_open_run_of_the_seal_is_asked_for(whole: Old) -> None:
 async def test_a_full_walk_fetches_only_what_is_new(whole: Old) -> None:
     """Eight nights later all is walked, under other URLs, and not one archived output is fetched."""
     account = whole.sim.account
-    new = account.insert_new(3)
+    new = insert_runs(account, 3)
     report = await night(whole, FakeTime(THE_NIGHT_AFTER_S + 8 * 86_400).clock)
     assert (report.new_runs, report.vanished_runs) == (3, ())
     whole.assert_kept()
@@ -222,7 +223,7 @@ async def test_a_full_walk_fetches_only_what_is_new(whole: Old) -> None:
 def test_the_command_extends_it(whole: Old) -> None:
     """The installed command goes on with it, and once the lost output is back nothing is missing."""
     account = whole.sim.account
-    new = account.insert_new(2)
+    new = insert_runs(account, 2)
     done = floradl(whole.sim, whole.dest, "--retries", "1")
     assert done.returncode == 3
     assert f"failed: {LOST} output_2" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from floradl.simulator import Account, SimRun, serve_in_thread
+from floradl.simulator import Account, SimRun, generate_account, serve_in_thread
 from tests.support.small_disks import make_room
 from tests.support.sound_archive import (
     PHOTO,
@@ -132,7 +132,7 @@ def test_into_an_archive_with_the_run_elsewhere(stage: Stage, dest: Path, tmp_pa
 
 def test_into_the_archive_of_another_account(stage: Stage, dest: Path, tmp_path: Path) -> None:
     """Two accounts' runs live in one archive, and both stay sound."""
-    with serve_in_thread(Account.generate(6, seed=77)) as other:
+    with serve_in_thread(generate_account(6, seed=77)) as other:
         assert floradl(other, tmp_path / "new").returncode == 0
         restored(stage, dest, tmp_path / "new")
         assert_archived(tmp_path / "new", stage.account, completed(stage.account))

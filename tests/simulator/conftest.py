@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator
+from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, generate_account
 
 BODY = bytes(range(256)) * 8
 
@@ -32,7 +32,7 @@ def output() -> SimOutput:
 @pytest.fixture
 def account(output: SimOutput) -> Account:
     """Twenty-five generated runs, and one with the known output, newer than the others."""
-    account = Account.generate(25, seed=3, open_runs=2)
+    account = generate_account(25, seed=3, open_runs=2)
     project = account.projects[0]
     run = SimRun("run_known", project.workspace_id, project.project_id, model_id="m", outputs=[output])
     run.created_at += 1000

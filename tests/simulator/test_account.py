@@ -7,7 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from floradl.simulator import Account, Edit, EditError, RunStatus, SimOutput, SimRun
+from floradl.simulator import (
+    Account,
+    Edit,
+    EditError,
+    RunStatus,
+    SimOutput,
+    SimRun,
+    demo_account,
+    generate_account,
+    insert_runs,
+)
 
 
 def outputs_of(account: Account) -> Iterator[SimOutput]:
@@ -23,7 +33,7 @@ def told(account: Account) -> list[str]:
 
 def test_same_seed_same_account() -> None:
     """The same arguments give the same key, records and bytes."""
-    first, second = Account.generate(60, seed=9), Account.generate(60, seed=9)
+    first, second = generate_account(60, seed=9), generate_account(60, seed=9)
     assert first.api_key == second.api_key
     assert told(first) == told(second)
     assert [output.body for output in outputs_of(first)] == [output.body for output in outputs_of(second)]
@@ -31,23 +41,23 @@ def test_same_seed_same_account() -> None:
 
 def test_another_seed_another_account() -> None:
     """Another seed shares neither the key nor any run."""
-    first, second = Account.generate(20, seed=1), Account.generate(20, seed=2)
+    first, second = generate_account(20, seed=1), generate_account(20, seed=2)
     assert first.api_key != second.api_key
     assert not {run.run_id for run in first.runs} & {run.run_id for run in second.runs}
 
 
 def test_new_runs_are_the_same_for_the_same_seed() -> None:
     """What is inserted later depends on the seed alone, too."""
-    first, second = Account.generate(5, seed=4), Account.generate(5, seed=4)
-    first.insert_new(3)
-    second.insert_new(3)
+    first, second = generate_account(5, seed=4), generate_account(5, seed=4)
+    insert_runs(first, 3)
+    insert_runs(second, 3)
     assert told(first) == told(second)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_mix_is_rich(seed: int) -> None:
     """Seventy runs have every type, every oddity of the record and every count of outputs."""
-    account = Account.generate(70, seed=seed)
+    account = generate_account(70, seed=seed)
     records = [account.record(run, listed=True) for run in account.runs]
     types = {output.type for output in outputs_of(account)}
     assert types >= {"imageUrl", "videoUrl", "audioUrl", "documentUrl", "text", "modelUrl", "noteCard"}
@@ -69,7 +79,7 @@ def test_mix_is_rich(seed: int) -> None:
 
 def test_all_bytes_differ() -> None:
     """No two generated files are the same, so that a mix-up shows in the hashes."""
-    account = Account.generate(100, seed=6)
+    account = generate_account(100, seed=6)
     bodies = [output.body for output in outputs_of(account) if output.drawing]
     assert len(bodies) > 100
     assert len(set(bodies)) == len(bodies)
@@ -77,7 +87,7 @@ def test_all_bytes_differ() -> None:
 
 def test_numbers_keep_their_form() -> None:
     """Unknown fields reach the client with the numbers as they were written."""
-    account = Account.generate(70)
+    account = generate_account(70)
     text = "".join(told(account))
     assert '"ratio": 1.0' in text
     assert '"budget": 1e+22' in text
@@ -93,7 +103,7 @@ def test_listed_newest_first() -> None:
 
 def test_record_of_a_run_by_itself_lacks_its_place() -> None:
     """`GET /runs/{id}` tells neither workspace nor project; the listing tells both."""
-    account = Account.generate(1)
+    account = generate_account(1)
     listed = account.record(account.runs[0], listed=True)
     alone = account.record(account.runs[0], listed=False)
     assert listed["generation_id"] == listed["run_id"] == alone["run_id"]
@@ -109,8 +119,8 @@ def test_listing_may_leave_outputs_out() -> None:
 
 def test_life_of_a_run() -> None:
     """A pending run starts, completes and then shows its outputs; another one fails and shows none."""
-    account = Account.generate(0)
-    first, second = account.insert_new(2, status="pending")
+    account = generate_account(0)
+    first, second = insert_runs(account, 2, status="pending")
     assert "outputs" not in account.record(first, listed=False)
     account.start(first.run_id)
     assert account.record(first, listed=False)["status"] == "running"
@@ -128,16 +138,16 @@ def test_life_of_a_run() -> None:
 
 def test_inserted_runs_are_newer_than_the_newest() -> None:
     """`insert_new` returns its runs oldest first, and all come before what was there."""
-    account = Account.generate(3)
+    account = generate_account(3)
     before = account.listed()
-    fresh = account.insert_new(2)
+    fresh = insert_runs(account, 2)
     assert account.listed() == [fresh[1], fresh[0], *before]
 
 
 def test_edit_makes_every_change() -> None:
     """One edit inserts, deletes by id and by place, starts, finishes and fails."""
-    account = Account.generate(10)
-    opened = account.insert_new(3, status="pending")
+    account = generate_account(10)
+    opened = insert_runs(account, 3, status="pending")
     names = [run.run_id for run in account.listed(status="completed")]
     to_start, to_finish, to_fail = (run.run_id for run in opened)
     edit = Edit(
@@ -149,7 +159,7 @@ def test_edit_makes_every_change() -> None:
         finish=(to_finish,),
         fail=(to_fail,),
     )
-    account.apply(edit)
+    edit.apply_to(account)
     left = {run.run_id: run.status for run in account.runs}
     assert not {names[0], names[1], names[2]} & set(left)
     assert (left[to_start], left[to_finish], left[to_fail]) == ("running", "completed", "failed")
@@ -162,12 +172,12 @@ def test_edit_makes_every_change() -> None:
 def test_impossible_edit_is_refused(edit: Edit) -> None:
     """An edit of a run that is not there says so."""
     with pytest.raises(EditError, match="not there"):
-        Account.generate(5).apply(edit)
+        edit.apply_to(generate_account(5))
 
 
 def test_moved_url_serves_the_same_bytes() -> None:
     """After a move the old path is dead, and the record's new URL leads to the same output."""
-    account = Account.generate(30)
+    account = generate_account(30)
     output = next(output for output in outputs_of(account) if output.type == "imageUrl")
     old, body = output.path, account.body_of(output)
     fresh = account.move_url(output)
@@ -180,7 +190,7 @@ def test_moved_url_serves_the_same_bytes() -> None:
 
 def test_media_outlive_their_run() -> None:
     """Deleting a run takes it out of the history, and leaves its files where they are."""
-    account = Account.generate(30)
+    account = generate_account(30)
     run = next(run for run in account.runs if run.outputs and run.outputs[0].type == "imageUrl")
     account.delete(run.run_id)
     assert account.output_at(run.outputs[0].path) == (run, run.outputs[0])
@@ -198,7 +208,7 @@ def test_setting_a_body_changes_the_validator() -> None:
 
 def test_demo_is_small_and_handsome() -> None:
     """The demo's account has pictures, films, sounds, documents, texts and open runs, soon drawn."""
-    account = Account.demo()
+    account = demo_account()
     sizes = [len(output.body) for output in outputs_of(account)]
     assert sum(sizes) < 6_000_000
     assert 50 <= len(account.runs) <= 70

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from floradl.simulator import Account, Fault, serve_in_thread
+from floradl.simulator import Account, Fault, generate_account, serve_in_thread
 
 SDK = Path(__file__).parent / "sdk"
 
@@ -26,7 +26,7 @@ def test_official_sdk(tmp_path: Path) -> None:
         shutil.copy(SDK / name, tmp_path)
     install = ["npm", "install", "--no-audit", "--no-fund"]
     subprocess.run(install, cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    account = Account.generate(250, seed=8, open_runs=3, techniques=25, assets=27, canvases=True)
+    account = generate_account(250, seed=8, open_runs=3, techniques=25, assets=27, canvases=True)
     busy = Fault("*/generations", on=(3,), status=503, headers=(("retry-after-ms", "5"),))
     with serve_in_thread(account, faults=[busy]) as sim:
         environment = os.environ | {"FLORA_BASE_URL": sim.base_url, "FLORA_API_KEY": account.api_key}

@@ -25,6 +25,11 @@ from floradl.simulator import (
     SimRun,
     SimTechnique,
     Simulator,
+    demo_account,
+    edit_canvas,
+    generate_account,
+    insert_assets,
+    insert_runs,
 )
 
 from .conftest import Ask
@@ -46,7 +51,7 @@ NODE = {"node_id", "type", "asset_id", "height", "label", "url", "width"}
 @pytest.fixture
 def account() -> Account:
     """Runs, nine of techniques, 26 uploads and canvases."""
-    return Account.generate(25, seed=3, open_runs=2, techniques=9, assets=26, canvases=True)
+    return generate_account(25, seed=3, open_runs=2, techniques=9, assets=26, canvases=True)
 
 
 async def items_of(ask: Ask, path: str, name: str, **query: str) -> list[dict[str, Any]]:
@@ -237,7 +242,7 @@ async def test_what_an_asset_may_say_instead(ask: Ask, account: Account) -> None
 
 async def test_life_of_an_asset(ask: Ask, get: Ask, account: Account) -> None:
     """An upload gets ready, its URL moves, it goes away: and its file stays."""
-    (asset,) = account.insert_assets(1, status=AssetStatus.PENDING)
+    (asset,) = insert_assets(account, 1, status=AssetStatus.PENDING)
     asset.asset_id = "asset_new"
     assert (await ask("/assets?limit=1")).json()["assets"][0]["url"] is None
     account.finish_asset("asset_new")
@@ -319,15 +324,15 @@ async def test_editing_a_canvas_tells_the_project(ask: Ask, account: Account) ->
         diagrams.append((await ask(f"/projects/{project_id}/canvas")).json()["diagram"])
 
     await look()
-    account.edit_canvas(project_id, add=[SimNode("a", "text", 'A "boat"\nof paper'), SimNode("b")])
+    edit_canvas(account, project_id, add=[SimNode("a", "text", 'A "boat"\nof paper'), SimNode("b")])
     await look()
-    account.edit_canvas(project_id, connect=[("a", "b")])
+    edit_canvas(account, project_id, connect=[("a", "b")])
     await look()
-    account.edit_canvas(project_id, relabel={"b": "x" * 100}, at_ms=moments[-1] + 5)
+    edit_canvas(account, project_id, relabel={"b": "x" * 100}, at_ms=moments[-1] + 5)
     await look()
-    account.edit_canvas(project_id, remove=["b"])
+    edit_canvas(account, project_id, remove=["b"])
     await look()
-    account.edit_canvas(project_id)
+    edit_canvas(account, project_id)
     await look()
     assert all(earlier < later for earlier, later in pairwise(moments))
     assert moments[3] == moments[2] + 5
@@ -339,7 +344,7 @@ async def test_editing_a_canvas_tells_the_project(ask: Ask, account: Account) ->
         f'graph LR\n{boat}\n  n2["{"x" * 59}… (Image)"]\n  n1 --> n2',
         f"graph LR\n{boat}",
     ]
-    account.edit_canvas(project_id, add=[SimNode("b")], relabel={"a": "boat"})
+    edit_canvas(account, project_id, add=[SimNode("b")], relabel={"a": "boat"})
     assert "-->" not in account.canvas_of(project_id).diagram()
     assert re.fullmatch(re.escape(diagrams[4]) + r'\n  n2\["Note \(Text\)"\]', diagrams[5])
 
@@ -458,18 +463,18 @@ def test_an_edit_of_what_is_not_there(account: Account) -> None:
         Edit(hide=("prj_x",)),
     ):
         with pytest.raises(EditError, match="not there"):
-            account.apply(edit)
+            edit.apply_to(account)
 
 
 def test_more_sources_change_nothing_about_the_runs() -> None:
     """A seed gives the same runs, bytes and later runs whatever else the account has."""
     plain, rich = (
-        Account.generate(25, seed=3),
-        Account.generate(25, seed=3, techniques=9, assets=5, canvases=True),
+        generate_account(25, seed=3),
+        generate_account(25, seed=3, techniques=9, assets=5, canvases=True),
     )
-    plain.insert_new(2)
-    rich.insert_assets(2)
-    rich.insert_new(2)
+    insert_runs(plain, 2)
+    insert_assets(rich, 2)
+    insert_runs(rich, 2)
     told = [plain.record_json(run, listed=True) for run in plain.runs]
     kept = [run for run in rich.runs if run.technique is None]
     assert [rich.record_json(run, listed=True) for run in kept] == told
@@ -478,7 +483,7 @@ def test_more_sources_change_nothing_about_the_runs() -> None:
 
 def test_same_seed_same_sources() -> None:
     """Everything made up besides the runs is the same for the same seed, too."""
-    accounts = [Account.generate(10, seed=5, techniques=5, assets=8, canvases=True) for _ in range(2)]
+    accounts = [generate_account(10, seed=5, techniques=5, assets=8, canvases=True) for _ in range(2)]
     first, second = (
         [
             [account.technique_record(run) for run in account.listed(source="technique-runs")],
@@ -492,7 +497,7 @@ def test_same_seed_same_sources() -> None:
 
 def test_the_demo_has_all_sources() -> None:
     """Technique runs in both histories, one upload twice in two projects, and canvases that name outputs."""
-    account = Account.demo()
+    account = demo_account()
     assert len(account.listed()) == len(account.runs) == 60
     assert len(account.listed(source="technique-runs")) >= 5
     bodies = Counter(asset.file.body for asset in account.assets)

@@ -22,7 +22,7 @@ from pathlib import Path
 from floradl.cli.keystore import Place
 from floradl.cli.schedule.job import job_name
 from floradl.constants import DEFAULT_BASE_URL
-from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
 from tests.support.schedulers import Home
 from tests.support.support import COMMAND
 
@@ -137,7 +137,7 @@ def first_night(root: Path) -> list[str]:
     Args:
         root: an empty folder, in which a home is made.
     """
-    with serve_in_thread(Account.generate(120, seed=7)) as sim:
+    with serve_in_thread(generate_account(120, seed=7)) as sim:
         home, env = _home(root, sim)
         lines = [f"$ {INSTALL}"]
         for line in FIRST_NIGHT:
@@ -153,7 +153,7 @@ def at_work(root: Path) -> list[str]:
     Args:
         root: an empty folder, in which a home is made.
     """
-    with serve_in_thread(Account.generate(300, seed=7)) as sim:
+    with serve_in_thread(generate_account(300, seed=7)) as sim:
         sim.faults.append(Fault("/node-inputs/*", delay_s=0.15))
         home, env = _home(root, sim)
         lines = []

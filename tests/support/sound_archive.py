@@ -28,6 +28,7 @@ from floradl.simulator import (
     SimRun,
     SimTechnique,
     Simulator,
+    generate_account,
     serve_in_thread,
 )
 from floradl.storage import base
@@ -61,7 +62,7 @@ MOMENT_MS = 1_795_000_000_000
 
 def make_account() -> Account:
     """Two dozen runs of all kinds; in `PROJECT` three whose names the tests know; two uploads."""
-    account = Account.generate(24, seed=12)
+    account = generate_account(24, seed=12)
     film = mp4(random.Random(3).randbytes(40_000))
     outputs = {
         "run_photo": [_picture("output_1"), _picture("output_2")],

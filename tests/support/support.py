@@ -21,7 +21,7 @@ from floradl.repository import layout
 from floradl.repository.entries import State
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import load_manifest
-from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator
+from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator, generate_account
 from floradl.storage.destination import Destination
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
@@ -134,7 +134,7 @@ def full_account(*, runs: int = 12, seed: int = 6, techniques: int = 9, assets: 
     Of every three runs of techniques `GET /generations` has two; uploads are of all states and kinds, two of
     them equal, one without a project; the canvases show some of both.
     """
-    return Account.generate(runs, seed=seed, techniques=techniques, assets=assets, canvases=True)
+    return generate_account(runs, seed=seed, techniques=techniques, assets=assets, canvases=True)
 
 
 def ready_assets(account: Account) -> dict[str, SimAsset]:

@@ -18,7 +18,7 @@ from floradl.constants import Source
 from floradl.errors import UsageError
 from floradl.network import addresses
 from floradl.repository.repository import load_manifest
-from floradl.simulator import Account, Simulator
+from floradl.simulator import Simulator, demo_account
 from floradl.storage.destination import Destination
 
 
@@ -30,7 +30,7 @@ def run(settings: Settings, dest: str) -> int:
 
 async def _demo(dest: Path, console: Console) -> int:
     await _refuse_real_archive(dest)
-    account = Account.demo()
+    account = demo_account()
     with catch_signals(console.warn) as interruption:
         async with Simulator(account) as simulator:
             exit_code = 0

@@ -21,7 +21,7 @@ from floradl.api.records import parse_asset, parse_generation, parse_node
 from floradl.cli.commands.list import list_lines
 from floradl.cli.ui.tables import cells_wide
 from floradl.constants import Source
-from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
 from tests.support.support import COMMAND, environment, floradl, start
 
 LIST = "/api/v1/generations"
@@ -31,7 +31,7 @@ NOW_MS = 1_795_500_000_000
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """A dozen runs, two of them not done."""
-    with serve_in_thread(Account.generate(12, seed=11, open_runs=2)) as simulator:
+    with serve_in_thread(generate_account(12, seed=11, open_runs=2)) as simulator:
         yield simulator
 
 
@@ -130,7 +130,7 @@ def test_hostile_fields_of_other_lists_do_not_break_their_tables(source: Source)
 @pytest.fixture(scope="module")
 def everything() -> Iterator[Simulator]:
     """An account with technique runs, uploads and canvases."""
-    account = Account.generate(12, seed=11, techniques=4, assets=14, canvases=True)
+    account = generate_account(12, seed=11, techniques=4, assets=14, canvases=True)
     with serve_in_thread(account) as simulator:
         yield simulator
 

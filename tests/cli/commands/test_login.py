@@ -15,7 +15,7 @@ import pytest
 from floradl.cli import keystore
 from floradl.cli.keystore import KeyStore, Place
 from floradl.errors import DestinationError, UsageError
-from floradl.simulator import Account, Fault, Simulator, SimWorkspace, serve_in_thread
+from floradl.simulator import Account, Fault, Simulator, SimWorkspace, generate_account, serve_in_thread
 from tests.support.support import COMMAND, environment, floradl
 from tests.support.terminals import Terminal
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """An account with one run, and two workspaces, one with a name that would drive a terminal."""
-    account = Account.generate(1, seed=4)
+    account = generate_account(1, seed=4)
     account.api_key = KEY
     account.workspaces = [
         SimWorkspace("ws_a", "Studio \x1b[31mred", "owner"),

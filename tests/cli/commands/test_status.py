@@ -32,6 +32,7 @@ from floradl.simulator import (
     SimRun,
     Simulator,
     SimWorkspace,
+    generate_account,
     serve_in_thread,
 )
 from tests.cli.reports.schema import closed
@@ -96,7 +97,7 @@ def dest(archived: Path, tmp_path: Path) -> Path:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
     """An account of several sources, and its archive."""
     dest = tmp_path_factory.mktemp("everything") / "out"
-    with serve_in_thread(Account.generate(10, seed=4, techniques=6, assets=8)) as simulator:
+    with serve_in_thread(generate_account(10, seed=4, techniques=6, assets=8)) as simulator:
         assert floradl(simulator, "--source", "all", dest).returncode == 0
         yield simulator, dest
 
@@ -162,7 +163,7 @@ def test_what_is_missing_and_what_is_open(sim: Simulator, archived: Path) -> Non
 
 def test_numbers_of_a_whole_account(tmp_path: Path) -> None:
     """Every sum is the one that anybody gets who adds up `manifest.json`."""
-    with serve_in_thread(Account.generate(80, seed=7)) as sim:
+    with serve_in_thread(generate_account(80, seed=7)) as sim:
         assert floradl(sim, tmp_path).returncode == 0
         value = status_of(sim, tmp_path)
     runs = manifest(tmp_path)["runs"].values()
@@ -437,7 +438,7 @@ def test_what_is_no_run_is_counted_apart(everything: tuple[Simulator, Path]) -> 
 @pytest.mark.parametrize("source", ["technique-runs", "assets"])
 def test_a_list_that_is_closed_to_the_key_is_not_an_old_one(tmp_path: Path, source: str) -> None:
     """What the key saw and sees no more is told as that, and is no reason to wake anybody."""
-    with serve_in_thread(Account.generate(4, seed=4, techniques=2, assets=2)) as sim:
+    with serve_in_thread(generate_account(4, seed=4, techniques=2, assets=2)) as sim:
         assert floradl(sim, "--source", "all", tmp_path).returncode == 0
         value = manifest(tmp_path)
         for scan in value["scans"]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from floradl.simulator import Account, Fault, Simulator, serve_in_thread
+from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
 from tests.support.support import completed, floradl, manifest, start, wait_for
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
@@ -42,7 +42,7 @@ def report_of(stdout: str) -> dict[str, Any]:
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """Twelve runs, one of them not done."""
-    with serve_in_thread(Account.generate(12, seed=5, open_runs=1)) as simulator:
+    with serve_in_thread(generate_account(12, seed=5, open_runs=1)) as simulator:
         yield simulator
 
 
@@ -96,7 +96,7 @@ def test_reports_of_failure(sim: Simulator, tmp_path: Path) -> None:
 @pytest.fixture
 def everything() -> Iterator[Simulator]:
     """An account with technique runs, two of three in both lists, and uploads, one of which is not done."""
-    with serve_in_thread(Account.generate(12, seed=5, techniques=6, assets=7)) as simulator:
+    with serve_in_thread(generate_account(12, seed=5, techniques=6, assets=7)) as simulator:
         yield simulator
 
 
@@ -138,7 +138,7 @@ def test_a_report_of_several_sources(everything: Simulator, tmp_path: Path) -> N
 def test_what_is_new_of_canvases(tmp_path: Path) -> None:
     """Snapshots are outputs like others, and told apart; a night without a change has none."""
     dest = tmp_path / "out"
-    with serve_in_thread(Account.generate(4, seed=5, projects=2, canvases=True)) as sim:
+    with serve_in_thread(generate_account(4, seed=5, projects=2, canvases=True)) as sim:
         done = floradl(sim, "--json", "--source", "all", dest)
         report = report_of(done.stdout)
         (canvas,) = [its for its in report["sources"] if its["source"] == "canvas"]

@@ -1,7 +1,7 @@
-"""Made-up technique runs, uploads and canvases, for accounts that `generate` has filled with runs.
+"""Made-up runs of techniques, uploads and canvases, for accounts that have runs already.
 
-Guarantees the same for the same seed, and that nothing here changes what the seed makes of the runs: chance
-comes from `Account.more_rng` alone.
+Guarantees the same things for the same seed, and that adding them changes nothing about the other runs, those
+added later included: every choice is made by `Account.sources_rng`, never by the runs' own `Account.rng`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 from .canvas import SimNode
-from .generate import make_id, make_run
+from .made_up_runs import make_id, make_run
 from .media import OUTPUT_TYPES, Drawing, Kind
-from .runs import NEWEST_AT_MS, Listing, RunStatus, SimOutput, SimTechnique
+from .runs import Listing, RunStatus, SimOutput, SimTechnique
 from .uploads import AssetStatus, SimAsset
 
 if TYPE_CHECKING:
     from .account import Account
-    from .library import Library
     from .runs import SimRun
 
 TECHNIQUES = (
@@ -44,26 +43,26 @@ _NODE_TYPES = {"imageUrl": "image", "videoUrl": "video", "audioUrl": "audio", "t
 
 
 def add_technique_runs(account: Account, count: int, *, newest_at_ms: int) -> None:
-    """Add `count` runs of techniques between the other runs; every third is in no other history."""
+    """Add `count` runs of techniques between the other runs; `GET /generations` lacks every third of them."""
     for place in range(count):
         created_at = newest_at_ms - place * account.spacing_ms - account.spacing_ms // 2
         status = RunStatus.FAILED if place % 12 == 7 else RunStatus.COMPLETED
-        run = make_run(account, created_at, status=status, place=place, rng=account.more_rng)
+        run = make_run(account, created_at, status=status, place=place, rng=account.sources_rng)
         listed_by = Listing.TECHNIQUE_RUNS if place % 3 == 2 else Listing.BOTH
         account.insert(as_technique_run(account, run, listed_by))
 
 
 def as_technique_run(account: Account, run: SimRun, listed_by: str | None) -> SimRun:
-    """Let a run be one of some technique."""
-    run.technique = account.more_rng.choice(TECHNIQUES)
+    """Turn a run into one of a technique, listed by `listed_by` (a `Listing`; None means both histories)."""
+    run.technique = account.sources_rng.choice(TECHNIQUES)
     run.listed_by = listed_by
     return run
 
 
 def add_assets(account: Account, count: int, *, newest_at_ms: int) -> None:
-    """Add `count` uploads, newest first: of all kinds and states, one in five without a project.
+    """Add `count` uploads, newest first, of all kinds and states, one in five without a project.
 
-    The last one has the bytes of the one before, in another place.
+    The last one has the same bytes as the one before it, but a path of its own.
     """
     for place in range(count):
         status = {5: AssetStatus.PENDING, 9: AssetStatus.FAILED}.get(place % 12, AssetStatus.READY)
@@ -76,13 +75,14 @@ def add_assets(account: Account, count: int, *, newest_at_ms: int) -> None:
 
 
 def make_asset(
-    account: Library, created_at: int, *, status: str = AssetStatus.READY, place: int | None = None
+    account: Account, created_at: int, *, status: str = AssetStatus.READY, place: int | None = None
 ) -> SimAsset:
-    """An upload of the account (not added yet). `place` decides its kind and its oddities.
+    """Make an upload for the account, without adding it.
 
-    One in five has no project, one in 13 no id (but a node), one in 11 no known date.
+    `place` decides its kind and its oddities, and is chosen at random when None: one upload in five has no
+    project, one in 13 has no id but a node, one in 11 has no date.
     """
-    rng = account.more_rng
+    rng = account.sources_rng
     place = rng.randrange(1000) if place is None else place
     project = rng.choice(account.projects)
     kind = _KINDS[place % len(_KINDS)]
@@ -90,7 +90,7 @@ def make_asset(
     asset = SimAsset(
         None if place % 13 == 12 else make_id(rng, "asset"),
         project.workspace_id,
-        _upload(account, kind, Drawing(kind, rng.getrandbits(40))),
+        make_upload(account, kind, Drawing(kind, rng.getrandbits(40))),
         project_id=None if place % 5 == 4 else project.project_id,
         name=f"{_NAMES[place % len(_NAMES)]}.{kind}",
         created_at=None if place % 11 == 10 else created_at,
@@ -102,20 +102,21 @@ def make_asset(
     return asset
 
 
-def _upload(account: Library, kind: Kind, drawing: Drawing) -> SimOutput:
-    fresh = uuid.UUID(int=account.more_rng.getrandbits(128), version=4)
+def make_upload(account: Account, kind: Kind, drawing: Drawing) -> SimOutput:
+    """Make the file of an upload, at a fresh path of the media server."""
+    fresh = uuid.UUID(int=account.sources_rng.getrandbits(128), version=4)
     return SimOutput(str(fresh), OUTPUT_TYPES[kind], path=f"/uploads/{fresh}.{kind}", drawing=drawing)
 
 
-def make_note(account: Library) -> SimNode:
-    """A text node (not added yet) for a canvas."""
-    rng = account.more_rng
+def make_note(account: Account) -> SimNode:
+    """Make a text node for a canvas, without adding it."""
+    rng = account.sources_rng
     node_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
     return SimNode(node_id, "text", label="Note", url=f"{rng.choice(_PROMPTS)} ({rng.randrange(1000)})")
 
 
 def add_canvases(account: Account, *, max_runs: int = 8) -> None:
-    """Give each project a canvas: uploads lead to prompts, and each prompt to what came of it."""
+    """Give each project a canvas: uploads lead to prompts, and a prompt to the outputs of its run."""
     for project in list(account.projects):
         runs = [
             run
@@ -131,7 +132,7 @@ def add_canvases(account: Account, *, max_runs: int = 8) -> None:
 
 
 def _draw_canvas(account: Account, project_id: str, runs: list[SimRun], assets: list[SimAsset]) -> None:
-    canvas, rng = account.canvas_of(project_id), account.more_rng
+    canvas, rng = account.canvas_of(project_id), account.sources_rng
     for asset in assets:
         if (shown := _NODE_TYPES.get(asset.file.type)) is not None:
             node_id = asset.node_id or make_id(rng, "node")
@@ -157,30 +158,3 @@ def _node(
 ) -> SimNode:
     size = (file.drawing.width, file.drawing.height) if file.drawing and shown == "image" else (None, None)
     return SimNode(node_id, shown, label=label, shows=file, asset_id=asset_id, width=size[0], height=size[1])
-
-
-def furnish_demo(account: Account) -> None:
-    """Make some of the demo's runs those of techniques, and add six uploads and three canvases."""
-    for run in account.runs[5::8]:
-        as_technique_run(account, run, None)
-    campaign, packaging, playground = account.projects
-    uploads = (
-        (campaign, "Mood board.jpg", Kind.JPEG, (720, 405)),
-        (campaign, "Slate and moss.webp", Kind.WEBP, (640, 480)),
-        (campaign, "Brief.pdf", Kind.PDF, (640, 480)),
-        (packaging, "Box, front.png", Kind.PNG, (448, 672)),
-        (packaging, "Slate and moss.webp", Kind.WEBP, (640, 480)),
-        (playground, "Hum.wav", Kind.WAV, (640, 480)),
-    )
-    for place, (project, name, kind, size) in enumerate(uploads):
-        asset = SimAsset(
-            make_id(account.more_rng, "asset"),
-            project.workspace_id,
-            _upload(account, kind, Drawing(kind, len(name), *size)),
-            project_id=project.project_id,
-            node_id=make_id(account.more_rng, "node"),
-            name=name,
-            created_at=NEWEST_AT_MS - (place + 4) * 86_400_000,
-        )
-        account.insert_asset(asset)
-    add_canvases(account)

@@ -1,7 +1,7 @@
-"""Made-up accounts: a rich mix for tests, and a handsome one for the demo.
+"""Made-up runs: every kind of output and every oddity of the API in a small account.
 
-Guarantees the same account for the same seed, and that any 24 neighbouring runs of `fill` hold every kind of
-output and every oddity of the API at least once, so that even a small account is a fair test.
+Guarantees the same runs for the same seed, and that `fill` deals out all 24 recipes before it repeats one, so
+that even an account of 24 runs has every kind and every count of outputs.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import random
 import string
 import uuid
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from .account import Account
 from .media import OUTPUT_TYPES, Drawing, Kind
 from .runs import NEWEST_AT_MS, RunStatus, SimOutput, SimProject, SimRun, SimWorkspace
+
+if TYPE_CHECKING:
+    from .account import Account
 
 _LETTERS = string.ascii_lowercase + string.digits
 
 _MODELS = ("t2i-flux-2-pro", "t2i-nano-banana", "i2v-kling-3", "t2v-veo-4", "t2a-sonic-2", "llm-haiku")
 
-# One entry a run; the names in it are Kinds, or "text", or one of two types that no client knows.
+# What outputs a run has, one recipe for each run. A name is a `Kind`, or "text", or "note": a type that no
+# client knows, as "glb" is.
 _RECIPES: tuple[tuple[str, ...], ...] = (
     ("png",),
     ("jpg",),
@@ -76,7 +80,7 @@ def make_id(rng: random.Random, prefix: str) -> str:
 
 
 def add_places(account: Account, *, workspaces: int, projects: int) -> None:
-    """Give the account workspaces, and projects dealt out to them in turn."""
+    """Add workspaces to the account, and projects that are dealt out to the workspaces in turn."""
     for number in range(1, workspaces + 1):
         account.workspaces.append(
             SimWorkspace(make_id(account.rng, "ws"), f"Studio {number}", created_at=NEWEST_AT_MS - 10**10)
@@ -97,7 +101,7 @@ def add_places(account: Account, *, workspaces: int, projects: int) -> None:
 def fill(account: Account, runs: int, *, newest_at_ms: int, open_runs: int) -> None:
     """Add `runs` runs, newest first, the first `open_runs` of them running or pending in turn.
 
-    Of the others one in 24 has failed; the rest are completed, with outputs of every kind.
+    One in 24 of the others has failed; the rest are completed, with outputs of every kind.
     """
     order: list[tuple[str, ...]] = []
     for place in range(runs):
@@ -120,10 +124,16 @@ def make_run(
     place: int | None = None,
     rng: random.Random | None = None,
 ) -> SimRun:
-    """A run of the account (not added yet) in the given state, with outputs by `recipe` or by chance.
+    """Make a run for the account, without adding it.
 
-    `place` decides which oddities it has: no model, a model without id, no cost, unknown fields. Chance comes
-    from the account's own `rng` unless another is given.
+    Args:
+        account: its projects are chosen from; it gets one when it has none.
+        created_at: unix milliseconds.
+        status: one of `RunStatus`.
+        recipe: the outputs; one of `_RECIPES` that has any when None.
+        place: decides the oddities of its record: no model, a model without id, no cost, unknown fields.
+            Chosen at random when None.
+        rng: makes the choices; the account's own when None.
     """
     rng = rng or account.rng
     if not account.projects:
@@ -144,7 +154,7 @@ def make_run(
         extra=dict(_EXTRAS[place % len(_EXTRAS)]) if place % 5 == 2 else {},
     )
     run.outputs = [
-        _make_output(rng, what, _output_id(run, number, len(recipe)), created_at, (48, 36))
+        make_output(rng, what, _output_id(run, number, len(recipe)), created_at, (48, 36))
         for number, what in enumerate(recipe, start=1)
     ]
     settle(run, status)
@@ -152,7 +162,7 @@ def make_run(
 
 
 def settle(run: SimRun, status: str) -> None:
-    """Bring a fresh pending run into `status`, with the times and fields that belong to it."""
+    """Give a fresh pending run another status, and the times and fields that belong to it."""
     run.status = status
     if status == RunStatus.PENDING:
         run.charged_cost = None
@@ -173,9 +183,10 @@ def _output_id(run: SimRun, number: int, count: int) -> str:
     return f"output_{number}"
 
 
-def _make_output(
+def make_output(
     rng: random.Random, what: str, output_id: str, created_at: int, size: tuple[int, int]
 ) -> SimOutput:
+    """Make one output by the name it has in a recipe; `size` is a picture's width and height in pixels."""
     if what == "text":
         return SimOutput(output_id, "text", text=rng.choice(_TEXTS))
     if what == "note":
@@ -196,76 +207,3 @@ def _make_output(
         path=f"/node-inputs/{day}/anonymous/{name}",
         drawing=Drawing(kind, rng.getrandbits(40), *size),
     )
-
-
-# --- the demo -------------------------------------------------------------------------------------------
-
-_DEMO_SIZES = ((640, 480), (560, 560), (448, 672), (720, 405), (420, 630), (720, 306))
-_DEMO_PLACES = (
-    ("Studio North", ("Autumn campaign", "Packaging")),
-    ("Playground", ("Moving colours",)),
-)
-_DEMO_RECIPES: tuple[tuple[str, ...], ...] = (
-    ("png",),
-    ("jpg",),
-    ("webp",),
-    ("png", "jpg"),
-    ("mp4",),
-    ("text",),
-    ("png",),
-    ("wav",),
-    ("jpg",),
-    ("pdf",),
-    ("webp", "png"),
-    ("png", "text"),
-)
-
-# What makes each kind of output, as far as there is a choice.
-_DEMO_MODELS = {
-    "mp4": ("i2v-kling-3", "t2v-veo-4"),
-    "wav": ("t2a-sonic-2",),
-    "text": ("llm-haiku",),
-    "pdf": ("llm-haiku",),
-}
-_DEMO_PICTURES = ("t2i-flux-2-pro", "t2i-flux-2-pro", "t2i-nano-banana")
-_DEMO_TEXTS = (
-    "A paper boat crossing a flooded library, seen from above, early light through high windows.",
-    "Three hills at dusk, a low sun, colours of ripe plums. No people, no text.",
-    "# Mood\n\n- warm light\n- long shadows\n- *no* people\n",
-    "Slow drift over folded cloth. The stripes stay parallel; the camera never stops.",
-    "Autumn, but not orange: moss, slate and one red thread that leads the eye to the box.",
-)
-
-
-def _demo_age_ms(place: int, rng: random.Random) -> int:
-    """How long ago a run of the demo was: three busy days, and before that sittings of six, weeks apart."""
-    if place < 36:
-        return place * 5_000_000 + rng.randrange(4_000_000)
-    sitting, number = divmod(place - 36, 6)
-    return (16 + 29 * sitting) * 86_400_000 + number * 2_400_000 + rng.randrange(2_000_000)
-
-
-def fill_demo(account: Account) -> None:
-    """Sixty runs in three projects: pictures of several shapes, films, sounds, documents and texts."""
-    rng = account.rng
-    for studio, projects in _DEMO_PLACES:
-        workspace = SimWorkspace(make_id(rng, "ws"), studio, created_at=NEWEST_AT_MS - 10**10)
-        account.workspaces.append(workspace)
-        for name in projects:
-            account.projects.append(SimProject(make_id(rng, "prj"), workspace.workspace_id, name))
-    statuses = {0: RunStatus.RUNNING, 1: RunStatus.PENDING, 2: RunStatus.PENDING}
-    statuses |= {17: RunStatus.FAILED, 41: RunStatus.FAILED}
-    for place in range(60):
-        recipe = _DEMO_RECIPES[place % len(_DEMO_RECIPES)]
-        created_at = NEWEST_AT_MS - _demo_age_ms(place, rng)
-        run = make_run(account, created_at, status=RunStatus.PENDING, recipe=(), place=place)
-        run.charged_cost = round(rng.uniform(0.004, 0.12), 3)
-        run.model_id, run.with_model = rng.choice(_DEMO_MODELS.get(recipe[-1], _DEMO_PICTURES)), True
-        run.outputs = [
-            _make_output(rng, what, f"output_{number}", created_at, rng.choice(_DEMO_SIZES))
-            for number, what in enumerate(recipe, start=1)
-        ]
-        for output in run.outputs:
-            output.text = rng.choice(_DEMO_TEXTS) if output.text is not None else None
-        settle(run, statuses.get(place, RunStatus.COMPLETED))
-        account.insert(run)
