@@ -16,9 +16,11 @@ from floradl.cli import parser
 from floradl.cli.options import COMMANDS
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support import record
+from tests.support.archives import manifest
+from tests.support.media import png
 from tests.support.monitors import monitor
+from tests.support.processes import COMMAND
 from tests.support.schedulers import Home
-from tests.support.support import COMMAND, manifest, png
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

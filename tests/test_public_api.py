@@ -13,7 +13,9 @@ import pytest
 
 import floradl
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
-from tests.support.support import assert_archived, completed, environment
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived
+from tests.support.processes import environment
 
 DOCS = Path(__file__).parent.parent / "docs" / "python.md"
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

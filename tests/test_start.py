@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import generate_account, serve_in_thread
-from tests.support.support import environment
+from tests.support.processes import environment
 
 HEAVY = {"asyncio", "ssl", "httpx", "msgspec", "aiofiles", "tqdm", "platformdirs", "tomllib", "filelock"}
 """What takes long to load, and only work needs."""

@@ -28,7 +28,7 @@ from floradl.errors import (
     UsageError,
 )
 from floradl.network.retry import Backoff
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from floradl.api.projects import Discovery, ask_projects, discover, project_path
 from floradl.errors import ApiAnswerError, ApiUnavailableError, KeyRefusedError
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimProject, Simulator, SimWorkspace, serve_in_thread
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,9 @@ from floradl.simulator import (
     generate_account,
     serve_in_thread,
 )
-from tests.support.support import assert_archived, assert_sound, completed, floradl, manifest
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, assert_sound, manifest
+from tests.support.processes import floradl
 
 
 @pytest.fixture

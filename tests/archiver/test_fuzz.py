@@ -33,7 +33,10 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.errors import FloradlError, ManifestError
 from floradl.network.retry import Backoff
-from tests.support.support import FakeTime, by_day, manifest, png
+from tests.support.archives import manifest
+from tests.support.clock import FakeTime
+from tests.support.hypothesis_settings import by_day
+from tests.support.media import png
 
 API = "https://api.test/api/v1"
 MEDIA = "https://media.test/"

@@ -20,17 +20,12 @@ from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, insert_runs, serve_in_thread
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, assert_sound, entries, manifest
+from tests.support.clock import FakeTime
+from tests.support.media import png
+from tests.support.processes import floradl
 from tests.support.steps import Stop, make_large, stepped
-from tests.support.support import (
-    FakeTime,
-    assert_archived,
-    assert_sound,
-    completed,
-    entries,
-    floradl,
-    manifest,
-    png,
-)
 from tests.support.zygote import Zygote
 
 pytestmark = pytest.mark.anyio

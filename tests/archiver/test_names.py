@@ -27,7 +27,7 @@ from floradl.simulator import (
     serve_in_thread,
 )
 from floradl.storage.destination import Destination
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 from tests.support.zygote import floradl
 
 NAMES = re.compile(r"/api/v1/(workspaces|projects)")

@@ -28,7 +28,11 @@ from floradl.simulator import (
     insert_runs,
     serve_in_thread,
 )
-from tests.support.support import FakeTime, assert_archived, completed, floradl, manifest, png
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, manifest
+from tests.support.clock import FakeTime
+from tests.support.media import png
+from tests.support.processes import floradl
 
 pytestmark = pytest.mark.anyio
 

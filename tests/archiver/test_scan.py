@@ -22,7 +22,7 @@ from floradl.errors import ApiAnswerError, ApiError, KeyRefusedError
 from floradl.network.retry import Backoff
 from floradl.repository.entries import ScanEntry, ScopeEntry
 from floradl.simulator import Account, SimOutput, SimRun, insert_runs
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

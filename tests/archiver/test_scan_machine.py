@@ -38,7 +38,9 @@ from floradl.constants import Source
 from floradl.errors import ApiNotFoundError, FloradlError
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Edit, Fault, Listing, SimOutput, SimRun, SimTechnique, serve_in_thread
-from tests.support.support import FakeTime, by_day, manifest
+from tests.support.archives import manifest
+from tests.support.clock import FakeTime
+from tests.support.hypothesis_settings import by_day
 
 LIST = "/api/v1/[gt]*s"
 """Both lists of runs; requests are counted for each apart."""

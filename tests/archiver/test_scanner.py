@@ -32,7 +32,10 @@ from floradl.simulator import (
     edit_canvas,
     serve_in_thread,
 )
-from tests.support.support import FakeTime, all_entries, assert_archived, completed, manifest, png
+from tests.support.accounts import completed
+from tests.support.archives import all_entries, assert_archived, manifest
+from tests.support.clock import FakeTime
+from tests.support.media import png
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,9 @@ from floradl.simulator import (
     SimWorkspace,
     serve_in_thread,
 )
-from tests.support.support import FakeTime, assert_archived, completed, manifest
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, manifest
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -28,8 +28,8 @@ from floradl.simulator import (
     insert_technique_runs,
     serve_in_thread,
 )
-from tests.support.support import (
-    FakeTime,
+from tests.support.accounts import completed, full_account, ready_assets
+from tests.support.archives import (
     all_entries,
     assert_archived,
     assert_assets_archived,
@@ -37,13 +37,11 @@ from tests.support.support import (
     assert_not_fetched_again,
     assert_sound,
     assert_tidy,
-    completed,
-    floradl,
-    full_account,
     manifest,
     output_files,
-    ready_assets,
 )
+from tests.support.clock import FakeTime
+from tests.support.processes import floradl
 
 SOURCES = (Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from floradl.repository.layout import safe_name
+from tests.support.archives import all_entries, assert_sound, manifest
 from tests.support.damages import cut, replace_by_folder
 from tests.support.sound_archive import (
     CANVAS,
@@ -30,7 +31,6 @@ from tests.support.sound_archive import (
     report_of,
     without_key,
 )
-from tests.support.support import all_entries, assert_sound, manifest
 from tests.support.zygote import floradl
 
 LOSSES: dict[str, tuple[str, Callable[[Path], object]]] = {

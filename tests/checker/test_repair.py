@@ -17,7 +17,10 @@ import pytest
 from floradl.checker.repair import RepairOptions, repair
 from floradl.checker.verify import VerifyOptions
 from floradl.simulator import Fault
+from tests.support.accounts import completed, expected_bytes
+from tests.support.archives import assert_archived, assert_sound
 from tests.support.damages import cut, failed_op, header, replace_by_folder, write_journal
+from tests.support.processes import start
 from tests.support.sound_archive import (
     FILM,
     PHOTO,
@@ -35,7 +38,6 @@ from tests.support.sound_archive import (
     tree_of,
     without_key,
 )
-from tests.support.support import assert_archived, assert_sound, completed, expected_bytes, start
 from tests.support.zygote import floradl
 
 

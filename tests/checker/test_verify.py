@@ -20,6 +20,9 @@ from floradl.simulator import Fault
 from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from floradl.storage.local.reader import Reader
+from tests.support.archives import all_entries, manifest
+from tests.support.clock import FakeTime
+from tests.support.processes import start
 from tests.support.small_disks import make_read_only, make_room
 from tests.support.sound_archive import (
     FILM,
@@ -34,7 +37,6 @@ from tests.support.sound_archive import (
     tree_of,
     without_key,
 )
-from tests.support.support import FakeTime, all_entries, manifest, start
 from tests.support.zygote import floradl
 
 DAY_S = 86_400

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from floradl.checker.findings import Trouble
+from tests.support.archives import assert_sound
 from tests.support.damages import DAMAGES, Damage
 from tests.support.sound_archive import (
     EVERYTHING,
@@ -23,7 +24,6 @@ from tests.support.sound_archive import (
     report_of,
     tree_of,
 )
-from tests.support.support import assert_sound
 from tests.support.zygote import floradl
 
 pytestmark = pytest.mark.timeout(600)  # all rows are acted out before the first is looked at

@@ -16,8 +16,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
+from tests.support.accounts import completed
 from tests.support.monitors import monitor
-from tests.support.support import completed, floradl, start, wait_for
+from tests.support.processes import floradl, start, wait_for
 
 DOCS = Path(__file__).parents[2] / "docs" / "unattended.md"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from floradl.cli.logfile import KEPT_FILES, LogFile
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 
 def test_a_line_is_one_json_object(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from floradl import __version__
 from floradl.cli.main import main
 from floradl.cli.options import COMMANDS
 from floradl.simulator import Fault, Simulator, generate_account, insert_runs, serve_in_thread
-from tests.support.support import COMMAND, completed, environment, floradl, manifest
+from tests.support.accounts import completed
+from tests.support.archives import manifest
+from tests.support.processes import COMMAND, environment, floradl
 
 LIST = "/api/v1/generations"
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support.support import floradl, manifest, png, start, wait_for
+from tests.support.archives import manifest
+from tests.support.media import png
+from tests.support.processes import floradl, start, wait_for
 
 KEY = "sk_live_KEYKEYKEY"
 PNG = png(bytes(range(256)) * 40_000)

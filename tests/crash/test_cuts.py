@@ -37,18 +37,18 @@ from floradl.simulator import (
     serve_in_thread,
 )
 from floradl.storage.destination import Destination
-from tests.support.steps import Stop, stepped
-from tests.support.support import (
+from tests.support.accounts import completed
+from tests.support.archives import (
     assert_all_archived,
     assert_archived,
     assert_not_fetched_again,
     assert_sound,
     assert_tidy,
-    completed,
     entries,
     output_files,
-    png,
 )
+from tests.support.media import png
+from tests.support.steps import Stop, stepped
 from tests.support.zygote import Zygote
 
 pytestmark = [

@@ -19,20 +19,18 @@ import pytest
 from floradl.constants import Kind
 from floradl.repository.layout import item_path, safe_name
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, generate_account, serve_in_thread
-from tests.support.support import (
+from tests.support.accounts import completed
+from tests.support.archives import (
     assert_archived,
     assert_entries_true,
     assert_files_whole,
     assert_sound,
     assert_tidy,
-    completed,
-    floradl,
-    is_night,
     output_files,
-    png,
-    start,
-    wait_for,
 )
+from tests.support.hypothesis_settings import is_night
+from tests.support.media import png
+from tests.support.processes import floradl, start, wait_for
 
 pytestmark = pytest.mark.timeout(600)  # hundreds of runs a test
 

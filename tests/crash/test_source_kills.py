@@ -29,21 +29,18 @@ from floradl.simulator import (
     insert_technique_runs,
     serve_in_thread,
 )
-from tests.support.support import (
+from tests.support.accounts import files_of, full_account
+from tests.support.archives import (
     assert_all_archived,
     assert_entries_true,
     assert_files_whole,
     assert_sound,
     assert_tidy,
     entries,
-    files_of,
-    floradl,
-    full_account,
     output_files,
-    png,
-    start,
-    wait_for,
 )
+from tests.support.media import png
+from tests.support.processes import floradl, start, wait_for
 
 pytestmark = pytest.mark.timeout(600)  # dozens of runs a test
 

@@ -37,8 +37,8 @@ from tests.support.lanes import (
     recorded,
     text,
 )
+from tests.support.media import png
 from tests.support.steps import NEEDS_ROOM, Stop
-from tests.support.support import png
 from tests.support.zygote import Zygote
 
 pytestmark = [

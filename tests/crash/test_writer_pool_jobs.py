@@ -12,21 +12,19 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support.small_disks import make_room, small_disk
-from tests.support.support import (
+from tests.support.accounts import completed
+from tests.support.archives import (
     assert_archived,
     assert_entries_true,
     assert_files_whole,
     assert_not_fetched_again,
     assert_sound,
     assert_tidy,
-    completed,
-    floradl,
     output_files,
-    png,
-    start,
-    wait_for,
 )
+from tests.support.media import png
+from tests.support.processes import floradl, start, wait_for
+from tests.support.small_disks import make_room, small_disk
 
 __all__ = ["small_disk"]
 

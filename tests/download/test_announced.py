@@ -15,7 +15,9 @@ from floradl.archiver.report import Report
 from floradl.constants import Source
 from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimAsset, SimOutput, Simulator, serve_in_thread
-from tests.support.support import assert_sound, floradl, manifest, output_files, png
+from tests.support.archives import assert_sound, manifest, output_files
+from tests.support.media import png
+from tests.support.processes import floradl
 
 BODY = png(b"a" * 3000)
 FILE = "ws_a/prj_a/assets/asset_a/asset_a.png"

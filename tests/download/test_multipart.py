@@ -31,7 +31,7 @@ from floradl.storage.local import partial
 from floradl.storage.local.partial import Partial
 from floradl.storage.local.writer_pool import WriterPool
 from tests.download.test_transfer import Bench, handles_of
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -34,7 +34,7 @@ from floradl.storage.destination import Destination
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import Flusher
 from floradl.storage.local.partial import MIN_RESUME_BYTES, Partial
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from floradl.simulator import Account, Fault, SimOutput, SimRequest, SimRun, Simulator, serve_in_thread
 from floradl.simulator.runs import NEWEST_AT_MS
 from tests.faults.row import DATE, FILE, LIST, MEDIA, OLD, PICTURE, PORT, RUN, VICTIM, Row
-from tests.support.support import floradl
+from tests.support.processes import floradl
 
 _BYSTANDERS = "/bystanders/"
 _MINUTE_MS = 60_000

@@ -46,7 +46,7 @@ from tests.faults.source_table import (
     WORKSPACES,
     SourceRow,
 )
-from tests.support.support import (
+from tests.support.archives import (
     all_entries,
     assert_all_archived,
     assert_files_whole,
@@ -54,8 +54,8 @@ from tests.support.support import (
     assert_sound,
     assert_tidy,
     output_files,
-    png,
 )
+from tests.support.media import png
 from tests.support.zygote import floradl
 
 pytestmark = [

@@ -20,7 +20,7 @@ from tests.faults.media_table import MEDIA_TABLE
 from tests.faults.row import DATE, VICTIM, Archived, Row
 from tests.faults.source_table import SOURCE_TABLE
 from tests.faults.stage import Outcome, act
-from tests.support.support import assert_archived, assert_sound, manifest
+from tests.support.archives import assert_archived, assert_sound, manifest
 
 pytestmark = pytest.mark.timeout(600)  # all rows are acted out before the first is looked at
 

@@ -27,7 +27,7 @@ from floradl.simulator import (
 )
 from floradl.simulator.media import Drawing, Kind
 from floradl.simulator.runs import NEWEST_AT_MS, Listing
-from tests.support.support import floradl
+from tests.support.processes import floradl
 
 NEEDS_BROWSER = pytest.mark.skipif(
     shutil.which("chromium") is None and "CI" not in os.environ, reason="needs chromium"

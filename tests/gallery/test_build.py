@@ -32,7 +32,7 @@ from floradl.simulator.media import Drawing, Kind
 from floradl.storage.destination import Destination
 from floradl.storage.digest import Digest
 from tests.repository.test_lock import other_process
-from tests.support.support import assert_sound, manifest
+from tests.support.archives import assert_sound, manifest
 from tests.support.zygote import floradl
 
 pytestmark = pytest.mark.anyio

@@ -24,7 +24,8 @@ from floradl.simulator import (
 from floradl.simulator.media import Drawing, Kind
 from floradl.simulator.runs import NEWEST_AT_MS, Listing
 from tests.gallery.stage import NEEDS_BROWSER, SVG, Watched, chromium, new_context
-from tests.support.support import floradl, manifest
+from tests.support.archives import manifest
+from tests.support.processes import floradl
 
 pytestmark = NEEDS_BROWSER
 

@@ -21,7 +21,7 @@ from tests.gallery.stage import (
     new_context,
     relabel,
 )
-from tests.support.support import floradl
+from tests.support.processes import floradl
 
 pytestmark = NEEDS_BROWSER
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth, Bucket
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pieces = st.lists(st.tuples(st.integers(1, 1_000_000), st.floats(0, 2)), max_size=50)
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from floradl.network.bandwidth import BURST_BYTES
 from floradl.simulator import Account, SimOutput, SimRun, serve_in_thread
-from tests.support.support import assert_archived, completed, floradl, png
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived
+from tests.support.media import png
+from tests.support.processes import floradl
 
 SIZE = 200_000
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from floradl.clock import Clock
 from floradl.network.retry import MAX_PAUSES, Backoff, HostPauses, is_retry_status, parse_retry_after
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 NOW_S = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the moment of RFC 9110's examples
 

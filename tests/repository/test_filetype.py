@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floradl.repository.filetype import extension_for, missing_end, page_instead_of_media
-from tests.support.support import mp4, png
+from tests.support.media import mp4, png
 
 FORMATS: list[tuple[bytes, str]] = [
     (b"\x89PNG\r\n\x1a\n", ".png"),

@@ -31,7 +31,7 @@ from floradl.repository.entries import (
     VanishedOp,
 )
 from floradl.repository.journal import encode_lines, has_lost_lines, parse_journal
-from tests.support.support import by_day
+from tests.support.hypothesis_settings import by_day
 
 HEADER = JournalHeader(VERSION, "9f0c", "2026-11-23T02:30:00Z")
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0"\\ {}'), max_size=8)

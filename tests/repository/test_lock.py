@@ -20,7 +20,7 @@ from floradl.errors import DestinationError, Exit, LockedError
 from floradl.repository import layout
 from floradl.repository.lock import ArchiveLock, ReadLock
 from floradl.storage.destination import Destination
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 pytestmark = pytest.mark.anyio
 

@@ -33,16 +33,10 @@ from floradl.simulator import (
     insert_runs,
     serve_in_thread,
 )
-from tests.support.support import (
-    FakeTime,
-    assert_archived,
-    assert_sound,
-    entries,
-    floradl,
-    manifest,
-    output_files,
-    png,
-)
+from tests.support.archives import assert_archived, assert_sound, entries, manifest, output_files
+from tests.support.clock import FakeTime
+from tests.support.media import png
+from tests.support.processes import floradl
 
 MADE = Path(__file__).parents[1] / "fixtures" / "version-1"
 KEY = "sk_live_first_release"

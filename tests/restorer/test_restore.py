@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archives import all_entries, assert_archived, assert_sound
+from tests.support.processes import start
 from tests.support.small_disks import make_read_only, make_room
 from tests.support.sound_archive import (
     EVERYTHING,
@@ -27,7 +29,6 @@ from tests.support.sound_archive import (
     tree_of,
     without_key,
 )
-from tests.support.support import all_entries, assert_archived, assert_sound, start
 from tests.support.zygote import floradl
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Fault
+from tests.support.archives import all_entries, assert_sound, manifest
 from tests.support.sound_archive import (
     BOX,
     CANVAS,
@@ -27,7 +28,6 @@ from tests.support.sound_archive import (
     restored,
     without_key,
 )
-from tests.support.support import all_entries, assert_sound, manifest
 from tests.support.zygote import floradl
 
 FOUR = {"run_photo", "asset_box", "asset_loose", "prj_a"}

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, serve_in_thread
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, assert_sound
+from tests.support.processes import start
 from tests.support.sound_archive import (
     FILM,
     PICTURE,
@@ -21,7 +24,6 @@ from tests.support.sound_archive import (
     report_of,
     without_key,
 )
-from tests.support.support import assert_archived, assert_sound, completed, start
 from tests.support.zygote import floradl
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from floradl.simulator import Account, SimRun, generate_account, serve_in_thread
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, assert_sound
 from tests.support.small_disks import make_room
 from tests.support.sound_archive import (
     PHOTO,
@@ -21,7 +23,6 @@ from tests.support.sound_archive import (
     tree_of,
     without_key,
 )
-from tests.support.support import assert_archived, assert_sound, completed
 from tests.support.zygote import floradl
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -84,3 +85,22 @@ def talk(sim: Simulator) -> Talk:
         return head, body
 
     return talk
+
+
+async def items_of(ask: Ask, path: str, name: str, **query: str) -> list[dict[str, Any]]:
+    """Walk a list to its end, seven at a time."""
+    items, cursor = [], ""
+    while True:
+        params = {"limit": "7"} | query | ({"cursor": cursor} if cursor else {})
+        answer = await ask(path, params=params)
+        assert answer.status_code == 200, answer.text
+        items += answer.json()[name]
+        cursor = answer.json()["meta"]["next_cursor"]
+        if cursor is None:
+            return items
+
+
+async def ids_of(ask: Ask, path: str, **query: str) -> list[str]:
+    """The run ids of a history."""
+    name = path.strip("/").replace("-", "_")
+    return [item["run_id"] for item in await items_of(ask, path, name, **query)]

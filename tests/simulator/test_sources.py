@@ -6,15 +6,12 @@ import re
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from floradl.simulator import (
     Account,
     AssetStatus,
-    Edit,
-    EditError,
     Fault,
     Listing,
     SimAsset,
@@ -25,14 +22,12 @@ from floradl.simulator import (
     SimRun,
     SimTechnique,
     Simulator,
-    demo_account,
     edit_canvas,
     generate_account,
     insert_assets,
-    insert_runs,
 )
 
-from .conftest import Ask
+from .conftest import Ask, ids_of, items_of
 
 pytestmark = pytest.mark.anyio
 
@@ -52,25 +47,6 @@ NODE = {"node_id", "type", "asset_id", "height", "label", "url", "width"}
 def account() -> Account:
     """Runs, nine of techniques, 26 uploads and canvases."""
     return generate_account(25, seed=3, open_runs=2, techniques=9, assets=26, canvases=True)
-
-
-async def items_of(ask: Ask, path: str, name: str, **query: str) -> list[dict[str, Any]]:
-    """Walk a list to its end, seven at a time."""
-    items, cursor = [], ""
-    while True:
-        params = {"limit": "7"} | query | ({"cursor": cursor} if cursor else {})
-        answer = await ask(path, params=params)
-        assert answer.status_code == 200, answer.text
-        items += answer.json()[name]
-        cursor = answer.json()["meta"]["next_cursor"]
-        if cursor is None:
-            return items
-
-
-async def ids_of(ask: Ask, path: str, **query: str) -> list[str]:
-    """The run ids of a history."""
-    name = path.strip("/").replace("-", "_")
-    return [item["run_id"] for item in await items_of(ask, path, name, **query)]
 
 
 # --- technique runs ---------------------------------------------------------------------------------------
@@ -419,93 +395,3 @@ async def test_a_hidden_project_is_nowhere(ask: Ask, get: Ask, account: Account)
     assert (await get(asset.file.path)).status_code == 200
     account.hidden.discard(hidden.project_id)
     assert (await ask(own[0])).status_code == 200
-
-
-# --- changes ----------------------------------------------------------------------------------------------
-
-
-async def test_edits_of_all_sources(ask: Ask, account: Account, sim: Simulator) -> None:
-    """An edit of uploads, technique runs, canvases and what can be seen happens before the answer."""
-    waiting = next(asset for asset in account.assets if asset.status == AssetStatus.PENDING)
-    by_place = account.listed_assets()[0]
-    by_id = next(asset for asset in account.listed_assets()[1:] if asset.asset_id and asset is not waiting)
-    shown, hidden = account.projects[:2]
-    assert waiting.asset_id
-    assert by_id.asset_id
-    edit = Edit(
-        insert_techniques=2,
-        insert_assets=1,
-        delete_assets=(by_id.asset_id,),
-        delete_listed_assets=(1,),  # the first is the one that was just inserted
-        finish_assets=(waiting.asset_id,),
-        edit_canvas=(shown.project_id,),
-        hide=(hidden.project_id,),
-    )
-    runs, notes = await ids_of(ask, "/technique-runs"), len(account.canvas_of(shown.project_id).nodes)
-    sim.faults.append(Fault("*/workspaces", edit=edit))
-    await ask("/workspaces")
-    assert hidden.project_id in account.hidden
-    account.hidden.clear()
-    assert (await ids_of(ask, "/technique-runs"))[2:] == runs
-    assert len(account.assets) == 26 + 1 - 2
-    assert not {by_id, by_place} & set(account.assets)
-    assert (await ask(f"/assets/{waiting.asset_id}")).json()["status"] == "ready"
-    assert len((await ask(f"/projects/{shown.project_id}/nodes?limit=100")).json()["nodes"]) == notes + 1
-
-
-def test_an_edit_of_what_is_not_there(account: Account) -> None:
-    """Is refused."""
-    for edit in (
-        Edit(delete_assets=("asset_x",)),
-        Edit(delete_listed_assets=(99,)),
-        Edit(finish_assets=("asset_x",)),
-        Edit(edit_canvas=("prj_x",)),
-        Edit(hide=("prj_x",)),
-    ):
-        with pytest.raises(EditError, match="not there"):
-            edit.apply_to(account)
-
-
-def test_more_sources_change_nothing_about_the_runs() -> None:
-    """A seed gives the same runs, bytes and later runs whatever else the account has."""
-    plain, rich = (
-        generate_account(25, seed=3),
-        generate_account(25, seed=3, techniques=9, assets=5, canvases=True),
-    )
-    insert_runs(plain, 2)
-    insert_assets(rich, 2)
-    insert_runs(rich, 2)
-    told = [plain.record_json(run, listed=True) for run in plain.runs]
-    kept = [run for run in rich.runs if run.technique is None]
-    assert [rich.record_json(run, listed=True) for run in kept] == told
-    assert rich.projects == plain.projects
-
-
-def test_same_seed_same_sources() -> None:
-    """Everything made up besides the runs is the same for the same seed, too."""
-    accounts = [generate_account(10, seed=5, techniques=5, assets=8, canvases=True) for _ in range(2)]
-    first, second = (
-        [
-            [account.technique_record(run) for run in account.listed(source="technique-runs")],
-            [(account.asset_record(asset, listed=True), asset.file.body) for asset in account.assets],
-            [canvas.diagram() for canvas in account.canvases.values()],
-        ]
-        for account in accounts
-    )
-    assert first == second
-
-
-def test_the_demo_has_all_sources() -> None:
-    """Technique runs in both histories, one upload twice in two projects, and canvases that name outputs."""
-    account = demo_account()
-    assert len(account.listed()) == len(account.runs) == 60
-    assert len(account.listed(source="technique-runs")) >= 5
-    bodies = Counter(asset.file.body for asset in account.assets)
-    (twice,) = [body for body, count in bodies.items() if count == 2]
-    assert len({asset.project_id for asset in account.assets if asset.file.body == twice}) == 2
-    outputs = {account.url_of(output) for run in account.runs for output in run.outputs}
-    for project in account.projects:
-        nodes = account.canvas_of(project.project_id).nodes
-        shown = [node for node in nodes if node.record(account.url_of)["url"] in outputs]
-        assert len(shown) >= 5
-        assert all(node.label and " " in node.label for node in shown)

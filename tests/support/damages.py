@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.archives import manifest
 from tests.support.sound_archive import (
     BOX,
     CANVAS,
@@ -31,7 +32,6 @@ from tests.support.sound_archive import (
     flip_bit,
     runs_of,
 )
-from tests.support.support import manifest
 
 SUMS = "bad_checksums SHA256SUMS"
 

@@ -16,8 +16,8 @@ from floradl.repository import layout
 from floradl.repository.entries import LabelsOp, Op, OutputOp, RunOp, State
 from floradl.repository.journal import parse_journal
 from floradl.simulator import SimOutput, SimRun, Simulator
-from tests.support.steps import Stepped, Stop, stepped
-from tests.support.support import (
+from tests.support.accounts import completed
+from tests.support.archives import (
     assert_all_archived,
     assert_archived,
     assert_entries_true,
@@ -25,12 +25,12 @@ from tests.support.support import (
     assert_not_fetched_again,
     assert_sound,
     assert_tidy,
-    completed,
     entries,
     manifest,
     output_files,
-    png,
 )
+from tests.support.media import png
+from tests.support.steps import Stepped, Stop, stepped
 from tests.support.zygote import Zygote
 
 SPREAD = 12

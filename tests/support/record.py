@@ -23,8 +23,8 @@ from floradl.cli.keystore import Place
 from floradl.cli.schedule.job import job_name
 from floradl.constants import DEFAULT_BASE_URL
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
+from tests.support.processes import COMMAND
 from tests.support.schedulers import Home
-from tests.support.support import COMMAND
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = 80

@@ -7,7 +7,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from tests.support.support import COMMAND
+from tests.support.processes import COMMAND
 
 _FAKE = """\
 #!/bin/sh

@@ -33,7 +33,9 @@ from floradl.simulator import (
 )
 from floradl.storage import base
 from floradl.storage.destination import Destination
-from tests.support.support import all_entries, assert_archived, assert_sound, completed, manifest, mp4, png
+from tests.support.accounts import completed
+from tests.support.archives import all_entries, assert_archived, assert_sound, manifest
+from tests.support.media import mp4, png
 from tests.support.zygote import floradl
 
 PROJECT = "ws_a/prj_a"

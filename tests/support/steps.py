@@ -33,7 +33,7 @@ from floradl.repository import repository
 from floradl.simulator import Simulator
 from floradl.storage import destination
 from floradl.storage.local import folder
-from tests.support.support import environment
+from tests.support.processes import environment
 from tests.support.zygote import Zygote
 
 BLOCK_BYTES = 1024 * 1024

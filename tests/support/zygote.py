@@ -27,7 +27,7 @@ from typing import Any, Self
 import certifi
 
 from floradl.simulator import Simulator
-from tests.support.support import environment
+from tests.support.processes import environment
 
 TIME_LIMIT_S = 60
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from floradl.cli.options import COMMANDS
-from tests.support.support import COMMAND
+from tests.support.processes import COMMAND
 from tests.support.terminals import Terminal
 
 SHELLS = {

@@ -12,7 +12,7 @@ import pytest
 from floradl.cli.keystore import KeyStore, Place, default_folder
 from floradl.cli.options import EVERY_OPTION
 from floradl.constants import DEFAULT_BASE_URL
-from tests.support.support import COMMAND
+from tests.support.processes import COMMAND
 
 KEY = "sk_live_KEYKEYKEYKEY7890"
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from floradl.simulator import Account, SimOutput, SimRun, Simulator, serve_in_thread
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, assert_sound
+from tests.support.media import png
 from tests.support.small_disks import make_room, small_disk
-from tests.support.support import assert_archived, assert_sound, completed, png
 from tests.support.zygote import floradl
 
 __all__ = ["small_disk"]

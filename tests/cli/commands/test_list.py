@@ -22,7 +22,7 @@ from floradl.cli.commands.list import list_lines
 from floradl.cli.ui.tables import cells_wide
 from floradl.constants import Source
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
-from tests.support.support import COMMAND, environment, floradl, start
+from tests.support.processes import COMMAND, environment, floradl, start
 
 LIST = "/api/v1/generations"
 NOW_MS = 1_795_500_000_000

@@ -16,7 +16,7 @@ from floradl.cli import keystore
 from floradl.cli.keystore import KeyStore, Place
 from floradl.errors import DestinationError, UsageError
 from floradl.simulator import Account, Fault, Simulator, SimWorkspace, generate_account, serve_in_thread
-from tests.support.support import COMMAND, environment, floradl
+from tests.support.processes import COMMAND, environment, floradl
 from tests.support.terminals import Terminal
 
 KEY = "sk_live_KEYKEYKEYKEY7890"

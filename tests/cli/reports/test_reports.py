@@ -13,7 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
-from tests.support.support import completed, floradl, manifest, start, wait_for
+from tests.support.accounts import completed
+from tests.support.archives import manifest
+from tests.support.processes import floradl, start, wait_for
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 

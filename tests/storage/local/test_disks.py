@@ -17,7 +17,8 @@ import pytest
 
 from floradl.repository.entries import State
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support.support import (
+from tests.support.accounts import completed, full_account
+from tests.support.archives import (
     assert_all_archived,
     assert_archived,
     assert_entries_true,
@@ -25,14 +26,11 @@ from tests.support.support import (
     assert_not_fetched_again,
     assert_sound,
     assert_tidy,
-    completed,
     entries,
-    floradl,
-    full_account,
     output_files,
-    png,
-    start,
 )
+from tests.support.media import png
+from tests.support.processes import floradl, start
 
 RUNS = 40
 LIST = "/api/v1/generations"

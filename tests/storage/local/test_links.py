@@ -12,7 +12,10 @@ import pytest
 from floradl.repository import layout
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from floradl.storage import base
-from tests.support.support import assert_archived, assert_sound, completed, manifest, png, start, wait_for
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, assert_sound, manifest
+from tests.support.media import png
+from tests.support.processes import start, wait_for
 from tests.support.zygote import floradl
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="making links on Windows takes privileges")

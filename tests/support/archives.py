@@ -1,19 +1,13 @@
-"""Driving the installed command against a simulated FLORA, and looking at what it left on disk."""
+"""What an archive holds on disk, and checks that it is all that an account has, whole, and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
-import sysconfig
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
-
-from hypothesis import settings
 
 from floradl.clock import Clock
 from floradl.constants import Kind
@@ -21,90 +15,15 @@ from floradl.repository import layout
 from floradl.repository.entries import State
 from floradl.repository.manifest import Manifest
 from floradl.repository.repository import load_manifest
-from floradl.simulator import Account, AssetStatus, SimAsset, SimOutput, SimRun, Simulator, generate_account
+from floradl.simulator import Account, SimRun, Simulator
 from floradl.storage.destination import Destination
-
-COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name == "nt" else "floradl"))
-
-
-def environment(sim: Simulator, **more: str) -> dict[str, str]:
-    """The environment of a person who has set up FLORA's tools."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLORA")}
-    return kept | {"FLORA_BASE_URL": sim.base_url, "FLORA_API_KEY": sim.account.api_key} | more
-
-
-def floradl(
-    sim: Simulator, *arguments: str | Path, timeout_s: float = 60, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the installed command to its end. It must never show a traceback."""
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        env=environment(sim, **env),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=timeout_s,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-_started: list[subprocess.Popen[str]] = []
-
-
-def start(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
-    """Start the installed command and leave it at work, at most until the end of the test."""
-    process = subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        env=environment(sim, **env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    _started.append(process)
-    return process
-
-
-def end_started() -> None:
-    """Kill what a test that failed left at work: it would ask whoever has its simulator's port next."""
-    while _started:
-        process = _started.pop()
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return as soon as a condition holds; fail when it does not within a minute."""
-    deadline_s = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise subprocess.TimeoutExpired("condition", 60)
-        time.sleep(0.02)
+from tests.support.accounts import completed, expected_bytes, files_of, ready_assets
 
 
 def manifest(dest: Path) -> dict[str, Any]:
     """`manifest.json`, as any program would read it."""
     value: dict[str, Any] = json.loads((dest / "manifest.json").read_text(encoding="utf-8"))
     return value
-
-
-def completed(account: Account, project_id: str | None = None) -> list[SimRun]:
-    """The completed runs of an account, or of one of its projects."""
-    return [
-        run
-        for run in account.runs
-        if run.status == "completed" and (project_id is None or run.project_id == project_id)
-    ]
-
-
-def expected_bytes(account: Account, output: SimOutput) -> bytes:
-    """What an output's file must hold."""
-    if output.url is not None and not output.url.startswith("http"):
-        return output.url.encode()  # a type that nobody knows, with its content in place of a URL
-    return output.text.encode() if output.text is not None else account.body_of(output)
 
 
 def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
@@ -126,24 +45,6 @@ def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
             data = (folder / recorded["file"]).read_bytes()
             assert data == expected_bytes(account, output), (run.run_id, output.output_id)
             assert recorded["sha256"] == hashlib.sha256(data).hexdigest()
-
-
-def full_account(*, runs: int = 12, seed: int = 6, techniques: int = 9, assets: int = 14) -> Account:
-    """An account with something of every source.
-
-    Of every three runs of techniques `GET /generations` has two; uploads are of all states and kinds, two of
-    them equal, one without a project; the canvases show some of both.
-    """
-    return generate_account(runs, seed=seed, techniques=techniques, assets=assets, canvases=True)
-
-
-def ready_assets(account: Account) -> dict[str, SimAsset]:
-    """The uploads that can be had, by the id that an archive knows each by."""
-    return {
-        asset.asset_id or asset.node_id or "": asset
-        for asset in account.listed_assets()
-        if asset.status == AssetStatus.READY
-    }
 
 
 def assert_assets_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
@@ -212,14 +113,6 @@ def all_entries(dest: Path) -> dict[str, Any]:
     """What `manifest.json` has of runs, uploads and canvases, by their ids."""
     value = manifest(dest)
     return {**value["runs"], **value.get("assets", {}), **value.get("canvases", {})}
-
-
-def files_of(account: Account) -> Iterator[tuple[str, SimOutput]]:
-    """Every file that can be had of completed runs and of uploads, with the id of its entry."""
-    for run in completed(account):
-        yield from ((run.run_id, output) for output in run.outputs)
-    for name, asset in ready_assets(account).items():
-        yield name, asset.file
 
 
 def assert_sound(dest: Path, *, removed: Collection[str] = ()) -> None:
@@ -297,41 +190,3 @@ def assert_tidy(dest: Path) -> None:
     found = {path for path in found if not path.endswith(f"/{layout.LABELS}")}
     found = {path for path in found if not layout.is_name_record(path)}
     assert found == expected, found ^ expected
-
-
-def by_day(max_examples: int) -> settings:
-    """Few examples for a property that is slow to check; `make nightly` gives it as many as any other."""
-    return settings() if is_night() else settings(max_examples=max_examples)
-
-
-def is_night() -> bool:
-    """Whether these are the tests of `make nightly`, which have all the time they want."""
-    return settings.default == settings.get_profile("nightly")
-
-
-def png(data: bytes) -> bytes:
-    """A PNG as far as an archiver can tell: how it begins, and how it ends."""
-    return b"\x89PNG\r\n\x1a\n" + data + b"\0\0\0\0IEND\xaeB`\x82"
-
-
-def mp4(data: bytes) -> bytes:
-    """An MP4 as far as an archiver can tell: two boxes that end where the file does."""
-    return b"\0\0\0\x18ftypmp42" + bytes(12) + (len(data) + 8).to_bytes(4, "big") + b"mdat" + data
-
-
-class FakeTime:
-    """A clock that only moves when somebody sleeps."""
-
-    def __init__(self, now_s: float = 1_795_500_000.0) -> None:
-        self.now_s = now_s
-        self.slept: list[float] = []
-        self.clock = Clock(now=lambda: self.now_s, monotonic=lambda: self.now_s, sleep=self._sleep)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now_s += seconds
-
-
-def python_module(*arguments: str) -> list[str]:
-    """A command line that runs a module with this Python."""
-    return [sys.executable, "-m", *arguments]
