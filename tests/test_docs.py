@@ -24,6 +24,7 @@ from tests.support.schedulers import Home
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 
 
 def code_blocks(text: str, *languages: str) -> Iterator[str]:
@@ -54,7 +55,9 @@ def words_of(line: str) -> list[str]:
 
 
 EVERY_COMMAND = [
-    pytest.param(line, id=f"{path.name}: {line}") for path in DOCUMENTS for line in commands(path)
+    pytest.param(line, id=f"{path.name}: {line}")
+    for path in (*DOCUMENTS, *DECISIONS)
+    for line in commands(path)
 ]
 
 
@@ -191,7 +194,7 @@ def test_messages_are_quoted_as_they_are() -> None:
 
 def test_links_between_documents_lead_somewhere() -> None:
     """A link to another document, or to a part of one, has something at its end."""
-    for path in (*DOCUMENTS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"):
+    for path in (*DOCUMENTS, *DECISIONS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"):
         for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
             if "://" in target:
                 continue
@@ -202,6 +205,18 @@ def test_links_between_documents_lead_somewhere() -> None:
                 titles = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
                 anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
                 assert part in anchors, f"{path.name}: {target}"
+
+
+def test_every_decision_has_its_place_in_the_list() -> None:
+    """The list of decisions links to each record once, in order, under the number and title that it bears."""
+    readme = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[(\d+)\. ([^\]]+)\]\(([^)]+)\)", readme, re.MULTILINE)
+    records = [path for path in DECISIONS if path.name != "README.md"]
+    assert len(records) > 15
+    assert [file for _, _, file in listed] == [path.name for path in records]
+    for (number, title, _), path in zip(listed, records, strict=True):
+        assert path.name.startswith(f"{int(number):04}-")
+        assert path.read_text(encoding="utf-8").splitlines()[0] == f"# {number}. {title}"
 
 
 def test_the_first_night_is_as_the_readme_shows_it(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Tests of support."""
+"""What several test files share: accounts, checks of archives, processes, terminals, small disks."""

@@ -104,7 +104,7 @@ lasting: set[str] = set()
 
 
 def floradl(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """As `support.floradl`, by a zygote of this thread."""
+    """Run the command as `processes.floradl` does, but by this thread's zygote."""
     zygote: Zygote | None = getattr(_mine, "zygote", None)
     if zygote is None:
         zygote = _mine.zygote = Zygote().__enter__()
