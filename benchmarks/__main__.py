@@ -1,13 +1,13 @@
 """`python -m benchmarks [run]` measures; `python -m benchmarks report` writes docs/performance.md from
-that.
+the figures.
 
     python -m benchmarks run --only small-40ms,large-0ms --runs 3
     python -m benchmarks run --tiny
     python -m benchmarks list
 
-`--only` measures these benchmarks and leaves the others' figures in results.json as they are. `--tiny` does
-each once with next to nothing to do, keeps no figures, and is an error where a required contender is
-missing.
+`--only` measures the named benchmarks and leaves the figures of all others in results.json as they are.
+`--tiny` runs each benchmark once with next to nothing to do and keeps no figures: it shows that everything
+works. It ends with an error where a required contender is not installed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from benchmarks.suite import SUITE
 
 
 def main() -> int:
-    """Do what the command line says."""
+    """Run the command; returns its exit code."""
     options = _parse()
-    # As Ctrl-C does, so that nginx, folders and contenders are gone afterwards.
+    # SIGTERM ends the run as Ctrl-C does, so that nginx, the folders and the contenders do not stay behind.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if options.command == "list":
@@ -106,7 +106,7 @@ def _measure(options: argparse.Namespace, names: Iterable[str]) -> None:
 
 
 def _keep(file: Path, group: results.Group) -> None:
-    """Put a group's figures with those that are there, at once: who stops here keeps them."""
+    """Add a group's figures to the file at once, so that a run which is interrupted later keeps them."""
     found = results.load(file) if file.exists() else results.Results({})
     found.machine = describe_machine()
     found.groups[group.id] = group
@@ -123,7 +123,7 @@ def _chosen(only: str) -> Iterable[str]:
 
 
 def _cache() -> Path:
-    """Where data may be kept that can be made again."""
+    """The folder of this user for data that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "floradl-benchmarks"
 
 

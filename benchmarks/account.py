@@ -1,7 +1,8 @@
-"""The account that is archived: its runs, and the API's pages about them as files.
+"""The account that the benchmarks archive: its runs, and the API's pages of them as files for nginx.
 
-Runs are numbered from the newest, `run_0000000` on, one a minute. The pages are laid out as FLORA's are, a
-record a line (see `host`), in one list of everything and one of each project.
+Runs are numbered from the newest, `run_0000000`, on; each was created a minute before the one that precedes
+it. The pages are laid out as FLORA's are, one record a line (see `host`): one list of all runs, and one for
+each project.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _APART_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output: its type, and its URL or text."""
+    """One output: its type, and its URL or, for a text, its content."""
 
     type: str
     value: str
@@ -37,21 +38,21 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """Its id."""
+        """The run's id."""
         return f"run_{self.number:07d}"
 
     @property
     def created_at_ms(self) -> int:
-        """When it was created, unix milliseconds."""
+        """When the run was created, in unix milliseconds."""
         return NEWEST_MS - self.number * _APART_MS
 
     @property
     def completed_at_ms(self) -> int:
-        """When it was done, unix milliseconds."""
+        """When the run was completed, in unix milliseconds."""
         return self.created_at_ms + 12_000
 
     def record(self) -> bytes:
-        """Its record, as the API gives it."""
+        """The run's record, as the API lists it."""
         return msgspec.json.encode(
             {
                 "generation_id": self.run_id,
@@ -74,18 +75,19 @@ class Run:
 
 
 def runs_of(outputs: Sequence[Output], per_run: int) -> list[Run]:
-    """These outputs as runs of so many each."""
+    """Divide outputs into runs of equally many, in order."""
     starts = range(0, len(outputs), per_run)
     return [Run(number, tuple(outputs[start : start + per_run])) for number, start in enumerate(starts)]
 
 
 def write_pages(folder: Path, runs: Iterable[Run], *, goes_on: bool = False) -> None:
-    """Write the API's answers about these runs.
+    """Write the pages on which the API lists these runs.
 
     Args:
-        folder: where they belong; it is made.
+        folder: of the pages; it is created.
         runs: newest first.
-        goes_on: the history is longer than that: the last page leads on, to where a 404 is.
+        goes_on: whether the history is longer than these runs. The last page then has a cursor, and the page
+            that it leads to answers 404, so that reading too far fails.
     """
     lists: dict[str, list[bytes]] = {"all": []}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What every benchmark is given: the host, folders, and how to run floradl in them."""
+"""What every benchmark works with: the host, folders, and the ways to run floradl and to check its output."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Bench:
 
     Args:
         host: the running nginx.
-        data: where what is made once is kept.
-        work: a folder for everything that is gone afterwards, on the same file system as `data`.
-        floradl: the command that is measured.
+        data: the folder of files that are made once and kept, such as media.
+        work: a folder that is removed at the end, on the same file system as `data`.
+        floradl: the command that is measured, as its arguments.
         runs: how often each contender takes its turn.
-        is_tiny: loads are so small that the figures mean nothing; this is to see that everything works.
-        say: prints a line for whoever waits.
-        seen: in a tiny run, who has had a turn.
+        is_tiny: whether the loads are so small that the figures mean nothing, to see that everything works.
+        say: prints a line about the progress.
+        seen: names of the contenders that have had a turn, in a tiny run.
     """
 
     host: Host
@@ -51,15 +51,15 @@ class Bench:
 
     @property
     def media(self) -> Path:
-        """Where the media files are; it is what the host serves."""
+        """The folder of media files, which the host serves."""
         return self.data / "media"
 
     def size(self, full: int, tiny: int) -> int:
-        """How much of something: `full`, or `tiny` in a tiny run."""
+        """`full`, or in a tiny run `tiny`."""
         return tiny if self.is_tiny else full
 
     def environment(self, base_url: str = "") -> dict[str, str]:
-        """The environment of every contender: nothing of the user's settings, caches or proxies."""
+        """The environment of every contender, without the user's settings, caches and proxies."""
         home = self.work / "home"
         home.mkdir(exist_ok=True)
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8"}
@@ -67,7 +67,7 @@ class Bench:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A fresh folder. Its files are emptied afterwards (`empty_tree`); it goes with `work`."""
+        """A fresh folder. Its files are emptied afterwards (`empty_tree`); it is removed with `work`."""
         path = Path(tempfile.mkdtemp(dir=self.work))
         try:
             yield path
@@ -75,21 +75,29 @@ class Bench:
             empty_tree(path)
 
     def take_turns(self, entrants: Sequence[Entrant], runs: int | None = None) -> list[Row]:
-        """Let each run as often as is wanted here, or `runs` times; see `measure.take_turns`."""
+        """Let each entrant run `runs` times, or `self.runs` times when None; see `measure.take_turns`."""
         wait = None if self.is_tiny else os.sync
         return take_turns(entrants, self.runs if runs is None else runs, self.say, before_each=wait)
 
     def publish(self, scene: str, runs: Iterable[account.Run], *, goes_on: bool = False) -> None:
-        """Let the API of `scene` list these runs; `goes_on` as for `account.write_pages`."""
+        """Write the pages of an API called `scene` with these runs; `goes_on` as in `account.write_pages`."""
         folder = self.host.api_folder(scene)
         if not folder.exists():
             account.write_pages(folder, runs, goes_on=goes_on)
 
     def archive(self, scene: str, dest: Path, options: Sequence[str] = ()) -> tuple[Sample, Report]:
-        """Run an archive job into `dest`: its figures, with the API calls it made, and its report.
+        """Archive the account of `scene` into `dest`.
+
+        Args:
+            scene: the name of the API, as given to `publish`.
+            dest: the archive's folder.
+            options: further options of `floradl`.
+
+        Returns:
+            The figures, with the number of API calls, and the report that floradl printed.
 
         Raises:
-            BenchmarkError: it failed, or its report is not one.
+            BenchmarkError: floradl failed, printed no report, or counted other API calls than the host did.
         """
         command = [*self.floradl, *ARCHIVE, *options, str(dest)]
         before = self.host.counts().api
@@ -101,7 +109,7 @@ class Bench:
         return with_extra(outcome.sample, {"api_calls": calls}), report
 
     def floor(self, runs: int, outputs: int, size_bytes: int) -> Entrant:
-        """What the disk takes for as many files, by a program that does nothing else."""
+        """An entrant that only writes as many files of this size: the time that the disk takes."""
         numbers = (str(runs), str(outputs), str(size_bytes))
 
         def run() -> Sample:
@@ -117,7 +125,7 @@ class Bench:
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """The part of floradl's report about outputs."""
+    """What floradl's report says about outputs."""
 
     fetched: int
     already: int
@@ -126,7 +134,7 @@ class Outputs(msgspec.Struct, frozen=True):
 
 
 class Archive(msgspec.Struct, frozen=True):
-    """The part of floradl's report about the whole archive."""
+    """What floradl's report says about the whole archive."""
 
     runs: int
     outputs: int
@@ -134,7 +142,7 @@ class Archive(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What floradl's `--json` prints, as far as it is looked at here."""
+    """The report that `floradl --json` prints: the fields that the benchmarks read."""
 
     exit_code: int
     complete: bool
@@ -144,10 +152,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report_of(outcome: Outcome) -> Report:
-    """The report that floradl printed.
+    """Read the report that floradl printed.
 
     Raises:
-        BenchmarkError: it printed something else, or says that it is not complete.
+        BenchmarkError: floradl printed something else, or the report says that the archive is not complete.
     """
     try:
         report = msgspec.json.decode(outcome.stdout, type=Report)
@@ -159,11 +167,11 @@ def report_of(outcome: Outcome) -> Report:
 
 
 def empty_tree(folder: Path) -> None:
-    """Give back the room of all files below a folder, and leave them standing.
+    """Truncate all files below a folder, to free their room, but do not remove them.
 
-    Not removed at once: without a journal ext4 gives no inode away that was freed in the last minutes, and
-    looks through all of them for every new file. Whoever came next would be timed at that. What has another
-    name too is left alone: its bytes may be somebody else's.
+    They are not removed here because ext4 without a journal does not reuse an inode that was freed in the
+    last minutes, and looks through all of them for every new file: the next contender would be slowed down by
+    that. A file that has several hard links is left alone, because its bytes may be in use elsewhere.
     """
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -174,10 +182,10 @@ def empty_tree(folder: Path) -> None:
 
 
 def check_tree(dest: Path, count: int, size_bytes: int, who: str) -> None:
-    """Look at what was fetched: so many files of so many bytes together, floradl's own apart.
+    """Check the number of files and their bytes in all that were downloaded, without floradl's own files.
 
     Raises:
-        BenchmarkError: it is something else.
+        BenchmarkError: the number of files or the number of bytes is another.
     """
     sizes = []
     for folder, folders, names in os.walk(dest):

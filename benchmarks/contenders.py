@@ -1,7 +1,8 @@
-"""Who fetches: floradl, and other programs that can fetch a list of URLs.
+"""The other programs that floradl is measured beside: each can download a list of URLs.
 
-Each is given its fair best: the flags that its documentation recommends for many files, no progress output,
-no preallocation. `lacks` says what a program does not do that floradl does in the same time.
+Each program gets the flags that its documentation recommends for many files, no progress output and no
+preallocation, so that it is measured at its best. `Peer.lacks` names the work that floradl does in the same
+time and the program does not.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ _PLAIN = "no hash, no fsync, no manifest, no run.json, no check of content"
 
 @dataclass(frozen=True, slots=True)
 class FetchJob:
-    """URLs to fetch into a folder; `notes` is an empty folder for lists and the like."""
+    """URLs to download into a folder; `notes` is an empty folder for lists of them."""
 
     urls: Sequence[str]
     dest: Path
     notes: Path
 
     def write_list(self, name: str, lines: Sequence[str]) -> str:
-        """A file of these lines; its path."""
+        """Write these lines to a file and return its path."""
         path = self.notes / name
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return str(path)
@@ -32,10 +33,11 @@ class FetchJob:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A program that fetches lists of URLs.
+    """A program that downloads lists of URLs.
 
-    `shown` is its command line for people; `max_runs` as in `measure.Entrant`; one that is not `is_required`
-    is passed over, loudly, where it is not installed.
+    `shown` is its command line as docs/performance.md has it, and `max_runs` is as in `measure.Entrant`.
+    Where a program is not installed it is left out with a message; if it `is_required`, a tiny run ends with
+    an error.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Peer:
 
 
 def aria2c(concurrency: int, split: int = 1) -> Peer:
-    """aria2c with so many files at once and so many connections for each."""
+    """aria2c with this many files at once, and this many connections for each."""
     flags = [
         "--no-conf", "--quiet", "--file-allocation=none", "--async-dns=false", "--disable-ipv6",
         f"-j{concurrency}", f"-x{split}", f"-s{split}", *(["-k1M"] if split > 1 else []),
@@ -67,7 +69,7 @@ def aria2c(concurrency: int, split: int = 1) -> Peer:
 
 
 def curl(concurrency: int) -> Peer:
-    """Curl with so many transfers at once."""
+    """Curl with this many transfers at once."""
     flags = ["--silent", "--show-error", "--fail", "--http1.1", "--no-progress-meter"]
     flags += ["--parallel", "--parallel-immediate"]
 
@@ -81,7 +83,7 @@ def curl(concurrency: int) -> Peer:
 
 
 def curl_single() -> Peer:
-    """Curl over one connection, one URL after the other: the time that one connection takes."""
+    """Curl with one URL after the other, over one connection: the time that one connection takes."""
 
     def command(job: FetchJob) -> list[str]:
         lines = [f'url = "{url}"\noutput = "{job.dest / _name(url)}"' for url in job.urls]
@@ -102,7 +104,7 @@ def wget() -> Peer:
 
 
 def gallery_dl() -> Peer:
-    """gallery-dl, which fetches one file after the other."""
+    """gallery-dl, which downloads one file after the other."""
 
     def command(job: FetchJob) -> list[str]:
         urls = job.write_list("urls", job.urls)
@@ -113,7 +115,7 @@ def gallery_dl() -> Peer:
 
 
 def rclone(concurrency: int) -> Peer:
-    """Rclone, told the host and a list of paths: `copyurl` takes one URL a process."""
+    """Rclone, which gets the host and a list of paths, because its `copyurl` takes one URL a process."""
     flags = ["--config", "/dev/null", "--no-traverse", "--no-check-dest", "--quiet"]
     counts = ["--transfers", str(concurrency), "--checkers", str(concurrency)]
 

@@ -1,4 +1,4 @@
-"""What ends a benchmark run."""
+"""The error that ends a run of benchmarks."""
 
 from __future__ import annotations
 

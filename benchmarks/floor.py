@@ -1,8 +1,8 @@
-"""What the disk takes for an archive: `python floor.py DEST RUNS OUTPUTS SIZE`.
+"""The time that the disk takes for an archive: `python floor.py DEST RUNS OUTPUTS SIZE`.
 
-For each run a folder with a small record and so many outputs of SIZE bytes; each file is created under
-another name, written, flushed and renamed, and the folder flushed, as an archive that may lose nothing has to
-do it, in eight threads.
+Writes a folder for each run, with a small record and OUTPUTS files of SIZE bytes, in eight threads. Each file
+is created under another name, written, flushed and renamed, and its folder is flushed: no archive that may
+lose nothing can do less.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PIECE = memoryview(bytes(range(256)) * 4096)
 
 
 def write_file(dest: Path, name: str, target: Path, size_bytes: int) -> None:
-    """One file, durable under its name."""
+    """Write one file so that a power cut cannot take it away."""
     temporary = dest / name
     with temporary.open("wb", buffering=0) as file:
         for start in range(0, size_bytes, len(_PIECE)):
@@ -32,7 +32,7 @@ def write_file(dest: Path, name: str, target: Path, size_bytes: int) -> None:
 
 
 def main(dest: Path, runs: int, outputs: int, size_bytes: int) -> None:
-    """Write so many runs."""
+    """Write the runs that the command line asks for."""
     dest.mkdir(parents=True)
     jobs = []
     for number in range(runs):

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.gallery`: an archive of 100,000 outputs in a browser, and what one night adds.
+"""`python -m benchmarks.gallery`: the gallery of 100,000 outputs in a browser, and what one night adds to it.
 
-It makes the archive (pictures are links to a few files, so that it takes a minute and little room) and its
-gallery, adds 50 outputs and makes the gallery again, then opens it from disk in Chromium and scrolls,
-filters, searches and sorts. What it saw goes into docs/performance.md, between `<!-- gallery -->` and
+Makes the archive (its pictures are links to a few files, so that this takes a minute and little room) and its
+gallery, adds 50 outputs and makes the gallery again. Then it opens the gallery from disk in Chromium and
+scrolls, filters, searches and sorts. The figures go into docs/performance.md, between `<!-- gallery -->` and
 `<!-- end -->`.
 
     python -m benchmarks.gallery
@@ -41,7 +41,7 @@ _MODELS = ("t2i-flux-2-pro", "t2i-nano-banana", "i2v-kling-3", "t2v-veo-4", "llm
 _TEXT = "A paper boat crossing a flooded library, seen from above, number {}. " * 6
 _NIGHT = 50
 
-# Installed before the page's own scripts: the longest time in which the page could not answer.
+# Runs before the page's own scripts, and keeps the longest time in which the page could not answer.
 _WATCH = """
 window.pauses = [];
 new PerformanceObserver((list) => {
@@ -68,7 +68,7 @@ class Figure:
 
     @property
     def row(self) -> str:
-        """As Markdown."""
+        """The figure as a line of a Markdown table."""
         target = "" if self.target is None else f"< {self.target:,.3g} {self.unit}"
         holds = "" if self.target is None else ("yes" if self.value < self.target else "**no**")
         return f"| {self.what} | {self.value:,.3g} {self.unit} | {target} | {holds} |\n"
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def measure(dest: Path, outputs: int) -> list[Figure]:
-    """All figures, over an archive made at `dest`."""
+    """Make an archive at `dest` and take all figures."""
     make_archive(dest, outputs - _NIGHT)
     first_s = _build(dest)[0]
     make_archive(dest, outputs)
@@ -109,7 +109,7 @@ def measure(dest: Path, outputs: int) -> list[Figure]:
 
 
 def make_archive(dest: Path, outputs: int) -> None:
-    """An archive of so many outputs, four a run; one that is there gets newer ones."""
+    """Make an archive of this many outputs, four a run; an archive that is there gets newer ones added."""
     samples = _samples(dest.parent / "samples")
     runs: dict[str, Any] = {}
     for number in range(-(-outputs // 4)):
@@ -182,7 +182,7 @@ def _text(folder: Path, key: str, number: int, *, is_new: bool) -> dict[str, Any
 
 
 def _build(dest: Path) -> tuple[float, int, int]:
-    """Seconds of a whole `floradl gallery`, and how many files and bytes it wrote."""
+    """Run `floradl gallery`; returns its seconds, and how many files and bytes it wrote."""
     before = _files(dest)
     began_s = time.perf_counter()
     command = [str(Path(sys.executable).with_name("floradl")), "gallery", "-q", "--no-progress", str(dest)]
@@ -243,7 +243,7 @@ def _during(page: Page, work: Callable[[Page], None]) -> float:
 
 
 def _scroll(page: Page) -> None:
-    """From top to end in 120 leaps, and then back in steps of a window."""
+    """Scroll from the top to the end in 120 leaps, and back in steps of one window."""
     page.evaluate(
         """async () => {
           const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));

@@ -1,9 +1,10 @@
-"""The one host everything comes from: an nginx of our own on loopback, media and API both.
+"""The host that everything is downloaded from: an nginx on loopback that serves media and the API.
 
-It runs as the current user from a folder of its own, with two workers, and ends with the `with` block.
-Media are plain files behind several `Route`s: without delay, after 40 ms, limited per connection, or
-refusing whoever has too many requests in flight. The API's pages are plain files too, so that it costs next
-to nothing to answer; delays and counts are lua. The key is not checked.
+It runs as the current user, from a folder of its own and with two workers, and ends with the `with` block.
+Media are plain files behind several `Route`s: one answers at once, one after 40 ms, one limits the speed of
+each connection, and one refuses a client with too many requests in flight. The API's pages are plain files
+too, so that answering costs next to nothing. Lua scripts do the delays and the counting. The key is not
+checked.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way to the media files: how long each answer waits, how fast a connection is, how many at once."""
+    """A way to the media files: an answer's delay, a connection's speed, how many requests it takes."""
 
     name: str
     title: str
@@ -50,7 +51,7 @@ ROUTES = (INSTANT, DELAYED, LIMITED, BUSY)
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Requests since the counts were last set to zero; of media, only those of routes that refuse some."""
+    """Requests since the counts were last reset; requests for media count only on routes that refuse some."""
 
     api: int
     media: int
@@ -66,7 +67,7 @@ class Host:
         media: the folder of media files.
 
     Attributes:
-        url: where it listens, without a slash at the end.
+        url: of the server, without a slash at the end.
 
     Raises:
         BenchmarkError: nginx or one of its modules is missing, or it does not start.
@@ -88,7 +89,7 @@ class Host:
             for _ in range(_TRIES):
                 if self._start(self._nginx):
                     return self
-        except BaseException:  # Ctrl-C too: nobody else would stop what was started
+        except BaseException:  # also for Ctrl-C: nginx would go on running
             self._stop()
             raise
         raise BenchmarkError(f"nginx does not start:\n{self._errors()}")
@@ -99,7 +100,7 @@ class Host:
         self._stop()
 
     def media_url(self, route: Route, path: str) -> str:
-        """The URL of a media file by a route."""
+        """The URL of a media file on a route."""
         return f"{self.url}/{route.name}/{path}"
 
     def base_url(self, scene: str) -> str:
@@ -107,15 +108,15 @@ class Host:
         return f"{self.url}/scene/{scene}/api/v1"
 
     def api_folder(self, scene: str) -> Path:
-        """Where the pages of a scene's API belong; see `pages`."""
+        """The folder for the pages of the API called `scene`; see `account.write_pages`."""
         return self._folder / "api" / scene
 
     def counts(self) -> Counts:
-        """How many requests there were."""
+        """The number of requests since the last reset."""
         return msgspec.json.decode(self._get("/stats"), type=Counts)
 
     def reset_counts(self) -> None:
-        """Count from zero."""
+        """Reset the counts to zero."""
         self._get("/stats/reset")
 
     def _get(self, path: str) -> bytes:
@@ -124,14 +125,15 @@ class Host:
         return body
 
     def _start(self, nginx: str) -> bool:
-        """Start on some free port; False when another process took the port meanwhile."""
+        """Start on a free port; False when another process took the port meanwhile."""
         port = _free_port()
         config = self._folder / "nginx.conf"
         config.write_text(_config(self._folder, self._media, port), encoding="utf-8")
         log = self._folder / "error.log"
         with log.open("wb") as stderr:
             command = [nginx, "-p", str(self._folder), "-c", str(config), "-e", str(log)]
-            # In a session of its own, so that Ctrl-C ends it only after those who still read from it.
+            # In a session of its own, so that Ctrl-C does not end nginx before the contenders that read from
+            # it.
             self._process = subprocess.Popen(command, stderr=stderr, start_new_session=True)
         self.url = f"http://127.0.0.1:{port}"
         until_s = time.monotonic() + _START_S
@@ -178,7 +180,7 @@ def _module(name: str) -> str:
 
 
 def _config(folder: Path, media: Path, port: int) -> str:
-    """nginx.conf. What is root's to begin with stays root's, since the folders are only for their owner."""
+    """The text of nginx.conf. Root's workers stay root: the folders are readable for their owner alone."""
     for path in (folder, media):
         if re.search(r"[\s\"'\\;{}$]", str(path)):
             raise BenchmarkError(f"nginx cannot be told of a folder with such a name: {path}")
@@ -200,7 +202,7 @@ def _location(route: Route, media: Path) -> str:
         lines.append(f"limit_rate {route.limit_rate};")
     wait = f"ngx.sleep({route.delay_s})" if route.delay_s else ""
     if route.max_in_flight is not None:
-        # A request counts from here until its last byte was handed to the kernel, waiting included.
+        # A request is in flight from here until its last byte was handed to the kernel, also while it waits.
         lines.append(
             "access_by_lua_block {"
             ' local c = ngx.shared.counts; c:incr("media", 1, 0);'

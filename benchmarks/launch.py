@@ -1,12 +1,11 @@
 """Run one command and write down what it cost: `python -IS launch.py FIGURES STDOUT STDERR COMMAND...`.
 
-A process of its own, and a small one, because the kernel counts the memory of whoever forks a process as
-the first of that process' peak: started from the benchmarks themselves, a downloader of 5 MB would be said
-to take as much as they do. What is left of that is the size of a bare interpreter, some 9 MB: nothing shows
-as less.
+This is a small process of its own, because the kernel begins the peak memory of a process with the memory of
+the one that forked it: started by the benchmarks themselves, a downloader of 5 MB would seem to take as much
+as they do. Some 9 MB remain, the size of this bare interpreter; no command seems smaller than that.
 
-FIGURES becomes a line of JSON: exit code, wall time, CPU time and peak memory of the command, with all
-processes that it started and waited for (peak memory: of the largest one).
+FIGURES becomes a line of JSON: the exit code, wall time, CPU time and peak memory of the command. The times
+include all processes that it started and waited for; the peak memory is that of the largest one.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def main(figures: str, stdout: str, stderr: str, command: list[str]) -> None:
     cpu_s = usage.ru_utime + usage.ru_stime
     peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     code = os.waitstatus_to_exitcode(status)
-    # Written by hand: `json` would make this process larger than it has to be.
+    # Not by `json`: importing it would make this process larger, and with it every figure.
     line = f'{{"exit_code": {code}, "wall_s": {wall_s}, "cpu_s": {cpu_s}, "peak_rss_bytes": {peak_bytes}}}'
     with open(figures, "w", encoding="utf-8") as file:
         file.write(line)

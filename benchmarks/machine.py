@@ -1,4 +1,4 @@
-"""Where the figures were taken: what is needed to make sense of them, and nothing that names anyone."""
+"""The machine that the figures were taken on, as far as they depend on it; nothing names anybody."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"\d+\.\d+(?:\.\d+)?")
 
 
 def describe_machine() -> dict[str, str]:
-    """Cores, memory, kernel, and the versions of everything that takes part."""
+    """Cores, memory, kernel, and the versions of all contenders and of what they use."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     facts = {
         "date": datetime.now(UTC).date().isoformat(),

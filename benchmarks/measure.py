@@ -1,4 +1,4 @@
-"""Running processes and taking their figures; taking turns."""
+"""Running processes for their figures, in turns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Figures(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A process that ended with 0: its figures and what it printed."""
+    """The figures and the output of a process that ended with exit code 0."""
 
     sample: Sample
     stdout: bytes
@@ -40,9 +40,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """One that takes turns: `run` does the job once, everything that is not to be measured included.
+    """A contender in a group that takes turns.
 
-    `max_runs` is for whoever is so slow that more would tell nothing new; `missing` says why it cannot run.
+    `run` does the job once, with all preparations that are not measured. `max_runs` limits the turns of a
+    contender so slow that more of them would tell nothing new. `missing` says why it cannot run, if so.
     """
 
     name: str
@@ -54,20 +55,20 @@ class Entrant:
 
 
 def run_process(command: Sequence[str], env: Mapping[str, str], work: Path) -> Outcome:
-    """Run a command, and wait for it.
+    """Run a command and wait for its end.
 
     Args:
         command: the program and its arguments.
         env: its whole environment.
-        work: a folder for what it prints.
+        work: a folder for temporary files, such as its output.
 
     Raises:
-        BenchmarkError: it did not end with 0, or not in time.
+        BenchmarkError: the command ended with another exit code than 0, or not within `TIMEOUT_S`.
     """
     with TemporaryDirectory(dir=work) as folder:
         figures, stdout, stderr = (Path(folder, name) for name in ("figures", "stdout", "stderr"))
         launcher = [sys.executable, "-IS", str(LAUNCHER), str(figures), str(stdout), str(stderr)]
-        # A session of its own: Ctrl-C is ours to handle, and ends the whole group.
+        # In a session of its own, so that Ctrl-C reaches only the benchmarks, which then end the whole group.
         process = subprocess.Popen([*launcher, *command], env=dict(env), start_new_session=True)
         try:
             process.wait(TIMEOUT_S)
@@ -93,9 +94,10 @@ def take_turns(
     *,
     before_each: Callable[[], None] | None = None,
 ) -> list[Row]:
-    """Let each run `runs` times, all of them once before any a second time.
+    """Let each entrant run `runs` times, all of them once before any of them a second time.
 
-    `before_each` is called before every turn: what others left to be written must not be written on its time.
+    `before_each` is called before every turn. It is for `os.sync`: the system would otherwise write what the
+    entrant before left unwritten, during this one's time.
     """
     samples: dict[str, list[Sample]] = {entrant.name: [] for entrant in entrants}
     for entrant in entrants:
@@ -123,12 +125,12 @@ def take_turns(
 
 
 def with_extra(sample: Sample, extra: Mapping[str, float]) -> Sample:
-    """A sample that says more."""
+    """A copy of a sample with more counts."""
     return msgspec.structs.replace(sample, extra=sample.extra | dict(extra))
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Whatever is left of a process and those it started ends here; they are all of its own session."""
+    """Kill a process and all that it started and left behind; they are in a session of their own."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,8 +1,8 @@
-"""Media files to fetch: made once, of random bytes, and kept.
+"""The media files to download, made once of random bytes and kept.
 
-Each looks whole to whoever looks: images begin as a PNG and end as one, videos are two boxes of an MP4 that
-end where the file does. What lies between is noise, different in every file, so that no two hashes are the
-same.
+Each passes floradl's checks of a whole file: images begin and end as a PNG does, videos are two boxes of an
+MP4 that end where the file does. Between them is noise that differs in every file, so that no two hashes are
+equal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FTYP = b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00isom"
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """So many files of so many bytes, of a type of output that has a suffix."""
+    """A number of files of one size and one type of output."""
 
     count: int
     size_bytes: int
@@ -28,23 +28,23 @@ class Files:
 
     @property
     def suffix(self) -> str:
-        """The files' suffix."""
+        """The suffix of the files' names."""
         return {"imageUrl": ".png", "videoUrl": ".mp4"}[self.type]
 
     @property
     def folder(self) -> str:
-        """The name of their folder; it says what they are, so that other ones have another."""
+        """The name of their folder, made from number and size, so that other files have another folder."""
         return f"{self.suffix[1:]}-{self.count}x{self.size_bytes}"
 
     @property
     def paths(self) -> list[str]:
-        """The files below the folder of all media; every name occurs once there."""
+        """The paths of the files, below the folder of all media; no file name occurs twice there."""
         stem = f"{self.folder}-{{:05d}}{self.suffix}"
         return [f"{self.folder}/{stem.format(number)}" for number in range(self.count)]
 
 
 def make(files: Files, media: Path) -> None:
-    """Make these files, if they are not there yet; and read them, so that they are in memory."""
+    """Make these files if they are not there yet, and read them, so that they are in the system's cache."""
     final = media / files.folder
     if not final.exists():
         media.mkdir(parents=True, exist_ok=True)

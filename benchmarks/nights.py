@@ -1,11 +1,11 @@
-"""A night with nothing new, over archives of a thousand to a million outputs.
+"""Benchmarks of a night with nothing new, over archives of a thousand to a million outputs.
 
-The archives are made up: real folders and small files, which are kept, and a manifest and checksums as
-floradl itself writes them, made anew each time, sealed for the key and the API of the benchmark. The API
-has the first pages of that history, and nothing below them, so that whoever walks on where a seal says
-"enough" fails.
+The archives are made up. Their folders and small files are real and kept; the manifest and the checksums are
+written anew each time, as floradl itself writes them, with seals for the key and the API of the benchmark.
+The API has only the first pages of the history: a scan that reads on below its seal gets a 404 and fails.
 
-The first night after building is measured apart: floradl may keep things there that only a run can leave.
+The first night over a new archive is measured apart, because floradl may write things in it that later nights
+use, such as the dates of folders.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _THREADS = 8
 
 
 def night(bench: Bench, count: int) -> Group:
-    """Nights over so many archived outputs."""
+    """Measure nights over an archive of `count` outputs."""
     size = bench.size(count, min(count, 1000) // 2)
     name = f"night-{size}"
     runs = size // PER_RUN
     began_s = time.monotonic()
     dest = bench.data / name
     _make_tree(dest, runs)
-    _write_books(dest, runs, bench.host.base_url(name))
+    _write_manifest(dest, runs, bench.host.base_url(name))
     bench.publish(name, map(_run, range(min(runs, _LISTED_PAGES * PAGE_RUNS))), goes_on=True)
     bench.say(f"  built in {time.monotonic() - began_s:.0f} s")
     entrants = [_entrant(bench, FIRST, name, size, 1), _entrant(bench, LATER, name, size, None)]
@@ -94,7 +94,7 @@ def _folder(run: Run) -> Path:
 
 
 def _make_tree(dest: Path, runs: int) -> None:
-    """The folders and files of so many runs, if they are not there yet. Only the first start has to wait."""
+    """Write the folders and files of the runs, unless an earlier run of the benchmarks has written them."""
     if dest.exists():
         return
     temporary = Path(tempfile.mkdtemp(prefix="night-", dir=dest.parent))
@@ -116,8 +116,8 @@ def _write_runs(dest: Path, start: int, runs: int) -> None:
             (folder / f"output_{index}.png").write_bytes(_content(run.number, index))
 
 
-def _write_books(dest: Path, runs: int, base_url: str) -> None:
-    """manifest.json and SHA256SUMS as after a full scan that ended just now."""
+def _write_manifest(dest: Path, runs: int, base_url: str) -> None:
+    """Write manifest.json and SHA256SUMS as a full scan that ended just now would leave them."""
     shutil.rmtree(dest / base.PRIVATE, ignore_errors=True)
     now = format_ms(Clock().now_ms())
     manifest = Manifest(ARCHIVE_ID, now)
@@ -163,7 +163,7 @@ def _ops(run: Run, now: str) -> Iterator[RunOp | OutputOp]:
 
 
 def _seals(base_url: str, now: str) -> Iterator[ScanEntry]:
-    """What clean scans of the two lists left: all runs are in the first, and none in the other."""
+    """The seals that complete scans leave: generations have all runs, technique runs are none."""
     api = FloraApi(base_url, API_KEY, clock=Clock(), retries=0, timeout_s=1.0)
     for source, sealed_before in ((Source.GENERATIONS, NEWEST_MS), (Source.TECHNIQUE_RUNS, None)):
         yield ScanEntry(

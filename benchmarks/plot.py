@@ -1,4 +1,4 @@
-"""The plot of docs/performance.md, plain SVG: a panel for each fetching benchmark, a bar a contender."""
+"""The plot of docs/performance.md as SVG: a panel for each download benchmark, a bar a contender."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Bar:
 
 
 def draw(results: Results) -> str:
-    """The SVG; of the benchmarks that were not run there is no panel."""
+    """The plot as SVG; a benchmark that was not run has no panel."""
     groups = [results.groups[name] for name in _PANELS if name in results.groups]
     parts: list[str] = []
     top = _MARGIN
@@ -61,7 +61,7 @@ def _panel(group: Group, left: int, top: int) -> Iterator[str]:
 
 
 def _bars(group: Group) -> list[_Bar]:
-    """A bar for each contender that was measured: files a second where there are many, else megabytes."""
+    """A bar for each measured contender: files a second, or megabytes a second where files are few."""
     return [_bar(group, row) for row in group.rows if row.samples]
 
 

@@ -1,7 +1,7 @@
-"""docs/performance.md: tables made of results.json stand between markers; the prose around them stays.
+"""docs/performance.md: writes its tables from results.json between markers, and leaves the prose around them.
 
 A block begins with `<!-- benchmarks: NAME -->` and ends with `<!-- end -->`; NAME is `checks`, `machine`,
-`contenders` or a benchmark's. A page without one of the blocks just does not have that table.
+`contenders` or the name of a benchmark. A table whose block is not in the page is left out.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.checks import checks
 from benchmarks.errors import BenchmarkError
 from benchmarks.plot import draw
 from benchmarks.results import Group, Results, Row
 from benchmarks.suite import SUITE
+from benchmarks.targets import checks
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
 PLOT = DOCS / "performance.svg"
 _BLOCK = re.compile(r"(<!-- benchmarks: (?P<name>[a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_BULK_BYTES = 10_000  # of an item, from which on megabytes a second say something
+_BULK_BYTES = 10_000  # the size of an item from which on megabytes a second are worth a column
 _EXTRAS = {"api_calls": "API calls", "media_requests": "requests", "refused": "refused"}
 
 
 def write(results: Results) -> None:
-    """Write the page's blocks and the plot."""
+    """Write the blocks of the page, and the plot."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     PLOT.write_text(draw(results), encoding="utf-8")
 
 
 def check(results: Results) -> None:
-    """Make all of it and write nothing, to see that it can be made."""
+    """Make all tables and the plot without writing them, to see that they can be made."""
     filled(PAGE.read_text(encoding="utf-8"), results)
     draw(results)
 
@@ -41,7 +41,7 @@ def filled(page: str, results: Results) -> str:
     """The page with its blocks made anew.
 
     Raises:
-        BenchmarkError: it has a block of a name that nobody knows.
+        BenchmarkError: the page has a block of an unknown name.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -51,7 +51,7 @@ def filled(page: str, results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """The checks, for a terminal."""
+    """The targets and their figures, as text for a terminal."""
     lines = [
         f"{check.number}  {_verdict(check.holds):<12} {check.figure:>13}  {check.target:<13} {check.what}"
         for check in checks(results)
@@ -94,7 +94,7 @@ def _group(group: Group) -> str:
 
 
 def _columns(group: Group) -> dict[str, Callable[[Row], str]]:
-    """The columns after the contender's name, each with what makes a cell of it."""
+    """The columns after the contender's name: each title, and the function that makes a cell."""
     columns: dict[str, Callable[[Row], str]] = {
         "runs": lambda row: str(len(row.samples)),
         "wall s": lambda row: f"{row.wall_s:.3f}" if row.wall_s < 10 else f"{row.wall_s:.1f}",

@@ -1,8 +1,7 @@
-"""The figures, as they stand in results.json.
+"""The figures that results.json holds.
 
-The file is kept in the repository: docs/performance.md is made of it and nothing else, so that whoever
-doubts a number there can go back to every single run, and a test can tell whether the page was changed by
-hand.
+The file is part of the repository, and docs/performance.md is made of nothing else. So a reader who doubts a
+number finds every single run here, and a test finds out whether the page was changed by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ RESULTS = FOLDER / "results.json"
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What one process cost; `extra` has what else was counted, such as API calls."""
+    """What one process cost; `extra` has further counts, such as `api_calls`."""
 
     wall_s: float
     cpu_s: float
@@ -28,7 +27,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One contender of a group: its runs, or why there are none."""
+    """One contender of a group: its samples, or why it has none."""
 
     name: str
     command: str
@@ -52,14 +51,14 @@ class Row(msgspec.Struct, frozen=True):
         return statistics.median(sample.peak_rss_bytes for sample in self.samples)
 
     def counted(self, name: str) -> float:
-        """The median of what else was counted under this name."""
+        """The median of a further count."""
         return statistics.median(sample.extra[name] for sample in self.samples)
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Contenders that took turns at a job: `items` of `unit` with so many bytes.
+    """Contenders that took turns at one job, which had `items` things of the kind `unit`.
 
-    Where it is no contest, the rows are jobs that differ, and their speeds are not compared.
+    Where it is no contest, the rows are different jobs, and their speeds are not compared.
     """
 
     id: str
@@ -72,18 +71,18 @@ class Group(msgspec.Struct, frozen=True):
     is_contest: bool = True
 
     def row(self, name: str) -> Row | None:
-        """A contender that was measured; None for one that was not."""
+        """The row of a contender; None when it was not measured."""
         return next((row for row in self.rows if row.name == name and row.samples), None)
 
 
 class Results(msgspec.Struct):
-    """Everything that was measured, and where."""
+    """All groups that were measured, and the machine."""
 
     machine: dict[str, str]
     groups: dict[str, Group] = {}
 
     def row(self, group: str, name: str) -> Row | None:
-        """A contender of a group, if both were measured."""
+        """The row of a contender in a group; None when the group or the contender was not measured."""
         found = self.groups.get(group)
         return found.row(name) if found else None
 
@@ -92,7 +91,7 @@ def load(path: Path) -> Results:
     """Read a results file.
 
     Raises:
-        BenchmarkError: there is none, or it is not one.
+        BenchmarkError: the file is not there, or cannot be read as results.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Results)
@@ -101,5 +100,5 @@ def load(path: Path) -> Results:
 
 
 def save(results: Results, path: Path) -> None:
-    """Write a results file, laid out so that changes can be read."""
+    """Write a results file, laid out so that the changes in a commit can be read."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

@@ -1,7 +1,7 @@
 """`python -m benchmarks.screenshots`: pictures of the demo's gallery, for docs/gallery.
 
-Each is taken in Chromium from a demo of its own and kept as WebP, so that all of them together stay
-below a megabyte.
+Each picture is taken in Chromium from a fresh demo and kept as WebP, so that all of them together stay below
+a megabyte.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUALITY = 80
 
 
 def main() -> None:
-    """Take all of them."""
+    """Take all pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="floradl-screenshots-") as work, sync_playwright() as playwright:
         dest = Path(work) / "demo"
@@ -51,7 +51,7 @@ def take(
     scheme: Literal["light", "dark"],
     prepare: Callable[[Page], None],
 ) -> None:
-    """One picture of a gallery, after something was done to the page."""
+    """Open a gallery, let `prepare` bring the page into a state, and take one picture of it."""
     context = browser.new_context(
         viewport={"width": width, "height": _SIZES[width]},
         color_scheme=scheme,

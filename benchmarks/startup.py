@@ -1,4 +1,4 @@
-"""How long it takes until floradl says something at all."""
+"""The benchmark of how long floradl takes to start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELP = "floradl --help"
 
 
 def startup(bench: Bench) -> Group:
-    """Python alone, `--version` and `--help`; many times, since each is over so soon."""
+    """Measure Python alone, `--version` and `--help`, many times because each takes so little time."""
     entrants = [
         _entrant(bench, PYTHON, [sys.executable, "-c", "pass"]),
         _entrant(bench, VERSION, [*bench.floradl, "--version"]),

@@ -1,9 +1,8 @@
-"""Archiving runs of one text each: no media, so what is left is listing, writing, flushing and recording.
+"""Benchmarks of archiving runs of one text each: without media, only listing, writing and recording are left.
 
-The same jobs, over ten times as many runs, show whether memory grows with the history. The manifest does,
-as it is held in memory; so a process that does nothing but read the manifest is measured as well, and what
-a job over the longer history takes beyond that may not be much more than what one over the shorter takes
-beyond its own.
+The same jobs over ten times as many runs show whether memory grows with the history. The manifest grows,
+because it is held in memory. So a process that only reads the manifest is measured as well, and subtracted:
+what a job takes beyond its manifest may be only a little more for the long history than for the short one.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.account import Output, Run
 from benchmarks.bench import ARCHIVE, Bench, check_tree
+from benchmarks.downloads import text
 from benchmarks.errors import BenchmarkError
-from benchmarks.fetching import text
 from benchmarks.measure import Entrant, run_process
 from benchmarks.results import Group, Row, Sample
 
@@ -35,7 +34,7 @@ sys.exit(len(manifest) != int(sys.argv[2]))
 
 
 def first_archive(bench: Bench) -> Group:
-    """The first archive of 10,000 texts, beside the disk's part of it alone."""
+    """Make the first archive of 10,000 texts, beside the time that the disk alone takes."""
     count = bench.size(SHORT, 300)
     size_bytes = _size_bytes(count) // count
     rows = bench.take_turns([_archiving(bench, FLORADL, count), bench.floor(count, 1, size_bytes)])
@@ -43,7 +42,7 @@ def first_archive(bench: Bench) -> Group:
 
 
 def memory(bench: Bench) -> Group:
-    """Peak memory over a short and a long history."""
+    """Measure the peak memory over a short and over a long history."""
     rows: list[Row] = []
     for full in (SHORT, LONG):
         count = bench.size(full, full // 1000)
@@ -59,7 +58,7 @@ def memory(bench: Bench) -> Group:
 
 
 def iter_runs(count: int) -> Iterator[Run]:
-    """Runs of one text, in several projects."""
+    """Yield runs of one text each, in several projects."""
     for number in range(count):
         yield Run(number, (Output("text", text(number)),), f"prj_bench{number % PROJECTS}")
 

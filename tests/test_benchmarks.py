@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import account, report, results
 from benchmarks.bench import check_tree, empty_tree
-from benchmarks.checks import checks
+from benchmarks.targets import checks
 from benchmarks.errors import BenchmarkError
 from benchmarks.measure import Entrant, run_process, take_turns
 from benchmarks.media import Files, make

@@ -1,4 +1,4 @@
-"""Fetching media: floradl beside the others, from hosts that are near, far, limited, or easily annoyed."""
+"""Benchmarks of downloading media: floradl beside others, from hosts that are near, far, slow or refusing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SINGLE_PEERS = (contenders.curl_single(), contenders.aria2c(16, 16))
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Media files and texts, in an order that mixes them."""
+    """Media files and texts to download, in an order that mixes their sizes."""
 
     title: str
     files: tuple[Files, ...]
@@ -38,16 +38,16 @@ class Load:
 
     @property
     def count(self) -> int:
-        """How many files there are, texts apart."""
+        """How many media files there are; texts are not counted."""
         return sum(files.count for files in self.files)
 
     @property
     def size_bytes(self) -> int:
-        """How large the files are together."""
+        """The size of all media files together."""
         return sum(files.count * files.size_bytes for files in self.files)
 
     def outputs(self, bench: Bench, route: Route) -> list[Output]:
-        """The outputs, texts included."""
+        """The outputs that an account has of them, texts included."""
         found = [
             Output(files.type, bench.host.media_url(route, path))
             for files in self.files
@@ -61,7 +61,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A way to run floradl: its options, and how many outputs each run of the account has."""
+    """A way to measure floradl: its options, and how many outputs each run of the account has."""
 
     name: str
     options: tuple[str, ...] = ()
@@ -85,19 +85,19 @@ def _images(bench: Bench) -> Load:
 
 
 def small(bench: Bench, route: Route) -> Group:
-    """Thousands of small images."""
+    """Download thousands of small images."""
     load = _images(bench)
     return _measure(bench, "small", load, route, (DEFAULT, AT_16, AT_64, ONE_EACH), SMALL_PEERS)
 
 
 def large(bench: Bench, route: Route) -> Group:
-    """A few large videos."""
+    """Download a few large videos."""
     load = Load("4 videos of 256 MiB", (Files(4, bench.size(256, 2) * MIB, "videoUrl"),))
     return _measure(bench, "large", load, route, (DEFAULT, AT_64), LARGE_PEERS)
 
 
 def mix(bench: Bench, route: Route) -> Group:
-    """Small and large, and texts, which the others cannot fetch: they have no URL."""
+    """Download small and large files; floradl archives texts as well, which have no URL for the others."""
     files = (
         Files(bench.size(400, 8), 200_000),
         Files(bench.size(40, 2), bench.size(5_000_000, 500_000)),
@@ -110,13 +110,13 @@ def mix(bench: Bench, route: Route) -> Group:
 
 
 def single(bench: Bench, route: Route) -> Group:
-    """One large video."""
+    """Download one large video."""
     load = Load("one video of 256 MiB", (Files(1, bench.size(256, 4) * MIB, "videoUrl"),))
     return _measure(bench, "one", load, route, (DEFAULT,), SINGLE_PEERS)
 
 
 def busy(bench: Bench, route: Route) -> Group:
-    """Small images from a host that refuses more than so many requests at once."""
+    """Download small images from a host that refuses more than a number of requests at once."""
     load = _images(bench)
     fixed = (Setting(f"floradl -j {number}", ("-j", str(number))) for number in (4, 6, 8))
     return _measure(bench, "busy", load, route, (DEFAULT, *fixed), ())
@@ -134,7 +134,8 @@ def _measure(
         per_run = min(DEFAULT.per_run, load.count)
         entrants.append(bench.floor(load.count // per_run, per_run, load.files[0].size_bytes))
     if bench.is_tiny:
-        # Each contender once, floradl on every road: that shows what is broken as well, in half the time.
+        # A tiny run has each contender once, and floradl in every setting: that shows as well what is broken,
+        # in half the time.
         entrants = [entrants[0], *(entrant for entrant in entrants[1:] if entrant.name not in bench.seen)]
         bench.seen.update(entrant.name for entrant in entrants)
     return Group(

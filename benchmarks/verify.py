@@ -1,4 +1,4 @@
-"""`floradl verify` beside sha256sum, over the same archive."""
+"""Benchmarks of `floradl verify` beside sha256sum, over the same archive."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class _Report(msgspec.Struct, frozen=True):
 
 
 def small(bench: Bench) -> Group:
-    """An archive of thousands of small images."""
+    """Verify an archive of thousands of small images."""
     return _measure(bench, "verify-small", Files(bench.size(3000, 24), 200_000), "images of 200 KB")
 
 
 def large(bench: Bench) -> Group:
-    """An archive of a few large videos."""
+    """Verify an archive of a few large videos."""
     size_bytes = bench.size(256, 2) * 1024 * 1024
     return _measure(bench, "verify-large", Files(4, size_bytes, "videoUrl"), "videos of 256 MiB")
 
@@ -75,7 +75,7 @@ def _all_cores(bench: Bench, dest: Path, files: Files, names: Path) -> Entrant:
     found = sorted(path for path in dest.rglob(f"*{files.suffix}") if path.is_file())
     names.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in found))
     cores = os.cpu_count() or 1
-    # As many for each process as can be without leaving a core idle at the end.
+    # As many files for each process as possible without leaving a core idle at the end.
     batch = max(1, min(64, files.count // (4 * cores)))
     line = f"xargs -0 -n {batch} -P {cores} sha256sum"
 

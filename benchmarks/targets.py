@@ -1,7 +1,7 @@
-"""What floradl is held to: each figure beside its target, out of one group's medians each.
+"""The targets that floradl is held to, each beside the figure that was measured.
 
-Ratios are of speeds: 1.3 means 1.3 times as fast as the other. A figure whose benchmark was not run is
-absent.
+Every figure comes from the medians of one group of results. Ratios are ratios of speeds: 1.3 means 1.3 times
+as fast as the other. A figure whose benchmark was not run is shown as "not measured".
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import checking, nights, startup, texts
+from benchmarks import nights, startup, texts, verify
 from benchmarks.results import Results, Row
 
 _MIB = 1024 * 1024
@@ -17,7 +17,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One figure and its target; `holds` None where it was not measured."""
+    """One figure and its target; `holds` is None where the figure was not measured."""
 
     number: int
     what: str
@@ -27,7 +27,7 @@ class Check:
 
 
 def checks(results: Results) -> list[Check]:
-    """All of them, in order."""
+    """All targets in order, with the figures of these results."""
     return [check for make in _CHECKS for check in make(results)]
 
 
@@ -57,7 +57,7 @@ def _shown(figure: float | None, unit: str) -> str:
 
 
 def _faster(row: Row | None, other: Row | None) -> float | None:
-    """How many times as fast as the other."""
+    """How many times as fast one row is as the other; None where one of them was not measured."""
     return other.wall_s / row.wall_s if row and other else None
 
 
@@ -128,7 +128,7 @@ def _busy(results: Results) -> Iterator[Check]:
 
 def _verify(results: Results) -> Iterator[Check]:
     for group, what in (("verify-small", "3,000 × 200 KB"), ("verify-large", "4 × 256 MiB")):
-        ours, theirs = (results.row(group, name) for name in (checking.VERIFY, checking.ALL_CORES))
+        ours, theirs = (results.row(group, name) for name in (verify.VERIFY, verify.ALL_CORES))
         yield _at_least(8, f"verify of {what} beside sha256sum on all cores", _faster(ours, theirs), 0.9)
 
 
