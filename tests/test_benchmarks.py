@@ -14,13 +14,13 @@ import pytest
 
 from benchmarks import account, report, results
 from benchmarks.bench import check_tree, empty_tree
-from benchmarks.targets import checks
 from benchmarks.errors import BenchmarkError
 from benchmarks.measure import Entrant, run_process, take_turns
 from benchmarks.media import Files, make
 from benchmarks.plot import draw
 from benchmarks.results import Group, Results, Row, Sample
 from benchmarks.suite import SUITE
+from benchmarks.targets import checks
 from floradl.api.models import Generation
 from floradl.api.pages import parse_page
 from floradl.repository.filetype import missing_end, page_instead_of_media
