@@ -1,4 +1,4 @@
-"""What a simulated account holds that an archive of it must hold, too."""
+"""What an archive of a simulated account must hold: its completed runs, its ready uploads, their bytes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def completed(account: Account, project_id: str | None = None) -> list[SimRun]:
 
 
 def expected_bytes(account: Account, output: SimOutput) -> bytes:
-    """What an output's file must hold."""
+    """The bytes that the archived file of an output must have."""
     if output.url is not None and not output.url.startswith("http"):
-        return output.url.encode()  # a type that nobody knows, with its content in place of a URL
+        return output.url.encode()  # an unknown type, which has its content in place of a URL
     return output.text.encode() if output.text is not None else account.body_of(output)
 
 
 def full_account(*, runs: int = 12, seed: int = 6, techniques: int = 9, assets: int = 14) -> Account:
     """An account with something of every source.
 
-    Of every three runs of techniques `GET /generations` has two; uploads are of all states and kinds, two of
-    them equal, one without a project; the canvases show some of both.
+    `GET /generations` lists two of every three runs of techniques as well. The uploads are of all states and
+    kinds; two of them have equal bytes and one has no project. The canvases show some outputs and uploads.
     """
     return generate_account(runs, seed=seed, techniques=techniques, assets=assets, canvases=True)
 
 
 def ready_assets(account: Account) -> dict[str, SimAsset]:
-    """The uploads that can be had, by the id that an archive knows each by."""
+    """The uploads that can be downloaded, by the id under which an archive has them."""
     return {
         asset.asset_id or asset.node_id or "": asset
         for asset in account.listed_assets()
@@ -42,7 +42,7 @@ def ready_assets(account: Account) -> dict[str, SimAsset]:
 
 
 def files_of(account: Account) -> Iterator[tuple[str, SimOutput]]:
-    """Every file that can be had of completed runs and of uploads, with the id of its entry."""
+    """Every file of completed runs and ready uploads, after the id of the entry that it belongs to."""
     for run in completed(account):
         yield from ((run.run_id, output) for output in run.outputs)
     for name, asset in ready_assets(account).items():

@@ -15,7 +15,7 @@ __all__ = ["dest", "small_disk", "stage"]
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """An archive that nobody changes; tests work on copies."""
+    """An archive that no test changes; tests change copies of it."""
     with archived(tmp_path_factory.mktemp("sound") / "out") as stage:
         yield stage
 

@@ -1,4 +1,4 @@
-"""What an archive holds on disk, and checks that it is all that an account has, whole, and nothing else."""
+"""Reading an archive from disk, and asserting that it has what an account has, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from tests.support.accounts import completed, expected_bytes, files_of, ready_as
 
 
 def manifest(dest: Path) -> dict[str, Any]:
-    """`manifest.json`, as any program would read it."""
+    """`manifest.json` as plain JSON, read as any program would read it."""
     value: dict[str, Any] = json.loads((dest / "manifest.json").read_text(encoding="utf-8"))
     return value
 
 
 def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
-    """Every output of these runs is on disk byte for byte and recorded as such, and so is every record."""
+    """Assert that all outputs and records of these runs are on disk byte for byte, and in the manifest."""
     entries = manifest(dest)["runs"]
     for run in runs:
         entry = entries[run.run_id]
         folder = dest / entry["path"]
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         told: dict[str, object] = {}
-        for source in entry.get("sources", ["generations"]):  # what both say is the same
+        for source in entry.get(
+            "sources", ["generations"]
+        ):  # both sources agree in the fields that they share
             is_technique = source == "technique-runs"
             told |= account.technique_record(run) if is_technique else account.record(run, listed=True)
         assert record == told or not run.list_outputs
@@ -48,9 +50,9 @@ def assert_archived(dest: Path, account: Account, runs: list[SimRun]) -> None:
 
 
 def assert_assets_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
-    """Every upload that can be had is on disk byte for byte, with its record, and recorded; no other is.
+    """Assert that exactly the ready uploads, with their records, are on disk and in the manifest.
 
-    Those in `but` are not looked at.
+    The uploads in `but` are not checked.
     """
     known, expected = dict(manifest(dest).get("assets", {})), ready_assets(account)
     for name in but:
@@ -69,9 +71,9 @@ def assert_assets_archived(dest: Path, account: Account, *, but: Collection[str]
 
 
 def assert_canvases_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
-    """Of every project that the key sees the canvas of today is there, and the labels of what it shows.
+    """Assert that the archive has today's canvas of every visible project, and the labels from it.
 
-    Projects and runs in `but` are not looked at.
+    The projects and runs in `but` are not checked.
     """
     known = all_entries(dest)
     for project in account.projects:
@@ -89,7 +91,7 @@ def assert_canvases_archived(dest: Path, account: Account, *, but: Collection[st
         shown = {id(node.shows): node.label for node in canvas.nodes if node.label}
         for run in [run for run in completed(account, project.project_id) if run.run_id not in but]:
             told = {output.output_id: shown[id(output)] for output in run.outputs if id(output) in shown}
-            # A text may have more: a node that has the same words shows it, too.
+            # A text may have further labels: those of any node whose content is equal to it.
             labels = _last_labels(dest / known[run.run_id]["path"] / layout.LABELS)
             assert told.items() <= labels.items(), run.run_id
 
@@ -103,20 +105,20 @@ def _last_labels(path: Path) -> dict[str, str]:
 
 
 def assert_all_archived(dest: Path, account: Account, *, but: Collection[str] = ()) -> None:
-    """All that an account has of every source is on disk and recorded, what is in `but` apart."""
+    """Assert that runs, uploads and canvases are on disk and in the manifest; `but` is not checked."""
     assert_archived(dest, account, [run for run in completed(account) if run.run_id not in but])
     assert_assets_archived(dest, account, but=but)
     assert_canvases_archived(dest, account, but=but)
 
 
 def all_entries(dest: Path) -> dict[str, Any]:
-    """What `manifest.json` has of runs, uploads and canvases, by their ids."""
+    """The entries of runs, uploads and canvases in `manifest.json`, by their ids."""
     value = manifest(dest)
     return {**value["runs"], **value.get("assets", {}), **value.get("canvases", {})}
 
 
 def assert_sound(dest: Path, *, removed: Collection[str] = ()) -> None:
-    """Nothing in the archive lies: entries re-hash and the checksums pass, but for what was `removed`."""
+    """Assert that every recorded file has its recorded size and hash, except for the `removed` paths."""
     if not (dest / "manifest.json").exists():
         return
     for run_id, entry in all_entries(dest).items():
@@ -131,7 +133,7 @@ def assert_sound(dest: Path, *, removed: Collection[str] = ()) -> None:
 
 
 def entries(dest: Path) -> Manifest:
-    """What is recorded, with what the journal has and `manifest.json` has not: the next start's view."""
+    """The manifest as the next job would load it: `manifest.json` with the changes in the journal."""
     disk = Destination(dest)
     try:
         return load_manifest(disk, Clock())
@@ -140,7 +142,7 @@ def entries(dest: Path) -> Manifest:
 
 
 def assert_entries_true(dest: Path, *, removed: Collection[str] = ()) -> None:
-    """Every output that a next start would take for archived is on disk with the hash that was recorded."""
+    """Assert that every output that the next job takes for archived is on disk with its recorded hash."""
     for run_id, run in entries(dest).iter_entries():
         for key, output in run.outputs.items():
             if output.state == State.ARCHIVED and f"{run.path}/{output.file}" not in removed:
@@ -150,7 +152,7 @@ def assert_entries_true(dest: Path, *, removed: Collection[str] = ()) -> None:
 
 
 def output_files(dest: Path) -> dict[str, bytes]:
-    """Every file that stands where outputs stand, by its path below DEST, whether recorded or not."""
+    """The bytes of every file, recorded or not, in the folders of items but records and labels, by path."""
     records = (layout.RUN_RECORD, layout.ASSET_RECORD, layout.LABELS)
     return {
         file.relative_to(dest).as_posix(): file.read_bytes()
@@ -160,7 +162,7 @@ def output_files(dest: Path) -> dict[str, bytes]:
 
 
 def assert_files_whole(dest: Path, account: Account) -> None:
-    """No partial bears a final name: every file where outputs stand is the whole of one (canvases apart)."""
+    """Assert that no partial download has a final name: every file, canvases apart, is a whole output."""
     whole = {expected_bytes(account, output) for _, output in files_of(account)}
     for name, data in output_files(dest).items():
         if layout.CANVAS not in Path(name).parts:
@@ -168,19 +170,19 @@ def assert_files_whole(dest: Path, account: Account) -> None:
 
 
 def assert_not_fetched_again(sim: Simulator, dest: Path, before: Iterable[str]) -> None:
-    """No output whose file is in `before` was requested since the simulator's log was emptied."""
+    """Assert that no output whose file was there `before` was requested since the log was emptied."""
     asked = {request.path for request in sim.media_requests()}
     known = all_entries(dest)
     for name, output in files_of(sim.account):
         entry = known[name]
-        # An upload's file has its entry's id for a key.
+        # The key of an upload's file is the id of its entry.
         recorded = entry["outputs"].get(output.output_id) or entry["outputs"][name]
         file = f"{entry['path']}/{recorded.get('file')}"
         assert not (file in before and output.path in asked), f"{file} was there and was fetched again"
 
 
 def assert_tidy(dest: Path) -> None:
-    """Nothing lies around: no journal, no partial, no temporary file, and nothing that is not recorded."""
+    """Assert that nothing is left over: no journal, no partial, no temporary and no unrecorded file."""
     found = {file.relative_to(dest).as_posix() for file in dest.rglob("*") if file.is_file()}
     expected = {"manifest.json", "SHA256SUMS", ".floradl/lock"}
     for entry in all_entries(dest).values():

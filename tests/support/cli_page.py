@@ -1,6 +1,6 @@
 """`python -m tests.support.cli_page FILE`: write docs/cli.md from the parsers and the table of options.
 
-`test_cli_page.py` holds the page to them, so it cannot grow stale.
+`test_cli_page.py` compares the page with them, so that it cannot become outdated.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _row(option: Option) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text as it stands in a table's cell."""
+    """A text escaped for a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -1,4 +1,4 @@
-"""The table of damage: what happened to an archive, and what a check has to find."""
+"""The table of damages: each damages an archive, and says what `verify` must find and `repair` must keep."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ SUMS = "bad_checksums SHA256SUMS"
 
 @dataclass(frozen=True)
 class Damage:
-    """One row.
+    """One row of the table.
 
     Attributes:
         name: what happened, in words.
-        do: does it to an archive.
-        found: what a check finds, `kind path` each; nothing else.
-        kept: names in `.floradl/aside/` after the repair.
-        stays: the strays that a check finds after the repair, where they are not the same.
+        do: damages the archive in a folder.
+        found: all findings of a check, each as `kind path`.
+        kept: the names in `.floradl/aside/` after the repair.
+        stays: the strays that a check finds after the repair, when they are others than before.
     """
 
     name: str
@@ -56,24 +56,24 @@ class Damage:
 
     @property
     def exit(self) -> int:
-        """The exit code of the check: strays alone are no fault."""
+        """The exit code of the check; strays alone are no fault."""
         return 3 if any(not item.startswith("stray ") for item in self.found) else 0
 
     @property
     def strays(self) -> list[str]:
-        """What is left alone."""
+        """The findings that a repair leaves alone."""
         if self.stays is not None:
             return sorted(self.stays)
         return sorted(item for item in self.found if item.startswith("stray "))
 
 
 def cut(path: Path, size_bytes: int) -> None:
-    """Leave so many bytes of a file."""
+    """Truncate a file to a number of bytes."""
     os.truncate(path, size_bytes)
 
 
 def replace_by_link(path: Path) -> None:
-    """Move something out of the archive, and leave a link to it."""
+    """Move a file or folder out of the archive, and leave a link to it."""
     elsewhere = path.parents[len(path.parts) - 1 - path.parts.index("out")] / "moved" / path.name
     elsewhere.parent.mkdir(exist_ok=True)
     shutil.move(path, elsewhere)
@@ -81,33 +81,33 @@ def replace_by_link(path: Path) -> None:
 
 
 def replace_by_folder(path: Path) -> None:
-    """A folder with something in it, where a file was."""
+    """Put a folder with a file in it where a file was."""
     path.unlink()
     path.mkdir()
     (path / "mine.txt").write_text("mine")
 
 
 def replace_by_pipe(path: Path) -> None:
-    """A pipe, where a file was."""
+    """Put a named pipe where a file was."""
     path.unlink()
     os.mkfifo(path)
 
 
 def move(dest: Path, source: str, target: str) -> None:
-    """Move something within the archive."""
+    """Move a file or folder within the archive."""
     (dest / target).parent.mkdir(parents=True, exist_ok=True)
     (dest / source).rename(dest / target)
 
 
 def add(dest: Path, *paths: str) -> None:
-    """Files that nobody asked for."""
+    """Add files that belong to no entry."""
     for path in paths:
         (dest / path).parent.mkdir(parents=True, exist_ok=True)
         (dest / path).write_text("mine")
 
 
 def change_output(dest: Path, **fields: object) -> None:
-    """Change the entry of the picture; None takes a field away."""
+    """Change fields of the picture's entry; None removes a field."""
 
     def edit(value: dict[str, Any]) -> None:
         outputs = value["runs"]["run_photo"]["outputs"]
@@ -118,7 +118,7 @@ def change_output(dest: Path, **fields: object) -> None:
 
 
 def fail_output(dest: Path, *, with_file: bool) -> None:
-    """The picture's entry says that it failed."""
+    """Let the picture's entry say that it failed."""
     error = {"code": "http_404", "message": "the host said no", "at": "2026-11-01T00:00:00Z"}
     change_output(dest, state="failed", file=None, sha256=None, size_bytes=None, error=error)
     if not with_file:
@@ -145,7 +145,7 @@ def header(dest: Path, archive_id: str = "") -> bytes:
 
 
 def write_journal(dest: Path, *lines: bytes) -> None:
-    """A journal of these lines."""
+    """Write a journal of these lines."""
     (dest / ".floradl" / "journal").write_bytes(b"".join(lines))
 
 
@@ -163,7 +163,7 @@ def failed_op(dest: Path) -> bytes:
 
 
 def everything(dest: Path) -> None:
-    """A bad day. What is left of `manifest.json` still has a line for every run."""
+    """Many damages at once. What is left of `manifest.json` still has a line for every run."""
     (dest / PICTURE).unlink()
     flip_bit(dest / SECOND)
     cut(dest / FILM / "output_1.mp4", 100)
@@ -185,23 +185,23 @@ def _sizes(dest: Path) -> int:
 
 
 def lose_manifest(dest: Path) -> None:
-    """No `manifest.json`."""
+    """Remove `manifest.json`."""
     (dest / "manifest.json").unlink()
 
 
 def lose_both(dest: Path) -> None:
-    """Neither `manifest.json` nor `SHA256SUMS`."""
+    """Remove `manifest.json` and `SHA256SUMS`."""
     lose_manifest(dest)
     (dest / "SHA256SUMS").unlink()
 
 
 def gone(folder: str, *files: str) -> tuple[str, ...]:
-    """What is found where something else stands in a run folder's place."""
+    """The findings when a run's folder was replaced by something else."""
     return (f"not_a_file {folder}", f"no_record {folder}/run.json", *(f"missing {folder}/{f}" for f in files))
 
 
 def both(*steps: Callable[[Path], object]) -> Callable[[Path], None]:
-    """One damage after another."""
+    """Do one damage after another."""
 
     def do(dest: Path) -> None:
         for step in steps:
@@ -378,7 +378,7 @@ MANIFESTS = (
 
 
 def drop_entry(dest: Path, table: str, identifier: str, key: str = "") -> None:
-    """No entry of an asset or a canvas, or none of one of its outputs."""
+    """Remove the entry of an asset or a canvas, or of one of its outputs."""
 
     def edit(value: dict[str, Any]) -> None:
         if key:
@@ -390,7 +390,7 @@ def drop_entry(dest: Path, table: str, identifier: str, key: str = "") -> None:
 
 
 def change_upload(dest: Path, **fields: object) -> None:
-    """Change the entry of the uploaded file."""
+    """Change fields of the uploaded file's entry."""
     edit_manifest(dest, lambda m: m["assets"]["asset_box"]["outputs"]["asset_box"].update(fields))
 
 

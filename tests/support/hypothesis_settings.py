@@ -6,10 +6,10 @@ from hypothesis import settings
 
 
 def by_day(max_examples: int) -> settings:
-    """Few examples for a property that is slow to check; `make nightly` gives it as many as any other."""
+    """Few examples for a property that is slow to check; all examples in `make nightly`."""
     return settings() if is_night() else settings(max_examples=max_examples)
 
 
 def is_night() -> bool:
-    """Whether these are the tests of `make nightly`, which have all the time they want."""
+    """Whether these are the tests of `make nightly`, whose time is not limited."""
     return settings.default == settings.get_profile("nightly")

@@ -1,4 +1,4 @@
-"""Keyrings for the library `keyring`, named by `PYTHON_KEYRING_BACKEND`: one works, one does not."""
+"""Two keyrings for the library `keyring`, chosen by `PYTHON_KEYRING_BACKEND`: one works, one is locked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keyring.errors import KeyringLocked, PasswordDeleteError
 
 
 class Working(KeyringBackend):
-    """Keeps what it is given in the file that `TEST_KEYRING` names."""
+    """Keeps passwords in the file that the variable `TEST_KEYRING` names."""
 
     priority = 1.0
 
@@ -41,7 +41,7 @@ class Working(KeyringBackend):
 
 
 class Locked(KeyringBackend):
-    """Nobody is there to unlock it."""
+    """A keyring that is locked, as in a job at night: every call fails."""
 
     priority = 1.0
 

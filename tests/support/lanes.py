@@ -1,4 +1,8 @@
-"""Runs that are disturbed at a step, several at a time, and what must be true of what each leaves."""
+"""Runs of floradl that are killed or fail at a step, several at a time, and what must be true then.
+
+`steps` numbers the steps. A `Lane` is an account and the process that starts runs; `Lanes` works through many
+stops with one lane for each core.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ SPREAD = 12
 
 
 def picture(run_id: str, body: bytes, *, at_ms: int, list_outputs: bool = True) -> SimRun:
-    """A run with one picture."""
+    """A run of the account with one picture."""
     output = SimOutput("output_1", content_type="image/png", body=png(body))
     return SimRun(
         run_id,
@@ -52,7 +56,7 @@ def picture(run_id: str, body: bytes, *, at_ms: int, list_outputs: bool = True) 
 
 
 def text(run_id: str, words: str, *, at_ms: int) -> SimRun:
-    """A run with one text."""
+    """A run of the account with one text."""
     return SimRun(
         run_id, "ws_a", "prj_a", created_at=at_ms, outputs=[SimOutput("output_1", "text", text=words)]
     )
@@ -67,10 +71,11 @@ SHARING = {"hard links to what is there": "hard_link", "reflinks": "reflink"}
 
 @dataclass
 class Lane:
-    """A served account and a zygote: one run at a time.
+    """A served account and a zygote, which together do one run at a time.
 
-    `before` is the archive to start from, if any, and `removed` what is not in it although it is recorded;
-    `shares` is how equal outputs of runs are kept, "" for as copies; `arguments` are further options.
+    `before` is the archive that each run starts from, if any, and `removed` has the recorded files that it
+    lacks. `shares` says how equal outputs are stored, "" for as copies. `arguments` are further options of
+    floradl.
     """
 
     sim: Simulator
@@ -82,20 +87,20 @@ class Lane:
     arguments: tuple[str, ...] = ()
 
     def fresh(self, name: str) -> Path:
-        """A DEST as it is before the run that is to be disturbed."""
+        """Make a DEST as it is before the run that will be disturbed."""
         dest = self.folder / name
         if self.before is not None:
             shutil.copytree(self.before, dest)
         return dest
 
     def run(self, dest: Path, stop: Stop | None = None) -> Stepped:
-        """One run with one worker, the log of requests emptied before."""
+        """Do one run with one worker; the log of requests is emptied before."""
         self.sim.forget()
         words = ("-j", "1", *self.arguments)
         return stepped(self.zygote, self.sim, dest, *words, stop=stop, shares=self.shares)
 
     def assert_archived(self, dest: Path) -> None:
-        """All that the account has of what is archived here is there and recorded."""
+        """Assert that all that the account has, of the sources archived here, is there and recorded."""
         account = self.sim.account
         if "all" in self.arguments:
             assert_all_archived(dest, account)
@@ -104,13 +109,13 @@ class Lane:
 
 
 class Lanes:
-    """Several lanes, so that no core stands idle."""
+    """Several lanes at work at the same time, so that all cores are used."""
 
     def __init__(self, lanes: list[Lane]) -> None:
         self._lanes = lanes
 
     def learn(self) -> tuple[str, ...]:
-        """The steps of a run that nothing disturbs: of the shortest of some, all lanes at work as later."""
+        """The steps of an undisturbed run: the shortest of several that all lanes do at the same time."""
         with ThreadPoolExecutor(len(self._lanes)) as threads:
             learned = [steps for _ in range(2) for steps in threads.map(self._undisturbed, self._lanes)]
         return min(learned, key=len)
@@ -126,7 +131,7 @@ class Lanes:
         return ran.steps
 
     def each(self, stops: Iterable[Stop], check: Callable[[Lane, Path, Stop], Stepped]) -> list[Stepped]:
-        """Make a check for each stop, on a DEST of its own; what each disturbed run was like."""
+        """Check each stop on a DEST of its own; returns how each disturbed run ended."""
         free: SimpleQueue[Lane] = SimpleQueue()
         for lane in self._lanes:
             free.put(lane)
@@ -148,14 +153,14 @@ class Lanes:
 
 
 def assert_complete(lane: Lane, dest: Path) -> None:
-    """Every output is there and recorded, and nothing else lies around."""
+    """Assert that every output is there and recorded, and that nothing else is left over."""
     lane.assert_archived(dest)
     assert_sound(dest)
     assert_tidy(dest)
 
 
 def assert_shared(dest: Path, way: str) -> None:
-    """Of two equal files one is made from the other, and the manifest says so."""
+    """Assert that one of two equal files was made from the other, and that the manifest says so."""
     runs = manifest(dest)["runs"]
     for pair in TWINS.items():
         told = {}
@@ -171,7 +176,7 @@ def assert_shared(dest: Path, way: str) -> None:
 
 
 def assert_goes_on(lane: Lane, dest: Path) -> None:
-    """Nothing that is there is a lie, and the same command completes it and fetches nothing twice."""
+    """Assert that the archive is sound, and that the same command completes it and downloads nothing twice."""
     before = output_files(dest)
     removed = lane.removed - before.keys()
     assert_sound(dest, removed=removed)
@@ -184,7 +189,7 @@ def assert_goes_on(lane: Lane, dest: Path) -> None:
 
 
 def killed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run that is killed, and the next one."""
+    """Kill a run at a stop, and check what it left and what the next run does."""
     ran = lane.run(dest, stop)
     assert ran.returncode in (-signal.SIGKILL, 0), ran.stderr
     assert_goes_on(lane, dest)
@@ -192,19 +197,21 @@ def killed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
 
 
 def numbers_of(steps: tuple[str, ...], *kinds: str) -> list[int]:
-    """The numbers of the steps of these kinds."""
+    """The numbers of the steps that begin with one of these kinds."""
     return [number for number, step in enumerate(steps, 1) if step.split()[0] in kinds]
 
 
 def failed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run whose disk fails it, and the next one, when the disk is well again."""
+    """Let the disk of a run fail, and check what it left and what the next run does on a sound disk."""
     before = read(dest / "manifest.json")
     ran = lane.run(dest, stop)
     if len(ran.steps) >= stop.number:
-        # No step's failure passes for harmless: not even that of a flush at the very end.
+        # Every failure must be reported, even that of the last flush.
         assert ran.returncode == 1, (ran.steps[-1], ran.stderr)
         assert f"cannot use the archive {dest}: {os.strerror(getattr(errno, stop.how))}" in ran.stderr
-        assert len(ran.stderr.splitlines()) == 2, ran.stderr  # what and where; and what to do
+        assert len(ran.stderr.splitlines()) == 2, (
+            ran.stderr
+        )  # what happened and where, and what to do about it
         assert not ran.stdout
     else:
         assert ran.returncode == 0, ran.stderr
@@ -215,20 +222,20 @@ def failed(lane: Lane, dest: Path, stop: Stop) -> Stepped:
 
 
 def read(file: Path) -> bytes | None:
-    """A file's bytes, None when there is no file."""
+    """The bytes of a file; None when there is no file."""
     return file.read_bytes() if file.exists() else None
 
 
 def assert_all_failed(steps: tuple[str, ...], stops: list[Stop], ran: list[Stepped]) -> None:
-    """But for those near the end of the run, which may be a few steps shorter, each met its failure."""
+    """Assert that each run met its failure, except near the end: a run may have a few steps fewer."""
     for stop, one in zip(stops, ran, strict=True):
         assert one.returncode == 1 or stop.number > len(steps) - SPREAD, stop
 
 
 def recorded(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run that is killed: whatever it wrote to the journal last was durable before.
+    """Kill a run, and assert that the files in its last journal entry were durable before it was written.
 
-    The steps before the last write are all there were, so what is in the journal must be covered by them.
+    A killed run has done exactly the steps before the stop, so their flushes must cover what the journal has.
     """
     earlier = len(journal_of(dest))
     ran = lane.run(dest, stop)
@@ -246,12 +253,12 @@ def recorded(lane: Lane, dest: Path, stop: Stop) -> Stepped:
 
 
 def journal_of(dest: Path) -> tuple[Op, ...]:
-    """The changes in an archive's journal."""
+    """The changes that an archive's journal has."""
     return tuple(parse_journal(read(dest / ".floradl" / "journal") or b"").ops)
 
 
 def assert_was_durable(steps: tuple[str, ...], file: str) -> None:
-    """A file, made by these steps or found, was flushed, and its folder when it had its name."""
+    """Assert that a file was flushed, and its folder after the file had got its name."""
     named = [number for number, step in enumerate(steps) if step.startswith(f"replace {file} from ")]
     made = f"flush {steps[named[-1]].split()[-1]}" if named else f"flush {file}"
     assert made in steps, f"{file} was recorded before it was flushed"
@@ -262,12 +269,12 @@ def assert_was_durable(steps: tuple[str, ...], file: str) -> None:
 
 
 def flushes_of_the_journal(steps: tuple[str, ...]) -> list[Stop]:
-    """A kill at each of them."""
+    """A kill at each flush of the journal."""
     return [Stop(n, "kill") for n in numbers_of(steps, "flush") if steps[n - 1] == "flush .floradl/journal"]
 
 
 def adopted(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """A run that is killed when its files have their names and no entries; the next run, killed too."""
+    """Kill a run whose files have names but no entries yet, then kill the next run as well."""
     ran = lane.run(dest, stop)
     learnt = dest.with_name(f"{dest.name}-learnt")
     shutil.copytree(dest, learnt)

@@ -1,4 +1,4 @@
-"""A monitor for tests: an HTTP server that keeps what it was told."""
+"""A monitoring service for tests: an HTTP server that records the requests that it gets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Told:
 
 @dataclass
 class FakeMonitor:
-    """What was told, and what is answered: the statuses in turn, the last one from then on."""
+    """The requests so far, and the statuses that answer them in turn; the last one is repeated."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=lambda: [200])
@@ -30,13 +30,13 @@ class FakeMonitor:
 
     @property
     def paths(self) -> list[str]:
-        """What was told, by path."""
+        """The paths of the requests so far."""
         return [told.path for told in self.told]
 
 
 @contextmanager
 def monitor(*statuses: int) -> Iterator[FakeMonitor]:
-    """A monitor that listens on loopback."""
+    """Serve a monitor on loopback."""
     fake = FakeMonitor(statuses=list(statuses) or [200])
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,7 +49,7 @@ def monitor(*statuses: int) -> Iterator[FakeMonitor]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Not to the tests' output."""
+            """Log nothing: it would go to the output of the tests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     fake.url = f"http://127.0.0.1:{server.server_address[1]}/ping/0d338dcc"

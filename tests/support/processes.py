@@ -1,4 +1,4 @@
-"""The installed command as a process, as somebody who has set up FLORA's tools runs it."""
+"""Running the installed command as a process, with the environment of a user who has set a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND = str(Path(sysconfig.get_path("scripts")) / ("floradl.exe" if os.name ==
 
 
 def environment(sim: Simulator, **more: str) -> dict[str, str]:
-    """The environment of a person who has set up FLORA's tools."""
+    """The environment of a user who has set a key; it has no other setting of FLORA's tools."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLORA")}
     return kept | {"FLORA_BASE_URL": sim.base_url, "FLORA_API_KEY": sim.account.api_key} | more
 
@@ -24,7 +24,7 @@ def environment(sim: Simulator, **more: str) -> dict[str, str]:
 def floradl(
     sim: Simulator, *arguments: str | Path, timeout_s: float = 60, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the installed command to its end. It must never show a traceback."""
+    """Run the installed command to its end, and assert that it shows no traceback."""
     done = subprocess.run(
         [COMMAND, *map(str, arguments)],
         env=environment(sim, **env),
@@ -65,7 +65,7 @@ def end_started() -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Return as soon as a condition holds; fail when it does not within a minute."""
+    """Return as soon as a condition holds; raise TimeoutExpired when it does not within a minute."""
     deadline_s = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline_s:

@@ -1,4 +1,4 @@
-"""A home, and schedulers that note what is asked of them, for tests of `floradl schedule`."""
+"""A home directory with fake schedulers that log their calls, for tests of `floradl schedule`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = ("systemctl", "systemd-run", "loginctl", "launchctl", "schtasks", "cront
 
 
 class Home:
-    """A person's home, empty but for a key in a file, and fakes of every scheduler on the PATH."""
+    """A home directory with a key in a file, and fakes of every scheduler on its PATH."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "home"
@@ -42,13 +42,13 @@ class Home:
             self.fakes.joinpath(name).chmod(stat.S_IRWXU)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What a login shell in this home has set."""
+        """The environment of a login shell in this home."""
         path = f"{self.fakes}:/usr/bin:/bin"
         own = {"HOME": str(self.path), "PATH": path, "FAKES": str(self.fakes), "LANG": "C.UTF-8"}
         return own | {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"} | more
 
     def run(self, *arguments: str | Path, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        """`floradl` as typed in this home. It must never show a traceback."""
+        """Run `floradl` in this home, and assert that it shows no traceback."""
         done = subprocess.run(
             [COMMAND, *map(str, arguments)],
             env=self.environment(**env),
@@ -62,22 +62,22 @@ class Home:
         return done
 
     def schedule(self, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        """`floradl schedule`."""
+        """Run `floradl schedule` in this home."""
         return self.run("schedule", *arguments, **env)
 
     def calls(self) -> list[str]:
-        """What was asked of the schedulers since the last time."""
+        """The calls of the fake schedulers since the last time."""
         file = self.fakes / "calls"
         lines = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
         return lines
 
     def fail(self, name: str, message: str) -> None:
-        """Let one of the fakes refuse everything."""
+        """Let one of the fakes fail at every call."""
         self.fakes.joinpath(f"{name}.fails").write_text(message)
 
     def remove_program(self, name: str) -> None:
-        """Take a fake off the PATH. What the system has is hidden too, by a PATH of fakes alone."""
+        """Remove a fake, and all real programs from the PATH, so that none of them takes its place."""
         self.fakes.joinpath(name).unlink()
         for tool in ("sh", "basename", "cat", "cp"):
             source = next(
@@ -91,14 +91,14 @@ class Home:
 
     @property
     def only_fakes(self) -> dict[str, str]:
-        """A PATH without the system's own programs."""
+        """Take the system's own programs off the PATH."""
         return {"PATH": str(self.fakes)}
 
     def write_key(self, key: str) -> None:
-        """Put a key into the file for it."""
+        """Write a key into the file for it."""
         self.key_file.write_text(f"{key}\n")
         self.key_file.chmod(stat.S_IRUSR | stat.S_IWUSR)
 
     def program_environment(self) -> dict[str, str]:
-        """What a scheduler gives a job: nearly nothing, and above all no key."""
+        """The environment that a scheduler gives a job: nearly empty, and without a key."""
         return {"HOME": str(self.path), "PATH": os.defpath}

@@ -1,4 +1,4 @@
-"""Disks that tests can fill, and make read-only."""
+"""Small disks, which tests can fill and make read-only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, with room for very little."""
+    """Mount a file system with very little room."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if shutil.which("mount") is None or os.name == "nt" or os.geteuid() != 0:
@@ -25,10 +25,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def make_room(disk: Path, size: str = "64m") -> None:
-    """Let a small disk be a large one."""
+    """Give a small disk a lot of room."""
     subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
 
 
 def make_read_only(disk: Path) -> None:
-    """Let nobody write to a disk any more."""
+    """Make a disk read-only."""
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -1,4 +1,4 @@
-"""An archive to harm: a small account, the archive of it, copies, and pictures of whole trees."""
+"""A sound archive of a small account, copies of it for tests to damage, and comparisons of whole folders."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ MOMENT_MS = 1_795_000_000_000
 
 
 def make_account() -> Account:
-    """Two dozen runs of all kinds; in `PROJECT` three whose names the tests know; two uploads."""
+    """An account of two dozen runs of all kinds, three runs with known ids in `PROJECT`, and two uploads."""
     account = generate_account(24, seed=12)
     film = mp4(random.Random(3).randbytes(40_000))
     outputs = {
@@ -90,18 +90,18 @@ def _picture(output_id: str) -> SimOutput:
 
 @dataclass(frozen=True)
 class Stage:
-    """A served account, and an archive of it that stays as it is."""
+    """A served account, and an archive of it that no test changes."""
 
     sim: Simulator
     sound: Path
 
     @property
     def account(self) -> Account:
-        """What FLORA has."""
+        """The account that is served."""
         return self.sim.account
 
     def copy(self, dest: Path) -> Path:
-        """A copy of the archive, dates included."""
+        """Copy the archive, with its dates."""
         shutil.copytree(self.sound, dest, symlinks=True)
         return dest
 
@@ -115,7 +115,7 @@ SNAPSHOTS = {
 
 
 def add_canvas(dest: Path) -> None:
-    """Archive `SNAPSHOTS` as a job on two days would, and what they say of a run."""
+    """Add `SNAPSHOTS` of a canvas as jobs on two days would, and the labels that they give a run."""
     asyncio.run(_add_canvas(dest))
 
 
@@ -142,7 +142,7 @@ async def _add_canvas(dest: Path) -> None:
 
 @contextmanager
 def archived(folder: Path) -> Iterator[Stage]:
-    """An account, served, with its archive in a folder."""
+    """Serve an account and archive it into a folder."""
     with serve_in_thread(make_account()) as sim:
         done = floradl(sim, *EVERYTHING, folder)
         assert done.returncode == 0, done.stderr
@@ -152,12 +152,12 @@ def archived(folder: Path) -> Iterator[Stage]:
 
 
 def without_key(sim: Simulator, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run floradl where nobody has set a key."""
+    """Run floradl without a key in its environment."""
     return floradl(sim, *arguments, FLORA_API_KEY="")
 
 
 def report_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What `--json` printed."""
+    """The report that `--json` printed."""
     assert done.stdout, done.stderr
     value: dict[str, Any] = json.loads(done.stdout)
     return value
@@ -172,14 +172,14 @@ Tree = dict[str, tuple[object, ...]]
 
 
 def tree_of(folder: Path, *, private: bool = True, identity: bool = True) -> Tree:
-    """Everything below a folder, and the folder: kind, date, bytes or where a link leads.
+    """A folder and everything below it: kind, date, and bytes or the target of a link.
 
-    What a check notes about itself is left out, and so are the dates of the folders that it is written in.
+    The record that `verify` writes about its last check is left out, and so are the dates of its folders.
 
     Args:
-        folder: where to look.
-        private: whether floradl's own folder counts.
-        identity: whether dates and inodes count.
+        folder: the folder.
+        private: whether floradl's own folder is included.
+        identity: whether dates and inodes are included.
     """
     paths = [folder, *folder.rglob("*")]
     tree: Tree = {}
@@ -202,13 +202,13 @@ def tree_of(folder: Path, *, private: bool = True, identity: bool = True) -> Tre
 
 
 def runs_of(dest: Path) -> dict[str, Any]:
-    """The runs that a manifest has."""
+    """The entries of runs in a manifest."""
     runs: dict[str, Any] = manifest(dest)["runs"]
     return runs
 
 
 def assert_all_archived(dest: Path, account: Account) -> None:
-    """All runs and both uploads are on disk byte for byte, recorded as such, and so are their records."""
+    """Assert that all runs, both uploads and their records are on disk byte for byte, and in the manifest."""
     assert_archived(dest, account, completed(account))
     assets = manifest(dest)["assets"]
     for asset in account.assets:
@@ -227,14 +227,14 @@ def assert_all_archived(dest: Path, account: Account) -> None:
 
 
 def edit_manifest(dest: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change `manifest.json` as somebody with an editor would."""
+    """Change `manifest.json` as a user with an editor would."""
     value = manifest(dest)
     edit(value)
     (dest / "manifest.json").write_text(json.dumps(value), encoding="utf-8")
 
 
 def flip_bit(path: Path) -> None:
-    """Change one bit in the middle of a file, and not its date."""
+    """Change one bit in the middle of a file, and keep its date."""
     facts = path.stat()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -243,11 +243,11 @@ def flip_bit(path: Path) -> None:
 
 
 def assert_same(dest: Path, source: Path, *, names: bool = True) -> None:
-    """The same tree, bytes and dates, but for floradl's own folder and what tells two archives apart.
+    """Assert that two archives have equal files, bytes and dates, but for floradl's own folder and the ids.
 
     Args:
-        dest, source: the two.
-        names: whether `workspace.json`, which says what keys saw it, is the same too.
+        dest, source: the two archives.
+        names: whether `workspace.json`, which says which keys saw the workspace, is compared too.
     """
     assert all_entries(dest) == all_entries(source)
     ours, theirs = tree_of(dest, private=False), tree_of(source, private=False)
@@ -263,13 +263,13 @@ def assert_same(dest: Path, source: Path, *, names: bool = True) -> None:
         if file.name == layout.LABELS:
             continue
         date, known = (path.stat().st_mtime_ns for path in (dest / file.relative_to(source), file))
-        # A snapshot is dated by its name, which tells no milliseconds.
+        # The date of a snapshot comes from its name, which has no milliseconds.
         assert abs(date - known) < (2 * 10**9 if layout.snapshot_of(file.name) else 1), file
     assert_sound(dest)
 
 
 def restored(stage: Stage, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Restore without a key; all went well."""
+    """Restore without a key, and assert that all went well."""
     done = without_key(stage.sim, "restore", *arguments)
     assert done.returncode == 0, done.stderr
     return done

@@ -1,16 +1,16 @@
-"""Every step by which floradl changes the disk, numbered; and runs that end, or fail, at any one of them.
+"""The numbered steps by which floradl changes the disk, and runs that are killed or fail at one of them.
 
-A run here is `floradl.cli.main`, as the installed command calls it, in a process of its own. In that process
-the calls of `os` that change what lies below DEST are replaced by ones that count, name what they are about
-to do ("replace manifest.json"), and at the step they were told do something else instead: `kill -9` the
-process, or fail as a full or a broken disk does. Steps happen one after the other, whatever thread they come
-from, so a run that is killed at step N has done exactly what came before it.
+A run is a call of `floradl.cli.main`, as the installed command makes it, in a process of its own. In this
+process the calls of `os` that change something below DEST are replaced. Each replacement counts, logs what it
+is about to do ("replace manifest.json"), and at the chosen step does something else: it kills the process
+with SIGKILL, or fails as a full or a broken disk does. Steps are made one after the other, whatever thread
+they come from, so a run that was killed at step N has done exactly the steps before it.
 
-Flushes are counted and not made: a killed process loses nothing that the system has, and a thousand runs
-would spend their time waiting for the disk.
+Flushes are counted but not made: a killed process loses nothing that it has given to the system, and a
+thousand runs would spend their time waiting for the disk.
 
-What is counted is complete: an audit hook, which no code can pass by, reports every change of a file below
-DEST that did not come through a counted call, and `stepped` then fails.
+No step is missed: an audit hook, which no code can avoid, reports every change of a file below DEST that did
+not come through a counted call, and `stepped` then fails.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 @dataclass(frozen=True)
 class Stop:
-    """What happens at a step, in place of it.
+    """What happens at a step in place of it.
 
     Attributes:
-        number: the step's, from 1; 0 where it is told by its name.
-        how: "kill"; "tear", which is "kill" after half of what is written; or the name of an error of the
+        number: of the step, from 1; 0 when `name` selects the step.
+        how: "kill"; "tear", which writes half of the data and then kills; or the name of an error of the
             system, such as "ENOSPC".
-        lasts: whether the error stays for all later steps. A full disk refuses only what needs room.
-        name: how the step begins; the first such step is meant.
+        lasts: whether all later steps fail, too. A full disk refuses only the steps that need room.
+        name: the beginning of the step's name; the first such step is selected.
     """
 
     number: int
@@ -76,7 +76,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Stepped:
-    """How a run ended: its exit code (negative: the signal that killed it), what it said, what it did."""
+    """How a run ended: its exit code (negative for the signal that killed it), its output and its steps."""
 
     returncode: int
     stdout: str
@@ -111,7 +111,7 @@ def stepped(
 
 
 def hook(argument: dict[str, Any], log: int) -> None:
-    """Count the steps of this process, and let happen what is wanted at one of them."""
+    """Count the steps of this process, and make the chosen stop happen."""
     if argument["as_large"]:
         make_large(setattr)
     make_sharing(setattr, argument["shares"])
@@ -120,7 +120,7 @@ def hook(argument: dict[str, Any], log: int) -> None:
 
 
 def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
-    """Let two runs be a large archive, any manifest a large one, and each folder have rested a while."""
+    """Lower the limits from which archives and manifests count as large, and folder dates as settled."""
     now_ns = destination.Destination.moment_ns
     set_value(folder_cache, "MIN_PART", 1)
     set_value(repository, "LARGE_MANIFEST_BYTES", 0)
@@ -128,7 +128,7 @@ def make_large(set_value: Callable[[Any, str, Any], None]) -> None:
 
 
 def make_sharing(set_value: Callable[[Any, str, Any], None], way: str) -> None:
-    """Let equal outputs of runs be kept once: as hard links, or as reflinks, which are played by copying."""
+    """Let equal outputs of runs be stored once: as hard links, or as reflinks, for which copies stand in."""
     if way:
         set_value(dedupe, "SHARED_KIND", Kind.RUN)
     if way == "reflink":
@@ -140,7 +140,7 @@ def _copy_blocks(source: Path, descriptor: int) -> None:
 
 
 class _Steps:
-    """Counts, names and, at the right moment, spoils the steps of this process."""
+    """Counts and names the steps of this process, and makes the stop happen."""
 
     def __init__(self, dest: str, log: int, stop: Stop | None) -> None:
         self._dest = os.path.abspath(dest)  # noqa: PTH100 - not resolve(), which follows links
@@ -157,7 +157,7 @@ class _Steps:
         self._write_log = os.write
 
     def watch(self) -> None:
-        """Replace the calls, and look out for those that were missed."""
+        """Replace the calls, and install the audit hook that finds missed ones."""
         for name, counted in (
             ("open", self._open),
             ("close", self._close),
@@ -184,7 +184,7 @@ class _Steps:
             return real(path, flags, *args, **kwargs)
         changes = flags & os.O_CREAT and not os.path.lexists(path)
         if not changes and flags & _WRITES and self._is_failing and self._stop and self._stop.how == "EROFS":
-            self._fail(self._stop, "open", path)  # no step, but a read-only disk refuses it all the same
+            self._fail(self._stop, "open", path)  # not a step, but a read-only disk refuses it all the same
         with self._step("create", name, path) if changes else self._looked_at():
             descriptor = real(path, flags, *args, **kwargs)
         self._files[descriptor], self._written[descriptor] = name, 0
@@ -233,7 +233,7 @@ class _Steps:
             real(source, target, **kwargs)
 
     def _simple(self, kind: str, is_done: Callable[[Any], bool] = lambda _: False) -> Callable[..., None]:
-        """A call with one path. One that `is_done` fails or does nothing on any disk, and is no step."""
+        """Replace a call with one path. A call for which `is_done` holds changes nothing, and is no step."""
 
         def call(real: Callable[..., None], path: Any, *args: Any, **kwargs: Any) -> None:
             name = self._name(path)
@@ -296,7 +296,7 @@ class _Steps:
 
     @contextmanager
     def _looked_at(self) -> Iterator[None]:
-        """A call that the audit need not report."""
+        """Make a call that the audit hook does not report."""
         self._inside.step = True
         try:
             yield
@@ -304,7 +304,7 @@ class _Steps:
             self._inside.step = False
 
     def _name(self, path: Any) -> str | None:
-        """What a path below DEST is called in the log; None for any other."""
+        """The name of a path below DEST in the log; None for any other path."""
         if isinstance(path, int):
             return self._files.get(path)
         full = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - the same

@@ -1,4 +1,4 @@
-"""Programs at a terminal of their own: keys are pressed, and what is shown is read."""
+"""Programs at a terminal of their own, for tests that press keys and read what is shown."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Self
 
 
 class Terminal:
-    """A process whose controlling terminal is this; a context manager.
+    """A terminal and the process that it controls; a context manager.
 
     Args:
-        words: its command line.
+        words: the command line of the process.
         env: its environment.
         folder: where it starts.
     """
@@ -51,7 +51,7 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def read_to(self, mark: str) -> str:
-        """What is shown up to a mark."""
+        """Read what is shown until it has a mark."""
         shown, deadline_s = "", time.monotonic() + 60
         while mark not in shown:
             if not select.select([self._ours], [], [], max(0, deadline_s - time.monotonic()))[0]:
@@ -60,12 +60,12 @@ class Terminal:
         return shown
 
     def read_to_end(self) -> tuple[int, str]:
-        """The process's exit code, and what is shown until then."""
+        """Wait for the end of the process; returns its exit code, and what was shown until then."""
         shown = b""
         while True:
             try:
                 piece = os.read(self._ours, 4096)
-            except OSError:  # the other end is closed
+            except OSError:  # Linux raises this when the process has closed its end
                 break
             if not piece:
                 break

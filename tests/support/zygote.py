@@ -1,8 +1,8 @@
-"""Runs of floradl that do not wait for Python to start.
+"""Runs of floradl without the time that Python takes to start.
 
 Starting Python takes longer than a whole small run. So one process, the *zygote*, imports floradl, starts no
-thread, and forks a child for each run, which calls `floradl.cli.main` as the installed command does. Where
-the start of the process itself matters (signals, kills, the first contact), tests start the command.
+thread, and forks a child for each run, which calls `floradl.cli.main` as the installed command does. Tests in
+which the start of the process matters (signals, kills, the first contact) start the command itself.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _END = b"-----END CERTIFICATE-----\n"
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run ended: its exit code (negative: its signal), what it said, and what a hook wrote."""
+    """How a run ended: its exit code (negative for a signal), its output, and what the hook wrote."""
 
     returncode: int
     stdout: str
@@ -56,7 +56,7 @@ class Ran:
 
 
 class Zygote:
-    """The process that starts runs, one at a time; a context manager."""
+    """The process that forks runs, one at a time; a context manager."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -71,22 +71,22 @@ class Zygote:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=TIME_LIMIT_S)  # the end of its input is the end of it
+        self._process.communicate(timeout=TIME_LIMIT_S)  # the zygote ends when its input ends
 
     def descriptors(self) -> Iterator[str]:
-        """The numbers of those by which the two speak."""
+        """The numbers of the descriptors by which the zygote gets requests and answers them."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 yield str(stream.fileno())
 
     def run(self, arguments: list[str], env: dict[str, str], hook: tuple[str, Any] | None = None) -> Ran:
-        """Run `floradl ARGUMENTS` to its end. It must never show a traceback.
+        """Run `floradl ARGUMENTS` to its end, and assert that it shows no traceback.
 
         Args:
             arguments: the command line.
             env: its environment.
-            hook: a module, and what its function `hook` is called with in the child before the run; the
-                function also gets the descriptor of a log.
+            hook: a module, and the argument for its function `hook`, which the child calls before the run.
+                The function also gets the descriptor of a log.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -119,22 +119,22 @@ def floradl(sim: Simulator, *arguments: str | Path, **env: str) -> subprocess.Co
 
 
 def main() -> None:
-    """Answer requests, a line of JSON each, until there are no more."""
+    """Answer requests, each a line of JSON, until the input ends."""
     for module in _IMPORTED:
         importlib.import_module(module)
     with tempfile.NamedTemporaryFile(suffix=".pem") as certificate:
-        # Nothing here speaks TLS, and reading all the world's certificates is most of what a small run does.
+        # No run here speaks TLS, and reading the root certificates would be most of the work of a small run.
         certificate.write(Path(certifi.where()).read_bytes().partition(_END)[0] + _END)
         certificate.flush()
         certifi.where = lambda: certificate.name
-        gc.freeze()  # what was imported is not looked at, and so not copied, in every child
+        gc.freeze()  # then the collector touches nothing imported, and no child copies its pages
         for line in sys.stdin:
             sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
             sys.stdout.flush()
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """One run."""
+    """Do one run in a child, and answer how it ended."""
     with (
         tempfile.TemporaryFile() as stdout,
         tempfile.TemporaryFile() as stderr,
@@ -157,7 +157,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_and_exit(request: dict[str, Any], stdout: int, stderr: int, log: int) -> None:
-    """In the child: the run, and the end of the process whatever happens."""
+    """Do the run in the child, and end the child whatever happens."""
     code: object = 1
     try:
         signal.alarm(TIME_LIMIT_S)
