@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import zygote
-from tests.support.support import end_started
+from tests.support.processes import end_started
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

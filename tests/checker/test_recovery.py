@@ -15,9 +15,9 @@ from floradl.checker.recovery import Recovered, read_checksums, recover
 from floradl.clock import Clock
 from floradl.errors import NewerFormatError
 from floradl.storage.destination import Destination
+from tests.support.archives import all_entries, manifest
 from tests.support.damages import line, write_journal
 from tests.support.sound_archive import PHOTO, Stage, report_of, without_key
-from tests.support.support import all_entries, manifest
 
 
 def recovered_entries(dest: Path) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def assert_shared(dest: Path, way: str) -> None:
 
 
 def assert_goes_on(lane: Lane, dest: Path) -> None:
-    """Assert that the archive is sound, and that the same command completes it and downloads nothing twice."""
+    """Assert that the archive is sound, and that the same command completes it without fetching twice."""
     before = output_files(dest)
     removed = lane.removed - before.keys()
     assert_sound(dest, removed=removed)

@@ -1,7 +1,8 @@
-"""`python -m tests.support.record`: type commands into a terminal, and put what it shows into the documents.
+"""What a terminal shows: `python -m tests.support.record` types commands into one and keeps that in the
+documents.
 
-The first night goes into README.md as text, which `test_docs` compares with the output of today. The picture
-`docs/terminal.svg` is taken in the middle of a run, and is therefore another one each time.
+The first night goes into README.md as text, where `test_docs` holds it against what the commands say today.
+The picture `docs/terminal.svg` is taken in the middle of a run, and so is another one each time.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ _CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[[?\d;]*[A-Za-z]")
 
 
 class Screen:
-    """The lines of a terminal without a bottom. It understands the escape sequences that floradl writes."""
+    """The lines of a terminal that is high enough for all, as far as floradl moves about on one."""
 
     def __init__(self) -> None:
         self.lines = [""]
         self._row = self._column = 0
 
     def show(self, text: str) -> None:
-        """Show what a program writes. An escape sequence must not arrive in two pieces."""
+        """Take what a program writes. A sequence that arrives in two pieces is not understood."""
         position = 0
         while position < len(text):
             control = _CONTROL.match(text, position)
@@ -79,7 +80,7 @@ class Screen:
             del self.lines[self._row + 1 :]
 
     def text(self) -> list[str]:
-        """The lines, without blanks at their ends and without empty lines at the end."""
+        """The lines, without what is blank at the end of each and of all."""
         return "\n".join(line.rstrip() for line in self.lines).rstrip().split("\n")
 
 
@@ -90,28 +91,31 @@ def typed(
     until: Callable[[Screen], bool] | None = None,
     columns: int = COLUMNS,
 ) -> Screen:
-    """Type a command into a terminal, and return what it shows then.
+    """What a terminal shows after a command was typed into it.
 
     Args:
         line: for the shell.
         env: the shell's variables.
-        secret: typed, with a return, as soon as the command asks for a secret.
-        until: a condition that ends the recording and the command as soon as it holds.
-        columns: the width of the terminal.
+        secret: typed, and a return, as soon as something is asked for that is not shown.
+        until: ends the recording, and the command, as soon as it holds.
+        columns: of the terminal.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {line}"], env=env | {"TERM": "xterm", "COLUMNS": str(columns)}, stdin=theirs,
-        stdout=theirs, stderr=theirs, start_new_session=True,  # Without a controlling terminal, so that the
-        key is asked for on this terminal.
+        ["/bin/sh", "-c", f"exec {line}"],
+        env=env | {"TERM": "xterm", "COLUMNS": str(columns)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,  # without a terminal of its own, so that the key is asked for on this one
     )
     os.close(theirs)
     screen = Screen()
     while True:
         try:
             piece = os.read(ours, 65536)
-        except OSError:  # Linux raises this when the program has closed its end
+        except OSError:  # the other end is closed
             break
         if not piece:
             break
@@ -128,7 +132,7 @@ def typed(
 
 
 def first_night(root: Path) -> list[str]:
-    """The four commands from nothing to a nightly job, with what a terminal shows.
+    """The four commands from nothing to a nightly job, and what a terminal shows of them.
 
     Args:
         root: an empty folder, in which a home is made.
@@ -137,14 +141,14 @@ def first_night(root: Path) -> list[str]:
         home, env = _home(root, sim)
         lines = [f"$ {INSTALL}"]
         for line in FIRST_NIGHT:
-            # So wide that no message is wrapped: where it would be depends on the length of this home's path.
+            # So wide that no message is broken: where it would be depends on how long this home's path is.
             screen = typed(line, env, secret=sim.account.api_key, columns=400)
             lines += [f"$ {line}", *screen.text()]
         return _as_a_reader_sees_it(lines, home, sim)
 
 
 def at_work(root: Path) -> list[str]:
-    """The same commands up to the middle of the first run.
+    """The same up to the middle of the first run.
 
     Args:
         root: an empty folder, in which a home is made.
@@ -171,7 +175,7 @@ def _home(root: Path, sim: Simulator) -> tuple[Home, dict[str, str]]:
 
 
 def _as_a_reader_sees_it(lines: list[str], home: Home, sim: Simulator) -> list[str]:
-    """Replace the test's home and address by the reader's home and FLORA's, and the names made from them."""
+    """With the reader's home and FLORA's own address, and the names that follow from them."""
     reader = "/home/you"
     archive = "flora-archive"
     text = "\n".join(lines)
@@ -185,14 +189,14 @@ def _as_a_reader_sees_it(lines: list[str], home: Home, sim: Simulator) -> list[s
 
 
 def recorded(readme: str) -> list[str]:
-    """The recorded lines in README.md."""
+    """The lines that stand in README.md as recorded."""
     match = _PLACE.search(readme)
     assert match
     return match[0].split("\n")[2:-2]
 
 
 def drawing(lines: list[str]) -> str:
-    """Draw a terminal with these lines as SVG."""
+    """A terminal with these lines, as SVG."""
     lines = [line[at : at + COLUMNS] for line in lines for at in range(0, max(len(line), 1), COLUMNS)]
     height = 19 * len(lines) + 58
     width = int(8.43 * COLUMNS) + 40

@@ -12,10 +12,11 @@ from xml.etree import ElementTree
 import pytest
 
 from floradl.cli.options import COMMANDS
-from floradl.simulator import Account, Simulator, serve_in_thread
+from floradl.simulator import Simulator, generate_account, serve_in_thread
 from tests.cli.schedule.jobs import exec_start
+from tests.support.accounts import completed
+from tests.support.archives import assert_archived, manifest
 from tests.support.schedulers import Home
-from tests.support.support import assert_archived, completed, manifest
 
 LOCAL = "http://127.0.0.1:9/api/v1"
 
@@ -29,7 +30,7 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """A small account."""
-    with serve_in_thread(Account.generate(8, seed=3)) as simulator:
+    with serve_in_thread(generate_account(8, seed=3)) as simulator:
         yield simulator
 
 

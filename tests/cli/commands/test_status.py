@@ -37,8 +37,9 @@ from floradl.simulator import (
 )
 from tests.cli.reports.schema import closed
 from tests.repository.test_lock import other_process
+from tests.support.archives import manifest
+from tests.support.media import mp4, png
 from tests.support.sound_archive import tree_of
-from tests.support.support import manifest, mp4, png
 from tests.support.zygote import floradl
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "status.schema.json"

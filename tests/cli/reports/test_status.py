@@ -30,7 +30,7 @@ from floradl.repository.manifest import Manifest
 from floradl.repository.names import Place, PlaceName
 from floradl.repository.statistics import Status, summarize
 from tests.cli.reports.schema import closed
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "status.schema.json"
 OCTOBER_MS, NOVEMBER_MS = 1_790_850_000_000, 1_793_600_000_000  # 2026-10-01, 2026-11-02

@@ -15,7 +15,7 @@ from floradl.cli.main import main
 from floradl.cli.ui.console import Console, Display
 from floradl.download.tally import ActiveTransfer
 from tests.cli.ui.terminal import Terminal, tally
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 
 def console(*, is_terminal: bool, verbose: bool = False) -> tuple[Console, io.StringIO, FakeTime]:

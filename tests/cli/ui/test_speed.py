@@ -7,7 +7,7 @@ import pytest
 from floradl.cli.ui.speed import Speed, Speedometer, plain_lines
 from floradl.download.tally import ActiveTransfer, Tally
 from tests.cli.ui.terminal import tally
-from tests.support.support import FakeTime
+from tests.support.clock import FakeTime
 
 
 def test_the_time_left_comes_from_the_outputs_that_wait() -> None:
