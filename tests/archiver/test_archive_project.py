@@ -21,7 +21,7 @@ from floradl.simulator import (
 )
 from tests.support.accounts import completed
 from tests.support.archives import assert_archived, assert_sound, manifest
-from tests.support.processes import floradl
+from tests.support.zygote import floradl
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from tests.support.archives import (
     output_files,
 )
 from tests.support.clock import FakeTime
-from tests.support.processes import floradl
+from tests.support.zygote import floradl
 
 SOURCES = (Source.GENERATIONS, Source.TECHNIQUE_RUNS, Source.ASSETS)
 

@@ -17,7 +17,7 @@ from floradl.network.retry import Backoff
 from floradl.simulator import Account, Fault, SimAsset, SimOutput, Simulator, serve_in_thread
 from tests.support.archives import assert_sound, manifest, output_files
 from tests.support.media import png
-from tests.support.processes import floradl
+from tests.support.zygote import floradl
 
 BODY = png(b"a" * 3000)
 FILE = "ws_a/prj_a/assets/asset_a/asset_a.png"

@@ -1,4 +1,4 @@
-"""Acting a row out: an account with a victim and some bystanders, a simulator, and the installed command."""
+"""Acting a row out: an account with a victim and some bystanders, a simulator, and a run of floradl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from floradl.simulator import Account, Fault, SimOutput, SimRequest, SimRun, Simulator, serve_in_thread
 from floradl.simulator.runs import NEWEST_AT_MS
 from tests.faults.row import DATE, FILE, LIST, MEDIA, OLD, PICTURE, PORT, RUN, VICTIM, Row
-from tests.support.processes import floradl
+from tests.support.zygote import floradl
 
 _BYSTANDERS = "/bystanders/"
 _MINUTE_MS = 60_000
@@ -119,7 +119,7 @@ def act(row: Row, folder: Path) -> Outcome:
 
 
 def _call(row: Row, sim: Simulator, dest: Path) -> Attempt:
-    done = floradl(sim, *row.arguments, dest, timeout_s=180, XDG_CONFIG_HOME=str(dest.parent / "config"))
+    done = floradl(sim, *row.arguments, dest, XDG_CONFIG_HOME=str(dest.parent / "config"))
     unix_s = time.time() - time.monotonic()
     asked = [(label, request.at + unix_s) for request in sim.requests if (label := _label(row, request))]
     media = sim.media_requests()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fnmatch import fnmatchcase
@@ -22,7 +23,10 @@ from tests.faults.source_table import SOURCE_TABLE
 from tests.faults.stage import Outcome, act
 from tests.support.archives import assert_archived, assert_sound, manifest
 
-pytestmark = pytest.mark.timeout(600)  # all rows are acted out before the first is looked at
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.timeout(600),  # all rows are acted out before the first is looked at
+]
 
 TABLE = (*MEDIA_TABLE, *API_TABLE)
 ROWS_AT_A_TIME = 8

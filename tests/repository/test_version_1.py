@@ -36,7 +36,7 @@ from floradl.simulator import (
 from tests.support.archives import assert_archived, assert_sound, entries, manifest, output_files
 from tests.support.clock import FakeTime
 from tests.support.media import png
-from tests.support.processes import floradl
+from tests.support.zygote import floradl
 
 MADE = Path(__file__).parents[1] / "fixtures" / "version-1"
 KEY = "sk_live_first_release"

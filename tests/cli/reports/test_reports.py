@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
 from tests.support.accounts import completed
 from tests.support.archives import manifest
-from tests.support.processes import floradl, start, wait_for
+from tests.support.processes import start, wait_for
+from tests.support.zygote import floradl
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 
