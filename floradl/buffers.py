@@ -1,4 +1,4 @@
-"""Memory for large bodies: blocks that a disk takes as they are, used again and again."""
+"""A pool of memory blocks for large bodies, aligned so that they can be written past the system's cache."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ _MAX_FREE = 32
 
 
 class Blocks:
-    """Gives blocks of memory; for one thread.
+    """A pool of memory blocks of `BLOCK_BYTES`, to be used by one thread.
 
-    Each begins with a page, so that it can be written past the system's cache. They are shared mappings, as
-    `mmap` makes them when told nothing else: private ones must not be written so while a process is begun.
+    Each block begins at the start of a memory page, as direct I/O past the system's cache demands. The blocks
+    are shared mappings, the default of `mmap`: private ones must not be written with direct I/O while the
+    process is being forked.
     """
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
 
     def take(self) -> memoryview:
-        """A block that nobody else has; the one that was given back last, so that little is ever used."""
+        """Return the free block given back last, so that few blocks are ever used; else a new one."""
         return memoryview(self._free.pop() if self._free else mmap.mmap(-1, BLOCK_BYTES))
 
     def give_back(self, chunk: bytes | memoryview) -> None:
-        """Nobody reads or writes this block any more; whoever does so nevertheless gets a `ValueError`.
+        """Take a block back, which its user must not touch any more; doing so raises a `ValueError`.
 
-        What is not a whole block is left to Python: its other parts may be in use.
+        A chunk that is not a whole block is left to Python, since other parts of its block may be in use.
         """
         if is_block(chunk):
             memory = cast("mmap.mmap", chunk.obj)
@@ -41,7 +42,7 @@ class Blocks:
 
 
 def is_block(chunk: bytes | memoryview) -> TypeGuard[memoryview]:
-    """Whether this is a block, and all of it."""
+    """Whether this is one whole block of the pool, not a part of one."""
     if not isinstance(chunk, memoryview) or not isinstance(chunk.obj, mmap.mmap):
         return False
     return len(chunk) == len(chunk.obj) == BLOCK_BYTES

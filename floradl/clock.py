@@ -1,7 +1,7 @@
-"""Time as a parameter, so that nothing in a test ever waits.
+"""Time as a parameter, so that a test can replace it and need not wait.
 
-Everything that sleeps, measures or dates takes a `Clock`. Moments are unix milliseconds (`_ms`), as the
-API gives them; durations are seconds (`_s`).
+Code that sleeps, measures a duration or needs the date takes a `Clock`. Moments are unix milliseconds
+(`_ms`), as the API gives them; durations are seconds (`_s`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# Up to year 9999, which is as far as datetime and every file system's clock can go.
+# The last millisecond of the year 9999: datetime goes no further.
 MAX_MS = 253_402_300_799_999
 
 
@@ -30,13 +30,13 @@ class Clock:
 
 
 def format_ms(moment_ms: int) -> str:
-    """A moment as the manifest writes it: `2026-11-24T02:30:12Z`."""
+    """Write a moment, in unix milliseconds, as the manifest does, to the second: `2026-11-24T02:30:12Z`."""
     moment = datetime.fromtimestamp(moment_ms / 1000, UTC)
     return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def parse_ms(text: str) -> int | None:
-    """The moment that `format_ms` wrote, or None for anything else."""
+    """Read a date in ISO 8601 as unix milliseconds, UTC where it names no zone; None for any other text."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,11 +1,11 @@
-"""The API's words for what a run and an output may be, and floradl's own: what `--help` shows."""
+"""The API's words for status, type and source, floradl's own words, and the defaults."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 SECRET_VARIABLES = frozenset({"FLORA_API_KEY", "FLORADL_API_KEY", "FLORADL_PING_URL"})
-"""Variables of the environment that no other process is handed."""
+"""Environment variables that hold secrets; they are removed from the environment of child processes."""
 
 
 class Status(StrEnum):
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 class Source(StrEnum):
-    """Where FLORA tells of what there is; each endpoint has scans and seals of its own."""
+    """The lists of the API that are archived. Each has scans and seals of its own."""
 
     GENERATIONS = "generations"
     TECHNIQUE_RUNS = "technique-runs"
@@ -45,7 +45,7 @@ class Source(StrEnum):
 
 
 DEFAULT_SOURCES = (Source.GENERATIONS, Source.TECHNIQUE_RUNS)
-"""What is archived where nobody says otherwise: all runs."""
+"""The sources that are archived unless the user names others: all runs."""
 
 SOURCE_WORDS = {
     Source.GENERATIONS: "generations",
@@ -53,30 +53,30 @@ SOURCE_WORDS = {
     Source.ASSETS: "assets",
     Source.CANVAS: "canvases",
 }
-"""What each gives, as people say it."""
+"""The plural noun for the entries of each source, for messages."""
 
 EVERY_SOURCE = "all"
-"""The word for all sources at once."""
+"""The value of an option that stands for all sources."""
 
 
 class SharedBy(StrEnum):
-    """How a file came to share its bytes with another of the same content."""
+    """How a file shares its bytes on the disk with another file of the same content."""
 
     REFLINK = "reflink"  # shared blocks, as some file systems can: two files
     HARD_LINK = "hard_link"  # one file with two names
 
 
-# What `--type` takes, and the API's word for it.
+# The words that `--type` takes → the API's words.
 TYPE_WORDS = {kind.name.lower(): kind for kind in OutputType}
 
 
 def type_word(kind: str) -> str:
-    """The word of an output's type that `--type` takes; the API's own where there is none."""
+    """Return the word that `--type` takes for an API type; the API's own word where there is none."""
     return next((word for word, api_word in TYPE_WORDS.items() if api_word == kind), kind)
 
 
 DEFAULT_BASE_URL = "https://app.flora.ai/api/v1"
-"""FLORA's API."""
+"""The URL of FLORA's API."""
 
 DEFAULT_CONCURRENCY = 64
-"""Outputs on their way at the same time, where nobody says otherwise and the host takes that many."""
+"""How many outputs are fetched at the same time by default; fewer where the host does not take as many."""

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""All errors that floradl raises, as one hierarchy.
 
 FloradlError
 ├── UsageError                 wrong option, value or config; nothing was touched        exit 2
@@ -15,9 +15,9 @@ FloradlError
 └── TransferError              one output could not be had; a value, not a stop          exit 3
 
 Each error knows its exit code, whether the same thing may be tried again (`is_retryable`), and a
-`hint` that tells the user what to do next. Errors from libraries are translated where they come in
-(`from exc`), so nothing above layer 3 sees a foreign one. A message never holds the key or a query
-string; see `safe_url`.
+`hint` that tells the user what to do next. Errors of libraries are translated by the module that calls the
+library (`from exc`), so its callers see only these. A message never holds the key or a query string; see
+`safe_url`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FloradlError(Exception):
     """Base of all errors that floradl raises on purpose.
 
     Args:
-        message: what failed, which thing, why; one line, no secrets.
+        message: what failed, for which output or file, and why; one line, no secrets.
         hint: what the user can do about it; may be empty.
     """
 
@@ -57,7 +57,7 @@ class FloradlError(Exception):
         self.hint = hint
 
     def concerning(self, what: str) -> Self:
-        """The same error, its message naming what it is about."""
+        """Put the name of the thing it is about before the message, and return the error."""
         self.message = f"{what}: {self.message}"
         return self
 
@@ -73,7 +73,7 @@ class ScheduleError(FloradlError):
 
 
 class DestinationError(FloradlError):
-    """The archive's folder cannot be read or written. Fatal at once, never one output's fault."""
+    """The archive's folder cannot be read or written. It ends the run at once: every output would fail."""
 
 
 class LockedError(DestinationError):
@@ -87,7 +87,7 @@ class ManifestError(DestinationError):
 
 
 class NewerFormatError(ManifestError):
-    """manifest.json or the journal was written by a floradl that knows more."""
+    """manifest.json or the journal was written by a newer floradl; the files themselves are sound."""
 
 
 class ApiError(FloradlError):
@@ -119,12 +119,12 @@ class ApiError(FloradlError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the API keeps this one thing from the key (403, 404), which may see others all the same."""
+        """Whether the API keeps only what was asked for from the key (403, 404); others may still be seen."""
         return self.status in (403, 404)
 
 
 class KeyRefusedError(ApiError):
-    """401 or 403: the API does not accept this key, or not for this."""
+    """401 or 403: the API does not accept this key, or does not allow it this request."""
 
     exit_code = Exit.KEY_REFUSED
 
@@ -140,7 +140,7 @@ class ApiUnavailableError(ApiError):
 
 
 class ApiAnswerError(ApiError):
-    """An answer that is none: HTML, broken JSON, a cursor that was already given."""
+    """An answer that cannot be used: HTML, broken JSON, or a cursor that was given before."""
 
     is_retryable = True
 
@@ -153,7 +153,7 @@ class TransferError(FloradlError):
         message: what happened, for people.
         is_retryable: whether the same URL may be asked again.
         wants_fresh_url: whether the API may know a better URL for this output.
-        voids_partial: whether the bytes so far are worth nothing.
+        voids_partial: whether the bytes fetched so far must be thrown away.
         retry_after_s: how long the host asked to wait, if it did.
     """
 

@@ -207,7 +207,8 @@ async def iter_generations(
         ApiError: a page could not be had, or, after all that could be, a record could not be read.
     """
     from floradl.api.models import EVERYTHING
-    from floradl.api.pages import PageQuery, iter_run_pages
+    from floradl.api.pages import PageQuery
+    from floradl.api.walk import iter_run_pages
 
     seen: set[str] = set()
     bad: list[ApiError] = []

@@ -1,4 +1,4 @@
-"""Work that ends early when it is told to."""
+"""Running coroutines so that an early end leaves no task behind and nothing half done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def ends_by_itself(work: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
-    """Do the work until it ends or `stop` is set, which cancels it; whether it ended by itself.
+    """Run `work` until it ends or `stop` is set, which cancels it. Returns whether it ended by itself.
 
     Raises:
         Exception: whatever the work raised.
@@ -31,7 +31,7 @@ async def ends_by_itself(work: Coroutine[None, None, None], stop: asyncio.Event)
 
 
 async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
-    """Do several things at once; the first error cancels the others and comes out bare."""
+    """Run coroutines at once. The first error cancels the others, and is raised itself, not in a group."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         await asyncio.gather(*tasks)
@@ -42,21 +42,21 @@ async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Do what must not be left half done: a stop has its effect when the work has ended.
+    """Run work that must not be left half done: a cancellation takes effect only when the work has ended.
 
     Raises:
         Exception: whatever the work raised.
-        asyncio.CancelledError: it was stopped; the work has ended.
+        asyncio.CancelledError: the caller was cancelled; by then the work has ended.
     """
     working = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:
         while not working.done():
-            with suppress(asyncio.CancelledError):  # asked again; it is raised below
+            with suppress(asyncio.CancelledError):  # cancelled once more; one is raised below
                 await asyncio.wait([working])
         if not working.cancelled():
-            working.exception()  # looked at, so that asyncio does not complain about it
+            working.exception()  # retrieved, so that asyncio does not log it as never retrieved
         raise
 
 

@@ -1,4 +1,4 @@
-"""A canvas and its nodes, as the API gives them."""
+"""Reading a project's canvas: its diagram in Mermaid, and the nodes on it, both kept to the byte."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from floradl.api.raw_json import NOT_READABLE, fields_of, replace_half_pairs, te
 from floradl.errors import ApiAnswerError
 
 MAX_CANVAS_BYTES = 64 * 1024 * 1024
-"""The most that a snapshot may have; a canvas that is larger is none."""
+"""How large a diagram, a page of nodes or a snapshot may be; a larger one is an error."""
 
 _MERMAID = re.compile(r"(?:(?:graph|flowchart)\b|---|%%|[a-z][A-Za-z0-9]*Diagram\b)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of a canvas. Texts are "" where the record has none; `raw` is the record to the byte."""
+    """A node of a canvas. Texts that the record lacks are ""; `raw` is the record as the API wrote it."""
 
     node_id: str
     type: str
@@ -30,7 +30,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NodePage:
-    """A page of nodes. `is_end_known` is False where nobody can tell what follows."""
+    """A page of nodes. `is_end_known` is False where the cursor is no text, so that more nodes may follow."""
 
     nodes: tuple[Node, ...]
     next_cursor: str | None
@@ -38,14 +38,15 @@ class NodePage:
 
 
 def parse_canvas(body: bytes, project_id: str) -> bytes:
-    """The diagram of a canvas: UTF-8 that ends with a line feed, and so is never empty.
+    """Return the diagram of a canvas: UTF-8 that ends with a line feed, and so is never empty.
 
     Args:
-        body: the answer; JSON with a `diagram`, or Mermaid itself.
-        project_id: whose canvas was asked for.
+        body: the answer: JSON with a field `diagram`, or bare Mermaid.
+        project_id: the project whose canvas was asked for.
 
     Raises:
-        ApiAnswerError: it is neither, another project's, or larger than `MAX_CANVAS_BYTES`.
+        ApiAnswerError: the answer is neither, is the canvas of another project, or is larger than
+            `MAX_CANVAS_BYTES`.
     """
     if len(body) > MAX_CANVAS_BYTES:
         raise ApiAnswerError(f"a canvas has {len(body)} bytes, more than {MAX_CANVAS_BYTES}")
@@ -63,10 +64,11 @@ def parse_canvas(body: bytes, project_id: str) -> bytes:
 
 
 def parse_nodes(body: bytes) -> NodePage:
-    """A page of a canvas's nodes. What is no node is kept with them, without an id.
+    """Read a page of a canvas's nodes. An item that is no JSON object is kept as a node without an id.
 
     Raises:
-        ApiAnswerError: it has no list of nodes, or too many.
+        ApiAnswerError: the answer has no list of nodes, too many of them, or is larger than
+            `MAX_CANVAS_BYTES`.
     """
     if len(body) > MAX_CANVAS_BYTES:
         raise ApiAnswerError(f"a page of nodes has {len(body)} bytes, more than {MAX_CANVAS_BYTES}")

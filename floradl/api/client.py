@@ -1,8 +1,9 @@
-"""The FLORA API: the only code that speaks to it, and the only code that holds the key.
+"""The client of the FLORA API: the only code that sends requests to it, and that holds the key.
 
-Every request waits at the host's gate, is retried as FLORA documents (408, 425, 429 and 5xx, broken
-connections, and answers that make no sense), and ends in a value or in one error of `errors.ApiError`'s
-branch with the answer's `request-id`. Redirects are refused: following one could carry the key elsewhere.
+A request first waits out a pause that the API asked for, then is sent, and is tried again as FLORA documents:
+after 408, 425, 429 and 5xx, a broken connection, or an answer that cannot be read. It ends in a value or in
+an `ApiError` that carries the answer's `request-id`. Redirects are not followed, since that could send the
+key to another host.
 
 Sources: FLORA's API reference and the behaviour of its official SDK (`x-should-retry`, `retry-after-ms`).
 """
@@ -41,9 +42,9 @@ from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
 from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostPauses, is_retry_status, parse_retry_after
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
-"""More than any page: 100 runs whose texts have 2 MB each. An endless answer must not fill the memory."""
+"""The largest answer that is read; 100 texts of 2 MB fit. An endless one must not fill the memory."""
 
-_PUSH_BACK_S = 5.0  # what FLORA's own sample waits on 429 without Retry-After
+_PUSH_BACK_S = 5.0  # how long FLORA's own sample code waits after a 429 without Retry-After
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -54,23 +55,23 @@ class _WorkspacesWire(msgspec.Struct):
 
 
 class FloraApi:
-    """A session with the API.
+    """A session with the API, as an asynchronous context manager.
 
     Args:
-        base_url: where it is; https, or this machine.
+        base_url: the API's URL; https, or http on this machine.
         key: the account's API key.
-        clock: for waits and dates; None: the real one.
-        retries: how often one request is tried again.
-        timeout_s: how long a connection may stay silent.
-        transport: another httpx transport, for tests.
-        backoff: the waits between tries.
+        clock: for waits and dates; None: the system's clock.
+        retries: how often a request that failed is tried again.
+        timeout_s: how many seconds a connection may stay silent.
+        transport: a transport of httpx to use in place of the network, for tests.
+        backoff: how long to wait between tries.
 
     Attributes:
-        calls: requests made, tries included.
+        calls: how many requests were sent, further tries included.
         successes: how many of them were answered with a 2xx.
 
     Raises:
-        UsageError: the key cannot be one, or would cross a network in clear.
+        UsageError: the text cannot be an API key, or the URL would send it over a network unencrypted.
     """
 
     def __init__(
@@ -106,29 +107,30 @@ class FloraApi:
 
     @property
     def shown_key(self) -> str:
-        """What may be shown of the key."""
+        """The end of the key, which may be shown in messages."""
         return masked(self._key)
 
     def account(self, archive_id: str) -> str:
-        """What tells this account from others within one archive: 16 hexadecimal digits.
+        """A name for this account within one archive: 16 hexadecimal digits.
 
-        A digest of the API and the key, salted with the archive, from which neither can be had back. The
-        port does not count on loopback, where it means nothing.
+        It is a digest of the API's URL and the key, salted with the archive's id, so the manifest can tell
+        accounts apart without holding a key. On loopback the port is left out, where it says nothing
+        about the account.
         """
         parts = httpx.URL(self._base_url)
         place = parts.copy_with(port=None) if addresses.is_loopback_host(parts.host) else parts
         return hashlib.sha256(f"{archive_id}\n{place}\n{self._key}".encode()).hexdigest()[:16]
 
     async def page(self, query: PageQuery, *, given_cursors: Container[str] = ()) -> Page:
-        """One page of the generation history, or of another list.
+        """Ask for one page of a source's list.
 
         Args:
-            query: what to list.
-            given_cursors: cursors of this walk so far; getting one of them again is an error, since
-                following it would turn in a circle.
+            query: which list, and which page of it.
+            given_cursors: the cursors that led to this page; a page that names one of them as the next is an
+                `ApiAnswerError`, since following it would turn in a circle.
 
         Raises:
-            ApiError: as the class says.
+            ApiError: the API refused the request, or did not answer sensibly in any try.
         """
 
         source = Source(query.scope.source)
@@ -137,16 +139,17 @@ class FloraApi:
         return await self._get(f"{self._base_url}/{path}", query.params(), parse)
 
     async def item(self, kind: Kind, identifier: str, *, known: Generation | None = None) -> Generation:
-        """The current record of one run or asset.
+        """Ask for the current record of one run or asset.
 
         Args:
-            kind: which of the two.
+            kind: whether it is a run or an asset.
             identifier: its id.
             known: as for `run`.
 
         Raises:
-            ApiNotFoundError: there is none any more; no canvas of some day can be asked for.
-            ApiError: as the class says.
+            ApiNotFoundError: the API does not have it. So it is for every canvas: FLORA gives the canvas of
+                today only, and an archived snapshot cannot be asked for again.
+            ApiError: as for `page`.
         """
         if kind is Kind.RUN:
             return await self.run(identifier, known=known)
@@ -155,18 +158,17 @@ class FloraApi:
         return await self._by_id(ENDPOINTS[Source.ASSETS], identifier, known)
 
     async def run(self, run_id: str, *, known: Generation | None = None) -> Generation:
-        """The current record of one run.
+        """Ask for the current record of one run.
 
         Args:
-            run_id: the run.
-            known: its record so far, for the fields that this endpoint lacks, and its `poll_url`,
-                which is used when it lies on the API's own origin.
+            run_id: the run's id.
+            known: an earlier record of the run. Fields that this endpoint lacks are taken from it. Its
+                `poll_url` is asked first, if it is on the API's own origin: the key goes nowhere else.
 
         Raises:
-            ApiNotFoundError: there is no such run any more.
-            ApiError: as the class says.
+            ApiNotFoundError: the API has no such run.
+            ApiError: as for `page`.
         """
-
         endpoint = ENDPOINTS[Source.GENERATIONS]
         poll_url = known.poll_url if known else None
         if poll_url is not None and _origin(poll_url) == self._origin:
@@ -181,18 +183,24 @@ class FloraApi:
         return await self._get(f"{self._base_url}/{endpoint.each}/{_in_path(identifier)}", {}, parse)
 
     async def workspaces(self) -> tuple[Workspace, ...]:
-        """The workspaces that the key may see.
+        """Ask for the workspaces that the key may see.
 
         Raises:
-            ApiError: as the class says.
+            ApiError: as for `page`.
         """
         return await self.ask("workspaces", {}, _parse_workspaces)
 
     async def ask(self, path: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
-        """What `parse` makes of the answer of another endpoint, such as `workspaces`.
+        """Ask any endpoint, and return what `parse` makes of the answer.
+
+        Args:
+            path: the endpoint below the base URL, such as `workspaces`.
+            params: the query parameters.
+            parse: reads the bytes of the answer; raises `ApiAnswerError`, which is tried again, where it
+                cannot.
 
         Raises:
-            ApiError: as the class says; `parse` raises ApiAnswerError for what makes no sense.
+            ApiError: as for `page`.
         """
         return await self._get(f"{self._base_url}/{path}", params, parse)
 
@@ -226,7 +234,7 @@ class FloraApi:
                 response.stream = _Paced(response.stream, self._clock)
                 body = await _read_bounded(response, self._key)
         except (httpx.TransportError, httpx.InvalidURL, httpx.DecodingError, OSError) as exc:
-            # OSError: an SSLError in the middle of a body passes httpcore by.
+            # OSError: httpcore does not translate an SSLError in the middle of a body.
             raise ApiUnavailableError(
                 f"the API at {safe_url(self._base_url)} does not answer: {_reason(exc)}",
                 hint="Check the network and the base URL; the same command again goes on where this one was.",
@@ -269,10 +277,10 @@ class FloraApi:
 
 
 def _in_path(identifier: str) -> str:
-    """An id as one part of a path.
+    """Quote an id so that it is one component of a URL's path.
 
     Raises:
-        ApiNotFoundError: it would lead elsewhere, so nothing can have it.
+        ApiNotFoundError: the id is "." or "..", which would lead to another endpoint.
     """
     if identifier in (".", ".."):
         raise ApiNotFoundError("nothing can have this id")
@@ -280,7 +288,7 @@ def _in_path(identifier: str) -> str:
 
 
 def _exactly(identifier: str, parser: Parser, known: Generation | None) -> Callable[[bytes], Generation]:
-    """Reads the answer for one id, which must be about just that."""
+    """Make a parser that also refuses a record with another id than the one asked for."""
 
     def parse(body: bytes) -> Generation:
         item = parser(body, known=known)
@@ -300,9 +308,10 @@ def _parse_workspaces(body: bytes) -> tuple[Workspace, ...]:
 
 
 class _Paced(httpx.AsyncByteStream):
-    """An answer's bytes as they come over the network, watched before anything decodes them.
+    """The bytes of an answer as they arrive from the network, refused where they come too slowly.
 
-    A decoder may take bytes for hours and give none, so what it gives says nothing about the pace.
+    The speed is measured before decompression: a decoder may take in bytes for hours and give out none, so
+    the bytes it gives say nothing about the network.
     """
 
     def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, clock: Clock) -> None:
@@ -334,9 +343,10 @@ async def _read_bounded(response: httpx.Response, key: str) -> bytes:
 
 
 def _envelope(body: bytes, key: str) -> tuple[str, str]:
-    """`error.code` and the text of FLORA's error envelope, fields included; empty where there is none.
+    """Read `error.code` and the texts of FLORA's error envelope, those of single fields included.
 
-    Some servers repeat what they refuse, so `key` is taken out.
+    Both are "" where the answer has no such envelope. The key is replaced in both, since some servers repeat
+    what they refuse.
     """
     try:
         error = msgspec.json.decode(body, type=dict[str, Any])["error"]
@@ -353,7 +363,7 @@ def _request_id(response: httpx.Response, key: str) -> str:
 
 
 def _origin(url: str) -> str:
-    """Scheme, host and port of a URL, comparable; "" for what is not a URL."""
+    """Scheme, host and port of a URL, to compare; "" for a text that is no URL, or has a user or fragment."""
     try:
         parts = httpx.URL(url)
         host, fragment = parts.host, urlsplit(url).fragment
@@ -374,7 +384,7 @@ def _reason(exc: Exception) -> str:
 def api_client(
     base_url: str, key: str, *, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
 ) -> httpx.AsyncClient:
-    """A client for the API. The only one that holds the key; it never follows a redirect with it.
+    """Make the only HTTP client that holds the key. It follows no redirect, which could carry the key away.
 
     Raises:
         UsageError: the environment names a proxy that cannot be used.
@@ -388,5 +398,5 @@ def api_client(
         timeout=timeout_s,
         headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
         follow_redirects=False,
-        trust_env=not is_local,  # a proxy would get the key in clear, and could not reach this machine
+        trust_env=not is_local,  # a proxy would get the key unencrypted, and could not reach this machine
     )

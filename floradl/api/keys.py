@@ -1,7 +1,8 @@
-"""API keys as texts: what can be one, what is something else, and what may be shown of one.
+"""API keys as texts: which texts are refused as keys, and how much of a key may be shown.
 
-Source: FLORA's documentation, whose keys begin with `sk_live_`. What FLORA may give out one day is not known,
-so only what is surely something else is refused. That must not be sent: it may be the key of another service.
+Source: FLORA's documentation, whose keys begin with `sk_live_`. FLORA may give out keys of another form one
+day, so only a text that is surely no key of FLORA is refused. It must not be sent to FLORA: it may be the
+key of another service.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from floradl.errors import UsageError
 _PREFIX = "sk_"
 _SHOWN = 4
 _LONG_ENOUGH = 16
-"""Of a shorter key the last characters would tell too much."""
+"""Of a key with fewer characters, the last four would give away too much."""
 
 _COPY_AGAIN = "Copy it again from FLORA's workspace settings; it begins with sk_live_."
 
-# What people paste in place of a key: how it looks, what it is, what to do.
+# Texts that people paste in place of a key: the pattern, what it is, and what to do.
 _OTHERS = (
     (
         r"(?:export\s+|set\s+|\$env:)?(?!sk_)[A-Za-z_]\w*\s*=.*",
@@ -34,10 +35,10 @@ _OTHERS = (
 
 
 def check_key(key: str) -> str:
-    """The key, unless it cannot be one. No message shows any of it.
+    """Return the key, unless the text cannot be one. No message shows any part of it.
 
     Raises:
-        UsageError: it is empty, has characters that no key has, or looks like something else.
+        UsageError: the text is empty, has characters that no key has, or looks like something else.
     """
     for pattern, what, hint in _OTHERS:
         if re.fullmatch(pattern, key, re.DOTALL):
@@ -48,12 +49,12 @@ def check_key(key: str) -> str:
 
 
 def refusal_hint(key: str) -> str:
-    """What to do when the API refused a key."""
+    """The hint for a user whose key the API refused."""
     if not key.startswith(_PREFIX):
         return "FLORA's keys begin with sk_live_, and this one does not: copy it again from FLORA's settings."
     return "Check the key: it may be revoked, or another workspace's. `floradl config show` tells its origin."
 
 
 def masked(secret: str) -> str:
-    """What may be shown of a key or another secret: its last four characters, if it is long."""
+    """Return the last four characters of a secret to show them; none of a short secret."""
     return f"…{secret[-_SHOWN:]}" if len(secret) >= _LONG_ENOUGH else "…"

@@ -1,13 +1,13 @@
-"""The values that travel through floradl: what the API lists, what is wanted, what came of it.
+"""The values of the API: runs with their outputs, scopes to list, and filters on what is wanted.
 
-Records come from outside and are read with tolerance: a run needs an id and a status, and everything
-else may be missing, new or of a type nobody expected, without costing the run. The record's own bytes
-stay beside the fields (`Generation.raw`), so that `run.json` is what the API said, to the byte.
+A run must have an id and a status; any other field may be missing, new or of an unexpected type, and the run
+is still read. The record's own bytes stay beside the fields (`Generation.raw`), so that `run.json` is the
+API's record to the byte.
 
-An asset, which is what somebody uploaded, is read as a run with one output: its file.
+An asset, which is a file that somebody uploaded, is read as a run with one output: the file.
 
-Source of the fields: FLORA's API reference for `GET /generations`, `GET /technique-runs`, `GET /assets` and
-what they list by id.
+Source of the fields: FLORA's API reference for `GET /generations`, `GET /technique-runs`, `GET /assets`, and
+for the endpoints that give one of their records by its id.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ import msgspec
 from floradl.constants import TYPE_WORDS, Kind, OutputType, Source, Status
 
 MEDIA_TYPES = frozenset({OutputType.IMAGE, OutputType.VIDEO, OutputType.AUDIO})
-"""Types whose bytes are never a page of HTML, XML or JSON."""
+"""Types whose files are never HTML, XML or JSON; such bytes are an error page in place of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """One output of a run, as listed.
 
-    `key` is the output's id made unique within its run (`<id>`, then `<id>#2`…); `value` is the API's
-    `url` field: a URL, the text itself for text outputs, or None when the API gave nothing usable;
-    `size_bytes` how many bytes the API announces, None where it does not.
+    Args:
+        key: the output's id, made unique within its run (`<id>`, then `<id>#2`…).
+        type: the API's word for its type; see `OutputType`.
+        value: the API's field `url`: a URL, or the text itself for text outputs; None where it is no text.
+        size_bytes: how many bytes the API announces; None where it announces no size.
     """
 
     key: str
@@ -39,7 +41,11 @@ class Output:
 
     @property
     def is_text(self) -> bool:
-        """Whether `value` is the content itself. A `text` output is one even if it looks like a URL."""
+        """Whether `value` is the content itself.
+
+        It always is for the type `text`, even where it looks like a URL, and for an unknown type where it
+        does not look like one.
+        """
         if self.type == OutputType.TEXT:
             return True
         return self.type not in TYPE_WORDS.values() and self.value is not None and not is_http(self.value)
@@ -47,9 +53,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One run or asset, as the API lists it. `outputs` is None when the record had no such field.
+    """One run, asset or canvas node, as the API lists it.
 
-    `run_id` is its id, an asset's too; `name` what an asset is called.
+    `run_id` is its id, whatever its kind; `name` is an asset's name or a node's label. `outputs` is None
+    where the record has no list of outputs, and must then be asked for by the run's id.
     """
 
     run_id: str
@@ -85,7 +92,7 @@ class Workspace(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one scan covers; each scope has a seal of its own. None means: all that the key can see."""
+    """What one scan covers: a source, in a workspace or project; both None: all that the key can see."""
 
     workspace_id: str | None = None
     project_id: str | None = None
@@ -93,7 +100,7 @@ class Scope:
 
     @property
     def kind(self) -> Kind:
-        """Of which kind what it lists is."""
+        """The kind of the entries that its source lists."""
         return _KINDS.get(self.source, Kind.RUN)
 
     def holds(self, workspace_id: str, project_id: str) -> bool:
@@ -101,7 +108,7 @@ class Scope:
         return self.workspace_id in (None, workspace_id) and self.project_id in (None, project_id)
 
     def of(self, source: Source) -> Scope:
-        """The same place, as another endpoint lists it."""
+        """Return the same workspace and project in another source."""
         return replace(self, source=source)
 
     def __str__(self) -> str:
@@ -116,7 +123,7 @@ EVERYTHING = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the user wants of the runs in scope. Any of these makes the archive partial: no seal."""
+    """Which of the runs in scope the user wants. With any filter the archive is partial: no seal."""
 
     run_ids: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
@@ -131,7 +138,7 @@ class Filters:
         return self == Filters()
 
     def wants(self, run: Generation) -> bool:
-        """Whether this run is wanted; a run without a date or model passes no filter on it."""
+        """Whether this run is wanted. A run without a date or model passes no filter on it."""
         return (
             (not self.run_ids or run.run_id in self.run_ids)
             and self.wants_model(run.model_id)

@@ -1,27 +1,21 @@
 """Queries for the lists of runs, assets and canvas nodes, and the pages that answer them.
 
-All four lists are read into the same value, `Generation`, so the rest of floradl handles one kind of record.
+All four lists are read into the same value, `Generation`, so the rest of floradl handles one kind only.
 Source of paths and parameters: FLORA's API reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Container
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from floradl.api.models import EVERYTHING, Generation, Scope
-from floradl.api.paging import follow_cursors
 from floradl.api.raw_json import NOT_READABLE, items_verbatim, replace_half_pairs
 from floradl.api.records import parse_asset, parse_generation, parse_node
 from floradl.constants import SOURCE_WORDS, Source
 from floradl.errors import ApiAnswerError, printable
-
-if TYPE_CHECKING:  # the client imports this module
-    from floradl.api.client import FloraApi
 
 PAGE_LIMIT = 100
 """The largest `limit` that the API takes. Without a limit its pages are smaller and take more requests."""
@@ -156,23 +150,3 @@ def parse_page(body: bytes, source: Source = Source.GENERATIONS) -> Page:
             bad_records.append(exc)
     next_cursor = (meta.next_cursor if meta else None) or None
     return Page(tuple(generations), tuple(bad_records), next_cursor, body)
-
-
-async def iter_run_pages(
-    api: FloraApi, query: PageQuery, *, max_pages: int | None = None
-) -> AsyncGenerator[Page, None]:
-    """Read the pages of a source's list once each, from the query's cursor to the end or to `max_pages`.
-
-    Runs that are removed while it reads can move others across the edge of a page, where this misses them.
-    `walk.Walk` reads the same list without a gap.
-
-    Raises:
-        ApiError: as `FloraApi.page`.
-    """
-
-    def read(cursor: str | None, given_cursors: Container[str]) -> Awaitable[Page]:
-        return api.page(replace(query, cursor=cursor), given_cursors=given_cursors)
-
-    async with aclosing(follow_cursors(read, cursor=query.cursor, max_pages=max_pages)) as pages:
-        async for page in pages:
-            yield page

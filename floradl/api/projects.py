@@ -1,9 +1,9 @@
-"""What the key can see: workspaces, and the projects in them, as the API lists them.
+"""Discovering which workspaces and projects the key can see, from the API's lists of them.
 
-Discovery asks once for the workspaces and once per hundred projects of a workspace; a project that is named
-costs one request. What the API refuses for one workspace is a problem to tell, and leaves the others; only a
-key that it does not know, and an API that does not answer, end it. Everything in a record but its id may be
-missing, and a project is taken once, however often it is listed.
+Discovery sends one request for the workspaces, and one for each hundred projects of a workspace; a project
+given by its id costs one request. Where the API refuses one workspace, the discovery reports that and asks
+for the others; only a key that the API does not know, or an API that does not answer, ends it. A record may
+lack everything but its id, and a project that is listed several times is taken once.
 
 Sources: FLORA's API reference for `GET /workspaces`, `GET /projects` and `GET /projects/{project_id}`.
 """
@@ -22,11 +22,11 @@ from floradl.api.models import Scope
 from floradl.api.raw_json import fields_of, text_of
 from floradl.errors import ApiAnswerError, ApiError, ApiNotFoundError, printable
 
-if TYPE_CHECKING:  # who only reads names needs no HTTP
+if TYPE_CHECKING:  # httpx is slow to import, and reading names needs none of it
     from floradl.api.client import FloraApi
 
 MAX_RECORD_BYTES = 1024 * 1024
-"""More than any record of a project or workspace; a larger one is left out."""
+"""The largest record of a project or workspace that is kept; a larger one is left out."""
 
 _UNAUTHORIZED = 401
 _MAX_MODIFIED = 100
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The record of a workspace or project, to the byte, and its id."""
+    """A workspace or project: its id, and its record exactly as the API wrote it."""
 
     identifier: str
     raw: bytes
@@ -45,7 +45,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Some of a list. `is_whole` is False where a record was left out or nobody knows what follows."""
+    """The records of one or several pages of a list.
+
+    Args:
+        items: the records, in the API's order.
+        next_cursor: where the next page begins; None where the API names no next page.
+        is_whole: False where a record was left out, or an unreadable cursor may hide a next page.
+        pages: how many pages were read.
+    """
 
     items: tuple[Record, ...]
     next_cursor: str | None = None
@@ -55,10 +62,14 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project that the key sees.
+    """A project that the key can see.
 
-    `workspace_id` is the record's, else that in whose list it stood; `name` is not printable yet;
-    `last_modified` is the API's value as JSON, good to tell a change by, "" where there is none.
+    Args:
+        project_id: its id.
+        workspace_id: the workspace that its record names, else the one whose list had it.
+        name: as the API gives it: it may hold control characters and must pass `printable` to be shown.
+        last_modified: the API's value as JSON, compared to notice a change; "" where there is none.
+        raw: the record exactly as the API wrote it.
     """
 
     project_id: str
@@ -70,17 +81,17 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What one discovery found.
+    """The result of one discovery.
 
     Args:
-        workspaces: id → record, as far as they were listed; None: not asked for, or refused.
-        has_asked_workspaces: whether they were asked for.
-        has_all_workspaces: whether these are all that the key sees.
+        workspaces: id → record of the listed workspaces; None: not asked for, or refused.
+        has_asked_workspaces: whether the list of workspaces was asked for.
+        has_all_workspaces: whether `workspaces` are all that the key can see.
         projects: id → project, in the order in which they were met.
-        asked: workspaces whose projects were asked for.
-        complete: those of them whose projects are all here.
-        named: projects that were asked for by their id.
-        problems: what could not be had, each named.
+        asked: ids of the workspaces whose projects were asked for.
+        complete: the workspaces of `asked` whose projects are all in `projects`.
+        named: ids of the projects that were asked for by their id.
+        problems: an error for each list or project that could not be read, its message naming it.
     """
 
     workspaces: Mapping[str, bytes] | None
@@ -98,22 +109,22 @@ class Discovery:
 
 
 async def discover(api: FloraApi, scopes: Iterable[Scope], *, known: Collection[str] = ()) -> Discovery:
-    """Ask which projects there are.
+    """Ask the API for the workspaces and projects in some scopes.
 
     Args:
         api: an open session.
         scopes: the whole account, workspaces, or projects; their source does not matter.
-        known: workspaces to ask for where the whole account is in scope and the API does not list them.
+        known: ids of workspaces to ask for where the whole account is in scope and the API lists none.
 
     Raises:
         KeyRefusedError: the API does not know the key (401).
-        ApiUnavailableError: it does not answer.
+        ApiUnavailableError: the API does not answer.
     """
     return await _Discovering(api).all_of(list(dict.fromkeys(scopes)), known)
 
 
 class _Discovering:
-    """The state of one `discover`."""
+    """The state of one call of `discover`."""
 
     def __init__(self, api: FloraApi) -> None:
         self._api = api
@@ -194,7 +205,7 @@ class _Discovering:
         )
 
     async def _try(self, asking: Awaitable[T], what: str) -> T | None:
-        """The answer, or None where the API refuses just this."""
+        """Return the answer, or None where the API refuses only this request, which becomes a problem."""
         try:
             return await asking
         except ApiError as exc:
@@ -205,12 +216,12 @@ class _Discovering:
 
 
 def is_final(error: ApiError) -> bool:
-    """Whether asking for anything else would end the same: no answer, or a key that is none."""
+    """Whether every other request would fail too: the API does not answer, or does not know the key."""
     return error.is_retryable or error.status == _UNAUTHORIZED
 
 
 async def ask_workspaces(api: FloraApi) -> Records:
-    """The workspaces that the key sees.
+    """Ask for the workspaces that the key can see.
 
     Raises:
         ApiError: as `FloraApi.ask`.
@@ -221,16 +232,16 @@ async def ask_workspaces(api: FloraApi) -> Records:
 async def ask_projects(
     api: FloraApi, workspace_id: str, *, max_pages: int, wanted: Collection[str] | None = None
 ) -> Records:
-    """The projects of a workspace, page by page.
+    """Ask for the projects of a workspace, page by page.
 
     Args:
         api: an open session.
-        workspace_id: the workspace.
-        max_pages: the end, if it comes to that: what is given then still has a `next_cursor`.
-        wanted: an end as soon as all of these are met.
+        workspace_id: the workspace's id.
+        max_pages: how many pages are read at most; where they were not enough, `next_cursor` is not None.
+        wanted: ids of projects; reading ends as soon as all of them were met. None: read to the end.
 
     Raises:
-        ApiError: as `FloraApi.ask`; a cursor that comes twice is an answer that makes no sense.
+        ApiError: as `FloraApi.ask`; a repeated cursor is an `ApiAnswerError`.
     """
     items: list[Record] = []
     is_whole, next_cursor, pages = True, None, 0
@@ -251,7 +262,7 @@ async def ask_projects(
 
 
 async def ask_project(api: FloraApi, project_id: str) -> Record:
-    """One project.
+    """Ask for one project by its id.
 
     Raises:
         ApiNotFoundError: there is no such project, or none can have this id.
@@ -268,10 +279,10 @@ async def ask_project(api: FloraApi, project_id: str) -> Record:
 
 
 def project_path(project_id: str) -> str:
-    """The endpoint of a project, whatever its id holds.
+    """Return the endpoint of a project, its id quoted.
 
     Raises:
-        ApiNotFoundError: no project can have this id, which would lead to another endpoint.
+        ApiNotFoundError: the id is empty, "." or "..", which would lead to another endpoint.
     """
     if project_id in ("", ".", ".."):
         raise ApiNotFoundError("no project can have this id")
@@ -279,25 +290,25 @@ def project_path(project_id: str) -> str:
 
 
 def _parse_answer(body: bytes, wrap: str, key: str) -> Record:
-    """An answer that is a record, or has one below `wrap`.
+    """Read an answer that is a record itself, or holds one in its field `wrap`.
 
     Raises:
-        ApiAnswerError: it is none.
+        ApiAnswerError: the answer holds no record with an id.
     """
     fields = fields_of_answer(body)
     return _record(body.strip() if key in fields or wrap not in fields else fields[wrap], key)
 
 
 def parse_records(body: bytes, name: str, key: str) -> Records:
-    """The records of a list, those without an id left out.
+    """Read one page of a list. Records without an id, or too large, are left out.
 
     Args:
         body: the answer.
-        name: the field that has them.
-        key: the field of a record that is its id.
+        name: the field of the answer that holds the list.
+        key: the field of a record that holds its id.
 
     Raises:
-        ApiAnswerError: there is no such list.
+        ApiAnswerError: the answer has no such list.
     """
     listed = parse_list(body, name)
     records = []

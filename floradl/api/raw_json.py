@@ -1,4 +1,8 @@
-"""JSON kept to the byte."""
+"""Reading JSON of the API while keeping each record and value exactly as the API wrote it.
+
+The archive keeps records to the byte, so they are split without being decoded and encoded again. msgspec is
+strict where JSON is not: it refuses half a surrogate pair, which a text that was cut in an emoji has.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import msgspec
 from floradl.errors import ApiAnswerError, printable
 
 NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for JSON that cannot be read: wrong JSON, wrong UTF-8, or nested too deeply."""
+"""The errors that msgspec raises for wrong JSON, wrong UTF-8, and JSON that is nested too deeply."""
 
 # A JSON escape: a surrogate pair, half of one (the group), or any other.
 _HEX = rb"[0-9a-fA-F]"
@@ -20,27 +24,27 @@ _ESCAPE = re.compile(
 
 
 def fields_of(record: bytes) -> dict[str, bytes]:
-    """The fields of a record, each value as it was written.
+    """Split a record into its fields. Each value stays JSON, exactly as it was written.
 
     Raises:
-        ApiAnswerError: it is no JSON object in UTF-8.
+        ApiAnswerError: the record is no JSON object in UTF-8.
     """
     readable = replace_half_pairs(record)
     try:
-        record.decode()  # of what it passes over, msgspec does not look at the encoding
+        record.decode()  # msgspec does not check the encoding of values that it passes over
         fields = msgspec.json.decode(readable, type=dict[str, msgspec.Raw])
     except NOT_READABLE as exc:
         raise ApiAnswerError("a record is no JSON object") from exc
     if readable is not record:
         try:
             return dict(zip(fields, items_verbatim(record, readable, fields.values()), strict=True))
-        except ValueError:  # a key that stands there twice: its values are not in the order of the keys
+        except ValueError:  # a repeated key: the values are not in the order of the keys
             pass
     return {name: bytes(value) for name, value in fields.items()}
 
 
 def value_of(raw: bytes) -> object:
-    """What a value is; None for what cannot be read."""
+    """Decode one value; None where it cannot be read."""
     try:
         return msgspec.json.decode(replace_half_pairs(raw))
     except NOT_READABLE:
@@ -48,7 +52,7 @@ def value_of(raw: bytes) -> object:
 
 
 def text_of(fields: Mapping[str, bytes], key: str) -> str:
-    """A field that is a text; "" where it is missing or anything else.
+    """Decode a field that should be a text; "" where it is missing or is no text.
 
     Args:
         fields: a record's, as `fields_of` gives them.
@@ -59,24 +63,24 @@ def text_of(fields: Mapping[str, bytes], key: str) -> str:
 
 
 def merge_records(older: bytes, newer: bytes) -> bytes:
-    """`older` with every field of `newer` that is not null laid over it, each value as the API wrote it.
+    """Merge two records: fields of `newer` that are not null replace those of `older`, as written.
 
     Raises:
-        ApiAnswerError: one of them is no JSON object.
+        ApiAnswerError: one of the records is no JSON object.
     """
     try:
         fields = msgspec.json.decode(replace_half_pairs(older), type=dict[str, msgspec.Raw])
         later = msgspec.json.decode(replace_half_pairs(newer), type=dict[str, msgspec.Raw])
     except NOT_READABLE as exc:
         raise ApiAnswerError(f"a run's record is not a JSON object: {printable(str(exc))}") from exc
-    told = {name: value for name, value in later.items() if bytes(value) != b"null" or name not in fields}
-    return msgspec.json.encode(fields | told)
+    updates = {name: value for name, value in later.items() if bytes(value) != b"null" or name not in fields}
+    return msgspec.json.encode(fields | updates)
 
 
 def replace_half_pairs(raw: bytes) -> bytes:
-    """JSON with each half of a surrogate pair replaced by `\\ufffd`, which is as long; the rest as it is.
+    """Replace each half of a surrogate pair by `\\ufffd`, which is as long, so that offsets stay right.
 
-    Half a pair is legal JSON, and msgspec refuses it even in what it only passes over.
+    Half a pair is legal JSON, but msgspec refuses it, even in values that it only passes over.
     """
     if b"\\ud" not in raw and b"\\uD" not in raw:
         return raw
@@ -84,11 +88,11 @@ def replace_half_pairs(raw: bytes) -> bytes:
 
 
 def items_verbatim(body: bytes, readable: bytes, items: Iterable[msgspec.Raw]) -> Iterator[bytes]:
-    """The records of a list as they came, to the byte.
+    """Give the records of a list exactly as the API wrote them.
 
     Args:
         body: the answer.
-        readable: the same with `replace_half_pairs`, which keeps every place.
+        readable: the answer after `replace_half_pairs`, in which each record has the same offset.
         items: the records, in order, as they were decoded from `readable`.
     """
     end = 0

@@ -1,4 +1,8 @@
-"""A record's JSON, read with tolerance into a value."""
+"""Reading the JSON of one record into a `Generation`, with tolerance.
+
+A field that is missing, or of another type than expected, is read as absent; a record fails only where it
+lacks its id or, for runs and assets, its status.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,10 @@ _MAX_NUMBER = sys.float_info.max
 
 _TYPES = {"image": OutputType.IMAGE, "video": OutputType.VIDEO, "audio": OutputType.AUDIO}
 ASSET_STATUS = {"ready": Status.COMPLETED, "pending_upload": Status.PENDING, "failed": Status.FAILED}
-"""An asset's status as that of a run."""
+"""The API's status of an asset → the status of a run that means the same."""
 
 MAX_SIZE_BYTES = 2**63 - 1
-"""No file is larger, whatever an API says."""
+"""The largest size that is believed; no file can be larger."""
 
 
 def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generation:
@@ -68,7 +72,7 @@ def parse_generation(raw: bytes, *, known: Generation | None = None) -> Generati
 def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
     """Read one record of `GET /assets` or `GET /assets/{asset_id}`: a run whose one output is the file.
 
-    What is on a canvas without being an asset of its own is listed with the id of its node alone.
+    A file on a canvas that is no asset of its own is listed without `asset_id`; its `node_id` is taken.
 
     Args:
         raw: the record's JSON.
@@ -140,7 +144,7 @@ def parse_node(raw: bytes, *, known: Generation | None = None) -> Generation:
 
 
 def _record_of(raw: bytes, known: Generation | None, what: str) -> tuple[bytes, dict[str, Any]]:
-    """A record, laid over an earlier one if there is one: its JSON, and its fields."""
+    """Decode a record, merged over an earlier one where there is one. Returns its JSON and its fields."""
     if known is not None:
         raw = merge_records(known.raw, raw)
     record = _decode(raw)
@@ -150,19 +154,19 @@ def _record_of(raw: bytes, known: Generation | None, what: str) -> tuple[bytes, 
 
 
 def parse_record(kind: Kind, raw: bytes) -> Generation:
-    """Read the record of a run or an asset.
+    """Read the record of an asset where `kind` says so, else of a run.
 
     Raises:
-        ApiAnswerError: it is none.
+        ApiAnswerError: as `parse_asset` and `parse_generation`.
     """
     return (parse_asset if kind is Kind.ASSET else parse_generation)(raw)
 
 
 def parse_outputs(value: object) -> tuple[Output, ...] | None:
-    """The `outputs` list with a unique key for each; None when the field is absent or null.
+    """Read the field `outputs`, and give each output a unique key; None where the field is no list.
 
-    An id that occurs once keeps it as its key whatever stands beside it; the second use of an id gets
-    the first of `<id>#2`, `<id>#3`… that no other output has.
+    The first output with an id has the id as its key. A further one with the same id gets the first of
+    `<id>#2`, `<id>#3`… that no other output has.
     """
     if not isinstance(value, list):
         return None
@@ -175,7 +179,7 @@ def parse_outputs(value: object) -> tuple[Output, ...] | None:
 
 
 def moment_ms(raw: bytes) -> int | None:
-    """A moment that an endpoint writes as a number or as ISO 8601; None where it is neither."""
+    """Read a moment written as a number or as ISO 8601, in unix milliseconds; None where it is neither."""
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -184,7 +188,7 @@ def moment_ms(raw: bytes) -> int | None:
 
 
 def announced_size(value: object) -> int | None:
-    """What the API announces as a file's size, in bytes; None for what can be none, nothing included."""
+    """Return a size in bytes as the API announces it; None where the value cannot be one, such as 0."""
     is_size = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_SIZE_BYTES
     return cast("int", value) if is_size else None
 
@@ -207,14 +211,14 @@ def _unique_keys(ids: list[str]) -> list[str]:
 
 
 def _moment_or_date(record: dict[str, Any], name: str) -> int | None:
-    """A moment that one endpoint writes as a number, and another as ISO 8601."""
+    """Read a field that some endpoints write as a number, and others as ISO 8601."""
     text = _text(record, name)
     moment_ms = parse_ms(text) if text is not None else _moment(record, name)
     return moment_ms if moment_ms is not None and 0 < moment_ms <= MAX_MS else None
 
 
 def _type_of(content_type: str) -> OutputType:
-    """The type that an output with such a `Content-Type` has."""
+    """Return the output type for a `Content-Type`; a document where it is no image, video or audio."""
     return _TYPES.get(content_type.partition("/")[0].strip().lower(), OutputType.DOCUMENT)
 
 

@@ -1,52 +1,55 @@
-"""Walking the pages of one list, without missing what moves from one page to another meanwhile.
+"""Walking the pages of one list while it changes, without missing a run.
 
-`GET /generations` is newest first over an offset. What is inserted while paging pushes later items down, and
-they show again; what is removed pulls them up, across the edge between the page that was read and the one
-that comes next, where a plain walk would skip them.
+`GET /generations` lists runs newest first, by offset. A run that is added while the pages are read pushes the
+later runs down, and they show again. A run that is removed pulls the later runs up: one of them crosses from
+the page to be read next onto the page that was just read, and a plain walk would skip it.
 
-So after each further page the one before it is read again. If it is as it was, nothing crossed the edge
-between the two. If it is not, the walk goes back, page by page, to one whose first item it has met before
-on its way down: all that lies above that item was met, wherever it is now. From there it walks on. A list
-that never holds still is an error, not an end.
+So after each further page the walk reads the page before it again. If that page holds the same runs, nothing
+crossed the edge between the two. If it changed, the walk goes back, page by page, until the first run of a
+page is one it met on its way down: every run above that one was met then, wherever it is now. From there
+it walks down again. A list that changes faster than it can be read is an error, so it seals nothing.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import pairwise
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.api.pages import Page, PageQuery
+from floradl.api.paging import follow_cursors
 from floradl.constants import Source, Status
 from floradl.errors import ApiAnswerError, printable
 
-_MAX_RETURNS = 25
-_REMEMBERED_PAGES = 100
-_MAX_EMPTY_PAGES = 20
+_MAX_RETURNS = 25  # how often a walk goes back before it gives up
+_REMEMBERED_PAGES = 100  # pages whose ids are kept, to recognise a run met on the way down
+_MAX_EMPTY_PAGES = 20  # in a row; an API that always names a next page would never end
 
 log = logging.getLogger(__name__)
 
 OVERLAP_MS = 3_600_000
-"""How far below the seal a scan walks: runs that were created while the last one was starting."""
+"""How far below the seal a scan walks, for runs that were created while the last scan was starting."""
 
 
 class Walk:
-    """The pages of one list.
+    """Reads the pages of one list from the newest run down.
 
-    It ends with the list; or with a page that lies below `floor_ms`; or with one below `seal_ms` on which
-    every run is known. The last is what keeps a run with a date far ahead, by whoever's mistake, from
-    hiding the runs to come behind a seal. Pages that are not newest first prove nothing, and it walks on.
+    The walk ends at the end of the list, after a page whose oldest run is older than `floor_ms`, or after a
+    page whose oldest run is older than `seal_ms` and whose runs are all known. All must be known because a
+    run with a wrong date far in the future could set a seal that hides the runs to come. While pages are
+    not newest first, their dates prove nothing, and the walk goes on to the end.
 
     Args:
-        api: the API.
-        query: which list; without a cursor.
-        floor_ms: how far down to walk at most; None: to the end.
-        seal_ms: everything below is known already, if it is; None: nothing is.
-        is_known: whether a run is recorded.
+        api: an open session.
+        query: which list; its cursor is not used.
+        floor_ms: the moment, in unix milliseconds, below which the walk need not go; None: to the end.
+        seal_ms: the seal of the last scan, below which runs should be known; None: there is no seal.
+        is_known: whether the run with this id is recorded in the archive.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Walk:
         self._floor_ms = floor_ms
         self._seal_ms = seal_ms
         self._is_known = is_known
-        self._trail: list[str | None] = [None]  # the cursors of the pages on the way down to here
+        self._trail: list[str | None] = [None]  # cursors of the pages from the top to the current one
         self._given: set[str] = set()
         self._passed: set[str] = set()
         self._met: deque[frozenset[str]] = deque(maxlen=_REMEMBERED_PAGES)
@@ -71,10 +74,10 @@ class Walk:
         self._empty_pages = 0
 
     async def iter_pages(self) -> AsyncGenerator[Page, None]:
-        """Every page read, repeats included.
+        """Give every page that was read, repeats included, so that runs may come more than once.
 
         Raises:
-            ApiAnswerError: the list moves faster than it can be read, or is endless emptiness.
+            ApiAnswerError: the list changes faster than it can be read, or has too many empty pages in a row.
             ApiError: a page could not be had.
         """
         page = await self._read(None)
@@ -82,12 +85,16 @@ class Walk:
         yield page
         while not is_last and page.next_cursor is not None:
             cursor = page.next_cursor
-            self._given.add(cursor)  # while its own page is asked for, which must not lead to itself
+            self._given.add(
+                cursor
+            )  # only for this request: the page must not name its own cursor as the next
             following = await self._read(cursor)
             self._given.discard(cursor)
             is_last = cursor not in self._passed and self._is_last(following)
             if not is_last:
-                self._passed.add(cursor)  # where something new was once, what follows is not proven to be old
+                # A page that once held something new does not end the walk when it is read again, since
+                # nothing proved that the runs below it are old.
+                self._passed.add(cursor)
             yield following
             again = await self._read(self._trail[-1])
             yield again
@@ -108,6 +115,7 @@ class Walk:
             page, is_last = again, False
 
     async def _step_back(self) -> Page:
+        """Leave the current page and read the one above it again."""
         left = self._trail.pop()
         self._given.discard(left or "")
         if self._met:
@@ -115,13 +123,14 @@ class Walk:
         return await self._read(self._trail[-1])
 
     async def _read(self, cursor: str | None) -> Page:
-        """One page; a cursor that was given on the way to it must not come again: a circle."""
+        """Read one page. It may not name a cursor on the way down to it, which would lead in a circle."""
         query = PageQuery(self._query.scope, self._query.status, cursor, self._query.limit)
         page = await self._api.page(query, given_cursors=self._given)
         self._note(page)
         return page
 
     def _note(self, page: Page) -> None:
+        """Remember what this page tells about the list: its order, empty pages, runs that are not known."""
         moments = [run.created_at_ms for run in page.generations]
         in_order = all(
             newer is not None and older is not None and newer >= older for newer, older in pairwise(moments)
@@ -131,11 +140,12 @@ class Walk:
         if self._empty_pages > _MAX_EMPTY_PAGES:
             raise ApiAnswerError(f"the API gave {_MAX_EMPTY_PAGES} empty pages in a row, and more to come")
         if self._seal_ms is not None:
-            # What this walk brings is recorded while it goes on, and no older for that when it is read again.
+            # Runs are recorded while the walk goes on. One that was unknown at first stays so for this walk:
+            # being recorded since does not prove that the runs below it are known.
             self._unknown.update(run_id for run_id in _ids(page) if not self._is_known(run_id))
 
     def _is_last(self, page: Page) -> bool:
-        """Whether nothing that is wanted can lie below this page."""
+        """Whether every run below this page is known or not wanted."""
         oldest_ms = page.generations[-1].created_at_ms if page.generations else None
         if oldest_ms is None or not self._is_ordered:
             return False
@@ -150,24 +160,45 @@ def _ids(page: Page) -> list[str]:
 
 
 def last_status(scope: Scope) -> Status | None:
-    """The status of the list in which everything ends up; None: there is one list, of all that there is.
+    """The status whose list a scan walks last; None: the source is read as one list of every status.
 
-    Most of a long history is completed, and what failed in it need not be read. Technique runs and assets are
-    fewer: one list of all of them, in which nothing moves as it goes on, costs a quiet night one request.
+    Generations are listed by status, and completed runs are the last list: failed runs need not be read.
+    Technique runs and assets are fewer. Each is read as one list, in which a run does not move from one list
+    to another as it completes, so a night without news costs one request.
     """
     return Status.COMPLETED if scope.source == Source.GENERATIONS else None
+
+
+async def iter_run_pages(
+    api: FloraApi, query: PageQuery, *, max_pages: int | None = None
+) -> AsyncGenerator[Page, None]:
+    """Read the pages of a source's list once each, from the query's cursor to the end or to `max_pages`.
+
+    Runs that are removed while it reads can move others across the edge of a page, where this misses them.
+    `Walk` reads the same list without a gap.
+
+    Raises:
+        ApiError: as `FloraApi.page`.
+    """
+
+    def read(cursor: str | None, given_cursors: Container[str]) -> Awaitable[Page]:
+        return api.page(replace(query, cursor=cursor), given_cursors=given_cursors)
+
+    async with aclosing(follow_cursors(read, cursor=query.cursor, max_pages=max_pages)) as pages:
+        async for page in pages:
+            yield page
 
 
 async def iter_listed(
     api: FloraApi, scope: Scope, run_ids: Iterable[str], *, down_to_ms: int | None
 ) -> AsyncGenerator[Generation, None]:
-    """Some completed runs as the list has them, for the fields that `GET /runs/{run_id}` lacks.
+    """Find some completed runs in their list, whose records have fields that `GET /runs/{run_id}` lacks.
 
     Args:
-        api: the API.
-        scope: where they are.
-        run_ids: which.
-        down_to_ms: when the oldest of them was created; None walks everything.
+        api: an open session.
+        scope: the source, workspace or project whose list is walked.
+        run_ids: the ids of the runs to find; those that the list does not have are left out.
+        down_to_ms: when the oldest of them was created, in unix milliseconds; None: walk the whole list.
 
     Raises:
         ApiError: a page could not be had.
@@ -186,11 +217,11 @@ async def iter_listed(
 
 
 async def with_outputs(api: FloraApi, run: Generation) -> Generation:
-    """A completed run with its outputs, asked for when the list did not have them.
+    """Return a completed run with its outputs; asks for the run by its id where its listed record has none.
 
     Raises:
-        ApiAnswerError: the run itself says that it is not completed.
-        ApiError: it could not be asked for.
+        ApiAnswerError: the run's own record says that it is not completed.
+        ApiError: the run could not be asked for.
     """
     if run.outputs is not None:
         return run

@@ -12,8 +12,9 @@ import msgspec
 
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
-from floradl.api.pages import Page, PageQuery, iter_run_pages
+from floradl.api.pages import Page, PageQuery
 from floradl.api.records import ASSET_STATUS
+from floradl.api.walk import iter_run_pages
 from floradl.cli.config import Settings
 from floradl.cli.context import open_api, write_line
 from floradl.cli.ui.console import Console
