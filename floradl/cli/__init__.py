@@ -27,4 +27,4 @@ The way of a command line:
 It may import `jobs`, all other packages, and the ground modules; only the command `demo` imports `simulator`.
 """
 
-__all__ = ()
+__all__ = ("main",)

@@ -3,17 +3,11 @@
 __all__ = (
     "commit",
     "context",
-    "dedupe",
     "missing",
-    "multipart",
     "plan",
     "pool",
-    "prepare",
-    "ranges",
     "refetch",
-    "request",
-    "response",
-    "streaming",
+    "session",
     "tally",
     "transfer",
 )

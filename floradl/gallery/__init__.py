@@ -31,4 +31,7 @@ output in the viewer stand in the address, behind its `#`.
 It may import `repository`, `storage` and the ground modules.
 """
 
-__all__ = ("build", "report")
+__all__ = (
+    "build",
+    "report",
+)
