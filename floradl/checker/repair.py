@@ -47,7 +47,7 @@ from floradl.clock import Clock, format_ms
 from floradl.constants import DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, Kind
 from floradl.download.missing import Missing
 from floradl.download.pool import GRACE_S, Pool
-from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
+from floradl.download.refetch import refetch
 from floradl.download.session import Session, open_session
 from floradl.download.tally import Tally
 from floradl.errors import FloradlError
@@ -287,14 +287,7 @@ class _Job:
             await self._keep(set_aside, level)
 
     async def _fetch(self, pool: Pool, missing_runs: Sequence[Missing]) -> None:
-        found: set[str] = set()
-        if self._api is not None:
-            listed = (missing for missing in missing_runs if is_best_listed(missing))
-            found, problems = await visit_listed(listed, pool, self._api)
-            self._problems.extend(problems)
-        rest = [missing for missing in missing_runs if missing.run_id not in found]
-        self._problems.extend(await visit_by_id(rest, pool, self._api, self._disk, self._transfers))
-        await pool.drain()
+        await refetch(missing_runs, pool, self._api, self._disk, self._transfers, self._problems)
 
     async def _remove_replaced(self, receipt: Receipt, formerly: RunEntry) -> None:
         """Remove a damaged file that was replaced by the bytes that were archived once.

@@ -1,8 +1,7 @@
-"""What of an archive has to be asked for again: outputs that failed, and files that are not there.
+"""Recorded runs of which something is missing: what has to be fetched again, and what is known about them.
 
-A scan stops at the seal, so a file that somebody removed below it would never be missed. Comparing sizes
-on every run costs a look at each folder, and no request. In a large archive it costs a look at each folder's
-date and at some of the folders: see `stamps`.
+The archive job (`archiver.compare`), `repair` and `restore` find out what is missing, each in its own way.
+All of them say it as `Missing`, from which `refetch` makes the visits that fetch it.
 """
 
 from __future__ import annotations
@@ -28,10 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A recorded run, and the keys of those of its outputs that are not on disk as they should be.
+    """A recorded run, and those of its outputs that are not on the disk as they were recorded.
 
-    `damaged` are those of them whose files are there and to be replaced; `has_record` says that the run's
-    `run.json` is as it should be; `is_exact` that no other output of the run is to be looked at.
+    Args:
+        run_id: the id of the run, asset or canvas.
+        entry: what the manifest has of it.
+        keys: the keys of the outputs to fetch again.
+        damaged: those of `keys` whose files are there, damaged, and to be replaced.
+        has_record: whether its `run.json` is on the disk as it was recorded.
+        is_exact: True if no other output of the run is to be looked at.
     """
 
     run_id: str
@@ -42,15 +46,27 @@ class Missing:
     is_exact: bool = False
 
     def visit(self, run: Generation, rule: RecordRule, *, is_current: bool = True) -> Visit:
-        """The visit that mends it, now that there is a record."""
+        """The visit that fetches again what is missing.
+
+        Args:
+            run: a record of the run, with URLs.
+            rule: what becomes of the `run.json` on the disk.
+            is_current: whether FLORA gave the record just now.
+        """
         only = frozenset(self.keys) if self.is_exact else None
         return Visit(run, rule, self.damaged, is_current, only)
 
 
 def known_record(disk: Destination, missing: Missing) -> Generation:
-    """What is known of a run, for the fields that `GET /runs/{run_id}` lacks. Blocks.
+    """What the archive knows of a run, for the fields that `GET /runs/{run_id}` lacks. Blocks.
 
-    It is the record in its folder, or what the manifest says where that is lost.
+    Args:
+        disk: the archive.
+        missing: the run.
+
+    Returns:
+        The record in the run's folder. If that is lost or is that of another run, what the manifest has, with
+        `outputs` None.
     """
     entry = missing.entry
     record = layout.record_name(entry.kind)
@@ -75,7 +91,12 @@ def known_record(disk: Destination, missing: Missing) -> Generation:
 
 
 def lost_outputs(missing: Missing, why: str) -> list[Failure]:
-    """Failures of outputs whose run can give them no more, and why."""
+    """The failures of the missing outputs of a run that nobody can give any more.
+
+    Args:
+        missing: the run.
+        why: the reason, for the user.
+    """
     return [
         Failure(
             run_id=missing.run_id,

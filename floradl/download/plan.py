@@ -1,4 +1,8 @@
-"""What to do about each output of a run. Pure: an entry and what the disk has, in; a decision, out."""
+"""Decide what to do about each output of a run: skip it, fetch it, record it, or report it.
+
+The decision depends on three values alone: the record that FLORA gave, the entry in the manifest, and the
+files in the run's folder with their sizes. Nothing here touches a disk, a clock or the network.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +25,24 @@ TEXT_EXTENSION = ".txt"
 class Action(StrEnum):
     """What is to be done about one output."""
 
-    SKIP = "skip"  # recorded, and on disk with the recorded size
-    FETCH = "fetch"  # from its URL
-    RESUME = "resume"  # from its URL, with a partial to go on from
-    WRITE = "write"  # the text is in the record
-    RECORD = "record"  # on disk under its final name, without an entry: killed in between
-    REPORT = "report"  # it cannot be had, or must not be touched
+    SKIP = "skip"  # it is recorded, and its file has the recorded size
+    FETCH = "fetch"  # fetch it from its URL
+    RESUME = "resume"  # fetch it, continuing a partial that an earlier process left
+    WRITE = "write"  # it is a text, which the record contains
+    RECORD = "record"  # its file has the final name and no entry: a process was killed in between
+    REPORT = "report"  # it cannot be had, or its file must not be touched
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do about `output`. `file` is the name to write or record; `failure` what to report."""
+    """What to do about one output.
+
+    Args:
+        output: the output.
+        action: what to do.
+        file: the name of the file to write or to record, in the folder of the run; None for other actions.
+        failure: what to report; None for other actions.
+    """
 
     output: Output
     action: Action
@@ -41,7 +52,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """What the disk has for a run: its folder's files with their sizes, and the partials there are."""
+    """What the disk has of a run.
+
+    Args:
+        files: the names in its folder, with the sizes of the files in bytes.
+        partials: the names of all partials that earlier processes left, of other runs too.
+    """
 
     files: Mapping[str, int]
     partials: frozenset[str] = frozenset()
@@ -52,18 +68,26 @@ class OnDisk:
 
 
 def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk) -> Decision:
-    """What to do about one output, given its entry (None when it has none) and the disk."""
+    """Decide about one output.
+
+    Args:
+        run_id: its run or asset.
+        output: the output, as FLORA gave it.
+        entry: its entry in the manifest; None if it is not recorded.
+        disk: what the disk has of its run.
+    """
     if entry is not None and entry.state == State.ARCHIVED and entry.file is not None:
         found_bytes = disk.files.get(entry.file)
         if found_bytes is not None and found_bytes == entry.size_bytes:
             return Decision(output, Action.SKIP)
         if found_bytes is not None:
-            # Overwriting is for whoever asks for a repair: perhaps somebody edited the file.
+            # Only `repair` replaces such a file, since the user may have edited it.
             message = f"{entry.file} has {found_bytes} bytes, {entry.size_bytes} were archived"
             return _report(run_id, output, "changed", message, keeps_entry=True)
     if output.is_text and output.value is not None:
         return Decision(output, Action.WRITE, layout.output_name(output.key, TEXT_EXTENSION))
-    # With an entry its file is gone, and others with the same stem are not known to be the same.
+    # Only without an archived entry: if there is one, its file is gone, and another file with the same stem
+    # may have any content.
     if entry is None or entry.state == State.FAILED:
         announced = announced_size(output.size_bytes)
         left = sorted(
@@ -79,10 +103,16 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
 
 
 def decide_run(run: Generation, entry: RunEntry | None, filters: Filters, disk: OnDisk) -> list[Decision]:
-    """What to do about each wanted output of a run: those it has, and those that it once had.
+    """Decide about each wanted output of a run: those in its record, then those that were recorded before.
 
-    An output that is recorded and no longer in the run's record is skipped while its file is there, and
-    reported otherwise: nobody can bring it back, and that must not go unsaid.
+    An output may be recorded and be missing from FLORA's record by now. While its file is whole it is
+    skipped. Otherwise it is reported, because nobody can bring it back and the user has to know.
+
+    Args:
+        run: the record, with outputs.
+        entry: the run's entry; None if it is not recorded.
+        filters: which outputs are wanted.
+        disk: what the disk has of the run.
     """
     entries = entry.outputs if entry else {}
     lost = keys_to_refetch(entry, filters, disk.files) if entry else []
@@ -102,9 +132,9 @@ def decide_run(run: Generation, entry: RunEntry | None, filters: Filters, disk: 
 
 
 def at_recorded_place(run: Generation, entry: RunEntry | None) -> Generation:
-    """A run in the workspace and project it was archived in.
+    """The run with the workspace and project that it was archived in.
 
-    One that was moved to another project stays where it is: its entries speak of those files.
+    A run that was moved to another project on FLORA keeps its folder, since its entries name the files there.
     """
     if entry is None:
         return run
@@ -112,7 +142,13 @@ def at_recorded_place(run: Generation, entry: RunEntry | None) -> Generation:
 
 
 def is_complete_on_disk(entry: RunEntry | None, filters: Filters, files: Mapping[str, int]) -> bool:
-    """Whether all outputs of a run are recorded and as they should be, so that none need be asked for."""
+    """Whether all outputs of a run are recorded and on the disk, so that FLORA need not be asked for them.
+
+    Args:
+        entry: the run's entry; None if it is not recorded.
+        filters: which outputs are wanted.
+        files: the names in its folder, with sizes in bytes.
+    """
     return (
         entry is not None
         and entry.output_count is not None
@@ -122,9 +158,9 @@ def is_complete_on_disk(entry: RunEntry | None, filters: Filters, files: Mapping
 
 
 def keys_to_refetch(entry: RunEntry, filters: Filters, files: Mapping[str, int]) -> list[str]:
-    """Which recorded outputs of a run failed, or are not on disk as they were recorded.
+    """The keys of the recorded outputs that failed, or whose files do not have the recorded size.
 
-    Not those that were given up: what cannot be had again is said once.
+    Outputs that a repair has given up (`State.LOST`) are left out: the user was told of them once.
     """
     return [
         key
@@ -134,26 +170,34 @@ def keys_to_refetch(entry: RunEntry, filters: Filters, files: Mapping[str, int])
 
 
 def run_folder(run: Generation) -> PurePosixPath:
-    """Where the files of a run or an asset go."""
+    """The folder of a run or an asset, relative to the archive."""
     return layout.item_path(run.kind, run.workspace_id, run.project_id, run.run_id)
 
 
 def is_intact(entry: OutputEntry, files: Mapping[str, int]) -> bool:
-    """Whether an output is archived, and its file on disk as it was recorded."""
+    """Whether an output is archived and its file, among `files`, has the recorded size."""
     found_bytes = files.get(entry.file or "")
     return entry.state == State.ARCHIVED and found_bytes is not None and found_bytes == entry.size_bytes
 
 
 def _report(run_id: str, output: Output, code: str, message: str, *, keeps_entry: bool = False) -> Decision:
+    """The decision to report an output. A text's value is its content, and so is not shown as a URL."""
     url = None if output.value is None or output.is_text else safe_url(output.value, limit=2000)
     failure = Failure(run_id, output.key, output.type, url, code, message, 0, keeps_entry)
     return Decision(output, Action.REPORT, failure=failure)
 
 
 def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: RunEntry) -> bool:
-    """Whether a recorded run, asset or canvas is one that scopes and filters speak of.
+    """Whether a recorded run, asset or canvas is within the scopes and passes the filters of a job.
 
-    Filters are of runs: an asset has a date and a type, and no model; a canvas has none of that.
+    Filters were made for runs. An asset has a date and a type but no model; a canvas has none of them, and so
+    passes only if there are no filters.
+
+    Args:
+        scopes: the workspaces and projects that the job is about.
+        filters: its filters.
+        run_id: the id of the item.
+        entry: its entry in the manifest.
     """
     is_named = run_id in filters.run_ids
     if not any(scope.holds(entry.workspace_id, entry.project_id) for scope in scopes):
@@ -163,32 +207,32 @@ def wants_entry(scopes: Iterable[Scope], filters: Filters, run_id: str, entry: R
     if entry.kind is Kind.ASSET:
         has_file = any(filters.wants_type(output.type) for output in entry.outputs.values())
         is_of_model = is_named or not filters.models
-        is_due = has_file and is_of_model  # an asset is its file, and nothing without
+        is_due = has_file and is_of_model  # without a wanted file nothing is left of an asset
     else:
         is_due = filters.wants_model(entry.model_id)
     return is_due and (is_named or not filters.run_ids) and filters.wants_moment(entry.created_at)
 
 
 class RecordRule(StrEnum):
-    """What becomes of the `run.json` that a visited run may have already."""
+    """What becomes of the `run.json` that a run may have already."""
 
-    UPDATE = "update"  # written anew if the record says something new
-    KEEP = "keep"  # left as it is: the new record is put together from parts
-    REPLACE = "replace"  # set aside and written anew: it is damaged
+    UPDATE = "update"  # written again if the new record differs
+    KEEP = "keep"  # left as it is: the new record was put together from parts and says less
+    REPLACE = "replace"  # set aside and written again: it is damaged
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A completed run to archive.
+    """The order to archive one completed run; what goes into the pool.
 
     Args:
-        run: its record.
-        record: what becomes of the `run.json` that is there.
-        replaces: keys of outputs whose files are damaged. A file stays where it is until the new one is
-            whole, and is then set aside.
-        is_current: whether the API gave the record just now, so that the run has not vanished.
-        only: keys of the outputs that it is about, perhaps none, but for the record; None: all.
-        source: the list that brought it, if one did.
+        run: the record of the run.
+        record: what becomes of the `run.json` on the disk.
+        replaces: the keys of outputs whose files are damaged. Such a file stays where it is until the new one
+            is complete, and is then set aside.
+        is_current: whether FLORA gave the record just now, which proves that the run has not vanished.
+        only: the keys of the outputs to look at; empty for the record alone, None for all outputs.
+        source: the list that brought the run; None if it was asked for by its id.
     """
 
     run: Generation

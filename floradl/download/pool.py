@@ -1,14 +1,19 @@
-"""Bounded workers with one recorder.
+"""The workers of a session: many prepare and fetch, and one recorder journals what they have done.
 
-A run goes in by `Pool.admit` and passes three stages, each behind a bounded queue, so that what is in
-memory depends on the settings and not on the history:
+A run goes in by `Pool.admit` and passes three stages. Each has a bounded queue before it, so the memory that
+is used depends on the settings, and not on how many runs the account has.
 
-1. Preparers look at the disk, decide (`prepare`), and write what needs no network.
-2. Workers bring one output at a time under its final name.
-3. One recorder journals what came of it, many results to a flush.
+1. Preparers list the run's folder, decide about its outputs (`prepare`), and write its record and its texts.
+2. Workers fetch one output at a time and give it its final name (`transfer`, `commit`).
+3. The recorder journals the results, as many as there are with one flush, and counts them only then.
 
-A run's facts enter the last queue before its outputs enter the second, so the journal never has an
-output of a run that it does not know. Only the disk stops a pool; everything else is a result.
+Order: a run's facts enter the third queue before its outputs enter the second. So the journal never has an
+output of a run that it does not know, wherever a crash cuts it.
+
+There is one recorder because the journal is one file that is appended to. Two of them could write the facts
+of a run after its outputs, and would flush twice as often.
+
+A failing output is a result like any other. Only an error of the disk (`DestinationError`) ends a pool.
 """
 
 from __future__ import annotations
@@ -49,13 +54,18 @@ from floradl.repository.results import Failure, Receipt, Result, op_of, receipt_
 from floradl.storage.base import Written
 
 _PREPARERS = 8
+"""So many runs are prepared at the same time; more would only wait for the threads of the disk."""
+
 _RESULTS = 512
+"""The length of the queue before the recorder, and so the most results that one flush makes durable."""
+
 _MAX_FRESH_RUNS = 256
+"""So many records are kept for fresh URLs. Each may be large, and is needed only while its run is fetched."""
 
 log = logging.getLogger(__name__)
 
 GRACE_S = 10.0
-"""How long transfers may go on after the first signal."""
+"""For how many seconds transfers may go on after the first signal."""
 
 
 class Pool:
@@ -63,18 +73,18 @@ class Pool:
 
     Args:
         context: shared by all transfers.
-        api: for outputs and fresh URLs; None when there is no key.
-        repository: where results are recorded.
+        api: gives the outputs of runs and fresh URLs; None if there is no key.
+        repository: where results are journaled; all of them by the one recorder.
         filters: which outputs are wanted.
         concurrency: how many outputs are worked on at the same time.
-        new_client: makes a media client.
-        partials: names of the partials that earlier processes left.
-        tally: kept up to date.
+        new_client: makes the media client, when the pool starts.
+        partials: the names of the partials that earlier processes left.
+        tally: is kept up to date.
 
     Attributes:
-        problems: API errors that leave something unknown.
-        replaced: receipts of outputs whose damaged files were set aside.
-        kept_aside: where other things went that stood in the way.
+        problems: the API errors because of which something about the runs is not known.
+        replaced: the receipts of outputs whose damaged files were set aside.
+        kept_aside: where other things were moved that stood in the way of a file.
     """
 
     def __init__(
@@ -103,40 +113,53 @@ class Pool:
         self._preparers: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._is_stopping = False
-        self._fresh: dict[str, Generation] = {}
+        self._fresh_runs: dict[str, Generation] = {}
         self._fresh_lock = asyncio.Lock()
-        self._no_fresh: ApiError | None = None
+        self._fresh_error: ApiError | None = None
         self.problems: list[ApiError] = []
         self.replaced: list[Receipt] = []
         self.kept_aside: list[PurePosixPath] = []
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """The pool at work. The error that ended it comes out bare, not wrapped in a group."""
+        """Run the pool; leaving the block ends it.
+
+        Call `drain` or `wind_down` before the block ends normally: what is still in the queues is dropped.
+
+        Raises:
+            DestinationError: the disk failed. The error is raised by itself, not in an exception group.
+        """
         try:
             async with self._context.writer_pool, self._new_client() as client, asyncio.TaskGroup() as group:
                 self._start(group, client)
                 yield
                 self._close()
         except BaseExceptionGroup as exc:
-            raise _first(exc) from exc
+            raise _error_to_raise(exc) from exc
 
     async def admit(self, visit: Visit) -> None:
-        """Take a run in; waits while the pool is full."""
+        """Take a run in; waits while the first queue is full, and so slows down whoever reads the lists."""
         await self._visits.put(visit)
 
     async def drain(self) -> None:
-        """Wait until everything admitted is done and recorded."""
+        """Wait until everything that was admitted is done and journaled.
+
+        Order: the queues are waited for in the order in which a run passes them. Each stage puts its results
+        into the next queue before it marks its own item as done, so nothing is between two queues unseen.
+        """
         await self._visits.join()
         await self._jobs.join()
         await self._results.join()
 
     async def wind_down(self, grace_s: float) -> None:
-        """Take nothing new, give running transfers a last while, record what is done.
+        """End early: prepare nothing more, let running transfers end, journal all that was done.
 
         Args:
-            grace_s: what is not done by then is cancelled and stays as a partial.
+            grace_s: transfers that have not ended after so many seconds are cancelled; what came of them
+                stays as partials.
         """
+        # Order: first this flag, so that workers drop the jobs which wait in their queue; then the preparers,
+        # so that no new jobs come; the recorder last, since cancelled workers have still put in results.
         self._is_stopping = True
         await _cancel(self._preparers)
         try:
@@ -147,12 +170,13 @@ class Pool:
         await self._results.join()
 
     def _start(self, group: asyncio.TaskGroup, client: MediaClient) -> None:
-        """All tasks go into one group, which a failing disk ends as a whole."""
+        """Begin all tasks, in one group: a failing disk ends all of them together."""
         self._preparers = [group.create_task(self._prepare_all()) for _ in range(_PREPARERS)]
         self._workers = [group.create_task(self._work_all(client)) for _ in range(self._concurrency)]
         self._recorder = group.create_task(self._record_all())
 
     def _close(self) -> None:
+        """End the tasks, which wait at their queues for ever otherwise."""
         for task in (*self._preparers, *self._workers, self._recorder):
             task.cancel()
 
@@ -173,28 +197,37 @@ class Pool:
         run, rule = await self._with_outputs(visit, entry)
         prepared = await self._context.disk.call(self._preparer.prepare, visit, run, rule, entry)
         for aside in prepared.kept_aside:
-            self._keep(aside)
+            self._note_kept_aside(aside)
         if not prepared.is_due:
             return
-        if visit.only != frozenset():  # counted when another list had it
+        # A visit about the record alone is of a run that another list had before, and counted then.
+        if visit.only != frozenset():
             self._tally.note(run.kind, is_new=entry is None)
         self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
         self._tally.outputs += prepared.outputs
         self._tally.already += prepared.already
-        for result in prepared.results_of(await self._written(prepared)):
+        # Order: the files are durable before their results go to the recorder, and the facts of the run are
+        # in its queue before any of its outputs can be fetched.
+        for result in prepared.results_of(await self._write_files(prepared)):
             await self._results.put(result)
         for job in prepared.jobs:
             await self._jobs.put(job)
 
-    async def _written(self, prepared: Prepared) -> list[Written]:
-        """Write what needs no network."""
+    async def _write_files(self, prepared: Prepared) -> list[Written]:
+        """Write the record and the texts of a run; they are durable afterwards."""
         files = prepared.files
         if not files:
             return []
         return await self._context.writer_pool.write(prepared.folder, files, prepared.mtime_ms)
 
     async def _with_outputs(self, visit: Visit, entry: RunEntry | None) -> tuple[Generation, RecordRule]:
-        """A run's record with its outputs, asked for where the list lacks them and they are not all here."""
+        """The record of a run with its outputs, and what becomes of the `run.json` on the disk.
+
+        FLORA is asked for the outputs if the list did not give them, unless all of them are archived anyway.
+
+        Raises:
+            ApiError: it could not be asked.
+        """
         run = visit.run
         if run.outputs is not None or self._api is None:
             return run, visit.record
@@ -202,7 +235,7 @@ class Pool:
             self._context.disk.sizes, [run_folder(at_recorded_place(run, entry))]
         )
         if is_complete_on_disk(entry, self._filters, files):
-            return run, RecordRule.KEEP  # what the list has is less than what was asked for the last time
+            return run, RecordRule.KEEP  # the archived record has outputs, the one of the list has none
         return await with_outputs(self._api, run), visit.record
 
     async def _work_all(self, client: MediaClient) -> None:
@@ -215,6 +248,11 @@ class Pool:
                 self._jobs.task_done()
 
     async def _work(self, job: Job, client: MediaClient) -> Receipt | Failure:
+        """Fetch or record one output.
+
+        Raises:
+            DestinationError: the disk, also if it has less room than `--min-free` asks for.
+        """
         action = job.decision.action
         if self._context.disk.min_free_bytes:
             await self._context.disk.call(self._context.disk.require_room)
@@ -243,7 +281,12 @@ class Pool:
         return with_kept_entry(result, job) if isinstance(result, Failure) else result
 
     async def _adopt(self, job: Job) -> Receipt | None:
-        """Record a file that was renamed into place and not recorded; None when it cannot be the output."""
+        """Hash a file that was renamed into place and not journaled before a process was killed.
+
+        Returns:
+            Its receipt. It is flushed before, since the killed process may not have done that. None if the
+            file is a page in place of media, and so cannot be the output.
+        """
         run, output, file = job.run, job.decision.output, job.decision.file or ""
         digest = await self._context.disk.call(self._context.disk.adopt, job.folder / file)
         if output.type in MEDIA_TYPES and filetype.page_instead_of_media(digest.head, ""):
@@ -251,26 +294,40 @@ class Pool:
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)
 
     async def _fresh_url(self, kind: Kind, run_id: str, key: str) -> str | None:
-        """The API's current URL of an output; one request a run, however many of its outputs ask."""
+        """The API's current URL of an output; None if there is none.
+
+        The lock makes the outputs of one run, whose URLs expire together, share one request.
+
+        Raises:
+            ApiError: it could not be asked. An error that every request would meet is raised again for later
+                outputs, without asking.
+        """
         if self._api is None:
             return None
         async with self._fresh_lock:
-            if self._no_fresh is not None:
-                raise self._no_fresh
-            if run_id not in self._fresh:
-                if len(self._fresh) >= _MAX_FRESH_RUNS:
-                    self._fresh.pop(next(iter(self._fresh)))
+            if self._fresh_error is not None:
+                raise self._fresh_error
+            if run_id not in self._fresh_runs:
+                if len(self._fresh_runs) >= _MAX_FRESH_RUNS:
+                    self._fresh_runs.pop(next(iter(self._fresh_runs)))
                 try:
-                    self._fresh[run_id] = await self._api.item(kind, run_id)
+                    self._fresh_runs[run_id] = await self._api.item(kind, run_id)
                 except (ApiUnavailableError, KeyRefusedError) as exc:
-                    # Every dead URL would wait for the same answer; the next run asks again.
-                    self._no_fresh = exc
+                    # Otherwise every expired URL would wait through all retries for the same answer. The next
+                    # session asks again.
+                    self._fresh_error = exc
                     self.problems.append(exc)
                     raise
-            run = self._fresh[run_id]
+            run = self._fresh_runs[run_id]
         return next((output.value for output in run.outputs or () if output.key == key), None)
 
     async def _record_all(self) -> None:
+        """Journal all results, in the order in which they came.
+
+        Order: the results are counted, and their queue items marked as done, only after the journal is
+        flushed. So neither a display nor `drain` ever speaks of an output that a power cut could make unknown
+        again.
+        """
         while True:
             batch = [await self._results.get()]
             while not self._results.empty():
@@ -281,7 +338,7 @@ class Pool:
                 self._count(result)
                 self._results.task_done()
 
-    def _keep(self, aside: PurePosixPath) -> None:
+    def _note_kept_aside(self, aside: PurePosixPath) -> None:
         log.warning("what stood in the way of a file is kept: %s", aside)
         self.kept_aside.append(aside)
 
@@ -293,7 +350,7 @@ class Pool:
             if result.aside is not None:
                 self.replaced.append(result)
             if result.in_the_way is not None:
-                self._keep(result.in_the_way)
+                self._note_kept_aside(result.in_the_way)
             log.info(
                 "archived %s %s: %s, %d bytes",
                 result.run_id,
@@ -317,7 +374,7 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error in a group that says most: ours before any other."""
-    errors = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+def _error_to_raise(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group to raise: an error of floradl, or else the first."""
+    errors = [_error_to_raise(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
     return next((error for error in errors if isinstance(error, FloradlError)), errors[0])

@@ -1,8 +1,8 @@
-"""A run's folder before any of its outputs is asked for: one look, the decisions. Blocks.
+"""Prepare a run: list its folder, decide about each output, and draft the files that need no network. Blocks.
 
-What needs no network is then written, by whoever asked: the run's record first, then its texts, in this order
-(`Prepared.files`). Nothing counts before all of them are durable: `results_of` gives what is to be recorded
-then, the run's facts before its outputs.
+The caller then writes the drafted files (`Prepared.files`): the record of the run first, then its texts.
+Order: only when all of them are durable may `results_of` be journaled, the facts of the run before its
+outputs. If the journal came first, a power cut could leave entries about files that are not there.
 """
 
 from __future__ import annotations
@@ -40,8 +40,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One output to bring in. `replaces` names a damaged file whose place it takes; `was_archived` says that
-    its entry speaks of bytes that were whole once."""
+    """One output that a worker has to fetch or to record.
+
+    Args:
+        run: its run.
+        folder: the folder of the run, relative to the archive.
+        decision: what to do about it.
+        replaces: the name of a damaged file that it replaces; None if there is none.
+        was_archived: whether its entry says that it was archived before.
+    """
 
     run: Generation
     folder: PurePosixPath
@@ -51,8 +58,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A text to be written, and where the damaged file went whose place it takes."""
+class _TextDraft:
+    """The text of an output, to be written; `aside` is where the damaged file went that it replaces."""
 
     job: Job
     file: NewFile
@@ -61,26 +68,26 @@ class _Draft:
 
 @dataclass(slots=True)
 class Prepared:
-    """What came of one run.
+    """What has to be done about one run.
 
     Attributes:
-        run: its record, at the place where it is archived.
-        folder: that place.
-        is_due: False where the filters leave nothing of it.
-        record: its record, where that is to be written.
-        texts: its texts that are to be written.
-        facts: what is to be recorded besides texts, in this order.
-        jobs: the outputs that are still to be brought.
+        run: its record, with the workspace and project that it is archived in.
+        folder: its folder, relative to the archive.
+        is_due: False if the filters leave nothing of the run.
+        record: its `run.json`, if that has to be written.
+        texts: its texts that have to be written.
+        facts: what to journal before the texts, in this order.
+        jobs: the outputs that workers have to fetch or record.
         outputs: how many outputs were looked at.
-        already: how many of them are there.
-        kept_aside: where a damaged record went.
+        already: how many of them are archived and whole.
+        kept_aside: where a damaged `run.json` went.
     """
 
     run: Generation
     folder: PurePosixPath
     is_due: bool = True
     record: NewFile | None = None
-    texts: list[_Draft] = field(default_factory=list)
+    texts: list[_TextDraft] = field(default_factory=list)
     facts: list[Result] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     outputs: int = 0
@@ -89,28 +96,32 @@ class Prepared:
 
     @property
     def files(self) -> list[NewFile]:
-        """What is to be written to `folder`, in this order, before anything is recorded."""
+        """The files to write into `folder`, in this order, before anything of the run is journaled."""
         return [*([] if self.record is None else [self.record]), *(draft.file for draft in self.texts)]
 
     @property
     def mtime_ms(self) -> int | None:
-        """The date of its files."""
+        """The date that its files get, in milliseconds since 1970."""
         return self.run.done_at_ms
 
     def results_of(self, written: Sequence[Written]) -> list[Result]:
-        """What is to be recorded, in this order, now that `files` are durable."""
+        """What to journal, in this order, now that `files` are durable.
+
+        Args:
+            written: what became of each of `files`.
+        """
         texts = written[len(written) - len(self.texts) :]
         return [*self.facts, *map(_receipt_of, self.texts, texts)]
 
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Prepares the runs of a session.
+    """Prepares the runs of a session; several threads use it at the same time.
 
     Args:
         disk: the archive.
         filters: which outputs are wanted.
-        partials: names of the partials that earlier processes left.
+        partials: the names of the partials that earlier processes left.
     """
 
     disk: Destination
@@ -118,17 +129,22 @@ class Preparer:
     partials: frozenset[str]
 
     def prepare(self, visit: Visit, run: Generation, rule: RecordRule, entry: RunEntry | None) -> Prepared:
-        """Look at a run's folder, and decide; what is damaged, and to be written now, is set aside.
+        """List the folder of a run, and decide about its outputs.
+
+        Damaged files that are about to be written again, a record or a text, are set aside here.
 
         Args:
-            visit: the run, and what about it.
+            visit: the order to archive the run.
             run: its record, with outputs.
-            rule: what becomes of the `run.json` that is there.
-            entry: what is recorded of it.
+            rule: what becomes of the `run.json` on the disk.
+            entry: its entry in the manifest; None if it is not recorded.
+
+        Raises:
+            OSError: the disk.
         """
         run = at_recorded_place(run, entry)
         folder = run_folder(run)
-        run = self._with_what_is_known(visit, run, entry, folder)
+        run = self._merged_with_known(visit, run, entry, folder)
         prepared = Prepared(run, folder)
         (files,) = self.disk.sizes([folder])
         damaged = _damaged_files(visit, entry)
@@ -156,12 +172,13 @@ class Preparer:
                 prepared.jobs.append(job)
         return prepared
 
-    def _with_what_is_known(
+    def _merged_with_known(
         self, visit: Visit, run: Generation, entry: RunEntry | None, folder: PurePosixPath
     ) -> Generation:
-        """A run of which another list told before, completed by what that one said.
+        """Merge the record with the archived one, if that came from another list.
 
-        The record of a technique run names the technique and no model, and the other way round.
+        The list of technique runs names the technique of a run and no model; the list of generations names
+        the model and no technique. A run that is in both lists gets both.
         """
         others = {Source.GENERATIONS, Source.TECHNIQUE_RUNS} - {visit.source}
         if entry is None or len(others) != 1 or others.isdisjoint(entry.sources):
@@ -185,6 +202,7 @@ class Preparer:
         files: Mapping[str, int],
         damaged: frozenset[str],
     ) -> list[Decision]:
+        """The decisions about the outputs that the visit is about; damaged files count as missing."""
         sound = {name: size for name, size in files.items() if name not in damaged}
         decisions = decide_run(run, entry, self.filters, OnDisk(sound, self.partials))
         if visit.only is None:
@@ -194,7 +212,10 @@ class Preparer:
     def _draft_record(
         self, prepared: Prepared, rule: RecordRule, entry: RunEntry | None, files: Mapping[str, int]
     ) -> None:
-        """Have the record written if it is new or says something new, for a run without outputs too."""
+        """Draft the `run.json` if there is none, or if the record says something new.
+
+        A run without outputs gets one too. A damaged record is set aside first, and noted in `kept_aside`.
+        """
         run, folder = prepared.run, prepared.folder
         name = layout.record_name(run.kind)
         if name is None:
@@ -211,37 +232,38 @@ class Preparer:
         prepared.record = NewFile(name, [run.raw], replaces=True)
         prepared.facts.append(RunOp(run.run_id, facts_of(run, folder, sha256)))
 
-    def _draft_text(self, job: Job) -> _Draft:
+    def _draft_text(self, job: Job) -> _TextDraft:
+        """Draft the file of a text output, and set aside the damaged file that it replaces."""
         text = (job.decision.output.value or "").encode()
         if self.disk.min_free_bytes:
             self.disk.require_room(len(text))
         aside = set_aside(self.disk, job.folder / job.replaces) if job.replaces else None
-        return _Draft(job, NewFile(job.decision.file or "", [text]), aside)
+        return _TextDraft(job, NewFile(job.decision.file or "", [text]), aside)
 
 
-def _receipt_of(draft: _Draft, written: Written) -> Receipt:
+def _receipt_of(draft: _TextDraft, written: Written) -> Receipt:
     output = draft.job.decision.output
     receipt = receipt_of(draft.job.run.run_id, output, draft.file.name, written.digest, is_fetched=True)
     return replace(receipt, aside=draft.aside, in_the_way=written.in_the_way)
 
 
 def with_kept_entry(failure: Failure, job: Job) -> Failure:
-    """A failure as it is to be recorded.
+    """The failure, told to keep the entry of an output that was archived before.
 
-    The entry of an output that was archived once still says what the right bytes were. Without it a damaged
-    file would be adopted.
+    That entry has the hash of the right bytes. If the failure replaced it, the next session would take a
+    damaged file for one that was never recorded, and adopt it.
     """
     return replace(failure, keeps_entry=True) if job.was_archived else failure
 
 
 def _sources(visit: Visit, entry: RunEntry | None) -> tuple[str, ...]:
-    """Which lists have a run, to be recorded; nothing where that is what its entry says anyway."""
+    """The lists that have the run, to be journaled; empty if its entry says the same already."""
     if visit.source is None or visit.source in (entry.sources if entry else (Source.GENERATIONS,)):
         return ()
     return (*(entry.sources if entry else ()), visit.source)
 
 
 def _damaged_files(visit: Visit, entry: RunEntry | None) -> dict[str, str]:
-    """Key → file of the outputs that a visit is to replace."""
+    """The files that a visit is to replace, by the keys of their outputs."""
     outputs = entry.outputs if entry else {}
     return {key: known.file for key, known in outputs.items() if key in visit.replaces and known.file}

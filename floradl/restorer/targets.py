@@ -18,7 +18,7 @@ from floradl.download.commit import WantedOutput
 from floradl.download.missing import Missing, known_record
 from floradl.download.plan import TEXT_EXTENSION
 from floradl.download.pool import GRACE_S, Pool
-from floradl.download.refetch import is_best_listed, visit_by_id, visit_listed
+from floradl.download.refetch import refetch
 from floradl.download.session import Session
 from floradl.download.tally import Tally
 from floradl.download.transfer import fetch_output
@@ -153,13 +153,7 @@ class ArchiveTarget(Target):
         await self._repository.fold(base_url)
 
     async def _fetch(self, pool: Pool, missing_runs: Sequence[Missing], api: FloraApi) -> None:
-        found, problems = await visit_listed(
-            (missing for missing in missing_runs if is_best_listed(missing)), pool, api
-        )
-        rest = [missing for missing in missing_runs if missing.run_id not in found]
-        problems += await visit_by_id(rest, pool, api, self._disk, self._tally)
-        self.problems.extend(problems)
-        await pool.drain()
+        await refetch(missing_runs, pool, api, self._disk, self._tally, self.problems)
 
     async def _give_up(self, lacking: Iterable[Copied]) -> None:
         """Report and record as failed what is not here in the end, unless the pool reported it already."""
