@@ -1,7 +1,8 @@
-"""`python -m floradl.simulator`: serve a made-up account until it is told to stop.
+"""`python -m floradl.simulator`: serve a made-up account until SIGINT or SIGTERM.
 
-Prints two lines on stdout, `FLORA_BASE_URL=…` and `FLORA_API_KEY=…`, and nothing else; ends with exit code 0
-on SIGINT and SIGTERM, 1 when the port cannot be had, 2 when the arguments or the fault file are wrong.
+Prints two lines on stdout, `FLORA_BASE_URL=…` and `FLORA_API_KEY=…`, and nothing else. The exit code is 0
+after one of the signals, 1 when the port cannot be opened or an edit failed, and 2 when the arguments or the
+fault file are wrong.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(_serve(account, options.host, options.port, faults))
     except KeyboardInterrupt:
-        return 0  # a system without signal handlers on the event loop
+        return 0  # on Windows, whose event loop has no signal handlers
     except (OSError, EditError) as exc:
         print(f"simulator: {exc}", file=sys.stderr)
         return 1
@@ -76,7 +77,7 @@ async def _serve(account: Account, host: str, port: int, faults: list[Fault]) ->
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: SIGINT arrives as KeyboardInterrupt there
+        with contextlib.suppress(NotImplementedError):  # on Windows; `main` gets KeyboardInterrupt there
             loop.add_signal_handler(number, stop.set)
     async with Simulator(account, host=host, port=port, faults=faults) as simulator:
         print(f"FLORA_BASE_URL={simulator.base_url}")

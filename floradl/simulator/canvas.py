@@ -1,7 +1,7 @@
-"""A project's canvas: nodes and edges, and the Mermaid diagram the API makes of them.
+"""A project's canvas: its nodes and edges, and the Mermaid diagram that the API makes of them.
 
-Guarantees that a diagram depends on nothing but the nodes and edges, and that it is one line per node and
-edge whatever a label holds. As on the real canvas, a diagram tells less than the nodes: long labels are cut.
+Guarantees that a diagram depends on the nodes and edges alone, and that each node and each edge is one line
+of it, whatever a label contains. As at FLORA a diagram has less than the nodes: long labels are cut.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class SimNode:
         node_id: as the API gives it.
         type: `image`, `video`, `audio` or `text`.
         label: a name, or the prompt.
-        shows: the output or uploaded file whose URL the node has; follows it when it moves.
-        url: given verbatim when `shows` is None: a URL, or the content of a text node.
-        asset_id: of the upload that it shows.
-        extra: fields no client knows.
+        shows: the output or uploaded file whose URL the node has; the node follows it to a new URL.
+        url: returned as it is when `shows` is None: a URL, or the content of a text node.
+        asset_id: of the upload that the node shows.
+        extra: fields that no client knows.
     """
 
     node_id: str
@@ -43,7 +43,7 @@ class SimNode:
     extra: dict[str, object] = field(default_factory=dict)
 
     def record(self, url_of: Callable[[SimOutput], str]) -> dict[str, object]:
-        """An item of `GET /projects/{project_id}/nodes`."""
+        """The JSON object of the node in `GET /projects/{project_id}/nodes`."""
         return {
             "node_id": self.node_id,
             "type": self.type,
@@ -57,12 +57,12 @@ class SimNode:
 
 @dataclass
 class SimCanvas:
-    """What is on a project's canvas.
+    """The canvas of a project.
 
     Attributes:
-        nodes: in the order they were made.
+        nodes: in the order in which they were made.
         edges: pairs of node ids, from and to.
-        text: given verbatim as the diagram instead of one made from the nodes.
+        text: returned as the diagram in place of one made from the nodes.
     """
 
     nodes: list[SimNode] = field(default_factory=list)
@@ -80,7 +80,7 @@ class SimCanvas:
         return "\n".join(lines)
 
     def record(self, project_id: str) -> dict[str, object]:
-        """The answer of `GET /projects/{project_id}/canvas`."""
+        """The JSON object that `GET /projects/{project_id}/canvas` returns."""
         ids = [node.node_id for node in list(self.nodes)]
         joined = self._joined(ids)
         alone = set(ids) - {node_id for edge in joined for node_id in edge}
@@ -98,7 +98,7 @@ class SimCanvas:
         }
 
     def _joined(self, ids: Collection[str]) -> list[tuple[str, str]]:
-        """The edges whose ends are both there."""
+        """The edges both of whose ends are among `ids`."""
         return [edge for edge in list(self.edges) if edge[0] in ids and edge[1] in ids]
 
 
@@ -110,7 +110,7 @@ def _label(node: SimNode) -> str:
 
 
 def _groups(edges: list[tuple[str, str]]) -> int:
-    """How many sets of nodes there are that edges hold together."""
+    """The number of groups of nodes that edges connect."""
     groups: list[set[str]] = []
     for edge in edges:
         touched = [group for group in groups if group & set(edge)]

@@ -1,9 +1,9 @@
 """Picture files written by hand: PNG, JPEG and WebP from rows of pixels, with the standard library only.
 
-Guarantees that every byte string returned is a whole, valid file of its format that real decoders read, and
-that the same arguments give the same bytes. The encoders take the shortest road the formats allow (PNG with
-one filter, JPEG with three coefficients a block, WebP with flat Huffman codes): they are for test media, not
-for photographs.
+Guarantees that every returned byte string is a whole and valid file that real decoders read, and that the
+same arguments give the same bytes. The encoders use as little of the formats as they can (PNG with one
+filter, JPEG with three coefficients a block, WebP with flat Huffman codes): they are for test media, not for
+photographs.
 
 Formats: PNG is ISO/IEC 15948, JPEG is ITU-T T.81 with JFIF, WebP is Google's "WebP Lossless Bitstream".
 """
@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 
-# What one JPEG field returns: a brightness and two colour offsets, each -128…127 around the middle.
+# A function of a place in a JPEG: it returns the brightness and two colour offsets there, each -128…127.
 Field = Callable[[float, float], tuple[float, float, float]]
 
 

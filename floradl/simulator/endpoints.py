@@ -1,9 +1,10 @@
-"""What the two servers answer: the API's endpoints, and the media files.
+"""The answers of the two servers: the API's endpoints, and the media files.
 
-Guarantees that every API answer carries its own `request-id`, that every API error is the documented
-envelope, and that no endpoint changes the account. Measured oddities are kept: a malformed project id
-answers 500 `unknown_error`. Open questions are settled the gentle way: a well-formed but unknown project or
-workspace has an empty history. What is hidden from the key answers as what does not exist: 404.
+Guarantees that every answer of the API has its own `request-id`, that every error of the API has the
+documented form, and that no endpoint changes the account. Oddities measured at FLORA are kept: a malformed
+project id answers 500 `unknown_error`. Where FLORA's answer is not known, the simulator answers mildly: an
+unknown project or workspace whose id is well-formed has an empty history. A thing that is hidden from the key
+answers 404, as if it did not exist.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ _CODES = {
 
 
 class ApiError(Exception):
-    """An error the API answers with.
+    """An error of the API.
 
     Args:
         status: the HTTP status.
-        code: the envelope's code; the status' usual one when empty.
-        message: for people.
-        fields: (field, message) for each bad parameter.
+        code: the error's code; the usual one of the status when empty.
+        message: a text for people.
+        fields: (name, message) of each bad parameter.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ApiError(Exception):
         self.fields = fields
 
     def response(self) -> Response:
-        """The envelope, with its status."""
+        """The answer in the documented form, with the status."""
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.fields:
             error["fields"] = [{"field": field, "message": message} for field, message in self.fields]
@@ -76,7 +77,7 @@ class ApiError(Exception):
 
 
 def json_response(value: object, status: int = 200) -> Response:
-    """A JSON answer of the API, with a request id of its own."""
+    """A JSON answer of the API with a fresh request id."""
     body = json.dumps(value, ensure_ascii=False).encode()
     return Response(status, body, (("Content-Type", "application/json"), request_id()))
 
@@ -87,7 +88,7 @@ def request_id() -> tuple[str, str]:
 
 
 def answer_api(account: Account, request: Request, fault: Fault) -> Response:
-    """The API's answer to a request, faults of the wire left to the wire."""
+    """The API's answer to a request; how it is sent under a fault is decided by `wire.send`."""
     if fault.redirect is not None:
         return Response(fault.status or 302, b"", (("Location", fault.redirect), request_id()))
     if fault.body is not None:
@@ -117,7 +118,7 @@ def _authenticate(account: Account, request: Request) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of an endpoint: the path's id (or ""), the query and what shall go wrong."""
+    """One call of an endpoint: the id in its path (or ""), its query, and the fault of the request."""
 
     account: Account
     identifier: str
@@ -212,7 +213,7 @@ _ENDPOINTS: dict[tuple[str, ...], tuple[str, Callable[[_Call], object]]] = {
     ("projects", "*", "canvas"): ("canvas", _canvas),
     ("projects", "*", "nodes"): ("canvas", _nodes),
 }
-"""Path → what `Account.refuse` calls it, and what answers."""
+"""Path → the source as `Account.refuse` names it, and the function that answers."""
 
 
 def _seen_project(call: _Call) -> SimProject:
@@ -241,7 +242,7 @@ class _Places(TypedDict):
 
 
 def _places(call: _Call) -> _Places:
-    """The workspace and the project that a list is asked for."""
+    """The workspace and the project to which a request limits a list."""
     workspace_id = _id_parameter(call.query, "workspace_id", "ws_")
     project_id = _id_parameter(call.query, "project_id", "prj_")
     if project_id in call.account.hidden:
@@ -270,12 +271,12 @@ def _invalid(field: str, message: str) -> ApiError:
 
 
 def encode_cursor(offset: int) -> str:
-    """The cursor of a place in a list; clients must not look inside."""
+    """The cursor of a place in a list; clients must not interpret it."""
     return base64.urlsafe_b64encode(json.dumps({"offset": offset}, separators=(",", ":")).encode()).decode()
 
 
 def decode_cursor(cursor: str) -> int:
-    """The place a cursor stands for; raises ApiError for anything this module did not make."""
+    """The place that a cursor stands for; raises ApiError for a text that `encode_cursor` did not make."""
     try:
         offset = json.loads(base64.urlsafe_b64decode(cursor))["offset"]
     except (ValueError, KeyError, TypeError):
@@ -305,7 +306,7 @@ def _page(name: str, items: Sequence[_Item], record: Callable[[_Item], object], 
 
 
 def answer_media(account: Account, request: Request, fault: Fault) -> Response:
-    """The media server's answer; it knows no keys, and a query changes nothing."""
+    """The media server's answer. The server checks no key, and ignores the query."""
     if fault.redirect is not None:
         return Response(fault.status or 302, b"", (("Location", fault.redirect),))
     if fault.status is not None:
@@ -344,7 +345,7 @@ def _file(owner: SimRun | SimAsset, output: SimOutput, request: Request, fault: 
 
 
 def _part(response: Response, request: Request, fault: Fault) -> Response:
-    """The part of a file that `Range` asks for (RFC 9110, 14), or all of it."""
+    """The part of a file that the `Range` header asks for (RFC 9110, section 14), or the whole file."""
     body = response.body
     asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
     if (
@@ -369,7 +370,7 @@ def _part(response: Response, request: Request, fault: Fault) -> Response:
 
 
 def _unchanged(response: Response, request: Request) -> bool:
-    """Whether `If-Range` names this very file: a weak validator never does (RFC 9110, 13.1.5)."""
+    """Whether `If-Range` names the file as it is; a weak validator never does (RFC 9110, section 13.1.5)."""
     condition = request.headers.get("if-range")
     if condition is None:
         return True

@@ -36,7 +36,7 @@ def load_faults(path: Path) -> list[Fault]:
 
 
 def parse_faults(text: str) -> list[Fault]:
-    """The faults in a JSON text; raises FaultFileError with one line that says where and why."""
+    """Read the faults in a JSON text; raises FaultFileError, whose one line says what is wrong, and where."""
     try:
         entries = json.loads(text)
     except ValueError as exc:

@@ -26,27 +26,28 @@ class Fault:
 
     Attributes:
         match: glob over the path (percent-encoded, no query) of a request to either server.
-        on: numbers of the matching requests it happens to, from 1, counted per fault and path; None: all.
-        query: text that must be in the raw query string, or the request does not match.
+        on: numbers of the matching requests that it happens to, from 1, counted for each fault and path; None
+            means all.
+        query: a text that the raw query string must contain for the request to match.
         status: answer with this status and an error page (`body`, or one that suits the server).
-        headers: set these on the answer; an empty value takes the header away.
-        body: with `status`, the page; without it, what the file (or the API's answer) consists of instead.
-        content_type: what the answer claims to be, true or not; "" leaves the header out.
-        cut_after: close the connection after so many bytes of the body, whatever length was announced.
-        stall_after: after so many bytes of the body say nothing for `stall_s`, or until the client leaves.
-        stall_s: seconds; the rest of the body follows then.
+        headers: headers to set on the answer; an empty value removes a header.
+        body: with `status` the error page; without it the bytes of the file, or of the API's answer.
+        content_type: the `Content-Type` of the answer, true or not; "" leaves the header out.
+        cut_after: close the connection after this many bytes of the body, whatever length was announced.
+        stall_after: send nothing for `stall_s` after this many bytes of the body, or until the client leaves.
+        stall_s: seconds after which the rest of the body follows.
         drip: (bytes, seconds): send the body in pieces of that size, with a pause after each.
-        no_length: no `Content-Length`; the end of the connection ends the body.
-        chunked: no `Content-Length`, chunked transfer encoding.
-        length_delta: `Content-Length` is wrong by so many bytes; the connection is closed after the body.
+        no_length: send no `Content-Length`; the end of the connection ends the body.
+        chunked: send no `Content-Length`, but chunked transfer encoding.
+        length_delta: `Content-Length` is wrong by this many bytes; the connection is closed after the body.
         range: what happens to a request with `Range`: "ignore" answers 200 with everything, "wrong" answers
             206 with another part than the one asked for, "416" refuses it.
         etag: the file's validator from now on, quotes included; "" leaves it out.
-        redirect: send the client there, with 302 or with `status`.
-        delay_s: seconds before anything is answered.
+        redirect: redirect the client to this URL, with 302 or with `status`.
+        delay_s: seconds to wait before the answer.
         drop: close the connection without an answer.
-        repeat_cursor: a list's `next_cursor` is the cursor it was asked with.
-        edit: what happens to the account just before this request is answered.
+        repeat_cursor: return as a list's `next_cursor` the cursor of the request.
+        edit: a change of the account, made just before this request is answered.
     """
 
     match: str
@@ -80,15 +81,16 @@ NO_FAULT = Fault("*")
 
 
 class FaultCounter:
-    """Finds the faults of each request, counting how often each one matched each path."""
+    """Finds the faults of each request, and counts how often each fault matched each path."""
 
     def __init__(self) -> None:
-        # Equal faults are counted apart, so the key is the object; it is kept, or its id could come again.
+        # Equal faults are counted apart, so the key is the object's id. The object is kept: another fault
+        # could otherwise get the id, and the count, of one that was removed.
         self._known: dict[int, Fault] = {}
         self._counts: dict[tuple[int, str], int] = {}
 
     def matching(self, faults: Iterable[Fault], path: str, query: str) -> list[Fault]:
-        """The faults that happen to this request; every fault that matches it counts one further."""
+        """The faults that happen to this request; counts it for every fault that it matches."""
         found = []
         for fault in faults:
             if not fnmatchcase(path, fault.match) or (fault.query is not None and fault.query not in query):
@@ -101,7 +103,7 @@ class FaultCounter:
 
 
 def merge(faults: Iterable[Fault]) -> Fault:
-    """One fault with the effects of them all; its `match`, `on`, `query` and `edit` mean nothing."""
+    """One fault with the effects of all; its `match`, `on`, `query` and `edit` have no meaning."""
     merged = NO_FAULT
     for fault in faults:
         said = {

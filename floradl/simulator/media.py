@@ -1,9 +1,9 @@
-"""The bytes of generated outputs: real pictures, films, sounds and documents, drawn by code.
+"""The bytes of made-up outputs: real pictures, films, sounds and documents, drawn by code.
 
-Guarantees that `draw` gives the same bytes for the same `Drawing` on every machine, that they are a whole,
-valid file of the kind asked for, and that two drawings with different seeds differ in their bytes (so that
-hashes can tell them apart). The film and one sound are small samples in `samples/`, made with FFmpeg's
-`gradients` and `sine` sources; each copy gets a mark of its own in a place players skip.
+Guarantees that `draw` returns the same bytes for the same `Drawing` on every machine, that they are a whole
+and valid file of its kind, and that drawings with different seeds have different bytes, so that a mix-up of
+two files shows in their hashes. The films and one sound are small samples in `samples/`, made with FFmpeg's
+`gradients` and `sine` sources; each copy gets a mark of its own in a place that players skip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import encoders, scenes
 
 
 class Kind(StrEnum):
-    """What a drawing is; the value is the suffix without its dot."""
+    """The format of a drawing; the value is the suffix without its dot."""
 
     PNG = "png"
     JPEG = "jpg"
@@ -60,21 +60,21 @@ OUTPUT_TYPES = {
     Kind.PDF: "documentUrl",
     Kind.JSON: "documentUrl",
     Kind.HTML: "documentUrl",
-    Kind.GLB: "modelUrl",  # no type the API documents: clients must survive it
+    Kind.GLB: "modelUrl",  # not a type that the API documents: clients must bear unknown types
 }
 
-# From this width on a drawing is meant to be looked at: longer sounds, the larger film.
+# From this width on a drawing is made for people: sounds are longer, and the film is the larger one.
 _LARGE = 200
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What to draw, without drawing it yet.
+    """The description of a file that is drawn later.
 
     Attributes:
         kind: the format.
-        seed: decides what is seen or heard.
-        width: of a picture, in pixels; for other kinds, 200 or more means the demo's larger size.
+        seed: decides everything that is seen or heard.
+        width: of a picture, in pixels; for other kinds 200 or more means the demo's larger size.
         height: of a picture, in pixels.
     """
 
@@ -85,7 +85,7 @@ class Drawing:
 
 
 def draw(drawing: Drawing) -> bytes:
-    """The file that `drawing` describes."""
+    """Draw the file that `drawing` describes."""
     rng = random.Random(f"{drawing.kind}-{drawing.seed}")  # noqa: S311 - pictures need no cryptography
     mark = f"floradl simulator, {drawing.kind} {drawing.seed}"
     return _PAINTERS[drawing.kind](rng, drawing, mark)
@@ -101,7 +101,7 @@ def _png(rng: random.Random, drawing: Drawing, mark: str) -> bytes:
 
 
 def _jpeg(rng: random.Random, drawing: Drawing, mark: str) -> bytes:
-    """With a comment segment straight after the start marker."""
+    """A JPEG with the mark in a comment segment after its start marker."""
     picture = encoders.jpeg(drawing.width, drawing.height, scenes.glow(rng))
     return picture[:2] + struct.pack(">HH", 0xFFFE, len(mark) + 2) + mark.encode() + picture[2:]
 
@@ -111,7 +111,7 @@ def _webp(rng: random.Random, drawing: Drawing, mark: str) -> bytes:
 
 
 def _with_note(file: bytes, mark: str) -> bytes:
-    """A chunk of an unknown name at the end of a RIFF file, which readers must skip."""
+    """Add the mark to a RIFF file as a chunk with an unknown name, which readers must skip."""
     note = mark.encode()
     note += b" " * (len(note) % 2)
     body = file[8:] + b"note" + struct.pack("<I", len(note)) + note
@@ -119,14 +119,14 @@ def _with_note(file: bytes, mark: str) -> bytes:
 
 
 def _mp4(_rng: random.Random, drawing: Drawing, mark: str) -> bytes:
-    """The sample film, and a `free` box that makes it unlike every other copy."""
+    """The sample film with the mark in a `free` box at its end."""
     note = mark.encode()
     film = _sample("demo.mp4" if drawing.width >= _LARGE else "small.mp4")
     return film + struct.pack(">I", len(note) + 8) + b"free" + note
 
 
 def _mp3(_rng: random.Random, _drawing: Drawing, mark: str) -> bytes:
-    """The sample tone under an ID3v2.3 tag with its own title."""
+    """The sample tone after an ID3v2.3 tag with the mark as its title."""
     title = b"\0" + mark.encode("latin-1")
     frame = b"TIT2" + struct.pack(">I", len(title)) + b"\0\0" + title
     size = bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0))
@@ -144,7 +144,7 @@ def _wav(rng: random.Random, drawing: Drawing, mark: str) -> bytes:
         level = sum(math.sin(step * place) for step in steps)
         samples.append(round(8000 * level * (1 - place / count)))
     if struct.pack("=H", 1) == struct.pack(">H", 1):
-        samples.byteswap()  # WAV is little-endian whatever the machine is
+        samples.byteswap()  # WAV is little-endian on every machine
     form = struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)
     data = samples.tobytes()
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
@@ -186,7 +186,7 @@ def _json(rng: random.Random, _drawing: Drawing, mark: str) -> bytes:
 
 
 def _html(rng: random.Random, _drawing: Drawing, mark: str) -> bytes:
-    """A page that is an honest document, not an error page."""
+    """A page that is a document, and looks different from an error page."""
     red, green, blue = scenes.colours(rng, 3)[2]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{mark}</title></head>\n'

@@ -1,7 +1,7 @@
-"""Pictures thought up from a seed: skies with hills, drifting bands, discs, woven stripes.
+"""Pictures made from a seed: skies with hills, leaning bands, discs and woven stripes.
 
-Guarantees the same picture for the same seed and size, and that drawing costs a few milliseconds: whole rows
-are cut and pasted as bytes, no pixel is ever touched alone.
+Guarantees the same picture for the same seed and size. Drawing takes a few milliseconds, because rows are put
+together from whole byte strings and never pixel by pixel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 
 
 def colours(rng: random.Random, count: int) -> list[Colour]:
-    """`count` colours that go together: one walk along the colour wheel, from dark to light."""
+    """`count` colours that match: steps along the colour wheel, from dark to light."""
     hue, turn = rng.random(), rng.uniform(0.06, 0.22) * rng.choice((-1, 1))
     palette: list[Colour] = []
     for step in range(count):
@@ -28,15 +28,15 @@ def colours(rng: random.Random, count: int) -> list[Colour]:
 
 
 def picture(rng: random.Random, width: int, height: int) -> list[bytes]:
-    """Rows of RGB pixels, `width` by `height`, showing one of the scenes, all of it decided by `rng`."""
+    """Draw one of the scenes as rows of RGB pixels, `width` by `height`; `rng` decides everything."""
     rows = rng.choice(_SCENES)(rng, width, height)
-    # Grain keeps a flat picture from shrinking to nothing. Small pictures need it in every row.
+    # Without grain a flat picture would compress to a few bytes. Small pictures need it in every row.
     step = 1 if height < 100 else 4
     return [_grainy(rng, row) if y % step == 0 else row for y, row in enumerate(rows)]
 
 
 def poster(rng: random.Random, width: int, height: int) -> tuple[list[bytes], list[bytes]]:
-    """Rows of palette indexes, and their palette of 16 colours, showing soft waves."""
+    """Draw soft waves as rows of palette indexes, and return them with their palette of 16 colours."""
     palette = [bytes(colour) for colour in colours(rng, 16)]
     period = width + 4 * height
     wave = bytes(
@@ -51,7 +51,7 @@ def poster(rng: random.Random, width: int, height: int) -> tuple[list[bytes], li
 
 
 def glow(rng: random.Random) -> Field:
-    """A field for `encoders.jpeg`: two slow waves crossing, in two colours."""
+    """A field for `encoders.jpeg`: two slow waves that cross, in two colours."""
     across, down, phase = rng.uniform(2, 7), rng.uniform(2, 7), rng.uniform(0, 6)
     blue, red = rng.uniform(-70, 70), rng.uniform(-70, 70)
 
@@ -63,7 +63,7 @@ def glow(rng: random.Random) -> Field:
 
 
 def _grainy(rng: random.Random, row: bytes) -> bytes:
-    """Noise in the lowest bit of every byte."""
+    """Add noise in the lowest bit of every byte."""
     mask = int.from_bytes(b"\x01" * len(row), "little")
     noise = rng.getrandbits(8 * len(row)) & mask
     return (int.from_bytes(row, "little") ^ noise).to_bytes(len(row), "little")
@@ -85,7 +85,7 @@ def _ramp(stops: Sequence[Colour], length: int) -> list[bytes]:
 
 
 def _paint_disc(rows: list[bytes], x: float, y: float, rx: float, ry: float, pixel: bytes) -> None:
-    """Paint an ellipse in one colour; what lies outside the picture is left out."""
+    """Paint an ellipse in one colour, as far as it is inside the picture."""
     width = len(rows[0]) // 3
     for row in range(max(0, int(y - ry)), min(len(rows), int(y + ry) + 1)):
         inside = 1 - ((row - y) / ry) ** 2

@@ -2,10 +2,10 @@
 
 Guarantees:
 
-- A request is in the log before any byte of its answer leaves.
+- A request is in the log before any byte of its answer is sent.
 - Closing ends every connection at once, stalled ones too, and leaves no task and no open socket behind.
-- A mistake inside the simulator (or in an `Edit`) closes the connection it happened on and is raised when
-  the simulator is closed; it never passes for an answer.
+- An exception inside the simulator (or in an `Edit`) closes the connection on which it happened, and is
+  raised again when the simulator is closed. A test therefore cannot take it for an answer of FLORA.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 
 class Simulator:
-    """Serves an account; an async context manager, to be entered once.
+    """Serves an account; an async context manager that can be entered once.
 
     Args:
-        account: what to serve; it may be changed while it is served.
+        account: the account; it may be changed while it is served.
         host: the address to listen on.
-        port: of the API, 0 for any free one; the media server's is always any free one.
-        faults: what shall go wrong.
+        port: of the API; 0 means any free port. The media server always takes any free port.
+        faults: what goes wrong.
 
     Attributes:
-        base_url: of the API, with its `/api/v1`; set once entered.
-        media_url: of the media server; set once entered.
-        account: as given.
+        base_url: of the API, with its `/api/v1`; set when entered.
+        media_url: of the media server; set when entered.
+        account: the account that is served.
         faults: may be changed at any time, also from another thread.
-        requests: every request since the start or the last `forget()`, in the order they arrived.
+        requests: every request since the start or the last `forget()`, in the order of their arrival.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class Simulator:
         self._closing = False
 
     def api_requests(self) -> list[SimRequest]:
-        """The log's requests to the API."""
+        """The requests to the API that are in the log."""
         return [request for request in list(self.requests) if request.server == "api"]
 
     def media_requests(self) -> list[SimRequest]:
-        """The log's requests to the media server."""
+        """The requests to the media server that are in the log."""
         return [request for request in list(self.requests) if request.server == "media"]
 
     def forget(self) -> None:
-        """Empty the log; the numbers that faults count by go on."""
+        """Empty the log. Faults go on counting: the next request is not number 1 to them."""
         self.requests.clear()
 
     async def __aenter__(self) -> Self:
@@ -96,9 +96,10 @@ class Simulator:
     async def _listen(self, name: str, port: int) -> str:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if self._closing:
-                writer.transport.abort()  # it was being accepted when the end began
+                writer.transport.abort()  # it was accepted after `_close` had begun
                 return
-            # A task of our own, not asyncio's: `_close` has to wait for it.
+            # A task of our own: asyncio keeps the one it makes for a handler to itself, and `_close` has to
+            # wait for it.
             task = asyncio.get_running_loop().create_task(self._converse(name, reader, writer))
             self._connections.add(task)
             task.add_done_callback(self._ended)
@@ -115,13 +116,14 @@ class Simulator:
             self._failures.append(error)
 
     async def _close(self) -> None:
-        # Accepting ends first: asyncio stumbles over a connection it is accepting when its server closes.
+        # Stop accepting before closing the server: asyncio raises an error for a connection that it is just
+        # accepting when its server closes.
         loop = asyncio.get_running_loop()
         for server in self._servers:
             for listening in server.sockets:
-                with contextlib.suppress(NotImplementedError):  # Windows' loop has no readers
+                with contextlib.suppress(NotImplementedError):  # the event loop of Windows has no readers
                     loop.remove_reader(listening.fileno())
-        for _ in range(5):  # what accepting takes, in turns of the loop, and some
+        for _ in range(5):  # accepting takes a few turns of the loop; these are more than enough
             await asyncio.sleep(0)
         self._closing = True
         for server in self._servers:
@@ -132,11 +134,11 @@ class Simulator:
             await asyncio.wait(tasks)
         for server in self._servers:
             await server.wait_closed()
-        # `_ended` and the last transports' own clean-up are scheduled, not done, when a task is over.
+        # When a task is over, `_ended` and the clean-up of its transport are scheduled but not done yet.
         await asyncio.sleep(0)
 
     async def _converse(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer requests on one connection until either side has had enough."""
+        """Answer the requests on one connection until either side closes it."""
         number = next(self._numbers)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -151,7 +153,7 @@ class Simulator:
     async def _exchange(
         self, name: str, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """One request and its answer; False when the connection is to be closed."""
+        """Read one request and answer it; returns False when the connection is to be closed."""
         try:
             request = await wire.read_request(reader)
         except BadRequestError as exc:
@@ -184,7 +186,7 @@ class Simulator:
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
-    """Wait until a closing connection is gone; one whose client does not read is cut off on cancellation."""
+    """Wait until a connection is closed, and abort it on cancellation: its client might never read."""
     try:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
@@ -197,9 +199,10 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 def serve_in_thread(
     account: Account, *, host: str = "127.0.0.1", port: int = 0, faults: Iterable[Fault] = ()
 ) -> Iterator[Simulator]:
-    """Serve an account from a thread with an event loop of its own, for callers that have none.
+    """Serve an account from a thread with its own event loop, for callers without one.
 
-    Takes what `Simulator` takes; the simulator is up when the body begins and gone when it has ended.
+    Takes the arguments of `Simulator`. The simulator serves before the body of the `with` begins, and is
+    closed after it has ended.
     """
     simulator = Simulator(account, host=host, port=port, faults=faults)
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -212,11 +215,13 @@ def serve_in_thread(
 
     with ThreadPoolExecutor(1, thread_name_prefix="simulator") as pool:
         served = pool.submit(lambda: asyncio.run(serve()))
-        served.add_done_callback(lambda _: ready.cancel())  # it could not start: nothing is left to wait for
+        served.add_done_callback(
+            lambda _: ready.cancel()
+        )  # when it could not start, so that nobody waits for `ready` forever
         try:
             loop, stop = ready.result()
         except CancelledError:
-            served.result()  # raises why
+            served.result()  # raises the reason
             raise
         try:
             yield simulator

@@ -1,8 +1,8 @@
-"""Uploaded inputs: what `GET /assets` and `GET /assets/{asset_id}` tell of them.
+"""Uploaded files, and the JSON that `GET /assets` and `GET /assets/{asset_id}` return for them.
 
-Guarantees the fields that FLORA's SDK (0.11.0) declares for the two, which are not the same: the list tells
-project, node and a `created_at` in unix milliseconds, the single asset tells a failure message and a
-`created_at` in ISO 8601.
+Guarantees the fields that FLORA's SDK (0.11.0) declares. They differ: an item of the list has the project,
+the node and a `created_at` in unix milliseconds; the single asset has a failure message and a `created_at` in
+ISO 8601.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ class AssetStatus(StrEnum):
 
 @dataclass(eq=False)
 class SimAsset:
-    """An uploaded file. Several may have the same bytes, or stand in several projects under one id.
+    """An uploaded file. Several may have the same bytes, and several in different projects the same id.
 
     Attributes:
-        asset_id: None gives null, as the SDK says may be; such an asset has a `node_id` and no address.
-        file: its bytes, content type and path on the media server, like a run's output; `file.url` is given
-            verbatim instead of a URL of the media server.
+        asset_id: None is returned as null, which the SDK allows; such an asset has a `node_id`, and no
+            endpoint returns it alone.
+        file: its bytes, content type and path on the media server, like an output's; `file.url` is returned
+            in place of a URL of the media server.
         created_at: unix milliseconds, or None for null.
         status: one of `AssetStatus`; `url` is null unless it is ready.
-        size_bytes: what the API says instead of the true size.
-        with_size: False makes the API say null.
-        content_type: what the API says instead of what the media server does.
-        extra: fields told by both endpoints, also in place of those above.
+        size_bytes: returned in place of the true size.
+        with_size: False returns null as the size.
+        content_type: returned in place of the content type of the media server.
+        extra: further fields of both endpoints, which also replace those above.
     """
 
     asset_id: str | None
@@ -59,12 +60,12 @@ class SimAsset:
     extra: dict[str, object] = field(default_factory=dict)
 
     def listed_record(self, url: str) -> dict[str, object]:
-        """An item of `GET /assets`; `url` is where the file is when it is ready."""
+        """The JSON object of an item of `GET /assets`; `url` is the address of a ready file."""
         place = {"node_id": self.node_id, "project_id": self.project_id, "created_at": self.created_at}
         return self._facts(url) | place | self.extra
 
     def own_record(self, url: str) -> dict[str, object]:
-        """The answer of `GET /assets/{asset_id}`."""
+        """The JSON object that `GET /assets/{asset_id}` returns; `url` as in `listed_record`."""
         moment = None
         if self.created_at is not None:
             at = datetime.fromtimestamp(self.created_at / 1000, UTC)

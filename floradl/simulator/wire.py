@@ -1,8 +1,8 @@
-"""HTTP/1.1 on a stream: one request read, one answer sent, well-behaved or not.
+"""HTTP/1.1 on a stream: reads a request, and sends an answer correctly or as a fault says.
 
-Guarantees that a small answer leaves in a single write, that a large one is sent in pieces which wait for the
-client, and that everything a `Fault` says about the wire (cuts, stalls, drips, wrong lengths) happens to the
-body and never to the head.
+Guarantees that a small answer is sent in a single write, that a large answer is sent in pieces which wait for
+the client, and that cuts, stalls, drips and wrong lengths of a `Fault` happen to the body and never to the
+head.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PIECE = 256 * 1024
 
 
 class BadRequestError(Exception):
-    """What arrived is not a request that can be answered; carries the status to refuse it with."""
+    """The client sent something that cannot be answered; has the status to refuse it with."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -33,7 +33,7 @@ class BadRequestError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One request; header names are lower case, a repeated header or query parameter is its last value."""
+    """One request. Header names are in lower case; a repeated header or parameter has its last value."""
 
     method: str
     path: str
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query's parameters, decoded."""
+        """The decoded parameters of the query."""
         return dict(parse_qsl(self.raw_query, keep_blank_values=True))
 
 
@@ -56,7 +56,7 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
     def with_headers(self, headers: tuple[tuple[str, str], ...]) -> Response:
-        """The same answer with these headers set; an empty value takes a header away."""
+        """The same answer with these headers set; an empty value removes a header."""
         names = {name.lower() for name, _ in headers}
         kept = tuple(pair for pair in self.headers if pair[0].lower() not in names)
         return replace(self, headers=kept + tuple(pair for pair in headers if pair[1]))
@@ -64,18 +64,18 @@ class Response:
 
 @dataclass(eq=False)
 class SimRequest:
-    """A request as the simulator logged it; `status` and `sent_bytes` grow while it is answered.
+    """A request in the log; `status` and `sent_bytes` change while it is answered.
 
     Attributes:
         server: "api" or "media".
-        method: as it arrived.
-        path: as it arrived, percent-encoded, without the query.
-        query: decoded.
-        headers: names in lower case.
-        status: of the answer; 0 while there is none.
-        sent_bytes: how many bytes of the body were handed to the network.
-        connection: number of the TCP connection it came by, from 1.
-        at: `time.monotonic()` when its head was read.
+        method: as the client sent it.
+        path: as the client sent it, percent-encoded, without the query.
+        query: the decoded parameters.
+        headers: the headers, with their names in lower case.
+        status: of the answer; 0 before there is one.
+        sent_bytes: how many bytes of the answer's body were given to the network.
+        connection: the number of its TCP connection, from 1.
+        at: `time.monotonic()` when its head was read, in seconds.
     """
 
     server: str
@@ -90,9 +90,9 @@ class SimRequest:
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """Read one request, its body included (which is thrown away); None when the client has left.
+    """Read one request and discard its body; returns None when the client has closed the connection.
 
-    Raises BadRequestError for what is no HTTP request.
+    Raises BadRequestError when the client sent something else than an HTTP request.
     """
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -129,9 +129,9 @@ async def send(
     keep_alive: bool,
     log: SimRequest | None = None,
 ) -> bool:
-    """Send an answer, in the manner `fault` asks for; True when the connection can take another request.
+    """Send an answer as `fault` says; returns True when the connection can take another request.
 
-    `reader` is the client's side of the same connection: a stall ends when it does.
+    `reader` reads from the same connection: a stall ends as soon as the client closes it.
     """
     body = memoryview(response.body)
     cut = len(body) if fault.cut_after is None else min(fault.cut_after, len(body))
@@ -204,11 +204,11 @@ def _head(response: Response, fault: Fault, *, keep_alive: bool) -> bytes:
 
 
 async def _client_left(reader: asyncio.StreamReader, wait_s: float) -> bool:
-    """Wait, at most `wait_s`, for the client to hang up."""
+    """Wait at most `wait_s` seconds for the client to close the connection; returns whether it did."""
     try:
         async with asyncio.timeout(wait_s):
             while await reader.read(_PIECE):
-                pass  # whatever it still says is not listened to
+                pass  # what the client sends meanwhile is discarded
     except TimeoutError:
         return False
     return True
