@@ -1,8 +1,9 @@
-"""Where requests may go: the rules for the API's base URL, for media URLs and for addresses; and proxies.
+"""Which URLs and addresses may be asked, and over which proxies.
 
-Media URLs come from outside, so only `https` to public addresses is fetched. Loopback and `http` are allowed
-only when the API itself is on loopback. The rules stand here; `transport` holds every connection to them, and
-`download.request` every redirect.
+Media URLs come from outside, so only `https` to public addresses is fetched. Otherwise an answer of the API
+could make this machine ask others on its own network (server-side request forgery). Loopback and `http` are
+allowed only when the API itself is on loopback. The rules are here; `transport` applies them to every address
+that it connects to. The API's base URL is checked here too, since its requests carry the key.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291; `is_global` let
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a URL's host is this machine: `localhost` or a loopback address."""
+    """Whether the host of a URL is this machine: `localhost` or a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -39,7 +40,8 @@ def check_base_url(url: str) -> str:
     """The API's base URL without a trailing slash.
 
     Raises:
-        UsageError: it is no URL, or would send the key in clear over a network.
+        UsageError: `url` is not a URL, has credentials, a query or a fragment, or would send the key
+            unencrypted over a network.
     """
     hint = "Give the API's base URL, such as https://app.flora.ai/api/v1 (--base-url or FLORA_BASE_URL)."
     try:
@@ -57,16 +59,16 @@ def check_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-@functools.lru_cache(maxsize=256)  # an output's URL is checked when it is chosen and again when it is asked
+@functools.lru_cache(maxsize=256)  # each output's URL is checked when it is chosen and again when it is asked
 def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
-    """Refuse a URL that must not be fetched, as far as the URL alone tells; its addresses are checked later.
+    """Refuse a URL that must not be fetched, as far as the URL alone tells.
 
     Args:
-        url: an output's URL, or where a redirect leads.
-        allow_loopback: whether this machine and `http` may be asked, because the API is on loopback.
+        url: an output's URL, or one that a redirect names.
+        allow_loopback: whether this machine may be asked, and `http` used.
 
     Returns:
-        The URL as httpx reads it.
+        The URL as httpx parses it.
 
     Raises:
         TransferError: `unsafe_url`, with the reason.
@@ -74,9 +76,9 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     try:
         parts = urlsplit(url)
         parsed = httpx.URL(url)
-        # Two readers of URLs must agree that there is a host, so that none is asked which only one of them
-        # sees.
-        host = parsed.host and parts.hostname
+        host = (
+            parsed.host and parts.hostname
+        )  # httpx sends the request, urllib is checked: both must see a host
         _ = parts.port
     except (ValueError, httpx.InvalidURL) as exc:
         raise TransferError("unsafe_url", "the output's URL is not a URL", wants_fresh_url=True) from exc
@@ -85,26 +87,29 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     if parts.scheme != "https" and not (allow_loopback and parts.scheme == "http"):
         raise TransferError("unsafe_url", "the output's URL is not https", wants_fresh_url=True)
     if "@" in parts.netloc:
-        # httpx would send them, and the URL alone decides which host gets them.
+        # httpx would send them in a header, to whatever host the URL names.
         raise TransferError("unsafe_url", "the output's URL holds credentials", wants_fresh_url=True)
     if refusal := _host_refusal(host, allow_loopback=allow_loopback):
         raise TransferError("unsafe_url", f"the output's URL leads to {refusal}", wants_fresh_url=True)
     return parsed
 
 
-@functools.lru_cache(maxsize=256)  # nearly all outputs have the same
+@functools.lru_cache(maxsize=256)  # nearly all outputs lie on the same few hosts
 def _host_refusal(host: str, *, allow_loopback: bool) -> str:
-    """Why a host must not be asked, as far as its name tells; "" where its name says nothing against it."""
+    """Why a host must not be asked, as far as its name alone tells; "" where nothing is wrong with it."""
     if is_loopback_host(host):
         return "" if allow_loopback else "this machine"
     return "a private address" if _is_private_literal(host) else ""
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an IP address is on the open internet.
+    """Whether an IP address is public; of an IPv6 address that wraps an IPv4 one, that one is checked.
 
-    An IPv4 address inside an IPv6 address (mapped, 6to4, Teredo, NAT64) is judged as the IPv4 address:
-    otherwise `::ffff:10.0.0.1` would lead into a private network.
+    Args:
+        address: an IPv4 or IPv6 address, which may have a zone (`%eth0`).
+
+    Raises:
+        ValueError: it is not an IP address.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -121,36 +126,37 @@ def is_public_address(address: str) -> bool:
 def _is_private_literal(host: str) -> bool:
     try:
         return not is_public_address(host)
-    except ValueError:  # a name; its addresses are checked when they are known
+    except ValueError:  # a name: `transport` checks its addresses when they are looked up
         return False
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host name, in the order that the system prefers.
+    """The IP addresses of a host name, in the order of the system's preference.
 
     Raises:
-        OSError: no name server knows the name.
-        UnicodeError: the text cannot be a host name.
+        OSError: the name is not known.
+        UnicodeError: it cannot be a host name.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
-@functools.lru_cache(maxsize=256)  # of the same host for every output
+@functools.lru_cache(maxsize=256)  # the same few addresses are connected to again and again
 def may_connect(address: str, *, allow_loopback: bool) -> bool:
-    """Whether media may come from an IP address."""
+    """Whether a connection for media may be made to an IP address.
+
+    Raises:
+        ValueError: it is not an IP address.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     return (allow_loopback and ip.is_loopback) or is_public_address(address)
 
 
 def environment_proxies() -> dict[str, str]:
-    """The proxies that the environment names.
-
-    Returns:
-        For "http" and "https", the URL of the proxy, where there is one.
+    """The proxies that the environment names: scheme of a URL → URL of the proxy.
 
     Raises:
-        UsageError: httpx cannot use the proxy.
+        UsageError: one of them cannot be used, which is better known before anything is fetched.
     """
     found, urls = urllib.request.getproxies(), {}
     for scheme in ("http", "https"):

@@ -1,12 +1,13 @@
 """How fast bytes may come over the network: a ceiling for all transfers together, a floor for each.
 
-The ceiling is what the user allows. It is a token bucket in which bytes are accounted for after they came: a
-piece that is larger than what is allowed now is waited for afterwards. While a transfer waits it does not
-read, and TCP makes its host wait too. Everyone waits until all bytes that came before theirs, and their own,
-are paid for: a transfer that receives twice as much waits twice as long.
+The ceiling is set by the user (`--limit-rate`). It is a token bucket that counts bytes after they were
+received: a transfer that received more than is allowed at that moment waits afterwards. While it waits it
+does not read, and TCP makes its host wait too. The bytes of all transfers stand in one line, and a transfer
+waits until the bytes before its own and its own are allowed: one that receives twice as much waits twice as
+long.
 
-The floor breaks off a transfer that is too slow. A read timeout ends the wait for a host that falls silent. A
-host that sends a byte every few seconds never falls silent, and would hold its reader for ever.
+The floor breaks off a transfer that is too slow. A read timeout cannot do that: a host that sends a byte
+every few seconds is never silent, and would hold its place for ever.
 """
 
 from __future__ import annotations
@@ -15,45 +16,49 @@ from floradl.clock import Clock
 
 BURST_BYTES = 64 * 1024
 BURST_S = 0.1
-"""What may come at once after a silence: the larger of a few packets and a tenth of a second's worth."""
+"""How much may come at once after a pause: 64 KiB or a tenth of a second's allowance, if that is more."""
 
 FLOOR_BYTES_PER_S = 1024
 FLOOR_WINDOW_S = 60.0
-"""What is slower than the floor for this long is broken off."""
+"""A body that is slower than the floor over a whole window of this length is broken off."""
 
 TOO_SLOW = f"slower than {FLOOR_BYTES_PER_S} bytes/s"
 
 
 class Bucket:
-    """When bytes that came are paid for; pure.
+    """A token bucket. It reads no clock and waits for nothing.
 
     Args:
-        bytes_per_s: what is allowed, more than 0.
+        bytes_per_s: how much is allowed, more than 0.
     """
 
     def __init__(self, bytes_per_s: int) -> None:
         self._bytes_per_s = bytes_per_s
         self._burst_s = max(BURST_BYTES / bytes_per_s, BURST_S)
-        self._paid_at_s: float | None = None
+        self._allowed_at_s: float | None = None  # when all bytes that were counted are allowed
 
     def take(self, size_bytes: int, now_s: float) -> float:
-        """Account for bytes that came.
+        """Count bytes that were received.
+
+        Args:
+            size_bytes: how many.
+            now_s: the moment, by a steady clock.
 
         Returns:
-            Seconds until they are paid for; 0 when they are now.
+            Seconds until these bytes are allowed; 0 when they are allowed now.
         """
         earliest_s = now_s - self._burst_s
-        paid_at_s = earliest_s if self._paid_at_s is None else max(self._paid_at_s, earliest_s)
-        self._paid_at_s = paid_at_s + size_bytes / self._bytes_per_s
-        return max(0.0, self._paid_at_s - now_s)
+        allowed_at_s = earliest_s if self._allowed_at_s is None else max(self._allowed_at_s, earliest_s)
+        self._allowed_at_s = allowed_at_s + size_bytes / self._bytes_per_s
+        return max(0.0, self._allowed_at_s - now_s)
 
 
 class Bandwidth:
-    """What all transfers of a session may receive together.
+    """The ceiling that all transfers of a session share.
 
     Args:
-        clock: for the waits.
-        bytes_per_s: what is allowed; 0: whatever comes.
+        clock: tells the time and waits.
+        bytes_per_s: how much is allowed; 0 for no limit.
     """
 
     def __init__(self, clock: Clock, bytes_per_s: int = 0) -> None:
@@ -62,14 +67,14 @@ class Bandwidth:
 
     @property
     def is_limited(self) -> bool:
-        """Whether anybody ever has to wait."""
+        """Whether there is a limit at all."""
         return self._bucket is not None
 
     async def take(self, size_bytes: int) -> float:
-        """Account for bytes that came, and wait until the next may.
+        """Count bytes that were received, and wait until they are allowed.
 
         Returns:
-            Seconds waited, which are nobody's fault but ours.
+            Seconds waited. The caller excuses them from the speed floor: the host was not slow.
         """
         if self._bucket is None:
             return 0.0
@@ -82,10 +87,13 @@ class Bandwidth:
 
 
 class SpeedFloor:
-    """Measures one body as it comes, a window at a time: a fast beginning buys no patience later.
+    """Tells whether one body comes fast enough.
+
+    It is measured window by window, each for itself, so that a fast beginning does not make up for a trickle
+    later on.
 
     Args:
-        clock: measures the windows; the first begins now.
+        clock: measures the windows; the first one begins now.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -94,7 +102,7 @@ class SpeedFloor:
         self._window_bytes = 0
 
     def is_held(self, size_bytes: int) -> bool:
-        """So many bytes came; False when the window that ends with them was too slow."""
+        """Count bytes that were received; False when they end a window that was too slow."""
         self._window_bytes += size_bytes
         elapsed_s = self._clock.monotonic() - self._window_began_s
         if elapsed_s < FLOOR_WINDOW_S:
@@ -105,5 +113,5 @@ class SpeedFloor:
         return is_fast_enough
 
     def excuse(self, seconds: float) -> None:
-        """So long nothing was read, for reasons of our own: the window lasts that much longer."""
+        """Make the window longer by a time in which this side did not read."""
         self._window_began_s += seconds

@@ -1,8 +1,8 @@
-"""When a request is sent again, and how long a host is left alone.
+"""When to try a request again, and for how long to send a host none at all.
 
-Waits grow exponentially and have full jitter, so that many clients that failed together do not come back
-together. A host that pushes back (429, or any answer with `Retry-After`) pauses every request to it, not only
-the request that it refused: see `HostPauses`.
+Waits between tries grow exponentially and have full jitter (any length from zero up), so that requests that
+failed together do not come back together. A host that asks for a pause pauses every request to it, and not
+only the one that got the answer: see `HostPauses`.
 """
 
 from __future__ import annotations
@@ -15,43 +15,53 @@ from email.utils import parsedate_to_datetime
 from floradl.clock import Clock
 
 RETRY_STATUSES = frozenset({408, 425, 429})
-"""Client errors that a later try may cure; every 5xx is one too. Source: FLORA's errors page, RFC 9110."""
+"""Client errors that may be gone at a later try, as every 5xx may. Source: FLORA's errors page, RFC 9110."""
 
 MAX_RETRY_AFTER_S = 900.0
-"""A host that wants a longer wait than this is given up for this session; the next session asks again."""
+"""A host that asks for a longer wait than this is not waited for; the next run of floradl asks it again."""
 
 MAX_PAUSES = 1024
-"""When so many pauses are remembered, those that are over are forgotten."""
+"""When so many pauses are remembered, those that are over are forgotten, since hosts come from outside."""
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to wait before try number 2, 3, …: between 0 and `base_s * 2**(failures-1)`, capped."""
+    """How long to wait before the next try.
+
+    Args:
+        base_s: the longest wait after the first failure; it doubles with each further one.
+        cap_s: the longest wait after any number of failures.
+        rng: draws the waits; a test passes a seeded one.
+    """
 
     base_s: float = 1.0
     cap_s: float = 30.0
     rng: random.Random = field(default_factory=random.Random)
 
     def delay_s(self, failures: int) -> float:
-        """The wait after this many failures in a row (1 or more)."""
+        """A wait between 0 and `base_s * 2**(failures - 1)` seconds, at most `cap_s`.
+
+        Args:
+            failures: how often in a row the request failed, 1 or more.
+        """
         ceiling = min(self.cap_s, self.base_s * 2 ** min(failures - 1, 30))
         return self.rng.uniform(0, ceiling)
 
 
 def is_retry_status(status: int) -> bool:
-    """Whether an HTTP status says to come back later."""
+    """Whether the same request may succeed later, by the status of its answer."""
     return status in RETRY_STATUSES or 500 <= status <= 599
 
 
 def parse_retry_after(value: str | None, now_s: float) -> float | None:
-    """Seconds to wait, from a `Retry-After` header in either of its forms (RFC 9110, 10.2.3).
+    """Read a `Retry-After` header: a number of seconds, or a date (RFC 9110, 10.2.3).
 
     Args:
-        value: the header, or None.
-        now_s: the time of day, for the date form.
+        value: the header's value, or None where there is no such header.
+        now_s: the time of day in unix seconds, for the form that is a date.
 
     Returns:
-        Seconds, never negative; None when there is no header or it makes no sense.
+        Seconds to wait, never negative; None when there is no header or it cannot be read.
     """
     if value is None:
         return None
@@ -60,7 +70,7 @@ def parse_retry_after(value: str | None, now_s: float) -> float | None:
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-        # The oldest of the three forms names no zone and is UTC all the same.
+        # The oldest of the three date formats, asctime's, names no zone and means UTC.
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, moment.timestamp() - now_s)
     except (ValueError, TypeError, OverflowError):
@@ -68,25 +78,31 @@ def parse_retry_after(value: str | None, now_s: float) -> float | None:
 
 
 class HostPauses:
-    """One shared pause per host.
+    """Pauses of hosts, which hold for all requests to them.
 
-    `wait` before each request, `pause` when the host pushed back. A pause never gets shorter, and
-    everyone that waits leaves together; full jitter spreads the retries that follow.
+    `wait` is awaited before each request, `pause` called when a host asks for a pause. A later pause never
+    makes an earlier one shorter. All requests that waited begin together; the jitter of `Backoff` spreads
+    their later tries.
+
+    Args:
+        clock: tells the time and waits.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open_at: dict[str, float] = {}
+        self._paused_until_s: dict[str, float] = {}
 
     def pause(self, host: str, seconds: float) -> None:
-        """Let no request to `host` start for this long."""
+        """Let no request to `host` begin for this long."""
         now_s = self._clock.monotonic()
-        if len(self._open_at) >= MAX_PAUSES:  # hosts come from outside
-            self._open_at = {name: open_at for name, open_at in self._open_at.items() if open_at > now_s}
-        until = now_s + seconds
-        self._open_at[host] = max(until, self._open_at.get(host, 0.0))
+        if len(self._paused_until_s) >= MAX_PAUSES:
+            self._paused_until_s = {
+                name: until_s for name, until_s in self._paused_until_s.items() if until_s > now_s
+            }
+        until_s = now_s + seconds
+        self._paused_until_s[host] = max(until_s, self._paused_until_s.get(host, 0.0))
 
     async def wait(self, host: str) -> None:
-        """Return as soon as `host` may be asked."""
-        while (left := self._open_at.get(host, 0.0) - self._clock.monotonic()) > 0:
+        """Wait until no pause of `host` is left, including pauses that begin during the wait."""
+        while (left := self._paused_until_s.get(host, 0.0) - self._clock.monotonic()) > 0:
             await self._clock.sleep(left)

@@ -1,16 +1,18 @@
-"""How media come over the network: an httpx transport of few parts.
+"""An httpx transport for media: look-ups, kept connections, TLS, proxies.
 
-Requests and responses are httpx's, so any other httpx transport can stand in. Underneath are the event loop's
-connections and what `connection` makes of their bytes; docs/performance.md says what was tried besides.
+Requests and responses are httpx's, so any other httpx transport can take its place in a test. Underneath are
+the event loop's connections, whose bytes `http11` reads; docs/decisions says why httpx's own transport is not
+used.
 
-What holds for every request, whoever let its URL pass:
+The following holds for every request, even if nothing before has checked its URL:
 
-- It goes to an address that was looked up and checked here, and to no other: there is no second look-up.
-- It carries no credentials and no cookies, follows no redirect, and asks for the bytes as they are.
-- Silence ends after the timeout, in connecting, in waiting and in between two pieces of a body. A body that
-  ends before its announced length is an error.
-- A proxy of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) is used as everywhere, by httpx's own
-  transport. It looks names up itself, so only addresses that stand in a URL are checked then.
+- It goes to an address that was looked up and checked here, and to no other. There is no second look-up,
+  whose answer could be another one (DNS rebinding).
+- It carries only the headers that it was given, and no redirect is followed.
+- Silence ends with the timeout: while connecting, before the head, and between two pieces of a body. A body
+  that ends before its announced length is an error.
+- The proxies of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) are used, by httpx's own transport.
+  A proxy looks names up itself, so then only addresses that stand in a URL are checked.
 """
 
 from __future__ import annotations
@@ -30,23 +32,26 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import httpx
 
 from floradl.errors import TransferError
-from floradl.network import addresses as net
+from floradl.network import addresses
 from floradl.network.client import BLOCKS, ROOM
 
 if TYPE_CHECKING:
     from floradl.network.http11 import Connection
 
 _CONNECT_ATTEMPT_S = 10.0
-"""The patience with one address where the name has others."""
+"""How long a connection may take to one address of a name that has several; then the next one is tried."""
 
-_LOOKED_UP_FOR_S = 60.0
+_LOOK_UP_HOLDS_S = 60.0
 _MAX_NAMES = 32
 _MAX_IDLE = 128
-_IDLE_S = 30.0
+"""The most connections that are kept for a next request, to all hosts together."""
+
+_MAX_IDLE_S = 30.0
+"""A connection that was idle for longer is not used again: its host may have closed it."""
 
 
 def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], httpx.AsyncBaseTransport]:
-    """A maker of transports for media.
+    """A function that makes transports for media.
 
     Args:
         allow_loopback: whether this machine may be asked too.
@@ -55,13 +60,16 @@ def media_transports(*, allow_loopback: bool, timeout_s: float) -> Callable[[], 
     Raises:
         UsageError: the environment names a proxy that cannot be used.
     """
-    proxies = net.environment_proxies()
+    proxies = addresses.environment_proxies()
     return lambda: MediaTransport(allow_loopback=allow_loopback, timeout_s=timeout_s, proxies=proxies)
 
 
 @dataclass(slots=True)
 class _Name:
-    """What is known of a host name: addresses that may be connected to, the best first."""
+    """The permitted addresses of a host name, in the order in which they are tried.
+
+    Whoever looks the name up holds `lock`, so that requests that begin together cause one look-up.
+    """
 
     addresses: list[str] = field(default_factory=list)
     good_until_s: float = 0.0
@@ -69,7 +77,7 @@ class _Name:
 
 
 class _Place(NamedTuple):
-    """Where a connection leads: a host's name, which its certificate is for, at one of its addresses."""
+    """Where a connection leads: one address of a host. The host's certificate is checked against its name."""
 
     is_secure: bool
     host: str
@@ -79,14 +87,14 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Idle:
-    """A connection that waits for the next request, and since when."""
+    """A kept connection, and the moment since which it waits for another request."""
 
     connection: Connection
     since_s: float
 
 
 class MediaTransport(httpx.AsyncBaseTransport):
-    """Sends GET requests to media hosts; see the module.
+    """Sends GET requests to media hosts; the module says what holds for each of them.
 
     Args:
         allow_loopback: whether this machine may be asked too.
@@ -110,14 +118,18 @@ class MediaTransport(httpx.AsyncBaseTransport):
         """Send one request to the first permitted address of its host that answers.
 
         Raises:
-            TransferError: `unsafe_url` when no address of the host is permitted.
-            httpx.TransportError: whatever else went wrong.
+            TransferError: `unsafe_url`, where no address of the host is permitted.
+            httpx.TransportError: no connection, or no head of an answer.
         """
         url = request.url
         host, is_secure = url.raw_host.decode("ascii"), url.scheme == "https"
         proxy = self._proxies.get(url.scheme)
-        if proxy is not None and not net.is_loopback_host(host) and not urllib.request.proxy_bypass(host):
-            return await self._over(proxy).handle_async_request(request)
+        if (
+            proxy is not None
+            and not addresses.is_loopback_host(host)
+            and not urllib.request.proxy_bypass(host)
+        ):
+            return await self._transport_over(proxy).handle_async_request(request)
         port = url.port or (443 if is_secure else 80)
         if _is_address(host):
             (address,) = self._require_permitted([host])
@@ -129,7 +141,7 @@ class MediaTransport(httpx.AsyncBaseTransport):
             try:
                 return await self._send(_Place(is_secure, host, port, address), attempt_s, request)
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                _prefer_others(name, address)  # a host is down only when its last address is
+                _put_last(name, address)  # the host is down only when its last address fails, too
         return await self._send(
             _Place(is_secure, host, port, last), attempt_s if others else self._timeout_s, request
         )
@@ -145,15 +157,19 @@ class MediaTransport(httpx.AsyncBaseTransport):
             _, proxied = self._proxied.popitem()
             await proxied.aclose()
 
-    def _require_permitted(self, addresses: list[str]) -> list[str]:
-        permitted = [one for one in addresses if net.may_connect(one, allow_loopback=self._allow_loopback)]
+    def _require_permitted(self, found: list[str]) -> list[str]:
+        permitted = [one for one in found if addresses.may_connect(one, allow_loopback=self._allow_loopback)]
         if not permitted:
             message = "the output's host has no public address"
             raise TransferError("unsafe_url", message, wants_fresh_url=True)
         return permitted
 
     async def _look_up(self, host: str, port: int) -> _Name:
-        """A name's permitted addresses; looked up once for all who ask meanwhile."""
+        """The permitted addresses of a host name, from a look-up that is at most a minute old.
+
+        Raises:
+            TransferError, httpx.ConnectError, httpx.ConnectTimeout: there are none.
+        """
         name = self._names.setdefault((host, port), _Name())
         self._names.move_to_end((host, port))
         if len(self._names) > _MAX_NAMES:
@@ -161,48 +177,50 @@ class MediaTransport(httpx.AsyncBaseTransport):
         async with name.lock:
             if time.monotonic() >= name.good_until_s:
                 name.addresses = self._require_permitted(await self._resolved(host, port))
-                name.good_until_s = time.monotonic() + _LOOKED_UP_FOR_S
+                name.good_until_s = time.monotonic() + _LOOK_UP_HOLDS_S
         return name
 
     async def _resolved(self, host: str, port: int) -> list[str]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await net.resolve(host, port)
+                return await addresses.resolve(host, port)
         except TimeoutError as exc:
-            # Left to itself a look-up may take minutes, and no timeout of a connection counts yet.
+            # The system's look-up may take minutes, and there is no connection yet whose timeout would end
+            # it.
             raise httpx.ConnectTimeout(f"the look-up of {host} takes too long") from exc
         except (OSError, UnicodeError) as exc:
             raise httpx.ConnectError(f"the name {host} is not known") from exc
 
-    def _over(self, proxy: str) -> httpx.AsyncHTTPTransport:
-        """The transport for what goes by way of a proxy."""
+    def _transport_over(self, proxy: str) -> httpx.AsyncHTTPTransport:
+        """httpx's transport over a proxy, made when it is first needed."""
         if proxy not in self._proxied:
             self._proxied[proxy] = httpx.AsyncHTTPTransport(
-                proxy=proxy, verify=self._certificates(), limits=httpx.Limits(keepalive_expiry=_IDLE_S)
+                proxy=proxy, verify=self._certificates(), limits=httpx.Limits(keepalive_expiry=_MAX_IDLE_S)
             )
         return self._proxied[proxy]
 
     async def _send(self, place: _Place, attempt_s: float, request: httpx.Request) -> httpx.Response:
         sent = _encoded(request)
         connection = self._kept(place) or await self._connected(place, attempt_s)
+        memory = request.extensions
         try:
-            wanted = request.extensions
-            head = await connection.ask(sent, wanted.get(ROOM), wanted.get(BLOCKS))
-        except BaseException:  # a cancellation, too
+            head = await connection.ask(sent, memory.get(ROOM), memory.get(BLOCKS))
+        except BaseException:
+            # A cancellation ends here, too: the answer to the cancelled request would be taken for the answer
+            # to the next one, so the connection must not be kept.
             connection.close()
             raise
-        body = _Body(connection, lambda: self._keep(place, connection))
+        body = _ResponseStream(connection, lambda: self._keep(place, connection))
         return httpx.Response(head.status, headers=head.headers, stream=body)
 
     async def _connected(self, place: _Place, attempt_s: float) -> Connection:
         """A new connection.
 
         Raises:
-            httpx.ConnectTimeout, httpx.ConnectError: there is none to be had.
+            httpx.ConnectTimeout, httpx.ConnectError: none could be made.
         """
-        from floradl.network.http11 import (
-            Connection,  # here, since a night without downloads does not need it
-        )
+        # Imported here, since a night without downloads makes no connection and need not load the parser.
+        from floradl.network.http11 import Connection
 
         try:
             async with asyncio.timeout(attempt_s):
@@ -220,19 +238,19 @@ class MediaTransport(httpx.AsyncBaseTransport):
         return made
 
     def _kept(self, place: _Place) -> Connection | None:
-        """A connection that waits for a request; the one that was used last."""
+        """The kept connection to this place that was used last; None where none can be used any more."""
         idle = self._idle.get(place)
         while idle:
             one = idle.pop()
             self._idle_count -= 1
-            if one.connection.is_open and time.monotonic() - one.since_s < _IDLE_S:
+            if one.connection.is_open and time.monotonic() - one.since_s < _MAX_IDLE_S:
                 return one.connection
             one.connection.close()
         self._idle.pop(place, None)
         return None
 
     def _keep(self, place: _Place, connection: Connection) -> None:
-        """Keep a connection for the next request; at most so many, of the places that were asked last."""
+        """Keep a connection for another request. Too many: one of the place unused longest is closed."""
         self._idle.setdefault(place, []).append(_Idle(connection, time.monotonic()))
         self._idle.move_to_end(place)
         self._idle_count += 1
@@ -244,7 +262,7 @@ class MediaTransport(httpx.AsyncBaseTransport):
                 del self._idle[oldest]
 
     def _certificates(self) -> ssl.SSLContext:
-        """What hosts are checked by: the system's certificates; where it has none, those of httpx."""
+        """Settings for TLS: hosts are checked by the system's certificates, or else by certifi's."""
         if self._context is None:
             context = ssl.create_default_context()
             context.set_alpn_protocols(["http/1.1"])
@@ -256,12 +274,15 @@ class MediaTransport(httpx.AsyncBaseTransport):
         return self._context
 
 
-class _Body(httpx.AsyncByteStream):
-    """A response's body, in pieces as they come; memory of the connection's, which is not copied.
+class _ResponseStream(httpx.AsyncByteStream):
+    """The body of a response, in pieces as they come.
+
+    The pieces are memory that the connection received into (`memoryview`, not copied to `bytes`), though
+    httpx's types say `bytes`.
 
     Args:
-        connection: whose answer it is.
-        keep: takes the connection back for another request.
+        connection: the connection that the body comes over.
+        keep: keeps the connection for another request.
     """
 
     def __init__(self, connection: Connection, keep: Callable[[], None]) -> None:
@@ -274,7 +295,7 @@ class _Body(httpx.AsyncByteStream):
                 yield cast("bytes", piece)
 
     async def aclose(self) -> None:
-        """Give the connection back; close it where the body was not read to its end."""
+        """Keep the connection if its answer has ended and another request may follow; close it otherwise."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -285,7 +306,11 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _encoded(request: httpx.Request) -> bytes:
-    """A request without a body, as it goes over the wire."""
+    """The bytes of a request, which has no body.
+
+    Raises:
+        httpx.LocalProtocolError: a line break in the path or in a header, which would begin another header.
+    """
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers.raw]
     if any(b"\r" in line or b"\n" in line for line in lines):
@@ -294,7 +319,7 @@ def _encoded(request: httpx.Request) -> bytes:
 
 
 def _reason(error: OSError) -> str:
-    """Why there is no connection; each event loop has other words for what the system says."""
+    """Why there is no connection, in the system's words: asyncio and uvloop word such errors differently."""
     if error.errno and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
     return str(error) or type(error).__name__
@@ -309,12 +334,12 @@ def _is_address(host: str) -> bool:
 
 
 def _has_certificates() -> bool:
-    paths = ssl.get_default_verify_paths()  # None where there is no such file or folder
+    paths = ssl.get_default_verify_paths()  # its fields are None where the file or folder does not exist
     return bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
 
 
-def _prefer_others(name: _Name, address: str) -> None:
-    """An address that did not answer is the last to be tried the next time."""
+def _put_last(name: _Name, address: str) -> None:
+    """Try an address that did not answer after all others the next time."""
     if address in name.addresses:
         name.addresses.remove(address)
         name.addresses.append(address)

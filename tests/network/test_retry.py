@@ -170,7 +170,7 @@ async def test_pauses_that_are_over_are_forgotten() -> None:
     for number in range(10 * MAX_PAUSES):
         pauses.pause(str(number), 1.0)
         world.now_s += 1.0
-    assert len(pauses._open_at) <= MAX_PAUSES
+    assert len(pauses._paused_until_s) <= MAX_PAUSES
     await pauses.wait("early")
     assert world.now_s == 100.0 + 1e6
 

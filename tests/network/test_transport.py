@@ -18,9 +18,8 @@ import httpx
 import pytest
 
 from floradl.errors import TransferError, UsageError
-from floradl.network import addresses as net
+from floradl.network import addresses, http11, transport
 from floradl.network import client as network_client
-from floradl.network import http11, transport
 from floradl.network.body import ROOM_BYTES
 from floradl.network.client import MediaClient
 from floradl.network.transport import MediaTransport, media_transports
@@ -150,12 +149,12 @@ async def test_loopback_is_reached_when_allowed(host: Host, name: str) -> None:
     assert host.connections == 1
 
 
-@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["10.0.0.1", "::1"], ["169.254.169.254"]])
+@pytest.mark.parametrize("found", [["127.0.0.1"], ["10.0.0.1", "::1"], ["169.254.169.254"]])
 async def test_name_of_a_private_address_is_refused(
-    host: Host, addresses: list[str], monkeypatch: pytest.MonkeyPatch
+    host: Host, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A public name that leads to this machine or this network is refused before a connection."""
-    monkeypatch.setattr(net, "resolve", resolving(addresses)[0])
+    monkeypatch.setattr(addresses, "resolve", resolving(found)[0])
     async with client(allow_loopback=False) as media:
         with pytest.raises(TransferError, match="no public address"):
             await media.get(f"http://evil.test:{host.port}/")
@@ -167,7 +166,7 @@ async def test_the_checked_address_is_the_one_that_is_connected_to(
 ) -> None:
     """There is no second look-up: a name that nobody else knows is reached at the address looked up here."""
     resolve, asked = resolving(["127.0.0.1"], ["10.0.0.1"])
-    monkeypatch.setattr(net, "resolve", resolve)
+    monkeypatch.setattr(addresses, "resolve", resolve)
     async with client() as media:
         for _ in range(3):
             assert (await media.get(f"http://media.invalid:{host.port}/")).text == "hello"
@@ -180,8 +179,8 @@ async def test_what_was_looked_up_is_looked_up_again_after_a_while(
 ) -> None:
     """An answer of a name server is good for a minute, and the next one is checked as the first was."""
     resolve, asked = resolving(["127.0.0.1"], ["10.0.0.1"])
-    monkeypatch.setattr(net, "resolve", resolve)
-    monkeypatch.setattr(transport, "_LOOKED_UP_FOR_S", 0.0)
+    monkeypatch.setattr(addresses, "resolve", resolve)
+    monkeypatch.setattr(transport, "_LOOK_UP_HOLDS_S", 0.0)
     async with client() as media:
         assert (await media.get(f"http://media.invalid:{host.port}/")).text == "hello"
         with pytest.raises(TransferError):
@@ -195,7 +194,7 @@ async def test_the_next_address_is_tried_and_remembered(monkeypatch: pytest.Monk
         unused.bind(("127.0.0.2", 0))  # bound and not listening: it refuses
         port = unused.getsockname()[1]
         async with serving(Host(), "127.0.0.1", port) as host:
-            monkeypatch.setattr(net, "resolve", resolving(["10.0.0.1", "127.0.0.2", "127.0.0.1"])[0])
+            monkeypatch.setattr(addresses, "resolve", resolving(["10.0.0.1", "127.0.0.2", "127.0.0.1"])[0])
             made = MediaTransport(allow_loopback=True, timeout_s=5)
             async with over(made) as media:
                 assert (await media.get(f"http://media.invalid:{port}/")).text == "hello"
@@ -210,7 +209,7 @@ async def test_no_address_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         one.bind(("127.0.0.2", 0))
         port = one.getsockname()[1]
         other.bind(("127.0.0.3", port))
-        monkeypatch.setattr(net, "resolve", resolving(["127.0.0.2", "127.0.0.3"])[0])
+        monkeypatch.setattr(addresses, "resolve", resolving(["127.0.0.2", "127.0.0.3"])[0])
         async with client() as media:
             with pytest.raises(httpx.ConnectError, match="refused"):
                 await media.get(f"http://media.invalid:{port}/")
@@ -242,7 +241,7 @@ async def test_an_address_that_never_answers_beside_one_that_does(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half the timeout goes to the first address, and the next one is reached within the rest."""
-    monkeypatch.setattr(net, "resolve", resolving(["127.0.0.2", "127.0.0.1"])[0])
+    monkeypatch.setattr(addresses, "resolve", resolving(["127.0.0.2", "127.0.0.1"])[0])
     with deaf("127.0.0.2", host.port):
         async with client(timeout_s=0.8) as media:
             assert (await media.get(f"http://media.invalid:{host.port}/")).text == "hello"
@@ -276,7 +275,7 @@ async def test_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_many_hosts_do_not_pile_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account whose every output lies on another host costs a bounded number of pools and look-ups."""
-    monkeypatch.setattr(net, "resolve", resolving(["127.0.0.1"])[0])
+    monkeypatch.setattr(addresses, "resolve", resolving(["127.0.0.1"])[0])
     monkeypatch.setattr(transport, "_MAX_NAMES", 3)
     monkeypatch.setattr(transport, "_MAX_IDLE", 4)
     made = MediaTransport(allow_loopback=True, timeout_s=5)
@@ -482,7 +481,7 @@ async def test_a_connection_that_was_idle_for_long(
     host: Host, monkeypatch: pytest.MonkeyPatch, idle_s: float, connections: int
 ) -> None:
     """It is not used again: who knows what stands between us and the host."""
-    monkeypatch.setattr(transport, "_IDLE_S", idle_s)
+    monkeypatch.setattr(transport, "_MAX_IDLE_S", idle_s)
     async with client() as media:
         for _ in range(2):
             assert (await media.get(f"http://127.0.0.1:{host.port}/")).text == "hello"
