@@ -4,19 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where data could be lost no branch goes untested: each of these modules is held to it by tests of its own.
-GUARDED := floradl/api/canvas.py floradl/api/lists.py floradl/api/projects.py floradl/api/raw_json.py floradl/api/walk.py \
-	floradl/archiver/compare.py floradl/archiver/folder_cache.py floradl/archiver/scan.py floradl/archiver/scanner.py \
-	floradl/buffers.py floradl/download/commit.py floradl/download/context.py floradl/download/dedupe.py floradl/download/missing.py \
-	floradl/download/multipart.py floradl/download/plan.py floradl/download/prepare.py floradl/download/ranges.py \
-	floradl/download/request.py floradl/download/response.py floradl/download/streaming.py floradl/download/tally.py \
-	floradl/download/transfer.py floradl/network/bandwidth.py floradl/network/body.py floradl/network/concurrency.py floradl/network/http11.py \
+GUARDED := floradl/api/canvas.py floradl/api/lists.py floradl/api/paging.py floradl/api/projects.py \
+	floradl/api/raw_json.py floradl/api/walk.py floradl/archiver/compare.py floradl/archiver/folder_cache.py \
+	floradl/archiver/scan.py floradl/archiver/scanner.py floradl/buffers.py floradl/download/commit.py \
+	floradl/download/context.py floradl/download/dedupe.py floradl/download/missing.py floradl/download/multipart.py \
+	floradl/download/plan.py floradl/download/prepare.py floradl/download/ranges.py floradl/download/request.py \
+	floradl/download/response.py floradl/download/streaming.py floradl/download/tally.py floradl/download/transfer.py \
+	floradl/network/bandwidth.py floradl/network/body.py floradl/network/concurrency.py floradl/network/http11.py \
 	floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/history.py \
 	floradl/repository/journal.py floradl/repository/labels.py floradl/repository/layout.py floradl/repository/lock.py \
-	floradl/repository/manifest.py floradl/repository/repository.py floradl/repository/snapshot.py floradl/storage/base.py \
-	floradl/storage/destination.py floradl/storage/digest.py floradl/storage/local/direct_io.py floradl/storage/local/folder.py \
-	floradl/storage/local/folder_dates.py floradl/storage/local/fsync.py floradl/storage/local/partial.py \
-	floradl/storage/local/reader.py floradl/storage/local/shared_memory.py floradl/storage/local/writer_pool.py \
-	floradl/storage/local/writer_process.py
+	floradl/repository/manifest.py floradl/repository/repository.py floradl/repository/snapshot.py floradl/storage/aside.py \
+	floradl/storage/base.py floradl/storage/destination.py floradl/storage/digest.py floradl/storage/local/direct_io.py \
+	floradl/storage/local/flock.py floradl/storage/local/folder.py floradl/storage/local/folder_dates.py \
+	floradl/storage/local/fsync.py floradl/storage/local/known_folders.py floradl/storage/local/no_links.py \
+	floradl/storage/local/partial.py floradl/storage/local/reader.py floradl/storage/local/shared_memory.py \
+	floradl/storage/local/writer_pool.py floradl/storage/local/writer_process.py
 # floradl/a/b.py is tested by tests/a/test_b.py; where that is not there, by the tests of its neighbours.
 tests_of = $(wildcard $(foreach path,$(1),$(dir $(path:floradl/%=tests/%))test_$(notdir $(path))))
 GUARDED_TESTS := $(call tests_of,$(GUARDED))
