@@ -1,10 +1,10 @@
-"""The jobs, as other programs and floradl's own commands call them. docs/python.md has examples.
+"""The jobs as functions, for other programs and for floradl's own commands. docs/python.md has examples.
 
-Each takes options, does everything that its command does, and returns a report; what goes wrong with one
-output is a line of the report, and only what stops the job raises, a `FloradlError` that says what to do.
-Each can be watched, by a callback that gets a `Progress`, and ended early, by an event.
+Each takes options, does everything that its command does, and returns a report. An error of one output is a
+line of the report; only an error that stops the job raises, a `FloradlError` that says what to do. A callback
+that gets a `Progress` can watch each job, and an event ends it early.
 
-What a job needs is loaded when it is called.
+The modules of a job are imported when it is called: `import floradl` and `--help` must stay fast.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from floradl.restorer.restore import RestoreOptions, RestoreReport
 
 PROGRESS_EVERY_S = 0.5
-"""How often a callback hears of progress."""
+"""How often a callback is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ async def archive(
     Args:
         options: what to archive, and how.
         api: an open session with the API.
-        progress: hears how far it is.
+        progress: called with how far the job is.
         stop: set it to end early; running transfers get 10 s.
-        tally: kept up to date meanwhile, for who wants to know more than `progress` tells.
+        tally: kept up to date meanwhile, for callers that need more numbers than `progress` gets.
 
     Raises:
         DestinationError: the folder cannot be used; `LockedError`: another floradl uses it.
@@ -84,7 +84,7 @@ async def archive(
     from floradl.download.tally import Tally
 
     tally = tally or Tally()
-    async with _told(progress, tally):
+    async with _reporting_to(progress, tally):
         return await work(options, api, stop=stop, tally=tally)
 
 
@@ -108,7 +108,7 @@ async def verify(
     from floradl.checker.verify import verify as work
 
     tally = tally or AuditTally()
-    async with _told(progress, tally):
+    async with _reporting_to(progress, tally):
         return await work(options, stop=stop, tally=tally)
 
 
@@ -120,7 +120,7 @@ async def repair(
     stop: asyncio.Event | None = None,
     tally: AuditTally | None = None,
 ) -> AuditReport:
-    """Check an archive and mend it: `floradl verify --repair`.
+    """Check an archive and repair it: `floradl verify --repair`.
 
     Args:
         options: which archive, and how.
@@ -134,7 +134,7 @@ async def repair(
     from floradl.checker.repair import repair as work
 
     tally = tally or AuditTally()
-    async with _told(progress, tally):
+    async with _reporting_to(progress, tally):
         return await work(options, api, stop=stop, tally=tally)
 
 
@@ -161,7 +161,7 @@ async def restore(
     from floradl.restorer.restore import restore as work
 
     tally = tally or Tally()
-    async with _told(progress, tally):
+    async with _reporting_to(progress, tally):
         return await work(options, api, stop=stop, tally=tally)
 
 
@@ -176,7 +176,7 @@ async def build_gallery(
 
     Args:
         options: of which archive, and how.
-        progress, stop, tally: as for `archive`; `progress` hears of the outputs that are due.
+        progress, stop, tally: as for `archive`; `progress` gets the numbers of the outputs that are due.
 
     Raises:
         DestinationError: there is no archive, or it cannot be written to; `LockedError`: it is in use.
@@ -186,7 +186,7 @@ async def build_gallery(
     from floradl.gallery.report import GalleryTally
 
     tally = tally or GalleryTally()
-    async with _told(progress, tally):
+    async with _reporting_to(progress, tally):
         return await work(options, stop=stop, tally=tally)
 
 
@@ -224,7 +224,7 @@ async def iter_generations(
 
 
 class _Tally(Protocol):
-    """What both kinds of tallies have."""
+    """The numbers that every kind of tally has."""
 
     @property
     def listed_runs(self) -> int: ...
@@ -241,28 +241,31 @@ class _Tally(Protocol):
 
 
 @asynccontextmanager
-async def _told(progress: OnProgress | None, tally: _Tally) -> AsyncIterator[None]:
-    """Let somebody hear of progress while the body runs, and once more after it."""
+async def _reporting_to(progress: OnProgress | None, tally: _Tally) -> AsyncIterator[None]:
+    """Call `progress` regularly while the body runs, and once more after it.
+
+    What the callback raises cancels the body and comes out of it bare, not wrapped in a group.
+    """
     if progress is None:
         yield
         return
 
-    async def tell() -> None:
+    async def report_regularly() -> None:
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
-            progress(_seen(tally))
+            progress(_progress_of(tally))
 
     try:
         async with asyncio.TaskGroup() as group:
-            telling = group.create_task(tell())
+            reporting = group.create_task(report_regularly())
             yield
-            telling.cancel()
+            reporting.cancel()
     except BaseExceptionGroup as exc:
         raise exc.exceptions[0] from exc.exceptions[0].__cause__
-    progress(_seen(tally))
+    progress(_progress_of(tally))
 
 
-def _seen(tally: _Tally) -> Progress:
+def _progress_of(tally: _Tally) -> Progress:
     return Progress(
         runs=tally.listed_runs,
         is_listed=tally.is_listed,

@@ -73,7 +73,7 @@ def test_what_needs_no_key(stage: Stage, dest: Path, name: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows flushes only what is open for writing")
 def test_what_is_recorded_anew_is_flushed_first(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that some process left may not be durable yet; no manifest speaks of them before they are."""
+    """Files that a killed process left may not be on the disk yet: they are flushed before they are recorded."""
     (dest / "manifest.json").unlink()
     files = {path.stat().st_ino: path for path in dest.glob("ws_*/prj_*/run_*/*")}
     flushed: set[Path] = set()
@@ -98,7 +98,7 @@ def test_what_is_recorded_anew_is_flushed_first(dest: Path, monkeypatch: pytest.
 
 
 def test_what_needs_a_key(stage: Stage, dest: Path) -> None:
-    """Without a key a lost record stays lost, is named, and the way to mend it too."""
+    """Without a key a lost record stays lost; it is named, and so is what would bring it back."""
     (dest / PHOTO / "run.json").unlink()
     done = without_key(stage.sim, "verify", "--repair", "--json", dest)
     assert done.returncode == 3
