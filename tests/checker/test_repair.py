@@ -73,7 +73,7 @@ def test_what_needs_no_key(stage: Stage, dest: Path, name: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows flushes only what is open for writing")
 def test_what_is_recorded_anew_is_flushed_first(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that a killed process left may not be on the disk yet: they are flushed before they are recorded."""
+    """Files that a killed process left may not be on the disk yet: they are flushed before their entry is."""
     (dest / "manifest.json").unlink()
     files = {path.stat().st_ino: path for path in dest.glob("ws_*/prj_*/run_*/*")}
     flushed: set[Path] = set()
