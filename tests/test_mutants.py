@@ -49,10 +49,10 @@ def test_each_mutant_is_another_module() -> None:
     [
         ("floradl/buffers.py", "tests/test_buffers.py"),
         ("floradl/download/plan.py", "tests/download/test_plan.py"),
-        ("floradl/storage/local/fsync.py", "tests/storage/local"),
+        ("floradl/storage/local/none_of_its_own.py", "tests/storage/local"),
     ],
 )
-def test_the_own_tests_a_module(path: str, tests: str) -> None:
+def test_the_tests_of_a_module(path: str, tests: str) -> None:
     """Its own, or its neighbours'."""
     assert own_tests(path) == tests
 
