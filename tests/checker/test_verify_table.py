@@ -14,7 +14,7 @@ import pytest
 
 from floradl.checker.findings import Trouble
 from tests.support.archives import assert_sound
-from tests.support.damages import DAMAGES, Damage
+from tests.support.damage_table import DAMAGES, Damage
 from tests.support.sound_archive import (
     EVERYTHING,
     Stage,
