@@ -10,7 +10,8 @@ FloradlError
 ├── ApiError                   the API said no, or nothing that makes sense              exit 1
 │   ├── KeyRefusedError        401, 403                                                  exit 4
 │   ├── ApiNotFoundError       404                                                       exit 1
-│   ├── ApiUnavailableError    no connection, timeout, 408, 425, 429, 5xx      retryable exit 1
+│   ├── ApiUnavailableError    no connection, timeout, 408, 425, 429, 5xx,     retryable exit 1
+│   │                          a 403 or 404 that is not the API's own
 │   └── ApiAnswerError         HTML, broken JSON, a repeated cursor            retryable exit 1
 └── TransferError              one output could not be had; a value, not a stop          exit 3
 
@@ -119,8 +120,11 @@ class ApiError(FloradlError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the API keeps only what was asked for from the key (403, 404); others may still be seen."""
-        return self.status in (403, 404)
+        """Whether the API keeps only what was asked for from the key (403, 404); others may still be seen.
+
+        A 403 or 404 that the API did not write itself says nothing about the key, and may be tried again.
+        """
+        return self.status in (403, 404) and not self.is_retryable
 
 
 class KeyRefusedError(ApiError):
@@ -134,7 +138,7 @@ class ApiNotFoundError(ApiError):
 
 
 class ApiUnavailableError(ApiError):
-    """No connection, a timeout, or a status that says to come back later."""
+    """No connection, a timeout, a status that says to come back later, a refusal that is not the API's."""
 
     is_retryable = True
 

@@ -6,8 +6,9 @@ right below `floradl`; it knows nothing of archives.
 How data passes through it: `client` asks for a page and `pages` parses it, each record through `records`,
 which makes a `models.Generation` that keeps the record's own bytes. `walk` asks for one page after another
 and gives them to the scan. `paging` follows cursors and refuses one that comes twice; `lists`, `projects`
-and `canvas` read the other lists. A request ends in a value or in an `ApiError`; a record that cannot be
-read is an error beside the others of its page, and costs none of them.
+and `canvas` read the other lists, and `unknown_ids` finds ids that nobody knows. A request ends in a value
+or in an `ApiError`; a record that cannot be read is an error beside the others of its page, and costs none of
+them.
 
 How nothing is missed, although the account changes while its lists are read:
 
@@ -41,5 +42,6 @@ __all__ = (
     "projects",
     "raw_json",
     "records",
+    "unknown_ids",
     "walk",
 )

@@ -1,7 +1,8 @@
 """The client of the FLORA API: the only code that sends requests to it, and that holds the key.
 
 A request first waits out a pause that the API asked for, then is sent, and is tried again as FLORA documents:
-after 408, 425, 429 and 5xx, a broken connection, or an answer that cannot be read. It ends in a value or in
+after 408, 425, 429 and 5xx, a broken connection, an answer that cannot be read, or a 403 or 404 without the
+API's error envelope, which something on the way has sent. It ends in a value or in
 an `ApiError` that carries the answer's `request-id`. Redirects are not followed, since that could send the
 key to another host.
 
@@ -258,6 +259,14 @@ class FloraApi:
             "request_id": _request_id(response, self._key),
             "retry_after_s": self._retry_after_s(response.headers),
         }
+        if status in (403, 404) and not code:
+            # A firewall, a captive portal or a gateway on the way answered, not the API. Taken for the API's
+            # word it would say that a list is closed to the key, or that a run was deleted.
+            return ApiUnavailableError(
+                f"something between here and the API answered {status}: the answer is not FLORA's own",
+                hint="Is there a firewall, a proxy or a sign-in page on the way? Check the base URL too.",
+                **about,
+            )
         if status in (401, 403):
             return KeyRefusedError(message, hint=refusal_hint(self._key), **about)
         if status == 404:

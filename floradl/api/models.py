@@ -32,12 +32,14 @@ class Output:
         type: the API's word for its type; see `OutputType`.
         value: the API's field `url`: a URL, or the text itself for text outputs; None where it is no text.
         size_bytes: how many bytes the API announces; None where it announces no size.
+        content_type: the media type that the record names; "" where it names none, as records of runs do.
     """
 
     key: str
     type: str
     value: str | None
     size_bytes: int | None = None
+    content_type: str = ""
 
     @property
     def is_text(self) -> bool:
@@ -102,6 +104,11 @@ class Scope:
     def kind(self) -> Kind:
         """The kind of the entries that its source lists."""
         return _KINDS.get(self.source, Kind.RUN)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it names neither a workspace nor a project."""
+        return self.workspace_id is None and self.project_id is None
 
     def holds(self, workspace_id: str, project_id: str) -> bool:
         """Whether a run of this workspace and project lies in the scope."""

@@ -89,7 +89,11 @@ def parse_asset(raw: bytes, *, known: Generation | None = None) -> Generation:
         raise ApiAnswerError(f"the record of an asset ({shown}) lacks its asset_id or status")
     content_type = _text(record, "content_type") or _text(record, "upload_content_type") or ""
     output = Output(
-        asset_id, _type_of(content_type), _text(record, "url"), announced_size(record.get("size_bytes"))
+        asset_id,
+        _type_of(content_type),
+        _text(record, "url"),
+        announced_size(record.get("size_bytes")),
+        content_type,
     )
     return Generation(
         run_id=asset_id,

@@ -30,7 +30,8 @@ Missing nothing. `GET /generations` lists the newest runs first, over an offset,
 - *Sources in turn.* What one source brought is recorded before the next is asked, so a run that is in two
   lists is fetched once, and its record completed by the second.
 - *A refused source* (403 or 404 for all its scopes, while another source answered) is left out, and the
-  report says so. It is a failure only where the user named the source. 401 is about the key itself.
+  report says so, unless the user named it, the archive has seen it before, or it is the list of generations:
+  then the job fails (`refusals`). 401 is about the key itself.
 
 What this does not see: changes of a list that cancel each other out between the two readings of a page, and
 a run that appears with a date of long ago below a page of known runs. The weekly walk is there for those.

@@ -26,6 +26,7 @@ from functools import partial
 import httpx
 
 from floradl.api.client import FloraApi
+from floradl.api.unknown_ids import unknown_places
 from floradl.archiver.compare import Comparison, compare_repository, keep_stamps
 from floradl.archiver.folder_cache import FolderStamps
 from floradl.archiver.options import ArchiveOptions
@@ -158,6 +159,7 @@ class _Job:
             self._options, self._api, self._repository, self._context, self._tally, self._results
         )
         self._projects = await around.keep()
+        self._problems.extend(await unknown_places(self._api, self._scanner.silent_scopes))
         self._scanner.raise_if_nothing_answered()
 
     async def _archive_runs(self, pool: Pool) -> None:

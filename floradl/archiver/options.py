@@ -21,7 +21,7 @@ class ArchiveOptions:
         scopes: which workspaces and projects to list.
         sources: which of their lists: generations, technique runs, assets, canvases.
         required_sources: the sources that the user named. It is a failure when the key may not see one of
-            these; any other is left out.
+            these; `refusals` says which others may be left out.
         filters: which of the listed runs and outputs are wanted.
         concurrency: how many outputs are on their way at the same time, at most; a host may get fewer.
         retries: how often an output is tried again while no byte of it arrives.

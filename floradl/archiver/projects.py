@@ -22,6 +22,7 @@ from floradl.api.projects import Discovery, discover
 from floradl.archiver.canvases import keep_canvases
 from floradl.archiver.names import keep_names, unseen
 from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.refusals import failure_of, was_seen
 from floradl.archiver.scan import full_walk_is_due
 from floradl.archiver.scan_results import ScanResults
 from floradl.clock import format_ms
@@ -124,6 +125,8 @@ class AroundRuns:
         began_ms, manifest = self._clock.now_ms(), self._repository.manifest
         seals = {scope: manifest.scan(scope.of(Source.CANVAS), self._account) for scope in scopes}
         is_full = self._options.full or any(full_walk_is_due(seal, began_ms) for seal in seals.values())
+        # Asked now: afterwards the canvases that this session brings would count as seen before.
+        has_seen_lists = bool(discovery.problems) and was_seen(Source.CANVAS, scopes, manifest)
         kept = await keep_canvases(
             projects,
             self._api,
@@ -140,7 +143,8 @@ class AroundRuns:
         results.problems.extend(problem for problem in discovery.problems if not problem.is_refusal)
         results.problems.extend(kept.problems)
         refusals.extend(kept.refused.values())
-        self._note_refusals(refusals)
+        has_seen_some = any(manifest.kind(project_id) is Kind.CANVAS for project_id in kept.refused)
+        self._note_refusals(refusals, has_seen=has_seen_lists or has_seen_some)
         if not (refusals or kept.problems or discovery.problems):
             await self._repository.append(
                 _seen_op(scope, self._account, seal, format_ms(began_ms), is_full=is_full)
@@ -153,15 +157,15 @@ class AroundRuns:
                 ScanOp(msgspec.structs.replace(seal, refused_at=at)) for seal in known
             )
 
-    def _note_refusals(self, refusals: list[ApiError]) -> None:
-        """Leave out canvases that this key may not see. That is a failure only where canvases were named."""
+    def _note_refusals(self, refusals: list[ApiError], *, has_seen: bool) -> None:
+        """Leave out canvases that this key may not see, or fail because of them, as `refusals` decides."""
         if not refusals:
             return
         first = refusals[0]
         if len(refusals) > 1:
             first.message += f", and {len(refusals) - 1} more like it"
-        is_required = Source.CANVAS in self._options.required_sources
-        self._results.note_refusal(Source.CANVAS, first, is_required=is_required)
+        failure = failure_of(Source.CANVAS, first, self._options, has_seen=has_seen)
+        self._results.note_refusal(Source.CANVAS, first, failure)
 
     async def _keep_names(self, discovery: Discovery | None) -> None:
         """Write the records of projects and workspaces, with their names, beside what is archived of them.

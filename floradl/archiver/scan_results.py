@@ -47,20 +47,17 @@ class ScanResults:
         """What each of these sources brought, for the report."""
         return tuple(self._of_source(source) for source in sources)
 
-    def note_refusal(self, source: Source, error: ApiError, *, is_required: bool) -> None:
+    def note_refusal(self, source: Source, error: ApiError, failure: KeyRefusedError | None) -> None:
         """Note that this key may not see a source.
 
         Args:
             source: the source.
             error: what the API said.
-            is_required: whether the user named the source. Then the refusal is a problem, and the job fails;
-                otherwise the source is left out, and the report says so.
+            failure: the failure that this is (`refusals.failure_of`); None where the source is left out, and
+                the report says so.
         """
-        if is_required:
-            hint = f"This key may not see that: leave out --source {source}, or use another key."
-            message = f"{source}: {error.message}"
-            refusal = KeyRefusedError(message, status=error.status, code=error.code, hint=hint)
-            self.problems.append(refusal)
+        if failure is not None:
+            self.problems.append(failure)
         else:
             self.refused[source] = error
             log.info("left out: %s: %s", source, error.message)

@@ -8,8 +8,8 @@
   so an error in one costs no other its seal.
 - *Vanished runs* are looked for when all scopes are walked: a run that is gone from one project may have
   moved to another.
-- *A source that this key may not see* is left out, and the others go on. That is a failure only where the
-  user named the source.
+- *A source that this key may not see* costs the others nothing. Whether it is left out or a failure is
+  decided in `refusals`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import msgspec
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.archiver.options import ArchiveOptions
+from floradl.archiver.refusals import failure_of, was_seen
 from floradl.archiver.scan import Scan
 from floradl.archiver.scan_results import ScanResults
 from floradl.clock import Clock, format_ms
@@ -102,7 +103,16 @@ class Scanner:
         self._wanted_ids = set(options.filters.run_ids)
         self._seals: dict[Scope, ScanEntry] = {}
         self._refused_scopes: set[Scope] = set()
+        self._silent_scopes: list[Scope] = []
         self.results = ScanResults()
+
+    @property
+    def silent_scopes(self) -> list[Scope]:
+        """The scopes that gave nothing in any list, neither now nor to an earlier scan with this key.
+
+        An unknown id gives as little, so whoever named these places may have misspelt them.
+        """
+        return self._silent_scopes
 
     async def scan_all(self, pool: Pool) -> list[Scan]:
         """Scan every scope of every source; an error in one leaves the others alone.
@@ -125,6 +135,9 @@ class Scanner:
                 await self._walk_scopes(pool, scopes, outcomes)
                 if any(isinstance(each.error, KeyRefusedError) and not each.is_refused for each in outcomes):
                     break  # the key is invalid: every other list would say the same
+            self._silent_scopes = [
+                scope for scope in self._options.scopes if self._is_silent(scope, outcomes)
+            ]
             # Scopes are walked side by side and end in any order; problems are told in the order asked for.
             order = [scope for scopes in self._options.phases() for scope in scopes]
             outcomes.sort(key=lambda outcome: order.index(outcome.scan.scope))
@@ -166,6 +179,18 @@ class Scanner:
                 answered[number].set()  # also after an error, or the next lane would wait for ever
 
         await all_of(lane(number) for number in lanes)
+
+    def _is_silent(self, scope: Scope, outcomes: Iterable[_Outcome]) -> bool:
+        if scope.is_everything:
+            return False
+        its = [outcome for outcome in outcomes if outcome.scan.scope == scope.of(outcome.source)]
+        if not its:  # canvases alone are wanted; these ask for each project by its id
+            return scope.project_id is None
+        earlier = (self._manifest.scan(outcome.scan.scope, self._account) for outcome in its)
+        has_given = any(scan is not None and scan.sealed_before is not None for scan in earlier)
+        return any(outcome.has_ended for outcome in its) and not (
+            has_given or any(outcome.scan.seen for outcome in its)
+        )
 
     def _new_scan(self, scope: Scope, answered: asyncio.Event) -> Scan:
         # With --wait a scope is scanned several times. From the second time on the seal of this session
@@ -247,7 +272,8 @@ class Scanner:
         """Leave out the sources that this key may not see at all, and note what the API said of them.
 
         A source counts as refused when all its scopes are, while some other source answered. Where every
-        source is refused, the refusals are problems like any other error.
+        source is refused, the refusals are problems like any other error. `refusals` decides which of them
+        are problems all the same.
         """
         by_source: dict[Source, list[_Outcome]] = {}
         for outcome in outcomes:
@@ -260,10 +286,11 @@ class Scanner:
         for source, errors in refused.items():
             if len(refused) < len(by_source):
                 self._refused_scopes.update(each.scan.scope for each in by_source[source])
-            is_required = source in self._options.required_sources
-            if not is_required and len(refused) == len(by_source):
+            if source not in self._options.required_sources and len(refused) == len(by_source):
                 continue
-            self.results.note_refusal(source, errors[0], is_required=is_required)
+            has_seen = was_seen(source, self._options.scopes, self._manifest)
+            failure = failure_of(source, errors[0], self._options, has_seen=has_seen)
+            self.results.note_refusal(source, errors[0], failure)
             outcomes = [outcome for outcome in outcomes if outcome.source != source]
         return outcomes
 

@@ -21,14 +21,14 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from floradl.api.models import MEDIA_TYPES, Generation, Output
+from floradl.api.models import Generation, Output
 from floradl.api.raw_json import fields_of
 from floradl.api.records import moment_ms, parse_record
 from floradl.checker.recovery import Checksums, read_file
 from floradl.clock import Clock, format_ms
 from floradl.constants import Kind, Source, Status
 from floradl.errors import ApiError, safe_url
-from floradl.repository import filetype, layout
+from floradl.repository import layout
 from floradl.repository.canvas import snapshot_op
 from floradl.repository.entries import (
     ErrorEntry,
@@ -41,6 +41,7 @@ from floradl.repository.entries import (
     SourcesOp,
     State,
 )
+from floradl.repository.found_files import find_output
 from floradl.repository.history import History, read_history
 from floradl.repository.results import facts_of
 from floradl.storage.destination import Destination
@@ -100,7 +101,7 @@ def adopt_folder(
     if kind is Kind.RUN and files.get(layout.LABELS):
         ops.append(LabelsOp(run.run_id, disk.digest(folder / layout.LABELS).sha256))
     for output in run.outputs or ():
-        entry = _output_entry(disk, folder, output, files, summed, at)
+        entry = _output_entry(disk, run, folder, output, files, summed, at)
         if entry is None and not checksums:
             entry = _lost_entry(output, at)
         if entry is not None:
@@ -171,6 +172,7 @@ def _adopt_canvas(
 
 def _output_entry(
     disk: Destination,
+    run: Generation,
     folder: PurePosixPath,
     output: Output,
     files: Mapping[str, int],
@@ -181,16 +183,28 @@ def _output_entry(
 
     Args:
         disk: the archive.
-        folder: the run's or asset's.
-        output: as its record has it.
+        run: the run or asset, as its record has it.
+        folder: its folder.
+        output: as the record has it.
         files: the files in the folder, with their sizes in bytes.
         summed: the files that `SHA256SUMS` has for the folder, with their hashes.
         at: now.
 
     Returns:
-        None when it was never archived, or its file cannot be what FLORA had.
+        None when it was never archived, or no file there proves to be what FLORA had (`found_files`).
     """
-    name = next((n for n in (*summed, *sorted(files)) if layout.is_output_of(n, output.key)), None)
+    name: str | None
+    if output.is_text and output.value is not None:
+        text_name = layout.output_name(output.key, layout.TEXT_EXTENSION)
+        name = text_name if text_name in summed or text_name in files else None
+    else:
+        name = next((n for n in summed if layout.is_output_of(n, output.key)), None)
+    if name is None:
+        # Of a text only the file with its one name was looked for above; anything else is a neighbour.
+        sizes = {} if output.is_text else files
+        names = [n for n, size in sizes.items() if size and output.size_bytes in (None, size)]
+        record = folder / (layout.record_name(run.kind) or "")
+        name = find_output(disk, record, output, run.done_at_ms, names)
     if name is None:
         return None
     entry = OutputEntry(
@@ -206,12 +220,6 @@ def _output_entry(
     if name in summed:
         return msgspec.structs.replace(entry, size_bytes=files.get(name, 0), sha256=summed[name])
     digest = disk.digest(folder / name)
-    if output.size_bytes not in (None, digest.size_bytes):
-        return None  # the record says how long the file is, and this one is not
-    if not digest.size_bytes or (
-        output.type in MEDIA_TYPES and filetype.page_instead_of_media(digest.head, "")
-    ):
-        return None
     return msgspec.structs.replace(entry, size_bytes=digest.size_bytes, sha256=digest.sha256)
 
 

@@ -36,6 +36,7 @@ from floradl.checker.inspection import (
     stray,
     unreadable_run,
 )
+from floradl.checker.neighbours import set_neighbours_apart
 from floradl.checker.recovery import Recovered, read_checksums, read_file, recover
 from floradl.clock import Clock
 from floradl.constants import Kind as EntryKind
@@ -323,10 +324,12 @@ class Audit:
             folder = entry_place(run_id, entry)
             try:
                 check = check_run(run_id, entry, _listing(reader, folder))
+                set_neighbours_apart(check, entry, self._disk)
             except OSError as exc:  # a folder that cannot be read must not keep the others from being checked
                 check = unreadable_run(run_id, entry, exc.strerror or type(exc).__name__)
             if (name := layout.record_name(entry.kind)) is not None:
-                _check_record(reader, Expected(run_id, "", f"{folder}/{name}", 0, entry.record_sha256), check)
+                path, sha256, coming = f"{folder}/{name}", entry.record_sha256, entry.next_record_sha256
+                _check_record(reader, Expected(run_id, "", path, 0, sha256, next_sha256=coming), check)
             checks.append(check)
         return checks
 
@@ -407,12 +410,13 @@ def _check_record(reader: Reader, record: Expected, check: RunCheck) -> None:
     """Read an entry's record, and note what is wrong with it."""
     if check.has_record:
         digest, reason = _digest(reader, record.path)
+        is_right = digest is not None and digest.sha256 in (record.sha256, record.next_sha256)
         if digest is None:
             check.findings.append(record.finding(Trouble.UNREADABLE, reason))
-        elif digest.sha256 != record.sha256:
+        elif not is_right:
             message = "it is not the record that was archived"
             check.findings.append(record.finding(Trouble.BAD_RECORD, message))
-        check.has_record = digest is not None and digest.sha256 == record.sha256
+        check.has_record = is_right
     if not check.has_record:
         check.lost_record = record
 

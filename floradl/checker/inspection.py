@@ -36,6 +36,7 @@ class Expected:
         sha256: of its bytes, in hexadecimal.
         lost: why a repair has given the output up; None if none has. The file need not be there then, but it
             may be again.
+        next_sha256: of the bytes that a record may have instead, since it was about to be replaced.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class Expected:
     size_bytes: int
     sha256: str
     lost: str | None = None
+    next_sha256: str | None = None
 
     def finding(self, kind: Trouble, message: str) -> Finding:
         """A finding about this file."""

@@ -61,14 +61,24 @@ def filters_of(settings: Settings, clock: Clock) -> Filters:
     """The filters that the settings name.
 
     Raises:
-        UsageError: a date, time or age cannot be read.
+        UsageError: a date, time or age cannot be read, or nothing can pass the filters: a job that can find
+            nothing would end well night after night.
     """
+    since_ms, until_ms = (
+        _moment(settings.since, "--since", clock),
+        _moment(settings.until, "--until", clock),
+    )
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        hint = f"--since {settings.since} is not before --until {settings.until}: swap them."
+        raise UsageError("no run can be within --since and --until", hint=hint)
+    if since_ms is not None and since_ms > clock.now_ms():
+        raise UsageError(f"--since {settings.since} is in the future", hint="No run was created by then.")
     return Filters(
         run_ids=frozenset(settings.run_id),
         types=frozenset(TYPE_WORDS[word] for word in settings.type),
         models=tuple(settings.model),
-        since_ms=_moment(settings.since, "--since", clock),
-        until_ms=_moment(settings.until, "--until", clock),
+        since_ms=since_ms,
+        until_ms=until_ms,
         max_runs=settings.max_runs,
     )
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from floradl.api.models import MEDIA_TYPES
+from floradl.api.models import MEDIA_TYPES, Output
 from floradl.constants import SharedBy
 from floradl.download.dedupe import ContentIndex
 from floradl.errors import TransferError, printable, safe_url
@@ -58,6 +58,7 @@ class WantedOutput:
         prefix: what stands before the name of its file.
         size_bytes: the size that the API announces; a body of another size is refused.
         shares: whether its file may share the bytes of an equal file in the archive.
+        content_type: the media type that its record names; "" where it names none.
     """
 
     run_id: str
@@ -71,6 +72,7 @@ class WantedOutput:
     prefix: str = ""
     size_bytes: int | None = None
     shares: bool = False
+    content_type: str = ""
 
     @property
     def name(self) -> str:
@@ -128,10 +130,10 @@ class Commit:
         self._truncated_sha256 = ""  # of the body that was refused last because its end is missing
 
     def refuse_page(self, chunks: list[bytes], content_type: str) -> None:
-        """Refuse a page of HTML, XML, JSON or text that the host sent in place of media.
+        """Refuse a page of HTML, XML, JSON or text that the host sent in place of the output.
 
-        Hosts answer expired links with an error page and status 200. Only the first bytes are looked at, so
-        this can be called as soon as they have come.
+        Hosts answer expired links with an error page, or one to sign in at, and status 200. Only the first
+        bytes are looked at, so this can be called as soon as they have come.
 
         Args:
             chunks: the bytes that follow those in the partial.
@@ -140,11 +142,14 @@ class Commit:
         Raises:
             TransferError: `not_media`.
         """
-        if self._wanted.type not in MEDIA_TYPES:
-            return
-        page = filetype.page_instead_of_media(self._head(chunks), content_type)
+        wanted = self._wanted
+        output = Output(wanted.key, wanted.type, wanted.url, content_type=wanted.content_type)
+        page = filetype.page_instead_of(output, self._head(chunks), content_type)
         if page is not None:
-            raise bad_body("not_media", f"the host sent {page} instead of media")
+            expected = (
+                "media" if wanted.type in MEDIA_TYPES else f"a {filetype.announced_extension(output)} file"
+            )
+            raise bad_body("not_media", f"the host sent {page} instead of {expected}")
 
     def _head(self, chunks: list[bytes]) -> bytes:
         """The first bytes of the file, at most `HEAD_BYTES`."""

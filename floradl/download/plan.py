@@ -19,8 +19,6 @@ from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.results import Failure
 
-TEXT_EXTENSION = ".txt"
-
 
 class Action(StrEnum):
     """What is to be done about one output."""
@@ -29,7 +27,7 @@ class Action(StrEnum):
     FETCH = "fetch"  # fetch it from its URL
     RESUME = "resume"  # fetch it, continuing a partial that an earlier process left
     WRITE = "write"  # it is a text, which the record contains
-    RECORD = "record"  # its file has the final name and no entry: a process was killed in between
+    RECORD = "record"  # a file has its name and no entry: was a process killed in between? else as FETCH
     REPORT = "report"  # it cannot be had, or its file must not be touched
 
 
@@ -40,14 +38,16 @@ class Decision:
     Args:
         output: the output.
         action: what to do.
-        file: the name of the file to write or to record, in the folder of the run; None for other actions.
+        file: the name of the file to write, in the folder of the run; None for other actions.
         failure: what to report; None for other actions.
+        candidates: the names of the files that may be recorded; empty for other actions.
     """
 
     output: Output
     action: Action
     file: str | None = None
     failure: Failure | None = None
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,18 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
             message = f"{entry.file} has {found_bytes} bytes, {entry.size_bytes} were archived"
             return _report(run_id, output, "changed", message, keeps_entry=True)
     if output.is_text and output.value is not None:
-        return Decision(output, Action.WRITE, layout.output_name(output.key, TEXT_EXTENSION))
+        return Decision(output, Action.WRITE, layout.output_name(output.key, layout.TEXT_EXTENSION))
     # Only without an archived entry: if there is one, its file is gone, and another file with the same stem
     # may have any content.
     if entry is None or entry.state == State.FAILED:
         announced = announced_size(output.size_bytes)
-        left = sorted(
+        candidates = tuple(
             name
             for name, size_bytes in disk.files.items()
             if size_bytes and announced in (None, size_bytes) and layout.is_output_of(name, output.key)
         )
-        if left:
-            return Decision(output, Action.RECORD, left[0])
+        if candidates:
+            return Decision(output, Action.RECORD, candidates=candidates)
     if output.value is None:
         return _report(run_id, output, "no_url", "the API gives no URL for it")
     return Decision(output, Action.RESUME if disk.has_partial(run_id, output.key) else Action.FETCH)

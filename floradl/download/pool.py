@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from floradl.api.client import FloraApi
-from floradl.api.models import MEDIA_TYPES, Filters, Generation
+from floradl.api.models import Filters, Generation
 from floradl.api.walk import with_outputs
 from floradl.clock import format_ms
 from floradl.constants import Kind
@@ -47,8 +47,9 @@ from floradl.download.tally import Tally
 from floradl.download.transfer import fetch_output
 from floradl.errors import ApiError, ApiUnavailableError, FloradlError, KeyRefusedError, printable
 from floradl.network.client import MediaClient
-from floradl.repository import filetype
+from floradl.repository import layout
 from floradl.repository.entries import RunEntry
+from floradl.repository.found_files import find_output
 from floradl.repository.repository import Repository
 from floradl.repository.results import Failure, Receipt, Result, op_of, receipt_of
 from floradl.storage.base import Written
@@ -206,6 +207,7 @@ class Pool:
         self._tally.charged_cost += 0.0 if entry else prepared.run.charged_cost or 0.0
         self._tally.outputs += prepared.outputs
         self._tally.already += prepared.already
+        await self._repository.append(prepared.announced)
         # Order: the files are durable before their results go to the recorder, and the facts of the run are
         # in its queue before any of its outputs can be fetched.
         for result in prepared.results_of(await self._write_files(prepared)):
@@ -276,6 +278,7 @@ class Pool:
             replaces=job.replaces,
             size_bytes=output.size_bytes,
             shares=shares,
+            content_type=output.content_type,
         )
         result = await fetch_output(wanted, client, self._context, partial(self._fresh_url, run.kind))
         return with_kept_entry(result, job) if isinstance(result, Failure) else result
@@ -284,13 +287,15 @@ class Pool:
         """Hash a file that was renamed into place and not journaled before a process was killed.
 
         Returns:
-            Its receipt. It is flushed before, since the killed process may not have done that. None if the
-            file is a page in place of media, and so cannot be the output.
+            Its receipt. It is flushed before, since the killed process may not have done that. None if no
+            file that bears the output's name proves to be the output.
         """
-        run, output, file = job.run, job.decision.output, job.decision.file or ""
-        digest = await self._context.disk.call(self._context.disk.adopt, job.folder / file)
-        if output.type in MEDIA_TYPES and filetype.page_instead_of_media(digest.head, ""):
+        run, output, disk = job.run, job.decision.output, self._context.disk
+        record = job.folder / (layout.record_name(run.kind) or "")
+        file = await disk.call(find_output, disk, record, output, run.done_at_ms, job.decision.candidates)
+        if file is None:
             return None
+        digest = await disk.call(disk.adopt, job.folder / file)
         return receipt_of(run.run_id, output, file, digest, is_fetched=False)
 
     async def _fresh_url(self, kind: Kind, run_id: str, key: str) -> str | None:

@@ -29,7 +29,7 @@ from floradl.download.plan import (
 )
 from floradl.errors import ApiError, printable
 from floradl.repository import layout
-from floradl.repository.entries import RunEntry, RunOp, SourcesOp, State, VanishedOp
+from floradl.repository.entries import RunEntry, RunFacts, RunOp, SourcesOp, State, VanishedOp
 from floradl.repository.results import Failure, Receipt, Result, facts_of, receipt_of
 from floradl.storage.aside import set_aside
 from floradl.storage.base import NewFile, Written
@@ -76,6 +76,8 @@ class Prepared:
         is_due: False if the filters leave nothing of the run.
         record: its `run.json`, if that has to be written.
         texts: its texts that have to be written.
+        announced: what to journal before any of these is written: that another record takes the place of the
+            recorded one. Killed right after the rename, the entry would speak of bytes that are gone.
         facts: what to journal before the texts, in this order.
         jobs: the outputs that workers have to fetch or record.
         outputs: how many outputs were looked at.
@@ -88,6 +90,7 @@ class Prepared:
     is_due: bool = True
     record: NewFile | None = None
     texts: list[_TextDraft] = field(default_factory=list)
+    announced: list[RunOp] = field(default_factory=list)
     facts: list[Result] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     outputs: int = 0
@@ -229,6 +232,9 @@ class Preparer:
             prepared.kept_aside.extend([] if aside is None else [aside])
         elif has_record and entry is not None and entry.record_sha256 == sha256:
             return
+        if has_record and entry is not None:
+            known = {field: getattr(entry, field) for field in RunFacts.__struct_fields__}
+            prepared.announced.append(RunOp(run.run_id, RunFacts(**known | {"next_record_sha256": sha256})))
         prepared.record = NewFile(name, [run.raw], replaces=True)
         prepared.facts.append(RunOp(run.run_id, facts_of(run, folder, sha256)))
 

@@ -40,14 +40,16 @@ for a date would be most of what a quiet night costs. Since it outlives its sess
 `manifest.json` that it was made on, and counts on no other.
 
 Beside the manifest: records of projects and workspaces with their past (`history`, `names`), snapshots of
-canvases (`canvas`) and what they say of outputs (`labels`), the last checks' results (`verdict`), numbers for
-`status` (`statistics`), and what type bytes are of (`filetype`). docs/format.md describes every file.
+canvases (`canvas`) and what they say of outputs (`labels`), the last checks' results (`verdict`), numbers
+for `status` (`statistics`), what type bytes are of (`filetype`), and which file is an output that nobody
+recorded (`found_files`). docs/format.md describes every file.
 """
 
 __all__ = (
     "canvas",
     "entries",
     "filetype",
+    "found_files",
     "history",
     "journal",
     "labels",

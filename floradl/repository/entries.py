@@ -81,6 +81,8 @@ class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: a run, an asset or a canvas.
         technique_id, technique_name: the technique of a run, if it had one.
         name: what an asset is called.
+        next_record_sha256: the hash of another record that is about to take the place of the one in the
+            folder; None apart from the moment of that. Either of the two may stand there then.
     """
 
     workspace_id: str
@@ -96,6 +98,12 @@ class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     technique_id: str | None = None
     technique_name: str | None = None
     name: str | None = None
+    next_record_sha256: str | None = None
+
+    @property
+    def record_hashes(self) -> tuple[str, ...]:
+        """The hashes of the records that may stand in the folder: one, or two while it is replaced."""
+        return tuple(sha256 for sha256 in (self.record_sha256, self.next_record_sha256) if sha256)
 
 
 class RunEntry(RunFacts, frozen=True, omit_defaults=True):

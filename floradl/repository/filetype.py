@@ -1,4 +1,5 @@
-"""Of what type bytes are: the extension, whether they are an error page, whether their end is missing.
+"""Of what type bytes are: the extension, whether they are a page in place of an output, whether their end is
+missing, and whether a file that was found can be an output.
 
 The first bytes decide ("magic numbers"), since hosts often declare a wrong type. Where they tell nothing, the
 `Content-Type` decides, and after that the suffix of the URL.
@@ -11,6 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
+
+from floradl.api.models import MEDIA_TYPES, Output
+from floradl.constants import OutputType
 
 ReadAt = Callable[[int, int], bytes]
 """Reads a file: takes an offset and a length in bytes, gives so many bytes, or fewer where the file ends."""
@@ -56,6 +60,26 @@ _CONTENT_TYPES = {
     "text/xml": ".xml", "application/xml": ".xml",
     "model/gltf-binary": ".glb", "model/gltf+json": ".gltf", "model/obj": ".obj", "model/stl": ".stl",
 }  # fmt: skip
+_MEDIA_OF = {extension: mime.partition("/")[0] for mime, extension in reversed(_CONTENT_TYPES.items())}
+"""The kind of media that an extension stands for, such as `image`."""
+
+# What an API type without one of the documented words says of its files: `glbUrl`, `modelUrl`, `mesh_url`.
+_TYPE_WORD = re.compile(r"([a-z0-9]+?)(?:url|file)?", re.ASCII)
+_TYPE_WORDS = {"model": ".gltf", "model3d": ".gltf", "mesh": ".gltf", "archive": ".zip"}
+_KNOWN_SUFFIXES = frozenset(
+    {*_CONTENT_TYPES.values(), ".usdz", ".fbx", ".blend", ".ply", ".dae", ".htm", ".srt", ".vtt"}
+)
+_PAGES = frozenset({".html", ".htm", ".xml", ".svg"})
+_TEXTS = frozenset(
+    {".txt", ".md", ".csv", ".json", ".gltf", ".obj", ".stl", ".ply", ".dae", ".srt", ".vtt", ".rtf"}
+    | {".doc", ".fbx"}  # both have a form that is text
+)
+_MAY_BE: dict[str, frozenset[str]] = {
+    OutputType.IMAGE: frozenset({"image"}),
+    OutputType.VIDEO: frozenset({"video", "image"}),  # an animation may be a GIF or WebP
+    OutputType.AUDIO: frozenset({"audio", "video"}),  # sound in the container of a video
+}
+"""Of which kinds of media the files of a type are."""
 _TAIL_BYTES = 64 * 1024
 _SLACK = 1024
 _MAX_BOXES = 100_000
@@ -84,10 +108,80 @@ def extension_for(head: bytes, content_type: str, url: str) -> str:
     return _magic_extension(head) or declared or _url_suffix(url) or ".bin"
 
 
+def announced_extension(output: Output) -> str:
+    """The extension that an output should have, by what is known before a byte of it came.
+
+    Args:
+        output: as FLORA gave it: the content type of its record counts first, then the suffix of its URL,
+            then a word in its type.
+
+    Returns:
+        An extension that is known here; "" where nothing says anything.
+    """
+    declared = _CONTENT_TYPES.get(output.content_type.partition(";")[0].strip().lower(), "")
+    suffix = "" if output.value is None else _url_suffix(output.value)
+    match = _TYPE_WORD.fullmatch(output.type.lower().replace("_", ""))
+    word = match[1] if match else ""
+    typed = _TYPE_WORDS.get(word, f".{word}")
+    return next((each for each in (declared, suffix, typed) if each in _KNOWN_SUFFIXES), "")
+
+
+def page_instead_of(output: Output, head: bytes, content_type: str) -> str | None:
+    """What a host sent in place of an output: the page of an error, or one to sign in at.
+
+    Images, videos and sounds are never pages. A document, an upload or an output of an unknown type may well
+    be one: it is refused only where its record, its URL or its type says that it is something else.
+
+    Args:
+        output: what was asked for.
+        head: the first bytes.
+        content_type: the host's `Content-Type`, or "".
+
+    Returns:
+        `HTML`, `XML`, `JSON` or `text`; None when the bytes may be the output.
+    """
+    announced = announced_extension(output)
+    if output.type in MEDIA_TYPES:
+        return page_instead_of_media(head, content_type)
+    if announced not in {"", *_PAGES, *_TEXTS}:
+        return page_instead_of_media(head, "")  # what hosts say of the types of documents is often wrong
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_page = announced in _TEXTS and start[:1] == b"<" and _has_html(start[:_SLACK])
+    return "HTML" if is_page else None
+
+
+def may_be_file_of(output: Output, head: bytes, extension: str) -> bool:
+    """Whether a file that bears an output's name, with this extension, may be the output.
+
+    floradl names a file after its bytes. So a file whose name says something else than its bytes, or whose
+    bytes are of another kind than the output, was made by somebody else: a sidecar of a photo program, a
+    preview, a note.
+
+    Args:
+        output: as FLORA gave it, or as its entry has it.
+        head: the file's first bytes.
+        extension: the extension of its name, with the dot.
+    """
+    magic = _magic_extension(head)
+    if magic and magic != extension:
+        return False
+    if page_instead_of(output, head, "") is not None:
+        return False
+    if output.type in _MAY_BE:
+        kinds = _MAY_BE[output.type]
+        return (
+            extension == ".bin"
+            or _MEDIA_OF.get(extension) in kinds
+            or extension == announced_extension(output)
+        )
+    announced = announced_extension(output)
+    return bool(magic) or extension in {announced or extension, ".bin"}
+
+
 def page_instead_of_media(head: bytes, content_type: str) -> str | None:
     """What a host sent in place of an image, a video or a sound: an error page, for example.
 
-    Documents must not be asked about: they may well be pages. The bytes decide. The `content_type` counts
+    Documents must not be asked about: see `page_instead_of`. The bytes decide. The `content_type` counts
     only for plain text: it may declare text, or a format that is written as text.
 
     Args:

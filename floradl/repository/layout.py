@@ -53,6 +53,9 @@ NO_PROJECT = SafeName("_workspace")
 PROJECT_RECORD = SafeName("project.json")
 WORKSPACE_RECORD = SafeName("workspace.json")
 
+TEXT_EXTENSION = ".txt"
+"""The extension of an output that is a text."""
+
 SNAPSHOTS = {"canvas": ".mmd", "nodes": ".json"}
 """The types of a canvas's snapshots, and the extensions of their files."""
 
@@ -65,8 +68,15 @@ _PLACE = re.compile(rf"{_NAME}(?:/{_NAME})*", re.ASCII)
 # Windows refuses these names with any extension. It refuses superscript digits too, but those are not ASCII,
 # so that an id with one is not ordinary anyway.
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
-# Names of the archive's own files and folders, at any level: an id must not take their place.
-_OURS = {"manifest", "sha256sums", "index", "gallery", "run", "project", "workspace", "assets", "canvas"}
+OWN_NAMES = frozenset({
+    MANIFEST.name, CHECKSUMS.name, INDEX_PAGE.name, GALLERY.name, PRIVATE.name, NO_PROJECT, ASSETS, CANVAS,
+    RUN_RECORD, ASSET_RECORD, LABELS, PROJECT_RECORD, WORKSPACE_RECORD,
+})  # fmt: skip
+"""All names of the archive's own files and folders outside `gallery` and `.floradl`, at any level."""
+
+# An id must not take their place, whatever extension its file gets. "asset" alone is left to ids, which bore
+# it before there were assets: see `output_name`.
+_OURS = {name.lower().partition(".")[0] for name in OWN_NAMES} - {ASSET_RECORD.partition(".")[0]}
 
 
 def safe_name(identifier: str) -> SafeName:
@@ -75,8 +85,13 @@ def safe_name(identifier: str) -> SafeName:
     if identifier.isascii() and _is_ordinary(lower):
         upper = sum(1 << index for index, character in enumerate(identifier) if character.isupper())
         return SafeName(f"{identifier}~u{upper:x}" if upper else identifier)
+    return _hashed_name(identifier)
+
+
+def _hashed_name(identifier: str) -> SafeName:
+    """The third form of a name: a readable rest, and a hash of the id."""
     digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).digest()[:16]
-    readable = re.sub(r"[^a-z0-9_]+", "-", lower[:200], flags=re.ASCII).strip("-")[:24]
+    readable = re.sub(r"[^a-z0-9_]+", "-", identifier.lower()[:200], flags=re.ASCII).strip("-")[:24]
     return SafeName(f"{readable or '_'}~~{_base32(digest)}")
 
 
@@ -139,7 +154,8 @@ def output_name(key: str, extension: str) -> SafeName:
         key: the output's key, unique in its run.
         extension: a dot and letters or digits, as `filetype.extension_for` gives it.
     """
-    return SafeName(f"{safe_name(key)}{extension}")
+    name = SafeName(f"{safe_name(key)}{extension}")
+    return SafeName(f"{_hashed_name(key)}{extension}") if name in OWN_NAMES else name
 
 
 def snapshot_of(name: str) -> tuple[str, str] | None:
@@ -159,8 +175,8 @@ def flat_prefix(kind: Kind, identifier: str) -> str:
 
 def is_output_of(name: str, key: str) -> bool:
     """Whether a file name is that of the output with this key, with any extension."""
-    stem, dot, _ = name.rpartition(".")
-    return bool(dot) and stem == safe_name(key)
+    _, dot, extension = name.rpartition(".")
+    return bool(dot) and name == output_name(key, f".{extension}")
 
 
 def is_place(text: str) -> bool:
@@ -181,6 +197,7 @@ def _is_ordinary(lower: str) -> bool:
         and _ORDINARY.fullmatch(lower) is not None
         and stem not in _DEVICES
         and stem not in _OURS
+        and lower != ASSET_RECORD
     )
 
 

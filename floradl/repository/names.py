@@ -9,13 +9,16 @@ printable first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from floradl.api.models import Scope
+from floradl.api.unknown_ids import unknown_error
 from floradl.repository import layout
 from floradl.repository.history import History, read_history
+from floradl.repository.manifest import Manifest
 from floradl.storage.aside import obstacle
 from floradl.storage.destination import Destination
 
@@ -48,6 +51,36 @@ def read_names(disk: Destination, places: Iterable[Place]) -> Mapping[Place, Pla
         path = layout.project_record(*place)
         found[place] = PlaceName(workspaces[place.workspace_id], _name_in(disk, path))
     return found
+
+
+def require_places(disk: Destination, manifest: Manifest, scopes: Collection[Scope]) -> None:
+    """Refuse a project or workspace of which the archive has nothing: its id may be misspelt. Blocks.
+
+    Args:
+        disk: the archive, for the names that the message shows.
+        manifest: its state.
+        scopes: what the user named. A place that was scanned counts, though it may be empty.
+
+    Raises:
+        UsageError: it names the id, and those that are most like it.
+    """
+    if all(scope.is_everything for scope in scopes):
+        return
+    places = {Place(run.workspace_id, run.project_id) for _, run in manifest.iter_counted()}
+    scanned = {(scan.scope.workspace_id, scan.scope.project_id) for scan in manifest.scans()}
+    projects = {place.project_id for place in places} | {project_id for _, project_id in scanned}
+    workspaces = {place.workspace_id for place in places} | {workspace_id for workspace_id, _ in scanned}
+    for scope in scopes:
+        if scope.project_id is not None and scope.project_id not in projects:
+            names = read_names(disk, places)
+            known = {place.project_id: name.project for place, name in names.items()}
+            raise unknown_error("nothing in this archive is of a project {}", scope.project_id, known)
+        if scope.project_id is None and scope.workspace_id not in {None, *workspaces}:
+            names = read_names(disk, places)
+            known = {place.workspace_id: name.workspace for place, name in names.items()}
+            raise unknown_error(
+                "nothing in this archive is of a workspace {}", scope.workspace_id or "", known
+            )
 
 
 def copy_names(source: Destination, target: Destination, places: Iterable[Place]) -> None:

@@ -161,19 +161,15 @@ class Status:
     def scanned_ms(self) -> int | None:
         """When the scope with the oldest last scan was scanned; None when one never was, or there is none.
 
-        Lists that the API refuses to the key are left out: no scan of them could be newer.
+        Lists that the API refuses to the key count with the last scan that they gave. What was archived of
+        them is as old as that, and nothing else would ever tell.
         """
-        return _oldest(age.scanned_ms for age in self.open_scopes)
+        return _oldest(age.scanned_ms for age in self.scopes)
 
     @property
     def fully_scanned_ms(self) -> int | None:
         """As `scanned_ms`, for scans over the whole history."""
-        return _oldest(age.fully_scanned_ms for age in self.open_scopes)
-
-    @property
-    def open_scopes(self) -> list[ScopeAge]:
-        """The scopes of lists that the API gives to the key."""
-        return [age for age in self.scopes if age.refused_ms is None]
+        return _oldest(age.fully_scanned_ms for age in self.scopes)
 
     def is_older_than(self, max_age_s: float, now_ms: int) -> bool:
         """Whether any scope's last complete scan is older than that."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -173,22 +174,24 @@ class Copier:
         is_there = self.target.exists(target)
         if known is not None and is_there:
             return  # the target's record may be newer, and say more than the source's
-        raw = self._record(folder / name, entry.record_sha256)
+        raw, sha256 = self._record(folder / name, entry)
         if is_there:
-            is_same = self.target.is_file(target) and self.target.adopt(target).sha256 == entry.record_sha256
-            if not is_same:
+            if not (self.target.is_file(target) and self.target.adopt(target).sha256 == sha256):
                 copied.occupied[name] = f"another file stands at {target}; it is left alone"
         elif raw is not None:
             self.target.write_atomic(target, [raw], mtime_ms=_done_at_ms(entry))
         else:
             copied.has_record = False
         if known is None or raw is not None:
-            self._note_facts(copied, place, known)
+            self._note_facts(copied, place, known, sha256)
 
-    def _note_facts(self, copied: Copied, place: PurePosixPath, known: RunEntry | None) -> None:
+    def _note_facts(
+        self, copied: Copied, place: PurePosixPath, known: RunEntry | None, record_sha256: str = ""
+    ) -> None:
         """Add the changes that record the run itself: its facts, its sources, and that it has vanished."""
         entry = copied.entry
         facts = {name: getattr(entry, name) for name in RunFacts.__struct_fields__} | {"path": str(place)}
+        facts |= {"record_sha256": record_sha256, "next_record_sha256": None}
         if known is not None:
             facts |= {"workspace_id": known.workspace_id, "project_id": known.project_id}
         copied.ops.append(RunOp(copied.run_id, RunFacts(**facts)))
@@ -220,13 +223,14 @@ class Copier:
         if self.target.is_file(target):
             copied.ops.append(LabelsOp(copied.run_id, self.target.adopt(target).sha256))
 
-    def _record(self, path: PurePosixPath, sha256: str) -> bytes | None:
-        """The source's record; None when it is gone, unreadable, or not the one that was archived."""
-        try:
+    def _record(self, path: PurePosixPath, entry: RunEntry) -> tuple[bytes | None, str]:
+        """The source's record, and its hash; None and the recorded hash when it is gone, or another one."""
+        with suppress(OSError):
             raw = self.source.read(path)
-        except OSError:
-            return None
-        return raw if raw is not None and hashlib.sha256(raw).hexdigest() == sha256 else None
+            sha256 = "" if raw is None else hashlib.sha256(raw).hexdigest()
+            if sha256 in entry.record_hashes:
+                return raw, sha256
+        return None, entry.record_sha256
 
     def _has(self, output: OutputEntry, place: PurePosixPath) -> bool:
         """Whether the target has an output's file with the size that is recorded there."""

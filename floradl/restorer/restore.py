@@ -36,7 +36,7 @@ from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
 from floradl.repository.lock import ReadLock
 from floradl.repository.manifest import Manifest
-from floradl.repository.names import Place, copy_names
+from floradl.repository.names import Place, copy_names, require_places
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.results import Failure
 from floradl.restorer.copying import Copied, Copier, Way
@@ -169,7 +169,7 @@ async def restore(
         tally: kept up to date, for a display.
 
     Raises:
-        UsageError: one folder lies in the other.
+        UsageError: one folder lies in the other, or the source has nothing of a place that is named.
         DestinationError: there is no archive, or a folder cannot be used.
         LockedError: another floradl uses one of them.
         ManifestError: the source's manifest cannot be read.
@@ -194,6 +194,7 @@ async def restore(
             # must not leave an empty archive behind.
             async with ReadLock(source, clock, timeout_s=options.lock_timeout_s, stop=stop):
                 manifest = await source.call(_source_manifest, source, clock)
+                await source.call(require_places, source, manifest, options.scopes)
                 job = _Job(options, source, session.context.disk, clock, tally, target)
                 async with target.opened(timeout_s=options.lock_timeout_s, stop=stop):
                     report = await job.run(manifest, stop)

@@ -16,7 +16,6 @@ from floradl.clock import format_ms
 from floradl.constants import Kind
 from floradl.download.commit import WantedOutput
 from floradl.download.missing import Missing, known_record
-from floradl.download.plan import TEXT_EXTENSION
 from floradl.download.pool import GRACE_S, Pool
 from floradl.download.refetch import refetch
 from floradl.download.session import Session
@@ -296,7 +295,7 @@ class FlatTarget(Target):
         entry, prefix = copied.entry, layout.flat_prefix(copied.entry.kind, copied.run_id)
         mtime_ms = entry.completed_at if entry.completed_at is not None else entry.created_at
         if output.is_text:
-            name = f"{prefix}{layout.output_name(output.key, TEXT_EXTENSION)}"
+            name = f"{prefix}{layout.output_name(output.key, layout.TEXT_EXTENSION)}"
             digest = await self._disk.call(self._write, PurePosixPath(name), output.value, mtime_ms)
             return receipt_of(copied.run_id, output, name, digest, is_fetched=True)
         wanted = WantedOutput(

@@ -566,7 +566,7 @@ async def test_strange_run_id_stays_one_segment(
     api: FloraApi, respx_mock: respx.MockRouter, run_id: str, path: str
 ) -> None:
     """Whatever an id holds, it cannot lead to another endpoint."""
-    route = respx_mock.get(url__startswith=BASE).respond(404)
+    route = respx_mock.get(url__startswith=BASE).mock(return_value=refusal(404))
     with pytest.raises(ApiNotFoundError):
         await api.run(run_id)
     assert route.calls.last.request.url.raw_path == f"/api/v1/runs/{path}".encode()

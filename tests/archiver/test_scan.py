@@ -62,7 +62,7 @@ class Flora:
             return self._page(params["status"], int(params.get("cursor", 0)))
         known = {run.run_id: run for run in self.account.runs}
         if name not in known:
-            return httpx.Response(404)
+            return httpx.Response(404, json={"error": {"code": "not_found", "message": "No such run."}})
         return httpx.Response(200, json=self.account.record(known[name], listed=False))
 
     def _page(self, status: str, start: int) -> httpx.Response:

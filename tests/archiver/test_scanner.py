@@ -457,11 +457,11 @@ async def test_a_new_run_gets_its_label_from_a_canvas_that_did_not_change(nights
 
 
 async def test_a_list_that_is_not_for_this_key(nights: Nights) -> None:
-    """It is left out, which is no failure; since when, is kept where there was a seal of it."""
+    """It is a failure where it was seen before; since when it is refused, is kept where there was a seal."""
     await nights.run(sources=BOTH)
     nights.account.refuse("technique-runs")
     report = await nights.run(sources=BOTH)
-    assert (report.is_complete, report.problems) == (True, ())
+    assert [type(problem) for problem in report.problems] == [KeyRefusedError]
     refusals = {scan["scope"]["source"]: scan.get("refused_at") for scan in nights.scans()}
     assert refusals["generations"] is None
     since = refusals["technique-runs"]

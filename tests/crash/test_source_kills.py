@@ -39,12 +39,13 @@ from tests.support.archives import (
     entries,
     output_files,
 )
+from tests.support.hypothesis_settings import is_night
 from tests.support.media import png
 from tests.support.processes import floradl, start, wait_for
 
 pytestmark = pytest.mark.timeout(600)  # dozens of runs a test
 
-ROUNDS = 5
+ROUNDS = 5 if is_night() else 2
 ALL = ("--source", "all")
 
 

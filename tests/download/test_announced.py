@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from floradl.api.client import FloraApi
+from floradl.api.records import moment_ms
 from floradl.archiver.archive import archive
 from floradl.archiver.options import ArchiveOptions
 from floradl.archiver.report import Report
@@ -21,6 +23,12 @@ from tests.support.zygote import floradl
 
 BODY = png(b"a" * 3000)
 FILE = "ws_a/prj_a/assets/asset_a/asset_a.png"
+
+
+def put_date(path: Path, account: Account) -> None:
+    """Give a file the date that floradl gives the files of the first upload."""
+    created_s = (moment_ms(str(account.assets[0].created_at).encode()) or 0) / 1000
+    os.utime(path, (created_s, created_s))
 
 
 def run_job(sim: Simulator, dest: Path) -> Report:
@@ -88,6 +96,7 @@ def test_a_file_that_is_found(tmp_path: Path, is_of_announced_size: bool) -> Non
     (tmp_path / FILE).parent.mkdir(parents=True)
     (tmp_path / FILE).write_bytes(left)
     with serve_in_thread(account()) as sim:
+        put_date(tmp_path / FILE, sim.account)
         report = run_job(sim, tmp_path)
         assert (report.exit_code, report.adopted, report.fetched) == (
             0,
@@ -139,6 +148,7 @@ def test_a_file_that_was_found_is_shared_with_too(tmp_path: Path) -> None:
     found.parent.mkdir(parents=True)
     found.write_bytes(BODY)
     with serve_in_thread(twins(0)) as sim:
+        put_date(found, sim.account)
         assert run_job(sim, tmp_path).adopted == 1
         sim.account.assets.extend(twins(1).assets)
         assert run_job(sim, tmp_path).exit_code == 0

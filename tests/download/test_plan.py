@@ -39,15 +39,16 @@ OTHERS = frozenset({partial_path("run_1", "output_2").name, partial_path("run_2"
 RUN = Generation("run_1", "ws_a", "prj_b", "completed", 1, 2, None, None, (IMAGE,), None)
 
 Files = dict[str, int]
-Expected = tuple[Action, str | None, str | None]
-"""The action, the file it is about, and the code of what is reported."""
+Expected = tuple[Action, str | tuple[str, ...] | None, str | None]
+"""The action, the file it is about or those that it may be about, and the code of what is reported."""
 
 SKIP: Expected = (Action.SKIP, None, None)
 FETCH: Expected = (Action.FETCH, None, None)
 RESUME: Expected = (Action.RESUME, None, None)
 WRITE: Expected = (Action.WRITE, "output_1.txt", None)
-RECORD: Expected = (Action.RECORD, "output_1.png", None)
-RECORD_WEBP: Expected = (Action.RECORD, "output_1.webp", None)
+RECORD: Expected = (Action.RECORD, ("output_1.png",), None)
+RECORD_WEBP: Expected = (Action.RECORD, ("output_1.webp",), None)
+RECORD_ONE_OF_TWO: Expected = (Action.RECORD, ("output_1.webp", "output_1.png"), None)
 CHANGED: Expected = (Action.REPORT, None, "changed")
 NO_URL: Expected = (Action.REPORT, None, "no_url")
 
@@ -68,7 +69,7 @@ TABLE: list[tuple[str, Output, OutputEntry | None, Files, frozenset[str], Expect
     ("archived, and announced with another size", replace(IMAGE, size_bytes=8), ARCHIVED,
      {"output_1.png": 7}, frozenset(), SKIP),
     ("another extension", IMAGE, None, {"output_1.webp": 7}, frozenset(), RECORD_WEBP),
-    ("two of them", IMAGE, None, {"output_1.webp": 7, "output_1.png": 7}, frozenset(), RECORD),
+    ("two of them", IMAGE, None, {"output_1.webp": 7, "output_1.png": 7}, frozenset(), RECORD_ONE_OF_TWO),
     ("an empty file is no output", IMAGE, None, {"output_1.png": 0}, frozenset(), FETCH),
     ("an empty one and a good one", IMAGE, None, {"output_1.gif": 0, "output_1.png": 7}, frozenset(), RECORD),
     ("archived and there", IMAGE, ARCHIVED, {"output_1.png": 7}, frozenset(), SKIP),
@@ -111,7 +112,7 @@ def test_decisions(
     """What is there is skipped, what is missing is had, what somebody changed is reported, not replaced."""
     decision = decide("run_1", output, entry, OnDisk(files, partials))
     code = decision.failure.code if decision.failure else None
-    assert (decision.action, decision.file, code) == expected
+    assert (decision.action, decision.candidates or decision.file, code) == expected
     assert decision.output is output
 
 

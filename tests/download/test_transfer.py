@@ -483,10 +483,65 @@ async def test_names_and_pages_that_are_right(
 ) -> None:
     """A document may be a page and an image may be SVG; bytes, then type, then URL give the extension."""
     host = Host([Reply(200, body, {"Content-Type": content_type})], bench.time)
-    receipt = await bench.fetch(host, bench.wanted(kind=kind))
+    url = URL if kind == "imageUrl" else "https://media.flora.ai/a/1f2e3d"
+    receipt = await bench.fetch(host, bench.wanted(url, kind=kind))
     assert isinstance(receipt, Receipt)
     assert (receipt.file, receipt.content_type) == (name, content_type)
     assert bench.files == {name: body}
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "declared", "body"),
+    [
+        ("documentUrl", ".pdf", "", HTML),
+        ("documentUrl", ".pdf", "", XML),
+        ("documentUrl", ".docx", "", b'{"error": "expired"}'),
+        ("documentUrl", ".txt", "", HTML),
+        ("documentUrl", "", "application/pdf", HTML),
+        ("documentUrl", ".html", "application/zip", HTML),  # the record knows better than the URL
+        ("modelUrl", ".glb", "", HTML),
+        ("modelUrl", "", "", HTML),
+        ("glbUrl", "", "", HTML),
+        ("zip_file", "", "", HTML),
+    ],
+)
+async def test_a_page_in_place_of_a_document(
+    bench: Bench, kind: str, suffix: str, declared: str, body: bytes
+) -> None:
+    """What its record, its URL or its type says to be something else is no page to sign in at."""
+    page = Reply(200, body, {"Content-Type": "text/html; charset=utf-8"})
+    wanted = replace(
+        bench.wanted(f"https://media.flora.ai/a/report{suffix}", kind=kind), content_type=declared
+    )
+    failure = await bench.fetch_once(Host([page] * 12, bench.time), wanted)
+    assert (failure.code, bench.files) == ("not_media", {})
+    assert re.fullmatch(r"the host sent (HTML|XML|JSON) instead of a \.[a-z]+ file", failure.message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "declared", "body", "name"),
+    [
+        ("documentUrl", "", "", HTML, "output_1.html"),
+        ("documentUrl", ".html", "", HTML, "output_1.html"),
+        ("documentUrl", ".v2", "", HTML, "output_1.html"),  # a suffix that says nothing
+        ("documentUrl", ".pdf", "text/html", HTML, "output_1.html"),
+        ("documentUrl", ".md", "", b"<b>Bold</b> markdown", "output_1.html"),
+        ("documentUrl", ".pdf", "", b"%PDF-1.7 <html>", "output_1.pdf"),
+        ("documentUrl", ".docx", "", b"PK\3\4 a zip", "output_1.html"),
+        ("webPageUrl", "", "", HTML, "output_1.html"),
+    ],
+)
+async def test_a_document_that_may_be_a_page(
+    bench: Bench, kind: str, suffix: str, declared: str, body: bytes, name: str
+) -> None:
+    """Where nothing says that it is something else, a page is the document."""
+    reply = Reply(200, body, {"Content-Type": "text/html"})
+    wanted = replace(
+        bench.wanted(f"https://media.flora.ai/a/report{suffix}", kind=kind), content_type=declared
+    )
+    receipt = await bench.fetch(Host([reply], bench.time), wanted)
+    assert isinstance(receipt, Receipt), receipt
+    assert receipt.file == name
 
 
 # --- dead URLs ------------------------------------------------------------------------------------

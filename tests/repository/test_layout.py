@@ -333,3 +333,27 @@ def test_names_of_snapshots(name: str, snapshot: tuple[str, str] | None) -> None
     if snapshot is not None:
         assert output_name(snapshot[0], layout.SNAPSHOTS[snapshot[1]]) == name
         assert layout.is_output_of(name, snapshot[0])
+
+
+@pytest.mark.parametrize("name", sorted(layout.OWN_NAMES))
+@pytest.mark.parametrize("change", [str, str.upper, str.title])
+def test_no_id_takes_the_name_of_the_archives_own_files(name: str, change: Callable[[str], str]) -> None:
+    """Neither a folder nor a file of an output gets one of them, also where case is ignored."""
+    own = {each.lower() for each in layout.OWN_NAMES}
+    stem, dot, suffix = change(name).rpartition(".")
+    for identifier in (change(name), stem or name, stem.lower() or name):
+        assert layout.safe_name(identifier).lower() not in own
+        extension = f".{suffix.lower()}" if dot else ".json"
+        file = layout.output_name(identifier, extension)
+        assert file.lower() not in own
+        assert layout.is_output_of(file, identifier)
+    assert not layout.is_output_of(name, stem or name)
+
+
+def test_an_asset_named_asset() -> None:
+    """Only the name of its record is kept from it; a picture bears the name that it always had."""
+    assert layout.output_name("asset", ".png") == "asset.png"
+    assert layout.is_output_of("asset.png", "asset")
+    file = layout.output_name("asset", ".json")
+    assert file.startswith("asset~~")
+    assert layout.is_output_of(file, "asset")

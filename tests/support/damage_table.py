@@ -230,7 +230,8 @@ MANIFESTS = (
            (MANIFEST, f"truncated {TEXT}")),
     Damage("neither of both, and a page instead of a film",
            both(lose_both, lambda d: (d / FILM / "output_1.mp4").write_text("<!doctype html><title>404")),
-           (MANIFEST, f"failed {FILM}", f"unrecorded {FILM}/output_1.mp4"), kept=("run_film+output_1.mp4",)),
+           (MANIFEST, f"failed {FILM}", f"stray {FILM}/output_1.mp4"), kept=("run_film+output_1.mp4",),
+           stays=()),
     Damage("no SHA256SUMS", lambda d: (d / "SHA256SUMS").unlink(), (SUMS,)),
     Damage("an empty SHA256SUMS", lambda d: cut(d / "SHA256SUMS", 0), (SUMS,)),
     Damage("a changed SHA256SUMS", lambda d: flip_bit(d / "SHA256SUMS"), (SUMS,)),
@@ -323,8 +324,8 @@ ASSETS = (
     Damage("neither of both, and an upload less", both(lose_both, lambda d: (d / UPLOAD).unlink()),
            (MANIFEST, f"failed {BOX}")),
     Damage("neither of both, and half an upload", both(lose_both, lambda d: cut(d / LOOSE_UPLOAD, 4000)),
-           (MANIFEST, f"failed {LOOSE}", f"unrecorded {LOOSE_UPLOAD}"),
-           kept=("asset_loose+asset_loose.png",)),
+           (MANIFEST, f"failed {LOOSE}", f"stray {LOOSE_UPLOAD}"),
+           kept=("asset_loose+asset_loose.png",), stays=()),
 )  # fmt: skip
 
 CANVASES = (

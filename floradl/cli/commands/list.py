@@ -14,6 +14,7 @@ from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope
 from floradl.api.pages import Page, PageQuery
 from floradl.api.records import ASSET_STATUS
+from floradl.api.unknown_ids import unknown_places
 from floradl.api.walk import iter_run_pages
 from floradl.cli.config import Settings
 from floradl.cli.context import open_api, write_line
@@ -130,6 +131,9 @@ async def _show(view: _View, api: FloraApi, console: Console, clock: Clock) -> i
         _redraw(pages, view, clock.now_ms())
     elif view.shape == "table" and not shown:
         console.say(f"No such {view.query.words}.")
+    if not shown and not bad_records and not view.is_redrawn and view.query.cursor is None:
+        for problem in await unknown_places(api, [view.query.scope]):
+            raise problem
     if page.next_cursor is not None and not view.every and not view.is_redrawn:
         console.say(f"There is more: --all, or --cursor {printable(page.next_cursor)}")
     if bad_records and view.shape != "json":

@@ -19,7 +19,7 @@ from floradl.clock import Clock
 from floradl.constants import Source
 from floradl.errors import Exit, UsageError, printable
 from floradl.repository.lock import ReadLock
-from floradl.repository.names import Place, read_names
+from floradl.repository.names import Place, read_names, require_places
 from floradl.repository.repository import load_manifest, require_archive
 from floradl.repository.statistics import Status, summarize
 from floradl.repository.verdict import read_verified
@@ -96,6 +96,7 @@ def _summary(
     disk: Destination, clock: Clock, scopes: tuple[Scope, ...], sources: tuple[Source, ...]
 ) -> _Archive:
     manifest = load_manifest(disk, clock)
+    require_places(disk, manifest, scopes)
     status = summarize(manifest, scopes, sources)
     places = {*status.by_project, *(Place(run.workspace_id, run.project_id) for run in status.open_runs)}
     status.names = read_names(disk, places)

@@ -118,8 +118,8 @@ def _sum_metrics(prefix: str, of_what: str, groups: Iterable[tuple[Labels, Sums]
 
 def _moment_metrics(status: Status, of: Labels) -> Iterator[str]:
     scopes = [(_scope_labels(age.scope, of), age) for age in status.scopes]
-    scans = [(labels, age.scanned_ms) for labels, age in scopes if age.refused_ms is None]
-    full_scans = [(labels, age.fully_scanned_ms) for labels, age in scopes if age.refused_ms is None]
+    scans = [(labels, age.scanned_ms) for labels, age in scopes]
+    full_scans = [(labels, age.fully_scanned_ms) for labels, age in scopes]
     closed = [(labels, float(age.refused_ms is not None)) for labels, age in scopes]
     yield from _gauge(
         "floradl_scope_refused", "Whether a list is closed to the key that saw it before.", closed

@@ -217,13 +217,12 @@ def age_line(status: Status, now_ms: int) -> str:
     """A message for `--max-age`: which scope was scanned the longest time ago, and how long."""
     if not status.scopes:
         return "TOO OLD: nothing was ever scanned to its end."
-    if not status.open_scopes:
-        return "TOO OLD: this key cannot see any more what was scanned before."
-    age = min(status.open_scopes, key=lambda age: age.scanned_ms or 0)
+    age = min(status.scopes, key=lambda age: age.scanned_ms or 0)
     of = scope_name(age, status)
     if age.scanned_ms is None:
         return f"TOO OLD: {of} was never scanned to its end."
-    return f"TOO OLD: the last complete scan of {of} was {ago(age.scanned_ms, now_ms)}."
+    closed = "" if age.refused_ms is None else "; FLORA refuses that list to the key since then"
+    return f"TOO OLD: the last complete scan of {of} was {ago(age.scanned_ms, now_ms)}{closed}."
 
 
 def _table(status: Status, width: int, *, everything: bool) -> list[str]:

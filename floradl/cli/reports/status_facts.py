@@ -86,7 +86,7 @@ def _grouped_moments(
 ) -> Iterable[tuple[int | None, str]]:
     """When each place was scanned, with its name; list by list where these were not scanned together."""
     of_place: defaultdict[Scope, list[ScopeAge]] = defaultdict(list)
-    for age in status.open_scopes:
+    for age in status.scopes:
         of_place[age.scope.of(Source.GENERATIONS)].append(age)
     for place, ages in of_place.items():
         known = [at for age in ages if (at := moment(age)) is not None]

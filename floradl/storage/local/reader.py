@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path, PurePosixPath
 
@@ -75,7 +75,7 @@ class LocalReader:
         self._require_real_dirs(relative.parent)
         return digest_of(self.root / relative)
 
-    def blocks(self, relative: PurePosixPath) -> Iterator[memoryview]:
+    def blocks(self, relative: PurePosixPath) -> Generator[memoryview, None, None]:
         """A file's bytes, block by block. The next block overwrites the memory of the one before it."""
         self._require_real_dirs(relative.parent)
         yield from blocks_of(self.root / relative)
@@ -168,7 +168,7 @@ class Reader:
             self._folders.update(require_real_dirs(self._root, folder, self._folders))
 
 
-def blocks_of(path: Path | str) -> Iterator[memoryview]:
+def blocks_of(path: Path | str) -> Generator[memoryview, None, None]:
     """A regular file's bytes, block by block. The next block overwrites the memory of the one before it."""
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb", buffering=0) as file:

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -437,33 +438,38 @@ def test_what_is_no_run_is_counted_apart(everything: tuple[Simulator, Path]) -> 
 
 
 @pytest.mark.parametrize("source", ["technique-runs", "assets"])
-def test_a_list_that_is_closed_to_the_key_is_not_an_old_one(tmp_path: Path, source: str) -> None:
-    """What the key saw and sees no more is told as that, and is no reason to wake anybody."""
+def test_a_list_that_is_closed_to_the_key_gets_old(tmp_path: Path, source: str) -> None:
+    """What the key saw and sees no more is told as that, and as old, until the user leaves it out by name."""
     with serve_in_thread(generate_account(4, seed=4, techniques=2, assets=2)) as sim:
         assert floradl(sim, "--source", "all", tmp_path).returncode == 0
+        sim.account.refuse(source, 404)
+        assert floradl(sim, "--source", "all", tmp_path).returncode == 4
+        assert status_of(sim, "--max-age", "26h", tmp_path)["too_old"] is False
         value = manifest(tmp_path)
         for scan in value["scans"]:
             if scan["scope"]["source"] == source:
                 scan["last_scan_at"] = "2026-01-01T02:30:00Z"
         (tmp_path / "manifest.json").write_text(json.dumps(value))
-        assert status_of(sim, "--max-age", "26h", tmp_path)["too_old"] is True
-        assert status_of(sim, "--max-age", "26h", "--source", "generations", tmp_path)["too_old"] is False
-        sim.account.refuse(source, 404)
-        assert floradl(sim, "--source", "all", tmp_path).returncode == 0
         told = status_of(sim, "--max-age", "26h", tmp_path)
-        assert told["too_old"] is False
+        assert told["too_old"] is True
         assert [scope["source"] for scope in told["scopes"] if scope["refused_at"]] == [source]
         words = source.replace("-", " ")
+        old = floradl(sim, "status", "-q", "--max-age", "26h", tmp_path)
+        assert re.search(f"TOO OLD: .* of {words} .*; FLORA refuses that list to the key", old.stderr)
+        others = [each for each in told["scopes"] if each["source"] != source]
+        named = [word for scope in others for word in ("--source", scope["source"])]
+        assert status_of(sim, "--max-age", "26h", *named, tmp_path)["too_old"] is False
         text = floradl(sim, "status", tmp_path, COLUMNS="80").stdout
         assert re.search(rf"^closed to the key +{words} +noticed ", text, re.MULTILINE)
         metrics = floradl(sim, "status", "--prometheus", tmp_path).stdout
         assert re.search(rf'floradl_scope_refused{{[^}}]*source="{source}"}} 1', metrics)
-        assert not re.search(rf'floradl_last_scan_timestamp_seconds{{[^}}]*source="{source}"', metrics)
+        scanned = re.search(rf'floradl_last_scan_timestamp_seconds{{[^}}]*source="{source}"}} (\S+)', metrics)
+        assert scanned is not None
+        assert float(scanned[1]) == datetime(2026, 1, 1, 2, 30, tzinfo=UTC).timestamp()
         noticed = manifest(tmp_path)["scans"]
-        assert floradl(sim, "--source", "all", tmp_path).returncode == 0
+        assert floradl(sim, "--source", "all", tmp_path).returncode == 4
         again = manifest(tmp_path)["scans"]
         assert [scan.get("refused_at") for scan in again] == [scan.get("refused_at") for scan in noticed]
-        assert floradl(sim, "--source", source, tmp_path).returncode == 4
         sim.account.allow(source)
         assert floradl(sim, "--source", "all", tmp_path).returncode == 0
         told = status_of(sim, "--max-age", "26h", tmp_path)

@@ -87,10 +87,10 @@ def manifest_of(*ops: RunOp | OutputOp | ScanOp | SourcesOp) -> Manifest:
         ([scan(None, 1), scan(None, 9, source="assets")], [], 9),  # every list that was ever scanned
         ([scan(None, 1), scan(None, 9, source="assets")], ["prj_a"], 9),
         ([scan(None, 1), scan("prj_b", 9, source="assets")], ["prj_a"], 1),  # of what is asked for
-        ([scan(None, 1), scan(None, 9, source="assets", refused=True)], [], 1),
+        ([scan(None, 1), scan(None, 9, source="assets", refused=True)], [], 9),  # a refused list gets old
         ([scan("prj_a", 9, source="assets", refused=True), scan(None, 1, source="assets")], ["prj_a"], 1),
-        ([scan(None, 9, refused=True)], [], None),
-        ([scan(None, 9, refused=True)], ["prj_a"], None),
+        ([scan(None, 9, refused=True)], [], 9),
+        ([scan(None, 9, refused=True)], ["prj_a"], 9),
     ],
 )
 def test_the_age_of_an_archive(scans: list[ScanOp], asked: list[str], days: float | None) -> None:
@@ -137,7 +137,10 @@ def test_lists_that_were_not_scanned_together_are_told_apart() -> None:
         "TOO OLD: the last complete scan of technique runs of the whole account was 9 d ago."
     )
     closed = summarize(manifest_of(scan(None, 1, refused=True)))
-    assert age_line(closed, NOW_MS) == "TOO OLD: this key cannot see any more what was scanned before."
+    assert age_line(closed, NOW_MS) == (
+        "TOO OLD: the last complete scan of the whole account was 24 h ago; "
+        "FLORA refuses that list to the key since then."
+    )
 
 
 def test_what_a_newer_floradl_wrote_is_shown_as_it_is() -> None:
