@@ -1,10 +1,10 @@
 """Decide from status and headers of a response whether its body can be used, and for what.
 
 The body of a response is either the whole file or the rest that continues a partial. Bytes are appended to a
-partial only if the host named exactly the range that was asked for, of the same representation (strong ETag).
-Anything else starts over or raises. Nothing here touches a disk, a clock or the network.
+partial only if the host named exactly the range that was asked for, of the same representation (see
+`validators`). Anything else starts over or raises. Nothing here touches a disk, a clock or the network.
 
-Source: RFC 9110, sections 8.8.3 (strong validators), 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7.
+Source: RFC 9110, sections 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from floradl.download.validators import may_be_of, strong_validator
 from floradl.errors import TransferError
 from floradl.network.retry import is_retry_status, parse_retry_after
 
@@ -21,8 +22,6 @@ _DEAD_STATUSES = frozenset({401, 403, 404, 410})
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
-"""Weak ETags (`W/"…"`) and dates are no proof that two bodies are equal byte by byte (RFC 9110, 8.8.3)."""
 
 WRONG_SIZE = "wrong_size"
 """The error code for a file that has another size than the API announced."""
@@ -36,7 +35,7 @@ class ResumePoint:
 
     Args:
         size_bytes: how many bytes from the start of the file are there.
-        validator: the strong ETag of the representation that they belong to; "" if the host sent none.
+        validator: the strong validator of the representation that they belong to; "" if the host sent none.
         total_bytes: the size of the whole file; None if the host did not say.
     """
 
@@ -55,7 +54,7 @@ class ResumePoint:
 class ByteRange:
     """A range of a file that one connection asks for: from `start` up to, not including, `end`.
 
-    `validator` is the strong ETag and `total_bytes` the size of the representation that it must belong to.
+    `validator` is the strong validator, and `total_bytes` the size, of the file that it must belong to.
     """
 
     start: int
@@ -74,7 +73,7 @@ class ExpectedBody:
 
     Args:
         is_rest: True if it continues the partial, False if it is the whole file from its first byte.
-        validator: the strong ETag to resume with; "" if a later resume would not be safe.
+        validator: the strong validator to resume with; "" if a later resume would not be safe.
         total_bytes: the size of the whole file; None if the host does not say.
     """
 
@@ -149,9 +148,10 @@ def _parse_response(
         raise TransferError(
             "range_refused", "the host refused to resume", is_retryable=True, voids_partial=True
         )
-    validator = _read_head(status, headers, now_s)
+    _require_usable(status, headers, now_s)
     if status == _PARTIAL:
-        return _read_range(headers.get("content-range", ""), validator, resume_point)
+        return _read_range(headers, resume_point)
+    validator = strong_validator(headers)
     length = headers.get("content-length", "")
     is_resumable = headers.get("accept-ranges", "").lower() != "none"
     total_bytes = int(length) if _LENGTH.fullmatch(length) else None
@@ -168,19 +168,16 @@ def require_range(status: int, headers: Mapping[str, str], asked: ByteRange, *, 
         TransferError: as `parse_response`, with one difference: no error voids what the partial holds.
             `bad_range` means that the host sent other bytes than were asked for, or all of them.
     """
-    validator = _read_head(status, headers, now_s)
+    _require_usable(status, headers, now_s)
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
     expected = (str(asked.start), str(asked.end - 1), str(asked.total_bytes))
     is_expected = status == _PARTIAL and match is not None and match.groups() == expected
-    if not is_expected or validator not in ("", asked.validator):
+    if not is_expected or not may_be_of(headers, asked.validator):
         raise TransferError("bad_range", "the host sent another range than was asked", is_retryable=True)
 
 
-def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
+def _require_usable(status: int, headers: Mapping[str, str], now_s: float) -> None:
     """Require a successful response whose body is not compressed.
-
-    Returns:
-        Its strong ETag; "" if it has none.
 
     Raises:
         TransferError: another status, or a compressed body.
@@ -195,14 +192,12 @@ def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
         )
     if headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise TransferError("encoded", "the host compressed the body although it was asked not to")
-    etag = headers.get("etag", "")
-    return etag if _STRONG_ETAG.fullmatch(etag) else ""
 
 
-def _read_range(content_range: str, validator: str, resume_point: ResumePoint) -> ExpectedBody:
+def _read_range(headers: Mapping[str, str], resume_point: ResumePoint) -> ExpectedBody:
     """Accept a 206 only if it is the rest: the same representation, from where it was asked, to its end."""
-    match = _CONTENT_RANGE.fullmatch(content_range)
-    if match and resume_point.size_bytes and validator in ("", resume_point.validator):
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    if match and resume_point.size_bytes and may_be_of(headers, resume_point.validator):
         start, end = int(match[1]), int(match[2])
         # "*" means that the host does not name the total. If the first response did not name it either, this
         # range could end before the file does, so it is refused: `total_bytes` is None and equals no end.

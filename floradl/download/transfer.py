@@ -9,7 +9,7 @@ end becomes a `Failure`, which is a value: one bad output never stops the run.
 
 Before it is trusted, a partial of an earlier process is read and hashed (`Partial.load`), so neither `kill
 -9` nor a power cut puts wrong bytes under a right name. It is continued only if the host confirms, by
-`If-Range` with a strong ETag, that it still has the same file.
+`If-Range` with a strong validator, that it still has the same file.
 
 Sources: RFC 9110 (ranges, validators, redirects); FLORA's documentation for `tr=orig-true` on ImageKit.
 """

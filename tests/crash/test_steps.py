@@ -181,7 +181,7 @@ def test_input_or_output_error_around_a_partial(lanes: Lanes) -> None:
 
 
 def fetched_anew(lane: Lane, dest: Path, stop: Stop) -> Stepped:
-    """Let one flush fail, and check that it leaves nothing to trust, and that the next run fetches it whole."""
+    """Let one flush fail: it leaves nothing to trust, and the next run fetches the file whole."""
     ran = lane.run(dest, stop)
     assert ran.returncode == 1, ran.stderr
     assert not list((dest / ".floradl" / "partials").iterdir())

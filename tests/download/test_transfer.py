@@ -231,6 +231,10 @@ def rest(start: int = HALF, data: bytes = PNG, content_range: str = "", **header
 WHOLE = Reply(200, PNG, etag())
 ASK = ("", "")
 RESUME = (f"bytes={HALF}-", '"one"')
+CHANGED = "Mon, 23 Nov 2026 02:30:00 GMT"
+DATED = {"Last-Modified": CHANGED, "Date": "Mon, 23 Nov 2026 02:31:00 GMT"}
+RESUME_DATED = (f"bytes={HALF}-", CHANGED)
+REST_DATED = {"Content-Range": f"bytes {HALF}-{len(PNG) - 1}/{len(PNG)}", **DATED}
 LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
 
 
@@ -303,9 +307,33 @@ LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
         pytest.param([cut(headers=etag('W/"one"')), WHOLE], [ASK, ASK], id="a weak ETag never resumes"),
         pytest.param([cut(headers={}), WHOLE], [ASK, ASK], id="no ETag never resumes"),
         pytest.param(
-            [cut(headers={"Last-Modified": "Mon, 23 Nov 2026 02:30:00 GMT"}), WHOLE],
+            [cut(headers={"Last-Modified": CHANGED}), WHOLE],
             [ASK, ASK],
-            id="a date is no strong validator",
+            id="a date is no strong validator where it is not known when that was said",
+        ),
+        pytest.param(
+            [cut(headers=DATED | {"Date": CHANGED}), WHOLE],
+            [ASK, ASK],
+            id="a date is no strong validator of a file that has just changed",
+        ),
+        pytest.param(
+            [cut(headers=DATED), Reply(206, PNG[HALF:], REST_DATED)],
+            [ASK, RESUME_DATED],
+            id="cut, then the rest of what was changed at the same date",
+        ),
+        pytest.param(
+            [cut(headers=DATED | etag('W/"one"')), Reply(206, PNG[HALF:], REST_DATED | etag('W/"one"'))],
+            [ASK, RESUME_DATED],
+            id="the same beside a weak ETag",
+        ),
+        pytest.param(
+            [
+                cut(headers=DATED),
+                Reply(206, PNG[HALF:], REST_DATED | {"Last-Modified": "Mon, 23 Nov 2026 02:30:01 GMT"}),
+                WHOLE,
+            ],
+            [ASK, RESUME_DATED, ASK],
+            id="cut, then the rest of what was changed since",
         ),
         pytest.param(
             [cut(headers=etag(**{"Accept-Ranges": "none"})), WHOLE], [ASK, ASK], id="Accept-Ranges: none"
