@@ -27,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from floradl.storage.digest import READ_BYTES, Digest, Meter
+from floradl.storage.digest import READ_BYTES, Digest, Hasher, Meter
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, write_all
 from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS
@@ -167,9 +167,16 @@ class Partial:
                 self._ahead[one.start] = meter
                 at = end
 
-    def expect(self, validator: str, total_bytes: int | None) -> None:
-        """Bytes that come from now on belong to the file with this validator and size. Does not block."""
+    def expect(self, validator: str, total_bytes: int | None, second: Hasher | None = None) -> None:
+        """Bytes that come from now on belong to the file with this validator and size. Does not block.
+
+        Args:
+            validator, total_bytes: of the file.
+            second: computes a second hash of the file as it comes, if this is its beginning.
+        """
         self.validator, self.total_bytes = validator, total_bytes
+        if not self.size_bytes:
+            self._meter = Meter(second)
 
     def restart(self) -> None:
         """Drop all bytes, and what was known of them, since the host has another file now."""
@@ -295,6 +302,15 @@ class Partial:
         with os.fdopen(os.open(self._path, READ_FLAGS), "rb", buffering=0) as file:
             file.seek(offset)
             return file.read(length) or b""
+
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes that are there, read back block by block."""
+        for offset in range(0, self.size_bytes, READ_BYTES):
+            yield self.read_at(offset, min(READ_BYTES, self.size_bytes - offset))
+
+    def hasher(self, algorithm: str) -> Hasher | None:
+        """What has computed a hash of the bytes that are there; None if none of this algorithm was."""
+        return self._meter.hasher(algorithm)
 
     @property
     def digest(self) -> Digest:
