@@ -100,6 +100,6 @@ class Labels:
         sha256 = hashlib.sha256(raw).hexdigest()
         if sha256 != known:
             # A process may have been killed between writing the file and recording it. It may not be on the
-            # disk yet, so it is flushed before its hash is recorded.
-            self._disk.flush_existing(path)
+            # disk yet, so it is flushed, and read from the disk, before its hash is recorded.
+            return self._disk.adopt(path).sha256
         return sha256

@@ -239,8 +239,10 @@ class _Keeper:
             snapshot = layout.snapshot_of(name)
             if snapshot is None or snapshot[0] in outputs:
                 continue
+            self._disk.flush_existing(
+                folder / name
+            )  # before it is read: its hash is that of what the disk has
             if op := snapshot_op(self._disk, project_id, folder / name, at):
-                self._disk.flush_existing(folder / name)
                 ops.append(op)
         return ops
 

@@ -279,6 +279,8 @@ class _Job:
         await self._clear_way(target.parent)
         await self._keep(set_aside, target)
         await self._disk.call(self._disk.move, PurePosixPath(finding.found_at), target)
+        # Somebody else put it where it was, and its bytes may not be on the disk yet.
+        await self._disk.call(self._disk.flush_existing, target)
 
     async def _clear_way(self, folder: PurePosixPath) -> None:
         """Set aside a link or file in the place of a folder of the archive, or on the way there."""

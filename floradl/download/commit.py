@@ -30,7 +30,8 @@ from pathlib import PurePosixPath
 from floradl.api.models import MEDIA_TYPES, Output
 from floradl.constants import SharedBy
 from floradl.download.dedupe import ContentIndex
-from floradl.errors import TransferError, printable, safe_url
+from floradl.download.response import bad_body
+from floradl.errors import printable, safe_url
 from floradl.repository import filetype, layout
 from floradl.repository.results import Receipt
 from floradl.storage.aside import make_way, set_aside
@@ -142,16 +143,22 @@ class Commit:
         Raises:
             TransferError: `not_media`.
         """
+<<<<<<< HEAD
         wanted = self._wanted
         output = Output(wanted.key, wanted.type, wanted.url, content_type=wanted.content_type)
         page = filetype.page_instead_of(output, self._head(chunks), content_type)
+=======
+        if self._wanted.type not in MEDIA_TYPES:
+            return
+        page = filetype.page_instead_of_media(self.head(chunks), content_type)
+>>>>>>> help-wb
         if page is not None:
             expected = (
                 "media" if wanted.type in MEDIA_TYPES else f"a {filetype.announced_extension(output)} file"
             )
             raise bad_body("not_media", f"the host sent {page} instead of {expected}")
 
-    def _head(self, chunks: list[bytes]) -> bytes:
+    def head(self, chunks: list[bytes]) -> bytes:
         """The first bytes of the file, at most `HEAD_BYTES`."""
         head = self._partial.head
         for chunk in chunks:
@@ -186,7 +193,7 @@ class Commit:
             DestinationError: the disk.
         """
         wanted = self._wanted
-        extension = filetype.extension_for(self._head(chunks), content_type, url)
+        extension = filetype.extension_for(self.head(chunks), content_type, url)
         name = f"{wanted.prefix}{layout.output_name(wanted.key, extension)}"
         path = wanted.folder / name
         committed = await self._write_small(chunks, path, loan, is_bounded=is_bounded)
@@ -375,7 +382,7 @@ class Commit:
             return
         size_bytes = sum(map(len, chunks)) or self._partial.size_bytes
         read_at = _reader(chunks) if chunks else self._partial.read_at
-        lacking = filetype.missing_end(self._head(chunks), size_bytes, read_at)
+        lacking = filetype.missing_end(self.head(chunks), size_bytes, read_at)
         if not lacking:
             return
         sha256 = hashlib.sha256(b"".join(chunks)).hexdigest() if chunks else self._partial.digest.sha256
@@ -400,8 +407,3 @@ def _reader(chunks: Sequence[bytes]) -> filetype.ReadAt:
         return b"".join(found)
 
     return read_at
-
-
-def bad_body(code: str, message: str) -> TransferError:
-    """The error for a body that is of no use. Another try, or a fresh URL, may bring a better one."""
-    return TransferError(code, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)

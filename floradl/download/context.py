@@ -11,6 +11,7 @@ from floradl.buffers import Blocks
 from floradl.clock import Clock
 from floradl.constants import DEFAULT_CONCURRENCY
 from floradl.download.dedupe import ContentIndex
+from floradl.download.fresh_urls import FreshUrlBudget
 from floradl.download.tally import TransferCounters
 from floradl.network import addresses
 from floradl.network.bandwidth import Bandwidth
@@ -38,6 +39,7 @@ class Context:
         bandwidth: the `--limit-rate` that all transfers share.
         content_index: archived files by their SHA-256, from which equal uploads are made.
         blocks: memory for the bodies of large files.
+        fresh_urls: for which hosts the API is asked for fresh URLs.
     """
 
     disk: Destination
@@ -52,6 +54,7 @@ class Context:
     bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Clock()))
     content_index: ContentIndex = field(default_factory=ContentIndex)
     blocks: Blocks = field(default_factory=Blocks)
+    fresh_urls: FreshUrlBudget = field(default_factory=FreshUrlBudget)
 
 
 class NetworkOptions(Protocol):

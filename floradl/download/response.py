@@ -1,10 +1,10 @@
 """Decide from status and headers of a response whether its body can be used, and for what.
 
 The body of a response is either the whole file or the rest that continues a partial. Bytes are appended to a
-partial only if the host named exactly the range that was asked for, of the same representation (strong ETag).
-Anything else starts over or raises. Nothing here touches a disk, a clock or the network.
+partial only if the host named exactly the range that was asked for, of the same representation (see
+`validators`). Anything else starts over or raises. Nothing here touches a disk, a clock or the network.
 
-Source: RFC 9110, sections 8.8.3 (strong validators), 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7.
+Source: RFC 9110, sections 13.1.5 (If-Range), 14.4 (Content-Range), 15.3.7.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from floradl.download.checksums import Checksum, stated_checksum
+from floradl.download.codings import parse_codings
+from floradl.download.validators import may_be_of, strong_validator
 from floradl.errors import TransferError
 from floradl.network.retry import is_retry_status, parse_retry_after
 
@@ -21,13 +24,18 @@ _DEAD_STATUSES = frozenset({401, 403, 404, 410})
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
-"""Weak ETags (`W/"…"`) and dates are no proof that two bodies are equal byte by byte (RFC 9110, 8.8.3)."""
 
 WRONG_SIZE = "wrong_size"
 """The error code for a file that has another size than the API announced."""
 
+BAD_REQUEST = 400
+"""The status by which some hosts say that a URL has expired; the body tells, see `says_expired`."""
+
+EMPTY = "empty"
+"""The error code for a body without bytes."""
+
 _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
+_EXPIRED = re.compile(rb"<Code>\s*(ExpiredToken|AccessDenied)\s*</Code>|Request has expired", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class ResumePoint:
 
     Args:
         size_bytes: how many bytes from the start of the file are there.
-        validator: the strong ETag of the representation that they belong to; "" if the host sent none.
+        validator: the strong validator of the representation that they belong to; "" if the host sent none.
         total_bytes: the size of the whole file; None if the host did not say.
     """
 
@@ -55,7 +63,7 @@ class ResumePoint:
 class ByteRange:
     """A range of a file that one connection asks for: from `start` up to, not including, `end`.
 
-    `validator` is the strong ETag and `total_bytes` the size of the representation that it must belong to.
+    `validator` is the strong validator, and `total_bytes` the size, of the file that it must belong to.
     """
 
     start: int
@@ -74,13 +82,19 @@ class ExpectedBody:
 
     Args:
         is_rest: True if it continues the partial, False if it is the whole file from its first byte.
-        validator: the strong ETag to resume with; "" if a later resume would not be safe.
+        validator: the strong validator to resume with; "" if a later resume would not be safe.
         total_bytes: the size of the whole file; None if the host does not say.
+        codings: how the body is compressed, see `codings`; empty if it is not.
+        coded_bytes: the size of a compressed body; None if the host does not say.
+        checksum: what the host states of the whole file, or of the compressed body; None if nothing.
     """
 
     is_rest: bool
     validator: str
     total_bytes: int | None
+    codings: tuple[str, ...] = ()
+    coded_bytes: int | None = None
+    checksum: Checksum | None = None
 
 
 def fits_announced(size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True) -> bool:
@@ -116,6 +130,29 @@ def require_announced_size(
         )
 
 
+def require_whole(received_bytes: int, expected: ExpectedBody, announced_bytes: int | None) -> None:
+    """Refuse a body that is not as long as the host and the API have announced, or is empty.
+
+    Args:
+        received_bytes: the size of the file.
+        expected: what the response said.
+        announced_bytes: the size that the API announced; None if it announced none.
+
+    Raises:
+        TransferError: `truncated`, `empty` or `WRONG_SIZE`.
+    """
+    if expected.total_bytes not in (None, received_bytes):
+        raise bad_body("truncated", f"{received_bytes} bytes came, {expected.total_bytes} were announced")
+    if not received_bytes:
+        raise bad_body(EMPTY, "the body is empty")
+    require_announced_size(received_bytes, announced_bytes)
+
+
+def bad_body(code: str, message: str) -> TransferError:
+    """The error for a body that is of no use. Another try, or a fresh URL, may bring a better one."""
+    return TransferError(code, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
+
+
 def parse_response(
     status: int,
     headers: Mapping[str, str],
@@ -149,13 +186,29 @@ def _parse_response(
         raise TransferError(
             "range_refused", "the host refused to resume", is_retryable=True, voids_partial=True
         )
-    validator = _read_head(status, headers, now_s)
+    _require_success(status, headers, now_s)
     if status == _PARTIAL:
-        return _read_range(headers.get("content-range", ""), validator, resume_point)
+        return _read_range(headers, resume_point)
     length = headers.get("content-length", "")
-    is_resumable = headers.get("accept-ranges", "").lower() != "none"
     total_bytes = int(length) if _LENGTH.fullmatch(length) else None
-    return ExpectedBody(False, validator if is_resumable else "", total_bytes)
+    checksum = stated_checksum(headers, total_bytes, is_whole=True)
+    codings = parse_codings(headers.get("content-encoding", ""))
+    if codings:
+        return ExpectedBody(False, "", None, codings, total_bytes, checksum)
+    is_resumable = headers.get("accept-ranges", "").lower() != "none"
+    validator = strong_validator(headers) if is_resumable else ""
+    return ExpectedBody(False, validator, total_bytes, checksum=checksum)
+
+
+def says_expired(body: bytes) -> bool:
+    """Whether the body of an answer with the status 400 says that the URL has expired.
+
+    Stores that speak Amazon's protocol say so in XML.
+
+    Args:
+        body: its first bytes.
+    """
+    return _EXPIRED.search(body) is not None
 
 
 def require_range(status: int, headers: Mapping[str, str], asked: ByteRange, *, now_s: float) -> None:
@@ -168,22 +221,19 @@ def require_range(status: int, headers: Mapping[str, str], asked: ByteRange, *, 
         TransferError: as `parse_response`, with one difference: no error voids what the partial holds.
             `bad_range` means that the host sent other bytes than were asked for, or all of them.
     """
-    validator = _read_head(status, headers, now_s)
+    _require_success(status, headers, now_s)
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
     expected = (str(asked.start), str(asked.end - 1), str(asked.total_bytes))
     is_expected = status == _PARTIAL and match is not None and match.groups() == expected
-    if not is_expected or validator not in ("", asked.validator):
+    if not is_expected or not _may_be_part(headers, asked.validator):
         raise TransferError("bad_range", "the host sent another range than was asked", is_retryable=True)
 
 
-def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
-    """Require a successful response whose body is not compressed.
-
-    Returns:
-        Its strong ETag; "" if it has none.
+def _require_success(status: int, headers: Mapping[str, str], now_s: float) -> None:
+    """Require a successful response.
 
     Raises:
-        TransferError: another status, or a compressed body.
+        TransferError: another status.
     """
     if status not in (_OK, _PARTIAL):
         raise TransferError(
@@ -193,23 +243,25 @@ def _read_head(status: int, headers: Mapping[str, str], now_s: float) -> str:
             wants_fresh_url=status in _DEAD_STATUSES,
             retry_after_s=parse_retry_after(headers.get("retry-after"), now_s),
         )
-    if headers.get("content-encoding", "").lower() not in ("", "identity"):
-        raise TransferError("encoded", "the host compressed the body although it was asked not to")
-    etag = headers.get("etag", "")
-    return etag if _STRONG_ETAG.fullmatch(etag) else ""
 
 
-def _read_range(content_range: str, validator: str, resume_point: ResumePoint) -> ExpectedBody:
+def _may_be_part(headers: Mapping[str, str], validator: str) -> bool:
+    """Whether a body may be a range of the file with this validator. One of a compressed form is none."""
+    return may_be_of(headers, validator) and not parse_codings(headers.get("content-encoding", ""))
+
+
+def _read_range(headers: Mapping[str, str], resume_point: ResumePoint) -> ExpectedBody:
     """Accept a 206 only if it is the rest: the same representation, from where it was asked, to its end."""
-    match = _CONTENT_RANGE.fullmatch(content_range)
-    if match and resume_point.size_bytes and validator in ("", resume_point.validator):
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    if match and resume_point.size_bytes and _may_be_part(headers, resume_point.validator):
         start, end = int(match[1]), int(match[2])
         # "*" means that the host does not name the total. If the first response did not name it either, this
         # range could end before the file does, so it is refused: `total_bytes` is None and equals no end.
         total_bytes = resume_point.total_bytes if match[3] == "*" else int(match[3])
         same_total = resume_point.total_bytes in (None, total_bytes)
         if start == resume_point.size_bytes and end + 1 == total_bytes and same_total:
-            return ExpectedBody(True, resume_point.validator, total_bytes)
+            checksum = stated_checksum(headers, total_bytes, is_whole=False)
+            return ExpectedBody(True, resume_point.validator, total_bytes, checksum=checksum)
     raise TransferError(
         "bad_range", "the host sent another range than was asked", is_retryable=True, voids_partial=True
     )

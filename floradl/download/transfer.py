@@ -9,7 +9,7 @@ end becomes a `Failure`, which is a value: one bad output never stops the run.
 
 Before it is trusted, a partial of an earlier process is read and hashed (`Partial.load`), so neither `kill
 -9` nor a power cut puts wrong bytes under a right name. It is continued only if the host confirms, by
-`If-Range` with a strong ETag, that it still has the same file.
+`If-Range` with a strong validator, that it still has the same file.
 
 Sources: RFC 9110 (ranges, validators, redirects); FLORA's documentation for `tr=orig-true` on ImageKit.
 """
@@ -18,29 +18,37 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial as partial_of
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
 
+from floradl.api.models import MEDIA_TYPES
 from floradl.api.records import announced_size
 from floradl.download import ranges
-from floradl.download.commit import Commit, WantedOutput, bad_body
+from floradl.download.bodies import BodyReader, second_hasher
+from floradl.download.codings import refuse_upload_chunks
+from floradl.download.commit import Commit, WantedOutput
 from floradl.download.context import Context
+from floradl.download.fresh_urls import REFUSALS
 from floradl.download.multipart import Multipart
+from floradl.download.receiving import Receiver
 from floradl.download.request import Requester, headers_of
 from floradl.download.response import (
+    BAD_REQUEST,
+    EMPTY,
     WRONG_SIZE,
     ExpectedBody,
     ResumePoint,
     fits_announced,
     parse_response,
-    require_announced_size,
+    says_expired,
 )
-from floradl.download.streaming import BackgroundFlush, BackgroundWriter, BodyPacer
+from floradl.download.streaming import BackgroundFlush
 from floradl.download.tally import ActiveTransfer
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.network import addresses
@@ -56,6 +64,7 @@ MAX_TRIES = 100
 """The most tries of one URL, since a host that sends a byte and breaks off always makes some progress."""
 
 _IMAGEKIT = "ik.imagekit.io"
+_BEGINNING_CHUNKS = 16
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +137,7 @@ class _Transfer:
         self._client = client
         self._requester = Requester(client, context)
         self._has_no_parts = False
+        self._was_empty = False
         self._context = context
         self._furthest_bytes = 0
         self._announced_bytes = announced_size(wanted.size_bytes)
@@ -147,24 +157,49 @@ class _Transfer:
         """
         if self._wanted.has_partial:
             await self._context.disk.call(self.partial.load)
-        urls, was_refreshed = self._candidates(self._wanted.url), False
+        urls = self._candidates(self._wanted.url)
+        try:
+            return await self._fetch_any(urls)
+        except TransferError as exc:
+            if not exc.wants_fresh_url:
+                raise
+            error = exc
+        if error.code not in REFUSALS:
+            return await self._fetch_fresh(error, fresh_url)
+        async with self._context.fresh_urls.trial(self._requester.last_host) as may_ask:
+            if not may_ask:
+                raise error
+            return await self._fetch_fresh(error, fresh_url)
+
+    async def _fetch_any(self, urls: deque[str]) -> Receipt:
+        """Try the first URL, and the next one after the host has refused it.
+
+        Raises:
+            TransferError: none of them brought the output; the error of the last one.
+        """
         while True:
             try:
                 return await self._fetch(urls)
             except TransferError as exc:
-                if len(urls) > 1 and exc.code.startswith("http_4") and not exc.is_retryable:
-                    urls.popleft()
-                    continue
-                if not exc.wants_fresh_url or was_refreshed:
+                if len(urls) == 1 or not exc.code.startswith("http_4") or exc.is_retryable:
                     raise
-                was_refreshed = True
-                fresh = await self._ask_fresh(fresh_url)
-                if fresh is None or fresh == self._wanted.url:
-                    raise
-                log.info(
-                    "%s: the API has another URL; trying that", self._wanted.name, extra=self._wanted.about
-                )
-                urls = self._candidates(fresh)
+                urls.popleft()
+
+    async def _fetch_fresh(self, error: TransferError, fresh_url: FreshUrl) -> Receipt:
+        """Try the URL that the API has for the output now.
+
+        Args:
+            error: why the one before did not bring it.
+            fresh_url: asks the API.
+
+        Raises:
+            TransferError: there is no other URL, or it did not bring the output either.
+        """
+        fresh = await self._ask_fresh(fresh_url)
+        if fresh is None or fresh == self._wanted.url:
+            raise error
+        log.info("%s: the API has another URL; trying that", self._wanted.name, extra=self._wanted.about)
+        return await self._fetch_any(self._candidates(fresh))
 
     def _candidates(self, url: str) -> deque[str]:
         """The URLs to try in place of `url`, which is checked first: it comes from outside."""
@@ -256,7 +291,7 @@ class _Transfer:
 
     async def _try_with(self, loan: SlotLoan, url: str) -> Receipt:
         self.tries += 1
-        partial, announced_bytes = self.partial, self._announced_bytes
+        partial = self.partial
         await self._drop_useless_partial()
         resume_point = ResumePoint(partial.size_bytes, partial.validator, partial.total_bytes)
         if resume_point.size_bytes and resume_point.size_bytes == resume_point.total_bytes:
@@ -264,8 +299,7 @@ class _Transfer:
             self._commit.refuse_page([], "")
             return await self._commit.commit([], url, "", is_bounded=True)
         # The memory that is shared with the writer processes is for whole small files. With --limit-rate it
-        # is
-        # not used: a body must then be counted piece by piece as it comes.
+        # is not used: a body must then be counted piece by piece as it comes.
         room = None if resume_point.size_bytes or self._context.bandwidth.is_limited else loan.take
         flush = BackgroundFlush(self._context.disk, partial.flush)
         try:
@@ -273,31 +307,73 @@ class _Transfer:
                 request = self._requester.response(url, resume_point.request_headers(), room=room)
                 async with request as response:
                     headers = headers_of(response)
-                    now_s = self._context.clock.now()
-                    expected = parse_response(
-                        response.status_code,
-                        headers,
-                        resume_point,
-                        now_s=now_s,
-                        announced_bytes=announced_bytes,
-                    )
+                    expected = await self._accept(response, headers, resume_point)
                     await self._prepare_body(expected)
                     content_type = printable(headers.get("content-type", ""), limit=100)
                     multipart = self._new_multipart(expected, url, flush)
                     if multipart is not None:
                         stack.callback(self._remember_refusal, multipart)
                         await stack.enter_async_context(multipart)
-                    chunks = await self._receive(response, content_type, multipart, flush)
+                    refuse = partial_of(self._refuse, content_type=content_type)
+                    body = BodyReader(expected, self._announced_bytes)
+                    receiver = Receiver(
+                        self._context, partial, self.progress, flush, refuse, body.announced_bytes, multipart
+                    )
+                    # Not aiter_raw(): it cuts and joins every chunk again, which takes a third of the speed
+                    # of large files. The stream of a response of an AsyncClient is always asynchronous.
+                    stream = cast("httpx.AsyncByteStream", response.stream)
+                    chunks = await receiver.receive(body.read(stream))
                 # Only now, outside the response: its place at the host is free for one of the parts.
                 if multipart is not None and multipart.is_main_ended:
                     await multipart.fetch_rest()
         finally:
             await flush.ended()
-        received = partial.size_bytes + sum(map(len, chunks))
-        _require_whole(received, expected, announced_bytes)
-        says_size = expected.total_bytes is not None or announced_bytes is not None
-        is_bounded = says_size or "transfer-encoding" in headers
+        try:
+            await body.require_whole(chunks, partial, self._context.disk)
+        except TransferError as exc:
+            if exc.code != EMPTY or not self._is_empty_file(expected):
+                raise
+        is_bounded = body.is_bounded or "transfer-encoding" in headers
         return await self._commit.commit(chunks, url, content_type, is_bounded=is_bounded, loan=loan)
+
+    async def _accept(
+        self, response: httpx.Response, headers: Mapping[str, str], resume_point: ResumePoint
+    ) -> ExpectedBody:
+        """Decide by status and headers what the body is.
+
+        Raises:
+            TransferError: it is of no use.
+        """
+        try:
+            expected = parse_response(
+                response.status_code,
+                headers,
+                resume_point,
+                now_s=self._context.clock.now(),
+                announced_bytes=self._announced_bytes,
+            )
+        except TransferError as exc:
+            if response.status_code == BAD_REQUEST and says_expired(await _beginning_of(response)):
+                exc.wants_fresh_url = True
+            raise
+        self._context.fresh_urls.note_given(self._requester.last_host)
+        return expected
+
+    def _refuse(self, chunks: list[bytes], content_type: str) -> None:
+        """Refuse what is no file of FLORA's by its first bytes; see `Receiver`."""
+        self._commit.refuse_page(chunks, content_type)
+        refuse_upload_chunks(self._commit.head(chunks))
+
+    def _is_empty_file(self, expected: ExpectedBody) -> bool:
+        """Whether an empty body is a file without bytes: it was announced as such, twice, and is no media.
+
+        A host that is disturbed may send an empty body once, with the length of that. Of a picture, a video
+        or a sound without bytes the format says that it is not whole.
+        """
+        if expected.total_bytes != 0 or self._wanted.type in MEDIA_TYPES:
+            return False
+        was_empty, self._was_empty = self._was_empty, True
+        return was_empty
 
     async def _drop_useless_partial(self) -> None:
         """Drop stored bytes that cannot be continued, and join stored parts to those from the start.
@@ -326,7 +402,7 @@ class _Transfer:
         total_bytes = self._announced_bytes if expected.total_bytes is None else expected.total_bytes
         if disk.min_free_bytes and total_bytes is not None:
             await disk.call(disk.require_room, total_bytes - self.partial.size_bytes)
-        self.partial.expect(expected.validator, expected.total_bytes)
+        self.partial.expect(expected.validator, expected.total_bytes, second_hasher(expected))
         self.progress.total_bytes = total_bytes
         self.progress.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
 
@@ -352,78 +428,17 @@ class _Transfer:
         """If the host refused parts of this file, let no later try ask for them again."""
         self._has_no_parts |= multipart.refusal is not None
 
-    async def _receive(
-        self,
-        response: httpx.Response,
-        content_type: str,
-        multipart: Multipart | None,
-        flush: BackgroundFlush,
-    ) -> list[bytes]:
-        """Receive a body: write it in large pieces, look at its beginning, watch its speed.
-
-        Args:
-            response: the response; its headers were accepted.
-            content_type: its `Content-Type`.
-            multipart: fetches parts further on; it may end this body before its end.
-            flush: is told what was written.
-
-        Returns:
-            The last chunks, which are not written yet: all of a small file. Empty if `multipart` has to bring
-            the rest, since its parts are joined to what is written.
-
-        Raises:
-            TransferError: the body is of no use, came too slowly, or broke off.
-            DestinationError: the disk.
-        """
-        writer = BackgroundWriter(self._context, self.partial.append, flush)
-        pacer = BodyPacer(self._context, self.progress)
-        position, is_checked = self.partial.size_bytes, False
-        try:
-            # Not aiter_raw(): it cuts and joins every chunk again, which takes a third of the speed of large
-            # files. The stream of a response of an AsyncClient is always asynchronous.
-            async for chunk in cast("httpx.AsyncByteStream", response.stream):
-                writer.add(chunk)
-                position += len(chunk)
-                waited_s = await pacer.account(len(chunk))
-                if not is_checked and position >= HEAD_BYTES:
-                    await writer.wait_written()  # the beginning may still be on its way to the partial
-                    self._commit.refuse_page(writer.chunks, content_type)
-                    is_checked = True
-                if multipart is not None:
-                    excess_bytes = multipart.note_main(position, len(chunk), waited_s)
-                    if excess_bytes is not None:
-                        writer.trim(excess_bytes)
-                        break
-                # Checked at each chunk: a body of unknown length might never end.
-                require_announced_size(position, self._announced_bytes, is_whole=False)
-                await writer.write_if_due()
-            if not is_checked:
-                await writer.wait_written()
-                self._commit.refuse_page(writer.chunks, content_type)
-            if multipart is not None and multipart.is_main_ended:
-                await writer.write_rest()
-            await writer.wait_written()
-        except BaseException:
-            # The connection broke off, or the transfer is cancelled. All that came is written, for a later
-            # try or a later process to continue from.
-            await writer.write_rest()
-            raise
-        return writer.chunks
-
     async def _restart(self) -> None:
         """Drop all stored bytes, so that the file begins at its first byte."""
         if self.partial.size_bytes or self.partial.ahead:
             await self._context.disk.call(self.partial.restart)
 
 
-def _require_whole(received_bytes: int, expected: ExpectedBody, announced_bytes: int | None) -> None:
-    """Refuse a body that is empty, or not as long as the host and the API have announced.
-
-    Raises:
-        TransferError: `truncated`, `empty` or `WRONG_SIZE`.
-    """
-    if expected.total_bytes not in (None, received_bytes):
-        raise bad_body("truncated", f"{received_bytes} bytes came, {expected.total_bytes} were announced")
-    if not received_bytes:
-        raise bad_body("empty", "the body is empty")
-    require_announced_size(received_bytes, announced_bytes)
+async def _beginning_of(response: httpx.Response) -> bytes:
+    """The first bytes of a body. A host that sends it byte by byte is not waited for."""
+    beginning, chunks = b"", 0
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
+        beginning, chunks = beginning + bytes(chunk), chunks + 1
+        if len(beginning) >= HEAD_BYTES or chunks == _BEGINNING_CHUNKS:
+            break
+    return beginning

@@ -78,6 +78,7 @@ class Repository:
         Raises:
             ManifestError: one of them cannot be understood.
         """
+        await self._disk.call(_settle_journal, self._disk)
         self.manifest, journal, self.snapshot = await self._disk.call(_load, self._disk, self._clock)
         self._is_dirty = any(map(self.manifest.accepts, journal.ops))
         self._journal_bytes = journal.size_bytes
@@ -218,6 +219,16 @@ def _load(disk: Destination, clock: Clock) -> tuple[Manifest, Journal, FileId | 
         if manifest.accepts(op):
             manifest.apply(op)
     return manifest, journal, identity
+
+
+def _settle_journal(disk: Destination) -> None:
+    """Make durable what an earlier process left of the journal, before it is read. Blocks.
+
+    A flush of its last lines may have failed. They are then in the system's cache and not on the disk, and
+    lines that were appended to them could not be read after a power cut.
+    """
+    if disk.is_file(layout.JOURNAL):
+        disk.flush_existing(layout.JOURNAL)
 
 
 def _with_origin(op: Op, origin: str) -> Op:

@@ -33,7 +33,7 @@ from tests.support.lanes import (
     recorded,
     text,
 )
-from tests.support.steps import NEEDS_ROOM, Stop
+from tests.support.steps import NEEDS_ROOM, Stepped, Stop
 from tests.support.zygote import Zygote
 
 pytestmark = [
@@ -188,6 +188,24 @@ def test_input_or_output_error_around_a_partial(lanes: Lanes) -> None:
     numbers = [n for n, step in enumerate(steps, 1) if ".floradl/partials/" in step or "run_large" in step]
     stops = [Stop(number, "EIO", lasts=False) for number in numbers[::2]]
     assert_all_failed(steps, stops, lanes.each(stops, failed))
+
+
+def fetched_anew(lane: Lane, dest: Path, stop: Stop) -> Stepped:
+    """Let one flush fail: it leaves nothing to trust, and the next run fetches the file whole."""
+    ran = lane.run(dest, stop)
+    assert ran.returncode == 1, ran.stderr
+    assert not list((dest / ".floradl" / "partials").iterdir())
+    again = lane.run(dest)
+    assert again.returncode == 0, again.stderr
+    assert not [request.path for request in lane.sim.media_requests() if "range" in request.headers]
+    lane.assert_archived(dest)
+    return ran
+
+
+@pytest.mark.parametrize("lanes", ["first run"], indirect=True)
+def test_a_flush_that_failed_once_is_not_made_up_for_by_the_next(lanes: Lanes) -> None:
+    """The cache may have bytes that the disk has lost, and flushing them again writes nothing."""
+    lanes.each([Stop(0, "EIO", lasts=False, name="flush .floradl/partials/")], fetched_anew)
 
 
 @pytest.mark.parametrize("lanes", ["first run", *AT_NIGHT], indirect=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floradl.download.checksums import Checksum
 from floradl.download.response import (
     ExpectedBody,
     ResumePoint,
     fits_announced,
     parse_response,
     require_announced_size,
+    says_expired,
 )
 from floradl.errors import TransferError
 
@@ -50,6 +53,7 @@ def verdict(status: int, headers: dict[str, str], have: ResumePoint) -> Expected
 RETRY, FRESH, VOID = "is_retryable", "wants_fresh_url", "voids_partial"
 BAD_RANGE = ("bad_range", RETRY, VOID)
 ETAG = head(etag='"v1"')
+MD5_OF_NOTHING = Checksum("md5", hashlib.md5(usedforsecurity=False).digest())
 TABLE: list[tuple[str, int, dict[str, str], ResumePoint, ExpectedBody | tuple[str, ...]]] = [
     ("bare 200", 200, {}, NOTHING, starts()),
     ("200 with all it takes", 200, ETAG | head(content_length="10"), NOTHING, starts('"v1"', 10)),
@@ -72,13 +76,35 @@ TABLE: list[tuple[str, int, dict[str, str], ResumePoint, ExpectedBody | tuple[st
     ("length in other digits", 200, head(content_length="\u0661\u0662"), NOTHING, starts()),
     ("length beyond any disk", 200, head(content_length="9" * 40), NOTHING, starts()),
     ("identity is no compression", 200, head(content_encoding="Identity"), NOTHING, starts()),
-    ("compressed", 200, head(content_encoding="gzip"), NOTHING, ("encoded",)),
+    ("a charset is no compression", 200, head(content_encoding="UTF-8"), NOTHING, starts()),
+    (
+        "compressed: neither ranges nor lengths are of the file",
+        200,
+        ETAG | head(content_encoding="gzip", content_length="10"),
+        NOTHING,
+        ExpectedBody(False, "", None, ("gzip",), 10),
+    ),
+    ("compressed, nobody knows how", 200, head(content_encoding="lzma"), NOTHING, ("encoded",)),
     (
         "the rest compressed",
         206,
-        head(content_encoding="br", content_range="bytes 5-9/10"),
+        head(content_encoding="gzip", content_range="bytes 5-9/10"),
         FIVE,
-        ("encoded",),
+        BAD_RANGE,
+    ),
+    (
+        "with a checksum",
+        200,
+        head(content_length="10", content_md5="1B2M2Y8AsgTpgAmY7PhCfg=="),
+        NOTHING,
+        ExpectedBody(False, "", 10, checksum=MD5_OF_NOTHING),
+    ),
+    (
+        "the rest with a checksum of the whole",
+        206,
+        head(content_range="bytes 5-9/10", repr_digest="md5=:1B2M2Y8AsgTpgAmY7PhCfg==:"),
+        FIVE,
+        ExpectedBody(True, '"v1"', 10, checksum=MD5_OF_NOTHING),
     ),
     ("the rest", 206, head(content_range="bytes 5-9/10"), FIVE, goes_on(10)),
     ("the rest, same validator", 206, ETAG | head(content_range="bytes 5-9/10"), FIVE_OF_TEN, goes_on(10)),
@@ -219,3 +245,19 @@ def test_an_answer_of_another_size_than_announced() -> None:
             True,
             True,
         )
+
+
+@pytest.mark.parametrize(
+    ("body", "is_expired"),
+    [
+        (b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The token has expired", True),
+        (b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>", True),
+        (b"<Error>\n <Code> AccessDenied </Code>", True),
+        (b"request has expired", True),
+        (b"<Error><Code>InvalidArgument</Code></Error>", False),
+        (b"", False),
+    ],
+)
+def test_bodies_that_tell_of_an_expired_url(body: bytes, is_expired: bool) -> None:
+    """Stores say with the status 400, too, that a URL has expired."""
+    assert says_expired(body) is is_expired

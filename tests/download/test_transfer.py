@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import hashlib
 import random
 import re
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -231,7 +234,24 @@ def rest(start: int = HALF, data: bytes = PNG, content_range: str = "", **header
 WHOLE = Reply(200, PNG, etag())
 ASK = ("", "")
 RESUME = (f"bytes={HALF}-", '"one"')
+CHANGED = "Mon, 23 Nov 2026 02:30:00 GMT"
+DATED = {"Last-Modified": CHANGED, "Date": "Mon, 23 Nov 2026 02:31:00 GMT"}
+RESUME_DATED = (f"bytes={HALF}-", CHANGED)
+REST_DATED = {"Content-Range": f"bytes {HALF}-{len(PNG) - 1}/{len(PNG)}", **DATED}
 LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
+
+DEFLATE = {"Content-Encoding": "deflate"}
+DEFLATED = zlib.compress(PNG)
+GZIP = {"Content-Encoding": "gzip"}
+
+
+def stated(body: bytes, name: str = "Content-MD5") -> dict[str, str]:
+    """The MD5 of a body, as hosts state it."""
+    value = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return {name: value if name == "Content-MD5" else f"md5={value}"}
+
+
+HASHED = stated(PNG, "x-goog-hash")
 
 
 # --- resuming: answers, what is asked, and the file ----------------------------------------------------
@@ -303,9 +323,62 @@ LONGER = f"bytes {HALF}-{len(PNG)}/{len(PNG) + 1}"
         pytest.param([cut(headers=etag('W/"one"')), WHOLE], [ASK, ASK], id="a weak ETag never resumes"),
         pytest.param([cut(headers={}), WHOLE], [ASK, ASK], id="no ETag never resumes"),
         pytest.param(
-            [cut(headers={"Last-Modified": "Mon, 23 Nov 2026 02:30:00 GMT"}), WHOLE],
+            [cut(headers={"Last-Modified": CHANGED}), WHOLE],
             [ASK, ASK],
-            id="a date is no strong validator",
+            id="a date is no strong validator where it is not known when that was said",
+        ),
+        pytest.param(
+            [cut(headers=DATED | {"Date": CHANGED}), WHOLE],
+            [ASK, ASK],
+            id="a date is no strong validator of a file that has just changed",
+        ),
+        pytest.param(
+            [cut(headers=DATED), Reply(206, PNG[HALF:], REST_DATED)],
+            [ASK, RESUME_DATED],
+            id="cut, then the rest of what was changed at the same date",
+        ),
+        pytest.param(
+            [cut(headers=DATED | etag('W/"one"')), Reply(206, PNG[HALF:], REST_DATED | etag('W/"one"'))],
+            [ASK, RESUME_DATED],
+            id="the same beside a weak ETag",
+        ),
+        pytest.param(
+            [
+                cut(headers=DATED),
+                Reply(206, PNG[HALF:], REST_DATED | {"Last-Modified": "Mon, 23 Nov 2026 02:30:01 GMT"}),
+                WHOLE,
+            ],
+            [ASK, RESUME_DATED, ASK],
+            id="cut, then the rest of what was changed since",
+        ),
+        pytest.param([Reply(200, DEFLATED, DEFLATE | etag())], [ASK], id="compressed"),
+        pytest.param([Reply(200, gzip.compress(PNG), GZIP, length=None)], [ASK], id="compressed, no length"),
+        pytest.param([Reply(200, DEFLATED, DEFLATE | stated(DEFLATED))], [ASK], id="compressed, as stated"),
+        pytest.param([Reply(200, PNG, GZIP)], [ASK], id="called compressed, and decoded on the way"),
+        pytest.param(
+            [cut(gzip.compress(PNG)[:50], GZIP | etag()), WHOLE], [ASK, ASK], id="compressed never resumes"
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:], rest().headers | GZIP), WHOLE],
+            [ASK, RESUME, ASK],
+            id="cut, then the rest of a compressed form",
+        ),
+        pytest.param([Reply(200, PNG, stated(PNG))], [ASK], id="as its checksum says"),
+        pytest.param([Reply(200, PNG, stated(b"?")), WHOLE], [ASK, ASK], id="other bytes than it says"),
+        pytest.param(
+            [cut(headers=etag() | stated(PNG)), Reply(206, PNG[HALF:], rest().headers | HASHED)],
+            [ASK, RESUME],
+            id="cut, then the rest, with a checksum of all",
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:], rest().headers | HASHED)],
+            [ASK, RESUME],
+            id="cut, then the rest, first then with a checksum of all",
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:], rest().headers | stated(b"?", "x-goog-hash")), WHOLE],
+            [ASK, RESUME, ASK],
+            id="cut, then the rest, and together not what was stated",
         ),
         pytest.param(
             [cut(headers=etag(**{"Accept-Ranges": "none"})), WHOLE], [ASK, ASK], id="Accept-Ranges: none"
@@ -367,8 +440,22 @@ async def test_answers_to_bytes(
         pytest.param([rest(0)] * 4, "bad_range", id="a range that nobody asked for"),
         pytest.param([cut(headers={})] * 4, "connection", id="cut at the same place each time"),
         pytest.param([cut(b"")] * 4, "connection", id="cut before the first byte each time"),
-        pytest.param([Reply(200, PNG, {"Content-Encoding": "gzip"})], "encoded", id="compressed"),
-        pytest.param([Reply(200, PNG, {"Content-Encoding": "br"})], "encoded", id="compressed otherwise"),
+        pytest.param([Reply(200, PNG, {"Content-Encoding": "lzma"})], "encoded", id="an unknown coding"),
+        pytest.param([Reply(200, PNG, DEFLATE)] * 4, "encoded", id="called compressed, and it is not"),
+        pytest.param([Reply(200, DEFLATED[:-9], DEFLATE)] * 4, "truncated", id="compressed without its end"),
+        pytest.param(
+            [Reply(200, DEFLATED, DEFLATE, length=len(DEFLATED) + 1)] * 4, "truncated", id="compressed, short"
+        ),
+        pytest.param([Reply(200, b"", DEFLATE)] * 4, "truncated", id="compressed, and nothing came"),
+        pytest.param([Reply(200, PNG, stated(b"other"))] * 4, "wrong_hash", id="another checksum"),
+        pytest.param(
+            [Reply(200, DEFLATED, DEFLATE | stated(PNG))] * 4, "wrong_hash", id="of the coded, another one"
+        ),
+        pytest.param(
+            [Reply(200, b"400;chunk-signature=" + b"0" * 64 + PNG, {"Content-Encoding": "aws-chunked"})],
+            "encoded",
+            id="kept as it was uploaded",
+        ),
     ],
 )
 async def test_answers_to_failures(bench: Bench, script: list[Reply], code: str) -> None:
@@ -1330,6 +1417,101 @@ async def test_a_damaged_file_makes_room(bench: Bench) -> None:
     assert bench.files == {"output_1.png": PNG}
     assert receipt.aside is not None
     assert bench.disk.read(receipt.aside) == b"damaged"
+
+
+# --- bodies that are compressed, empty, or other than was stated ---------------------------------------
+
+
+async def test_a_compressed_large_file_is_what_it_means(bench: Bench) -> None:
+    """It is decoded in pieces on its way to the disk, whatever the API says of its size: this or that."""
+    packed = gzip.compress(BIG)
+    for announced in (len(BIG), len(packed)):
+        receipt = await bench.fetch(
+            Host([Reply(200, packed, GZIP)], bench.time), announcing(bench, announced)
+        )
+        assert isinstance(receipt, Receipt)
+        assert bench.files == {"output_1.png": BIG}
+        (bench.disk.root / FOLDER / "output_1.png").unlink()
+    failure = await bench.with_context(retries=0).fetch_once(
+        Host([Reply(200, packed, GZIP)], bench.time), announcing(bench, len(BIG) - 1)
+    )
+    assert failure.code == "wrong_size"
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_a_large_file_is_held_to_its_checksum(bench: Bench, is_right: bool) -> None:
+    """The stated checksum is computed while the file comes, or of what is on disk where it was continued."""
+    headers = etag() | stated(BIG if is_right else b"?", "x-goog-hash")
+    script = [
+        Reply(200, BIG[: len(BIG) // 2], headers, httpx.ReadError("reset"), length=len(BIG)),
+        Reply(206, BIG[len(BIG) // 2 :], rest(len(BIG) // 2, BIG).headers | headers),
+    ]
+    host = Host(script if is_right else [*script, Reply(200, BIG, etag())], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert (bench.files, host.is_done) == ({"output_1.png": BIG}, True)
+
+
+async def test_what_an_earlier_process_left_is_held_to_the_checksum(bench: Bench) -> None:
+    """Its bytes are read back for a hash that was not computed when they came."""
+    half = len(BIG) // 2
+    bench.leave_partial(b"?" + BIG[1:half], total_bytes=len(BIG))
+    replies = [Reply(206, BIG[half:], rest(half, BIG).headers | stated(BIG, "x-goog-hash")), Reply(200, BIG)]
+    receipt = await bench.fetch(Host(replies, bench.time), bench.wanted(has_partial=True))
+    assert isinstance(receipt, Receipt)
+    assert bench.files == {"output_1.png": BIG}
+
+
+async def test_an_empty_document_is_a_file(bench: Bench) -> None:
+    """What a host twice announces as empty is; one that is merely empty is not, nor is a picture."""
+    document = bench.wanted("https://media.test/a.csv", kind="documentUrl")
+    host = Host([Reply(200, b"", length=None), Reply(200, b""), Reply(200, b"")], bench.time)
+    receipt = await bench.fetch(host, document)
+    assert isinstance(receipt, Receipt)
+    assert (receipt.size_bytes, bench.files, host.is_done) == (0, {"output_1.csv": b""}, True)
+    bench.fresh_urls = [None]
+    failure = await bench.fetch(Host([Reply(200, b"")] * 4, bench.time), replace(document, size_bytes=5))
+    assert isinstance(failure, Failure)
+    assert failure.code == "wrong_size"
+
+
+EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+
+
+async def test_a_url_that_expired_with_another_status(bench: Bench) -> None:
+    """Some stores answer 400, and say in the body that the URL has expired: then a fresh one is asked for."""
+    fresh = "https://media.test/one.png?token=NEW"
+    bench.fresh_urls = [fresh]
+    host = Host([Reply(400, EXPIRED), WHOLE], bench.time)
+    assert isinstance(await bench.fetch(host), Receipt)
+    assert host.urls == [URL, fresh]
+    drip = Body([b"x"] * 100)
+    script: list[Reply | Answers] = [
+        lambda request: httpx.Response(400, stream=drip, request=request),
+        Reply(400, b"x" * 9000),
+    ]
+    for answer in script:
+        failure = await bench.fetch(Host([answer], bench.time))
+        assert isinstance(failure, Failure)
+        assert failure.code == "http_400"
+
+
+async def test_a_host_that_refuses_everything_is_not_asked_about_for_ever(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After three files that fresh URLs did not bring, the API is asked for no more of this host."""
+    bench.fresh_urls = [f"{URL}&fresh=1", None, URL]
+    for number, replies in enumerate((2, 1, 1, 1, 1), 1):
+        host = Host([Reply(403)] * replies, bench.time)
+        failure = await bench.fetch(host)
+        assert isinstance(failure, Failure)
+        assert (failure.code, host.is_done) == ("http_403", True)
+        assert len(bench.fresh_asked) == min(number, 3)
+    said = [record for record in caplog.records if "refuses its files" in record.message]
+    assert [record.args for record in said] == [("media.test",)]
+    # The files of another host have nothing to do with it.
+    bench.fresh_urls = ["https://other.test/two.png"]
+    there = bench.wanted("https://other.test/one.png")
+    assert isinstance(await bench.fetch(Host([Reply(403), WHOLE], bench.time), there), Receipt)
 
 
 # --- sizes that the API announced ----------------------------------------------------------------------

@@ -93,6 +93,9 @@ DEAD_URLS = (
     Row("403, no other URL", [Fault(FILE, status=403)], asked="403, API 200", exit=3, error="http_403"),
     Row("404, no other URL", [Fault(FILE, status=404)], asked="404, API 200", exit=3, error="http_404"),
     Row("410, no other URL", [Fault(FILE, status=410)], asked="410, API 200", exit=3, error="http_410"),
+    Row("400 that says expired, the API has another URL",
+        [Fault(OLD, status=400, body=b"<Error><Code>ExpiredToken</Code></Error>")], listed_at=OLD,
+        asked=f"400 {OLD}, API 200, 200"),
     Row("403, the API has another URL", [Fault(OLD, status=403)], listed_at=OLD,
         asked=f"403 {OLD}, API 200, 200"),
     Row("404, the API has another URL", [Fault(OLD, status=404)], listed_at=OLD,
@@ -220,7 +223,20 @@ PAGES = (
     Row("a text that looks like a URL", [], victim=TEXT, asked=""),
     Row("compressed although asked not to", [
             Fault(FILE, body=gzip.compress(BODY, 1), headers=(("Content-Encoding", "gzip"),))
-        ], asked="200", exit=3, error="encoded"),
+        ], asked="200"),
+    Row("compressed, cut, and by then not", [
+            Fault(FILE, on=ONCE, cut_after=300_000, body=gzip.compress(BODY, 1),
+                  headers=(("Content-Encoding", "gzip"),)),
+        ], asked="200, 200"),
+    Row("compressed as nobody knows", [Fault(FILE, headers=(("Content-Encoding", "lzma"),))],
+        asked="200", exit=3, error="encoded"),
+    Row("called compressed by the store that it was uploaded to",
+        [Fault(FILE, headers=(("Content-Encoding", "aws-chunked"),))], asked="200"),
+    Row("other bytes than the host states once",
+        [Fault(FILE, on=ONCE, headers=(("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg=="),))], asked="200, 200"),
+    Row("other bytes than the host states",
+        [Fault(FILE, headers=(("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg=="),))],
+        asked="200, 200, API 200", exit=3, error="wrong_hash"),
 )  # fmt: skip
 
 # At most five redirects, each checked before it is followed; what must not be asked never is.

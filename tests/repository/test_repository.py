@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -39,6 +39,7 @@ from tests.repository.manifest_support import (
     snapshot,
     told,
 )
+from tests.storage.disk_support import needs_fsync, record_disk_events
 
 
 @pytest.mark.anyio
@@ -105,6 +106,28 @@ def files(root: Path) -> dict[str, tuple[bytes, int]]:
 def journal_of(root: Path) -> Path:
     """Where the journal stands."""
     return root / layout.JOURNAL
+
+
+@needs_fsync
+@pytest.mark.anyio
+async def test_what_is_left_of_a_journal_is_flushed_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of which a flush failed may be in the cache alone, and none is written behind such a line."""
+    async with opened(tmp_path, *recorded()):
+        pass
+    events = record_disk_events(monkeypatch)
+    read = Destination.read
+
+    def noted_read(disk: Destination, path: PurePosixPath) -> bytes | None:
+        events.append(f"read {path.name}")
+        return read(disk, path)
+
+    monkeypatch.setattr(Destination, "read", noted_read)
+    async with opened(tmp_path):
+        size_bytes = journal_of(tmp_path).stat().st_size
+    start = events.index(f"fsync {size_bytes} bytes")
+    assert events[start + 1 : start + 4] == ["drop 0 0", "fsync .floradl", "read journal"]
 
 
 @pytest.mark.anyio

@@ -61,7 +61,10 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, function: str, number: int) -> No
 
 
 def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note every new folder, flush and rename from now on; a flush with the folder or the size it covers."""
+    """Note every new folder, flush, rename and dropped cache from now on.
+
+    A flush is noted with the folder or the size that it covers.
+    """
     events: list[str] = []
     fsync, replace, mkdir = os.fsync, os.replace, Path.mkdir
 
@@ -77,10 +80,16 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         events.append(f"replace {Path(target).name}")
         replace(path, target)
 
-    def noted_mkdir(path: Path) -> None:
+    def noted_mkdir(path: Path, **kwargs: Any) -> None:
         events.append(f"mkdir {path.name}")
-        mkdir(path)
+        mkdir(path, **kwargs)
 
+    def noted_fadvise(_: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        events.append(f"drop {offset} {length}")
+
+    if hasattr(os, "posix_fadvise"):
+        monkeypatch.setattr(os, "posix_fadvise", noted_fadvise)
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(Path, "mkdir", noted_mkdir)

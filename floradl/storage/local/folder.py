@@ -332,13 +332,14 @@ class LocalStorage(LocalReader):
         return moment_ns if folder.lstat().st_mtime_ns >= moment_ns - COARSE_NS else None
 
     def adopt(self, relative: PurePosixPath) -> Digest:
-        """Read, hash and make durable a file that is to be recorded and that another process wrote."""
-        digest = self.digest(relative)
+        """Make durable, read and hash a file that is to be recorded and that another process wrote."""
+        # In this order: what is hashed has to be what the disk has, see `Flusher.settle`.
+        self._require_real_dirs(relative.parent)
         self.flush_existing(relative)
-        return digest
+        return self.digest(relative)
 
     def flush_existing(self, relative: PurePosixPath) -> None:
-        """Make durable a file, and its name, that another process left: it may have been killed before."""
+        """Make durable a file, and its name, that another process left. Whoever trusts it reads it after."""
         self.flusher.existing(self.root / relative)
 
     def remove(self, relative: PurePosixPath) -> None:
@@ -390,11 +391,23 @@ class AppendFile:
     def __init__(self, descriptor: int, flusher: Flusher) -> None:
         self._descriptor = descriptor
         self._flusher = flusher
+        self._error: OSError | None = None
 
     def append(self, data: bytes) -> None:
-        """Append and flush. When this returns, the bytes are durable."""
-        write_all(self._descriptor, data)
-        self._flusher.file(self._descriptor)
+        """Append and flush. When this returns, the bytes are durable.
+
+        Raises:
+            OSError: the disk failed, now or at an earlier append. What stands behind a failed append could
+                not be read, and its flush would seem to make the failed one durable.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            write_all(self._descriptor, data)
+            self._flusher.file(self._descriptor)
+        except OSError as exc:
+            self._error = exc
+            raise
 
     def close(self) -> None:
         """Close the file."""

@@ -4,6 +4,12 @@ A file that may be seen under its final name has to be whole, also after `kill -
 written under a temporary name, flushed, renamed, and the folder that holds the name is flushed after that.
 `folder`, `partial` and the writer processes put an archive's files together from these steps; `direct_io`
 is another way to write the bytes of large files. Everything here blocks.
+
+A flush that failed is final. The system tells of it once, and keeps the bytes that it could not write in its
+cache as if they were on the disk: a second flush succeeds, and whoever reads the file gets the right bytes,
+until the cache is gone. So a flush counts only if none failed before it. What another process wrote is
+flushed, and then read from the disk and not from the cache (`Flusher.settle`), before it is trusted.
+Source: fsync(2), "EIO"; PostgreSQL's wiki, "Fsync Errors".
 """
 
 from __future__ import annotations
@@ -60,6 +66,7 @@ class Flusher:
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on
         self._folders: dict[str, _SharedFlush] = {}
+        self._failed: dict[str, OSError] = {}  # folders of which a flush has failed
         self._lock = threading.Lock()
 
     def file(self, descriptor: int) -> None:
@@ -84,7 +91,8 @@ class Flusher:
         """Flush a folder, so that a name that was made in it stays. Threads that ask together share a flush.
 
         Raises:
-            OSError: the flush failed; raised in each thread that shared it.
+            OSError: the flush failed, or one of the same folder did before; raised in each thread that
+                shared it.
         """
         if not self.is_on or os.name == "nt":  # Windows cannot open a folder; NTFS journals names itself
             return
@@ -99,11 +107,14 @@ class Flusher:
                     # Read before the flush begins: a thread that asks later may make its name after the
                     # flush went by, so it needs another one.
                     shared.covered = shared.asked
-                    shared.error = None
+                    shared.error = self._failed.get(name)
                     try:
-                        _flush_folder(path)
+                        if shared.error is None:
+                            _flush_folder(path)
                     except OSError as exc:
-                        shared.error = exc
+                        # Kept: a name that was made before this flush is lost with it, and the next flush
+                        # would seem to keep it.
+                        shared.error = self._failed[name] = exc
                 if shared.error is not None:
                     raise shared.error
         finally:
@@ -112,9 +123,28 @@ class Flusher:
                 if shared.left == shared.asked:  # nobody waits for it: forget it, an archive has many folders
                     self._folders.pop(name, None)
 
+    def settle(self, descriptor: int) -> None:
+        """Flush an open file that another process wrote, and let it be read from the disk from now on.
+
+        That process may have been killed before it flushed the file. Or a flush of it failed, and the cache
+        still has the bytes that the disk has not: this flush succeeds then, so the cache is dropped.
+
+        Raises:
+            OSError: the flush failed.
+        """
+        self.file(descriptor)
+        if self.is_on and hasattr(os, "posix_fadvise"):  # where it is not there, the cache cannot be dropped
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def existing(self, path: Path) -> None:
-        """Flush a file that another process left, and its folder: it may have been killed before it did."""
-        self.closed_file(path)
+        """Make durable a file that another process left, and its name. Read it after this, not before."""
+        if not self.is_on or os.name == "nt":  # as `closed_file`
+            return
+        descriptor = open_regular(path)
+        try:
+            self.settle(descriptor)
+        finally:
+            os.close(descriptor)
         self.folder(path.parent)
 
     def closed_file(self, path: Path | str) -> None:

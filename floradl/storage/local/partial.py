@@ -5,6 +5,10 @@ survives a changed URL. Beside it stands a checkpoint: the validator of the file
 ETag, and the size and SHA-256 of the bytes that were there. A later process hashes the bytes again, and
 trusts them only if the hash agrees. Everything here blocks; call it through `Destination.call`.
 
+A partial of which a write or a flush failed is removed at once, and never continued: its bytes may be in the
+system's cache alone (see `fsync`). A full disk that refuses a write is no such failure, as long as what was
+written before can still be flushed, which the later process tries before it reads.
+
 A large file comes over several connections. Its first bytes, without a gap, are "there". Further stretches,
 "ahead" of them, lie in the same file at their final offsets, each with its own size and SHA-256 in the
 checkpoint. Once all bytes before a stretch are there, it is read back, hashed in order, and is there too.
@@ -16,13 +20,14 @@ import errno
 import io
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from floradl.storage.digest import READ_BYTES, Digest, Meter
+from floradl.storage.digest import READ_BYTES, Digest, Hasher, Meter
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, write_all
 from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS
@@ -32,6 +37,10 @@ CHECKPOINT_BYTES = 8 * 1024 * 1024
 
 MIN_RESUME_BYTES = 256 * 1024
 """Smaller partials are removed when a job stops, and fetched again: a checkpoint would cost more."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BYTES_LOST = _NO_ROOM | {errno.EIO}
+"""Errors of a flush that a process before this one may have caused, and of reading what it wrote."""
 
 
 class _Ahead(msgspec.Struct):
@@ -77,6 +86,7 @@ class Partial:
         self._flusher = flusher
         self._direct = direct
         self._descriptor: int | None = None
+        self._error: OSError | None = None
         self._lock = threading.RLock()
         self._begin()
 
@@ -113,7 +123,11 @@ class Partial:
         return sorted((start, meter.size_bytes) for start, meter in self._ahead.items() if meter.size_bytes)
 
     def load(self) -> None:
-        """Go on with the bytes that an earlier process left, if they agree with the checkpoint's hash."""
+        """Go on with the bytes that an earlier process left, if they agree with the checkpoint's hash.
+
+        They are flushed before they are read, and read from the disk. Where the disk has lost them, the
+        partial is removed.
+        """
         self.is_begun = True
         try:
             with os.fdopen(os.open(self._sidecar, READ_FLAGS), "rb") as file:
@@ -121,7 +135,17 @@ class Partial:
             descriptor = os.open(self._path, READ_FLAGS)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return
+        try:
+            self._load(descriptor, known)
+        except OSError as exc:
+            if exc.errno not in _BYTES_LOST:
+                raise
+            self.discard()
+            self._begin()
+
+    def _load(self, descriptor: int, known: _Sidecar) -> None:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
+            self._flusher.settle(descriptor)
             is_there = _read_into(self._meter, file, known.size_bytes)
             is_usable = known.validator.isascii() and known.validator.isprintable() and known.validator != ""
             if not is_there or not is_usable or self._meter.digest().sha256 != known.sha256:
@@ -143,9 +167,16 @@ class Partial:
                 self._ahead[one.start] = meter
                 at = end
 
-    def expect(self, validator: str, total_bytes: int | None) -> None:
-        """Bytes that come from now on belong to the file with this validator and size. Does not block."""
+    def expect(self, validator: str, total_bytes: int | None, second: Hasher | None = None) -> None:
+        """Bytes that come from now on belong to the file with this validator and size. Does not block.
+
+        Args:
+            validator, total_bytes: of the file.
+            second: computes a second hash of the file as it comes, if this is its beginning.
+        """
         self.validator, self.total_bytes = validator, total_bytes
+        if not self.size_bytes:
+            self._meter = Meter(second)
 
     def restart(self) -> None:
         """Drop all bytes, and what was known of them, since the host has another file now."""
@@ -162,7 +193,7 @@ class Partial:
 
     def append(self, chunks: Sequence[bytes | memoryview]) -> None:
         """Write and hash the bytes that follow those that are there."""
-        with self._lock:
+        with self._lock, self._distrusted_after(but=_NO_ROOM):
             descriptor = self._open()
             for chunk in chunks:
                 written = self._direct.write(descriptor, chunk, self.size_bytes)
@@ -178,7 +209,7 @@ class Partial:
 
         None if it was dropped meanwhile.
         """
-        with self._lock:
+        with self._lock, self._distrusted_after(but=_NO_ROOM):
             meter = self._ahead.get(start)
             if meter is None:
                 return
@@ -230,7 +261,8 @@ class Partial:
         """Flush early the bytes that are written so far, while other threads write more."""
         with self._lock:
             descriptor = self._open()
-        self._flusher.data_early(descriptor)
+        with self._distrusted_after():
+            self._flusher.data_early(descriptor)
 
     def commit(
         self,
@@ -253,7 +285,8 @@ class Partial:
             The digest of the file.
         """
         self.append(chunks)
-        self._flusher.date_and_flush(self._open(), self._path, mtime_ms)
+        with self._distrusted_after():
+            self._flusher.date_and_flush(self._open(), self._path, mtime_ms)
         self.close()
         digest = self._meter.digest()
         make_room(digest)
@@ -270,6 +303,15 @@ class Partial:
             file.seek(offset)
             return file.read(length) or b""
 
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes that are there, read back block by block."""
+        for offset in range(0, self.size_bytes, READ_BYTES):
+            yield self.read_at(offset, min(READ_BYTES, self.size_bytes - offset))
+
+    def hasher(self, algorithm: str) -> Hasher | None:
+        """What has computed a hash of the bytes that are there; None if none of this algorithm was."""
+        return self._meter.hasher(algorithm)
+
     @property
     def digest(self) -> Digest:
         """The digest of the bytes that are there."""
@@ -279,7 +321,7 @@ class Partial:
         """Stop here: write a checkpoint if a later process can resume from it, else remove the partial."""
         self.close()
         there_bytes = self.size_bytes + sum(size for _, size in self.ahead)
-        if self.validator and there_bytes >= MIN_RESUME_BYTES:
+        if self._error is None and self.validator and there_bytes >= MIN_RESUME_BYTES:
             self._write_sidecar()
         else:
             self.discard()
@@ -306,12 +348,34 @@ class Partial:
             self._descriptor = None
 
     def _open(self) -> int:
+        if self._error is not None:
+            raise self._error
         if self._descriptor is None:
             self.is_begun = True
             self._descriptor = os.open(self._path, WRITE_FLAGS, 0o666)
             os.ftruncate(self._descriptor, max([self.size_bytes, *(sum(one) for one in self.ahead)]))
             os.lseek(self._descriptor, self.size_bytes, os.SEEK_SET)
         return self._descriptor
+
+    @contextmanager
+    def _distrusted_after(self, *, but: frozenset[int] = frozenset()) -> Iterator[None]:
+        """Remove the partial and its checkpoint when the disk fails, and let it not be used any more.
+
+        Order: this comes before anything else is done about the error. A process that is killed right after
+        it leaves no bytes that the next one could take for sound.
+
+        Args:
+            but: the numbers of errors that say nothing about the bytes that were written before.
+        """
+        try:
+            yield
+        except OSError as exc:
+            if self._error is None and exc.errno not in but:
+                self._error = exc
+                for path in (self._sidecar, self._path):
+                    with suppress(OSError):  # a disk that fails may refuse this too; `load` finds it out then
+                        path.unlink(missing_ok=True)
+            raise
 
     def _write(
         self, descriptor: int, meter: Meter, chunk: bytes | memoryview, written_bytes: int = 0

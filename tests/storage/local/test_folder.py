@@ -160,12 +160,22 @@ def test_a_file_system_that_does_not_date_its_folders(
 
 @needs_fsync
 def test_what_a_killed_process_left_is_flushed(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is to be recorded is made durable first, and its name too, whoever wrote it."""
+    """A file that is to be recorded is made durable first, and its name too, whoever wrote it.
+
+    Only then is it read, from the disk: a flush that failed before leaves in the cache what the disk has not.
+    """
     disk.ensure_dir(RUN)
     (disk.root / FILE).write_bytes(b"picture")
     events = record_disk_events(monkeypatch)
+    digest = disk.digest
+
+    def noted_digest(path: PurePosixPath) -> Digest:
+        events.append("read")
+        return digest(path)
+
+    monkeypatch.setattr(disk, "digest", noted_digest)
     assert disk.adopt(FILE) == Digest(7, hashlib.sha256(b"picture").hexdigest(), b"picture")
-    assert events == ["fsync 7 bytes", "fsync run_c"]
+    assert events == ["fsync 7 bytes", "drop 0 0", "fsync run_c", "read"]
 
 
 @needs_fsync
@@ -234,6 +244,24 @@ def test_append_is_flushed(disk: Destination, monkeypatch: pytest.MonkeyPatch) -
     assert events == ["fsync 0 bytes", "fsync .floradl"]
     file.append(b"entry")
     assert events[2:] == ["fsync 5 bytes"]
+    file.close()
+
+
+@needs_fsync
+@pytest.mark.parametrize("function", ["write", "fsync"])
+def test_nothing_is_appended_behind_what_failed(
+    disk: Destination, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """After an append that the disk refused no later one is reported as durable, and nothing is written."""
+    file = disk.open_append(layout.JOURNAL, keep_bytes=0)
+    with monkeypatch.context() as patch:
+        fail_with(patch, function, errno.EIO)
+        with pytest.raises(OSError, match="error"):
+            file.append(b"one")
+    before = disk.read(layout.JOURNAL)
+    with pytest.raises(OSError, match="error"):
+        file.append(b"two")
+    assert disk.read(layout.JOURNAL) == before
     file.close()
 
 

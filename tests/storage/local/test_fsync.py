@@ -88,10 +88,8 @@ def test_threads_share_the_flush_of_a_folder(tmp_path: Path, monkeypatch: pytest
 
 
 @needs_fsync
-def test_a_flush_that_fails_is_tried_again_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who asks after a flush has failed gets a flush of its own."""
+def test_no_flush_counts_after_one_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells of a failure once, and a second flush would succeed without a second write."""
     flusher = Flusher(is_on=True)
     answers = [OSError(errno.EIO, "broken"), None]
 
@@ -100,10 +98,44 @@ def test_a_flush_that_fails_is_tried_again_by_the_next(
             raise answer
 
     monkeypatch.setattr(os, "fsync", flush)
-    with pytest.raises(OSError, match="broken"):
-        flusher.folder(tmp_path)
-    flusher.folder(tmp_path)
+    for _ in range(2):
+        with pytest.raises(OSError, match="broken"):
+            flusher.folder(tmp_path)
+    flusher.folder(tmp_path.parent)  # another folder has nothing to do with it
     assert answers == []
+
+
+@needs_fsync
+def test_what_another_process_wrote_is_read_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is flushed, then dropped from the cache, then its name is flushed."""
+    events = record_disk_events(monkeypatch)
+    (tmp_path / "file").write_bytes(b"bytes")
+    Flusher(is_on=True).existing(tmp_path / "file")
+    assert events == ["fsync 5 bytes", "drop 0 0", f"fsync {tmp_path.name}"]
+
+
+@needs_fsync
+def test_a_system_whose_cache_cannot_be_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is flushed there all the same."""
+    events = record_disk_events(monkeypatch)
+    monkeypatch.delattr(os, "posix_fadvise")
+    (tmp_path / "file").write_bytes(b"bytes")
+    Flusher(is_on=True).existing(tmp_path / "file")
+    assert events == ["fsync 5 bytes", f"fsync {tmp_path.name}"]
+
+
+def test_nothing_of_another_process_is_flushed_without_durability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gave flushes up gets none here either, and the cache is kept."""
+    events = record_disk_events(monkeypatch)
+    (tmp_path / "file").write_bytes(b"bytes")
+    Flusher(is_on=False).existing(tmp_path / "file")
+    with (tmp_path / "file").open("rb") as file:
+        Flusher(is_on=False).settle(file.fileno())
+    assert events == []
 
 
 @needs_fsync

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -280,6 +282,136 @@ def test_without_fsync_nothing_is_flushed(tmp_path: Path, monkeypatch: pytest.Mo
     begun = Partial(lambda: tmp_path / "one.part", Flusher(is_on=False), Direct(is_on=False))
     begun.commit([b"some"], tmp_path / "final.png", None)
     assert events == ["write", "replace final.png"]
+
+
+# --- a disk that fails ---------------------------------------------------------------------------------
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, function: str, number: int) -> None:
+    """Let one call of a function of the system fail, and all later ones do what they should."""
+    real, left = getattr(os, function), [OSError(number, os.strerror(number))]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            raise left.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, function, call)
+
+
+Use = Callable[[Partial, Path], object]
+USES: dict[str, tuple[str, Use]] = {
+    "write": ("write", lambda begun, _: begun.append([b"more"])),
+    "write ahead": ("write", lambda begun, _: begun.append_ahead(2 * len(DATA), [b"more"])),
+    "early flush": ("fdatasync", lambda begun, _: begun.flush()),
+    "flush": ("fsync", lambda begun, folder: begun.commit([], folder / "final.png", None)),
+}
+
+
+@needs_fsync
+@pytest.mark.parametrize("use", USES)
+def test_a_write_that_failed_once_is_never_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    """The partial is gone at once, is not committed by this process, and is begun anew by the next."""
+    leave(tmp_path, DATA, total_bytes=9 * len(DATA))
+    begun = loaded(tmp_path)
+    begun.begin_ahead(2 * len(DATA))
+    function, act = USES[use]
+    failing(monkeypatch, function, errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        act(begun, tmp_path)
+    assert names(tmp_path) == []
+    with pytest.raises(OSError, match="Input/output error"):
+        begun.commit([b"rest"], tmp_path / "final.png", None)
+    begun.suspend()
+    assert names(tmp_path) == []
+    assert loaded(tmp_path).size_bytes == 0
+
+
+@needs_fsync
+def test_a_full_disk_costs_what_it_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written before it was full is continued: a later process can still flush and read it."""
+    leave(tmp_path, DATA)
+    begun = loaded(tmp_path)
+    failing(monkeypatch, "write", errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        begun.append([b"more"])
+    begun.suspend()
+    later = loaded(tmp_path)
+    later.commit([b"rest"], tmp_path / "final.png", None)
+    assert (tmp_path / "final.png").read_bytes() == DATA + b"rest"
+
+
+@needs_fsync
+def test_a_flush_that_finds_the_disk_full_costs_the_partial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems find room only when they flush, and lose then what they had taken before."""
+    leave(tmp_path, DATA)
+    begun = loaded(tmp_path)
+    failing(monkeypatch, "fdatasync", errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        begun.flush()
+    begun.suspend()
+    assert names(tmp_path) == []
+
+
+@needs_fsync
+def test_what_was_left_is_flushed_and_read_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order, since a flush that failed before leaves in the cache what the disk has not."""
+    leave(tmp_path, DATA)
+    events: list[str] = []
+    read_into = partial._read_into
+
+    def noted_read(*args: Any) -> bool:
+        events.append("read")
+        return read_into(*args)
+
+    monkeypatch.setattr(os, "fsync", lambda _: events.append("flush"))
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: events.append("drop"))
+    monkeypatch.setattr(partial, "_read_into", noted_read)
+    assert loaded(tmp_path).size_bytes == len(DATA)
+    assert events == ["flush", "drop", "read"]
+
+
+@needs_fsync
+def test_what_the_disk_lost_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush that fails for bytes of an earlier process costs these bytes, and no job."""
+    leave(tmp_path, DATA)
+    failing(monkeypatch, "fsync", errno.EIO)
+    later = loaded(tmp_path)
+    assert (later.size_bytes, names(tmp_path)) == (0, [])
+    later.commit([b"anew"], tmp_path / "final.png", None)
+    assert (tmp_path / "final.png").read_bytes() == b"anew"
+
+
+@needs_fsync
+def test_other_errors_of_a_partial_that_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says nothing of the bytes ends the job, and the bytes stay."""
+    leave(tmp_path, DATA)
+    with monkeypatch.context() as patch:
+        failing(patch, "fsync", errno.EROFS)
+        with pytest.raises(OSError, match="Read-only"):
+            loaded(tmp_path)
+    assert loaded(tmp_path).size_bytes == len(DATA)
+
+
+@needs_fsync
+def test_a_disk_that_does_not_even_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error that came first is the one that is told; the partial is removed when it is put away."""
+    leave(tmp_path, DATA)
+    begun = loaded(tmp_path)
+    with monkeypatch.context() as patch:
+        failing(patch, "fdatasync", errno.EIO)
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
+        with pytest.raises(OSError, match="Input/output error"):
+            begun.flush()
+    assert names(tmp_path) == ["one.json", "one.part"]
+    begun.suspend()
+    assert names(tmp_path) == []
 
 
 @needs_links
