@@ -13,7 +13,7 @@ GUARDED := floradl/api/canvas.py floradl/api/lists.py floradl/api/paging.py flor
 	floradl/download/validators.py floradl/download/codings.py floradl/download/checksums.py floradl/download/bodies.py \
 	floradl/download/receiving.py floradl/download/fresh_urls.py \
 	floradl/network/bandwidth.py floradl/network/body.py floradl/network/concurrency.py floradl/network/http11.py \
-	floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/history.py \
+	floradl/network/message.py floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/history.py \
 	floradl/repository/journal.py floradl/repository/labels.py floradl/repository/layout.py floradl/repository/lock.py \
 	floradl/repository/manifest.py floradl/repository/repository.py floradl/repository/snapshot.py floradl/storage/aside.py \
 	floradl/storage/base.py floradl/storage/destination.py floradl/storage/digest.py floradl/storage/local/direct_io.py \

@@ -143,15 +143,9 @@ class Commit:
         Raises:
             TransferError: `not_media`.
         """
-<<<<<<< HEAD
         wanted = self._wanted
         output = Output(wanted.key, wanted.type, wanted.url, content_type=wanted.content_type)
-        page = filetype.page_instead_of(output, self._head(chunks), content_type)
-=======
-        if self._wanted.type not in MEDIA_TYPES:
-            return
-        page = filetype.page_instead_of_media(self.head(chunks), content_type)
->>>>>>> help-wb
+        page = filetype.page_instead_of(output, self.head(chunks), content_type)
         if page is not None:
             expected = (
                 "media" if wanted.type in MEDIA_TYPES else f"a {filetype.announced_extension(output)} file"

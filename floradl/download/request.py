@@ -19,7 +19,7 @@ import httpx
 from floradl.download.context import Context
 from floradl.errors import TransferError, printable
 from floradl.network import addresses
-from floradl.network.client import MediaClient
+from floradl.network.client import MediaClient, NotHttpError
 
 if TYPE_CHECKING:
     from floradl.buffers import Room
@@ -128,6 +128,9 @@ def _transfer_error(exc: Exception) -> TransferError:
     """Say what an error of httpx or of a socket means for an output: whether to try again, and where."""
     if isinstance(exc, httpx.TimeoutException):
         return TransferError("timeout", "the host fell silent", is_retryable=True)
+    if isinstance(exc, NotHttpError):
+        message = f"the host's answer is no HTTP: {printable(str(exc))}"
+        return TransferError("not_http", message, is_retryable=True, wants_fresh_url=True)
     if isinstance(exc, httpx.RemoteProtocolError):
         message = f"the connection was cut: {printable(str(exc))}"
         return TransferError("truncated", message, is_retryable=True, wants_fresh_url=True)

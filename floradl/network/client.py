@@ -21,6 +21,13 @@ _HEADERS = {"User-Agent": addresses.USER_AGENT, "Accept": "*/*", "Accept-Encodin
 _NO_BODY = httpx.ByteStream(b"")
 
 
+class NotHttpError(httpx.RemoteProtocolError):
+    """What a host sent is no HTTP/1.1, or could be understood in two ways; the message says what is wrong.
+
+    A plain `RemoteProtocolError` means that an answer broke off.
+    """
+
+
 class MediaClient:
     """Asks media hosts, over any httpx transport.
 

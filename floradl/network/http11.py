@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection to a media host: requests one after another, and each answer as it comes.
 
 The event loop receives straight into the memory where a body stays, which `body.Body` gives. Only bytes that
-come together with a head are copied once more. Heads and chunked bodies are read by llhttp (`httptools`),
-which refuses any message that two readers could understand differently.
+come together with a head are copied once more. Heads and chunked bodies are read by `message.Message`, which
+refuses any message that two readers could understand differently.
 
 A small body for which there is room is waited for together with its head. Head and body are then one wake-up
 of the reader instead of several, which is a good part of all work when there are thousands of small files. A
@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from enum import Enum, auto
-from typing import NamedTuple, cast
+from typing import cast
 
-import httptools
 import httpx
 
 from floradl.buffers import Blocks, Room
 from floradl.network.body import Body
+from floradl.network.client import NotHttpError
+from floradl.network.message import Framing, Head, Message, may_begin
 
 GATHER_S = 0.5
 """How long a small body is waited for together with its head."""
@@ -37,15 +38,10 @@ anew.
 _HEAD_BYTES = 32 * 1024
 """The longest head of an answer that is read."""
 
+_INTERIM_BYTES = 256 * 1024
+"""How many bytes of interim answers (1xx) may come before the answer."""
+
 _END = b"\r\n\r\n"
-_WITHOUT_BODY = frozenset({204, 304})
-
-
-class Head(NamedTuple):
-    """The head of an answer: its status, and its headers as they came, in their order."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
 
 
 class _State(Enum):
@@ -54,31 +50,6 @@ class _State(Enum):
     SIZED = auto()  # a body that has so many bytes
     CHUNKED = auto()
     OPEN = auto()  # a body that ends with the connection
-
-
-class _Parsed:
-    """What llhttp has told of the answer so far; `httptools` calls the methods by their names."""
-
-    def __init__(self) -> None:
-        self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.keeps_alive = False
-        self.body: list[bytes] = []
-        self.is_complete = False
-
-    def on_headers_complete(self) -> None:
-        # The parser is asked now, because after the message it has forgotten that a body of no bytes has a
-        # length.
-        self.keeps_alive = cast("httptools.HttpResponseParser", self.parser).should_keep_alive()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-    def on_body(self, data: bytes) -> None:
-        self.body.append(data)
-
-    def on_message_complete(self) -> None:
-        self.is_complete = True
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -98,7 +69,8 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_HEAD_BYTES))
         self._buffered_bytes = 0
         self._state = _State.IDLE
-        self._parsed: _Parsed | None = None
+        self._interim_bytes = 0
+        self._message: Message | None = None
         self._head: Head | None = None
         self._body = Body(self._loop.time)
         self._is_gathering = False
@@ -183,6 +155,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin_request(self, request: bytes, room: Room | None, blocks: Blocks | None) -> None:
         self._state, self._buffered_bytes, self._head = _State.HEAD, 0, None
+        self._interim_bytes = 0
         self._body.prepare(room, blocks)
         self._transport.write(request)
         self._expect()
@@ -221,7 +194,6 @@ class Connection(asyncio.BufferedProtocol):
             self._buffered_bytes += nbytes
             self._read_head()
         elif self._state is _State.CHUNKED:
-            self._deadline_s = self._loop.time() + self._timeout_s
             self._read_chunks(bytes(self._buffer[:nbytes]))
         else:
             self.is_reusable = (
@@ -267,42 +239,38 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_head(self) -> None:
         data = bytes(self._buffer[: self._buffered_bytes])
-        while (end := data.find(_END) + len(_END)) >= len(_END):
-            parsed = self._parsed = _Parsed()
-            parser = cast("httptools.HttpResponseParser", parsed.parser)
+        while may_begin(data) and (end := data.find(_END) + len(_END)) >= len(_END):
             try:
-                parser.feed_data(data[:end])
-            except httptools.HttpParserError as exc:
-                self._fail(httpx.RemoteProtocolError(f"the answer is no HTTP: {exc}"))
+                message = Message(data[:end])
+            except NotHttpError as exc:
+                self._fail(exc)
                 return
-            status, data = parser.get_status_code(), data[end:]
-            if not 100 <= status < 200:  # else the answer is still to come
-                self._head, self.is_reusable = Head(status, parsed.headers), parsed.keeps_alive
-                self._begin_body(self._head, data)
+            data = data[end:]
+            if message.head.status >= 200:
+                self._message, self._head, self.is_reusable = message, message.head, message.keeps_alive
+                self._begin_body(message, data)
                 return
-        if len(data) == _HEAD_BYTES:
-            self._fail(httpx.RemoteProtocolError("the head of the answer has no end"))
-            return
+            message.forget_parser()
+            self._interim_bytes += end
+            if self._interim_bytes > _INTERIM_BYTES:
+                self._fail(NotHttpError("interim answers without an end"))
+                return
+        if not may_begin(data):
+            self._fail(NotHttpError("it does not begin as an answer does"))
+        elif len(data) == _HEAD_BYTES:
+            self._fail(NotHttpError("its head has no end"))
         self._buffer[: len(data)] = data
         self._buffered_bytes = len(data)
 
-    def _begin_body(self, head: Head, rest: bytes) -> None:
-        """Find out where the body ends (RFC 9112, section 6.3), and take the bytes of it that came with the
-        head.
-        """
-        length, coding = None, b""
-        for name, value in head.headers:
-            lower = name.lower()
-            if lower == b"content-length":
-                length = int(value)  # the parser refuses a length that is not a number
-            elif lower == b"transfer-encoding":
-                coding = value.lower()
-        if head.status in _WITHOUT_BODY or length == 0:
+    def _begin_body(self, message: Message, rest: bytes) -> None:
+        """Begin a body with the bytes of it that came together with the head."""
+        length = message.length_bytes
+        if message.framing is Framing.NONE:
             self._end(excess=bool(rest))
-        elif coding.endswith(b"chunked"):
+        elif message.framing is Framing.CHUNKED:
             self._begin(_State.CHUNKED)
             self._read_chunks(rest)
-        elif length is None or coding:
+        elif message.framing is Framing.OPEN:
             self._begin(_State.OPEN)
             self._body.begin(None)
             self._take_first(rest)
@@ -313,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.is_reusable = False
             self._take_first(rest[:length])
             if self._is_gathering:
-                self._loop.call_later(GATHER_S, self._gather_no_longer, head)
+                self._loop.call_later(GATHER_S, self._gather_no_longer, message.head)
 
     def _begin(self, state: _State) -> None:
         self._state, self._buffered_bytes = state, 0
@@ -353,19 +321,17 @@ class Connection(asyncio.BufferedProtocol):
             self._hold_back()
 
     def _read_chunks(self, data: bytes) -> None:
-        parsed = cast("_Parsed", self._parsed)
-        try:
-            if data:
-                cast("httptools.HttpResponseParser", parsed.parser).feed_data(data)
-        except httptools.HttpParserError as exc:
-            if not parsed.is_complete:  # after the end, the bytes that are no HTTP belong to no answer
-                self._fail(httpx.RemoteProtocolError(f"the chunks of the answer are no HTTP: {exc}"))
-            self.is_reusable = False
-        for piece in parsed.body:
+        message = cast("Message", self._message)
+        pieces = message.feed(data)
+        for piece in pieces:
             self._body.add(piece)
-        parsed.body.clear()
-        if parsed.is_complete:
-            self._end()
+        if pieces:
+            # Only the body itself counts: a host could send sizes, extensions and trailers for ever.
+            self._deadline_s = self._loop.time() + self._timeout_s
+        if message.is_complete:
+            self._end(excess=message.has_excess)
+        elif message.error is not None:
+            self._fail(message.error)
         else:
             self._hold_back()
 
@@ -386,10 +352,9 @@ class Connection(asyncio.BufferedProtocol):
             self.is_reusable = False
 
     def _forget_parser(self) -> None:
-        """Break the cycle of parser and `_Parsed`, which would otherwise wait for Python's collector."""
-        if self._parsed is not None:
-            self._parsed.parser = None
-            self._parsed = None
+        if self._message is not None:
+            self._message.forget_parser()
+            self._message = None
 
     def _gather_no_longer(self, head: Head) -> None:
         if self._is_gathering and self._head is head:

@@ -28,7 +28,7 @@ from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
-from floradl.network.client import MediaClient
+from floradl.network.client import MediaClient, NotHttpError
 from floradl.network.retry import Backoff
 from floradl.repository import layout
 from floradl.repository.results import Failure, Receipt
@@ -1326,6 +1326,7 @@ FOREIGN = [
     (httpx.WriteTimeout("x"), "timeout"),
     (httpx.PoolTimeout("x"), "timeout"),
     (httpx.RemoteProtocolError("x"), "truncated"),
+    (NotHttpError("x"), "not_http"),
     (httpx.UnsupportedProtocol("x"), "unsafe_url"),
     (httpx.DecodingError("x"), "unsafe_url"),
     (httpx.TooManyRedirects("x"), "unsafe_url"),

@@ -22,6 +22,7 @@ import pytest
 from floradl.buffers import BLOCK_BYTES, Blocks, is_block
 from floradl.network import http11
 from floradl.network.body import ROOM_BYTES
+from floradl.network.client import NotHttpError
 from floradl.network.http11 import Connection
 from tests.network.test_transport import self_signed
 
@@ -158,11 +159,35 @@ ANSWERS = [
         [OK + b"\r\nhel", 0.02, b"lo", "close"], 200, b"hello", False, id="the end of the connection"
     ),
     pytest.param(
-        [OK + b"Transfer-Encoding: gzip\r\n\r\nhello", "close"],
+        [OK + b"Transfer-Encoding: identity\r\n\r\nhello", "close"],
         200,
         b"hello",
         False,
-        id="a coding without chunks",
+        id="a coding that is none",
+    ),
+    pytest.param(
+        [OK + b"Content-Length: 5\r\nX: y\r\ncontent-length: 5 \r\n\r\nhello"],
+        200,
+        b"hello",
+        True,
+        id="the same length twice",
+    ),
+    pytest.param(
+        [OK + b"Content-Length: 5,\t5 , 5\r\n\r\nhello"], 200, b"hello", True, id="a list of the same length"
+    ),
+    pytest.param(
+        [CHUNKED + b"1;chunk-signature=0123456789\r\na\r\n" * 20_000 + b"0\r\n\r\n"],
+        200,
+        b"a" * 20_000,
+        True,
+        id="chunks of one byte",
+    ),
+    pytest.param(
+        [CHUNKED + b"5\r\nhello\r\n0\r\n\r\n" + OK + b"Content-Length: 4\r\n\r\nevil"],
+        200,
+        b"hello",
+        False,
+        id="another answer right behind the last chunk",
     ),
     pytest.param(
         [b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0.05, "close"], 200, b"hello", False, id="1.0"
@@ -354,8 +379,41 @@ async def test_what_came_of_a_broken_body(
 @pytest.mark.parametrize(
     ("steps", "error"),
     [
-        pytest.param([b"SSH-2.0\r\n\r\n"], httpx.RemoteProtocolError, id="no HTTP"),
-        pytest.param([OK + b"X: " + b"a" * 100_000], httpx.RemoteProtocolError, id="an endless head"),
+        pytest.param([b"SSH-2.0-OpenSSH_9.6\r\n", 9.0], NotHttpError, id="SSH"),
+        pytest.param([b"\x15\x03\x01\x00\x02\x02\x46", 9.0], NotHttpError, id="TLS"),
+        pytest.param([b"\x89PNG\r\n\x1a\n", "close"], NotHttpError, id="a body without a head"),
+        pytest.param([b"HTTP/2.0 200 OK\r\n\r\n"], NotHttpError, id="a later HTTP"),
+        pytest.param([b"HTTP/0.9 200 OK\r\n\r\n"], NotHttpError, id="an earlier HTTP"),
+        pytest.param([b"\r\n" + SIZED], NotHttpError, id="a line before the head"),
+        pytest.param([b"HTTP/1.1 099 Odd\r\n\r\n"], NotHttpError, id="a status below 100"),
+        pytest.param([b"HTTP/1.1 oops\r\n\r\n"], NotHttpError, id="no status"),
+        pytest.param([b"HTTP/1.1 100 A\r\n\r\n?", 9.0], NotHttpError, id="no HTTP after 100"),
+        pytest.param([OK + b"Content-Length: 5, 6\r\n\r\nhello"], NotHttpError, id="a list of lengths"),
+        pytest.param(
+            [OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"], NotHttpError, id="two lengths"
+        ),
+        pytest.param([OK + b"Content-Length: a, a\r\n\r\nhello"], NotHttpError, id="lengths of no number"),
+        pytest.param(
+            [OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+            NotHttpError,
+            id="a length beside chunks",
+        ),
+        pytest.param(
+            [OK + b"Transfer-Encoding: gzip\r\n\r\nhello", "close"],
+            NotHttpError,
+            id="a coding that was not asked",
+        ),
+        pytest.param(
+            [OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+            NotHttpError,
+            id="a coding inside chunks",
+        ),
+        pytest.param(
+            [OK + b"Transfer-Encoding: xchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+            NotHttpError,
+            id="what only looks like chunks",
+        ),
+        pytest.param([OK + b"X: " + b"a" * 100_000], NotHttpError, id="an endless head"),
         pytest.param([OK, "close"], httpx.RemoteProtocolError, id="half a head"),
         pytest.param([OK, 0.05, "reset"], httpx.ReadError, id="half a head, and a reset"),
         pytest.param([1.0], httpx.ReadTimeout, id="silence"),
@@ -393,8 +451,67 @@ async def test_whoever_waits_is_told_once() -> None:
     assert transport.is_aborted
     one.buffer_updated(3)
     one.connection_lost(OSError())
-    with pytest.raises(httpx.RemoteProtocolError, match="no HTTP"):
+    with pytest.raises(NotHttpError):
         await asked
+
+
+ENDLESS = [
+    pytest.param(CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: " + b"a" * 8000 + b"\r\n", id="trailers"),
+    pytest.param(CHUNKED + b"5\r\nhello\r\n0\r\nX: ", b"a" * 8000, id="a trailer"),
+    pytest.param(CHUNKED + b"5\r\nhello\r\n5;x=", b"a" * 8000, id="a chunk's extension"),
+    pytest.param(CHUNKED + b"5\r\nhello\r\n", b"0" * 8000, id="a chunk's size"),
+]
+
+
+@pytest.mark.parametrize(("began", "more"), ENDLESS)
+async def test_what_frames_a_body_has_an_end(began: bytes, more: bytes) -> None:
+    """A host that sends it for ever is left before it fills the memory; what came of the body is given."""
+    one, transport, sent = Connection(60), FakeTransport(), 0
+    one.connection_made(transport)
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    hand_over(one, began)
+    while not transport.is_aborted:
+        hand_over(one, more)
+        sent += len(more)
+        assert sent < 200_000
+    assert (await asked).status == 200
+    assert await one.read() == b"hello"
+    with pytest.raises(NotHttpError):
+        await one.read()
+
+
+async def test_interim_answers_have_an_end() -> None:
+    """A host that sends nothing but 100 Continue is left."""
+    one, transport, sent = Connection(60), FakeTransport(), 0
+    one.connection_made(transport)
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    while not transport.is_aborted:
+        hand_over(one, b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 100)
+        sent += 3200
+        assert sent < 500_000
+    with pytest.raises(NotHttpError):
+        await asked
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_trailers_add_nothing_to_the_head(pieces: int) -> None:
+    """What comes behind the body was not known when the head was judged."""
+    trailer = b'0\r\nETag: "evil"\r\nContent-Range: bytes 5-9/10\r\n\r\n'
+    steps: list[Step] = [CHUNKED + b"5\r\nhello\r\n", 0.02, trailer]
+    async with connected([b"".join(cast("list[bytes]", steps[::2]))] if pieces == 1 else steps) as (one, _):
+        head = await one.ask(REQUEST, None)
+        assert await body_of(one) == b"hello"
+        assert head.headers == [(b"Transfer-Encoding", b"chunked")]
+        assert one.is_reusable
+
+
+async def test_white_space_behind_a_value_is_none_of_it() -> None:
+    """A length or validator with a space behind it is the one without."""
+    async with connected([OK + b'ETag: "a" \t\r\nContent-Length: 5 \r\n\r\nhello']) as (one, _):
+        head = await one.ask(REQUEST, None)
+        assert head.headers == [(b"ETag", b'"a"'), (b"Content-Length", b"5")]
 
 
 # ---------------------------------------------------------------------------------- time
@@ -452,6 +569,47 @@ async def test_one_alarm_for_many_requests(monkeypatch: pytest.MonkeyPatch) -> N
     assert one.is_open
     with pytest.raises(httpx.ReadTimeout):
         await answered(0.5)
+
+
+@pytest.mark.parametrize(("began", "more"), ENDLESS)
+async def test_what_frames_a_body_is_no_sign_of_life(
+    monkeypatch: pytest.MonkeyPatch, began: bytes, more: bytes
+) -> None:
+    """A host that sends a byte of it every half second is as silent as one that sends none."""
+    one, timers, transport = Connection(3), Timers(), FakeTransport()
+    monkeypatch.setattr(one, "_loop", timers)
+    one.connection_made(transport)
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    hand_over(one, began)
+    passed_s = 0.0
+    while not transport.is_aborted:
+        timers.pass_time(0.5)
+        passed_s += 0.5
+        assert passed_s <= 3.5
+        hand_over(one, more[:1] if not transport.is_aborted else b"")
+    await asked
+    assert await one.read() == b"hello"
+    with pytest.raises(httpx.ReadTimeout):
+        await one.read()
+
+
+@pytest.mark.parametrize("piece", [b"X", b"HTTP/1.1 100 A\r\n\r\n"], ids=["a head", "interim answers"])
+async def test_a_head_has_its_time_as_a_whole(monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
+    """However much of it comes, and however many interim ones before it."""
+    one, timers, transport = Connection(3), Timers(), FakeTransport()
+    monkeypatch.setattr(one, "_loop", timers)
+    one.connection_made(transport)
+    asked = asyncio.ensure_future(one.ask(REQUEST, None))
+    await asyncio.sleep(0)
+    hand_over(one, OK if piece == b"X" else piece)
+    for _ in range(6):
+        assert not transport.is_aborted
+        timers.pass_time(0.5)
+        hand_over(one, piece if not transport.is_aborted else b"")
+    assert transport.is_aborted
+    with pytest.raises(httpx.ReadTimeout):
+        await asked
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
