@@ -6,8 +6,9 @@ transport can stand in. `transport.MediaTransport` is the transport of real jobs
 checks every address (`addresses`), and connects to one of the addresses that it checked, so that a second DNS
 answer cannot differ from the checked one. It keeps connections and uses them again. `http11.Connection` is
 one of them: `message.Message` reads heads and chunks with llhttp, and `body.Body` decides where the bytes of
-a body are received. Requests that go through a proxy use httpx's own transport. Redirects are not followed here;
-`download.request` follows them and checks each. Nothing that is asked of a media host carries credentials.
+a body are received. Requests that go through a proxy use httpx's own transport, with the deadlines of
+`deadlines`. Redirects are not followed here; `download.request` follows them and checks each. Nothing that is
+asked of a media host carries credentials.
 
 What is received where. A whole file of at most 256 KiB is waited for together with its head, for half a
 second at most: that is one wake-up of the event loop instead of several. It is received into memory that the
@@ -38,7 +39,8 @@ speed nor for the read timeout. A transfer below the floor is broken off.
 
 What is promised: only `https` to public addresses is asked, or loopback where the API itself is on loopback;
 nothing from outside holds a job for ever or fills its memory. Connections, look-ups and heads time out, a
-body that trickles is broken off, what frames a body is bounded and no sign of life, and a host that sends faster than the disk writes is held back.
+body that trickles is broken off, what frames a body is bounded and no sign of life, and a host that sends
+faster than the disk writes is held back.
 
 It imports the ground alone.
 """
@@ -48,6 +50,7 @@ __all__ = (
     "bandwidth",
     "client",
     "concurrency",
+    "deadlines",
     "retry",
     "transport",
 )

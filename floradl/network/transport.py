@@ -34,6 +34,7 @@ import httpx
 from floradl.errors import TransferError
 from floradl.network import addresses
 from floradl.network.client import BLOCKS, ROOM
+from floradl.network.deadlines import TimelyTransport
 
 if TYPE_CHECKING:
     from floradl.network.http11 import Connection
@@ -108,7 +109,7 @@ class MediaTransport(httpx.AsyncBaseTransport):
         self._allow_loopback = allow_loopback
         self._timeout_s = timeout_s
         self._proxies = dict(proxies or {})
-        self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._proxied: dict[str, TimelyTransport] = {}
         self._names: OrderedDict[tuple[str, int], _Name] = OrderedDict()
         self._idle: OrderedDict[_Place, list[_Idle]] = OrderedDict()
         self._idle_count = 0
@@ -191,12 +192,13 @@ class MediaTransport(httpx.AsyncBaseTransport):
         except (OSError, UnicodeError) as exc:
             raise httpx.ConnectError(f"the name {host} is not known") from exc
 
-    def _transport_over(self, proxy: str) -> httpx.AsyncHTTPTransport:
+    def _transport_over(self, proxy: str) -> TimelyTransport:
         """httpx's transport over a proxy, made when it is first needed."""
         if proxy not in self._proxied:
-            self._proxied[proxy] = httpx.AsyncHTTPTransport(
+            made = httpx.AsyncHTTPTransport(
                 proxy=proxy, verify=self._certificates(), limits=httpx.Limits(keepalive_expiry=_MAX_IDLE_S)
             )
+            self._proxied[proxy] = TimelyTransport(made, self._timeout_s)
         return self._proxied[proxy]
 
     async def _send(self, place: _Place, attempt_s: float, request: httpx.Request) -> httpx.Response:
