@@ -23,7 +23,6 @@ from contextlib import AsyncExitStack
 from functools import partial as partial_of
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -35,6 +34,7 @@ from floradl.download.codings import refuse_upload_chunks
 from floradl.download.commit import Commit, WantedOutput
 from floradl.download.context import Context
 from floradl.download.fresh_urls import REFUSALS
+from floradl.download.imagekit import urls_to_try
 from floradl.download.multipart import Multipart
 from floradl.download.receiving import Receiver
 from floradl.download.request import Requester, headers_of
@@ -63,7 +63,6 @@ from floradl.storage.local.shared_memory import SlotLoan
 MAX_TRIES = 100
 """The most tries of one URL, since a host that sends a byte and breaks off always makes some progress."""
 
-_IMAGEKIT = "ik.imagekit.io"
 _BEGINNING_CHUNKS = 16
 
 log = logging.getLogger(__name__)
@@ -108,19 +107,6 @@ async def fetch_output(
         # final name has no partial any more.
         if not is_archived:
             await context.disk.call(transfer.partial.suspend)
-
-
-def urls_to_try(url: str) -> list[str]:
-    """The URLs to try for an output, best first.
-
-    ImageKit compresses pictures unless the query says `tr=orig-true`. It refuses that for some files; those
-    are then taken as it sends them.
-    """
-    parts = urlsplit(url)
-    if parts.hostname != _IMAGEKIT or "tr=orig-true" in parts.query:
-        return [url]
-    query = f"{parts.query}&tr=orig-true" if parts.query else "tr=orig-true"
-    return [parts._replace(query=query).geturl(), url]
 
 
 class _Transfer:

@@ -24,7 +24,7 @@ from floradl.download import streaming
 from floradl.download.commit import WantedOutput
 from floradl.download.context import Context, new_context
 from floradl.download.tally import TransferCounters
-from floradl.download.transfer import MAX_TRIES, fetch_output, urls_to_try
+from floradl.download.transfer import MAX_TRIES, fetch_output
 from floradl.errors import ApiNotFoundError, DestinationError
 from floradl.network import bandwidth
 from floradl.network.bandwidth import BURST_BYTES, Bandwidth
@@ -811,21 +811,6 @@ async def test_loopback_and_http_where_the_api_is_local(bench: Bench) -> None:
 
 
 # --- ImageKit -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "urls"),
-    [
-        ("https://ik.imagekit.io/flora/a.png", ["https://ik.imagekit.io/flora/a.png?tr=orig-true"]),
-        ("https://ik.imagekit.io/a.png?v=1", ["https://ik.imagekit.io/a.png?v=1&tr=orig-true"]),
-        ("https://ik.imagekit.io/a.png?tr=orig-true", []),
-        ("https://media.flora.ai/a.png", []),
-        ("https://ik.imagekit.io.evil.test/a.png", []),
-    ],
-)
-def test_original_bytes_are_asked_for_first(url: str, urls: list[str]) -> None:
-    """ImageKit is asked for the original first; every other URL is used as it is."""
-    assert urls_to_try(url) == [*urls, url]
 
 
 KIT = "https://ik.imagekit.io/flora/a.png"
