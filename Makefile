@@ -87,7 +87,7 @@ test: lint
 
 nightly: $(VENV)/installed-tests
 	$(BIN)/python -m pytest --nightly --timeout=0 $(PROPERTIES)
-	$(BIN)/python -m pytest --nightly $(PARALLEL) tests/crash
+	$(BIN)/python -m pytest --nightly $(PARALLEL) tests/crash tests/archiver/test_nights.py
 
 # Killed, or a test is missing: `make mutants SAMPLE=120 SEED=1 MUTATED=floradl/download/plan.py`.
 SAMPLE := 60

@@ -140,8 +140,14 @@ async def test_runs_inserted_while_paging(nights: Nights, on: int) -> None:
     assert_archived(nights.dest, nights.sim.account, completed(nights.sim.account))
 
 
-@pytest.mark.parametrize("on", [3, 4, 5, 6, 7])
-@pytest.mark.parametrize("places", [(0,), (0, 1, 2, 3, 4), (50, 51, 99, 100, 101), (98, 99), (150, 199)])
+@pytest.mark.parametrize(
+    ("on", "places"),
+    [
+        pytest.param(on, places, marks=[] if (on + number) % 3 == 0 else [pytest.mark.nightly])
+        for on in (3, 4, 5, 6, 7)
+        for number, places in enumerate([(0,), (0, 1, 2, 3, 4), (50, 51, 99, 100, 101), (98, 99), (150, 199)])
+    ],
+)
 async def test_runs_deleted_while_paging(nights: Nights, on: int, places: tuple[int, ...]) -> None:
     """Runs that go at any point of a scan pull later ones across the page's edge; those are not skipped."""
     nights.sim.faults.append(Fault(LIST, on=(on,), edit=Edit(delete_listed=places)))
