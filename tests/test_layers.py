@@ -13,7 +13,7 @@ import floradl
 PACKAGE = Path(floradl.__file__).parent
 ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
-GROUND = {"errors", "constants", "clock", "tasks", "buffers", "version"}
+GROUND = {"errors", "constants", "clock", "bounds", "tasks", "buffers", "version"}
 """Modules right below `floradl` that everything may import; they import only each other."""
 
 MAY_IMPORT: dict[str, set[str]] = {

@@ -7,7 +7,6 @@ lacks its id or, for runs and assets, its status.
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ import msgspec
 
 from floradl.api.models import Generation, Output
 from floradl.api.raw_json import NOT_READABLE, merge_records
+from floradl.bounds import MAX_USD
 from floradl.clock import MAX_MS, parse_ms
 from floradl.constants import Kind, OutputType, Status
 from floradl.errors import ApiAnswerError, printable
@@ -23,7 +23,6 @@ from floradl.errors import ApiAnswerError, printable
 # seconds: 10^11 ms is 1973, 10^11 s is the year 5138.
 _SECONDS_BELOW = 100_000_000_000
 
-_MAX_NUMBER = sys.float_info.max
 
 _TYPES = {"image": OutputType.IMAGE, "video": OutputType.VIDEO, "audio": OutputType.AUDIO}
 ASSET_STATUS = {"ready": Status.COMPLETED, "pending_upload": Status.PENDING, "failed": Status.FAILED}
@@ -254,8 +253,8 @@ def _number(record: dict[str, Any], name: str) -> float | None:
     value = record.get(name)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
-    # JSON allows what no double holds, and what is not finite could not be written to the manifest.
-    return value if -_MAX_NUMBER <= value <= _MAX_NUMBER else None
+    # JSON allows what no double holds, and what would make a sum of prices infinite.
+    return value if -MAX_USD <= value <= MAX_USD else None
 
 
 def _moment(record: dict[str, Any], name: str) -> int | None:

@@ -30,6 +30,7 @@ from collections.abc import Collection
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
+from floradl.bounds import Count, SizeBytes
 from floradl.storage.base import COARSE_NS, FileId
 from floradl.storage.local.folder_dates import FolderDate
 
@@ -57,8 +58,8 @@ class FolderStamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mtime_ns: int
     ctime_ns: int
     inode: int
-    outputs: int
-    size_bytes: int
+    outputs: Count
+    size_bytes: SizeBytes
 
 
 FolderStamps = dict[str, FolderStamp]

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from floradl.bounds import Count, Moment, SizeBytes, Usd
 from floradl.constants import Kind, Source
 
 FORMAT = "floradl-manifest"
@@ -56,12 +57,12 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     state: State
     file: str | None = None
-    size_bytes: int | None = None
+    size_bytes: SizeBytes | None = None
     sha256: str | None = None
     content_type: str | None = None
     url: str | None = None
     archived_at: str | None = None
-    attempts: int | None = None
+    attempts: Count | None = None
     error: ErrorEntry | None = None
     same_as: str | None = None
     shared_by: str | None = None
@@ -89,11 +90,11 @@ class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     project_id: str
     path: str
     model_id: str | None
-    created_at: int | None
-    completed_at: int | None
-    charged_cost: float | None
+    created_at: Moment | None
+    completed_at: Moment | None
+    charged_cost: Usd | None
     record_sha256: str
-    output_count: int | None = None
+    output_count: Count | None = None
     kind: Kind = Kind.RUN
     technique_id: str | None = None
     technique_name: str | None = None
@@ -147,7 +148,7 @@ class ScanEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     scope: ScopeEntry
     account: str
-    sealed_before: int | None
+    sealed_before: Moment | None
     open_runs: dict[str, msgspec.Raw]
     last_scan_at: str
     last_full_scan_at: str

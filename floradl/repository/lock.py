@@ -18,6 +18,7 @@ from typing import NoReturn, Self
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
+from floradl.bounds import Count
 from floradl.clock import Clock, format_ms
 from floradl.errors import LockedError, printable
 from floradl.repository import layout
@@ -34,7 +35,7 @@ _CAN_ASK_FOR_PROCESSES = os.name != "nt"
 class _Holder(msgspec.Struct):
     """What `holder.json` says of the process that changes the archive."""
 
-    pid: int
+    pid: Count
     host: str
     started_at: str
 

@@ -197,12 +197,18 @@ class Manifest:
         """Drop the entries that cannot be read, and all seals with them.
 
         A seal says that everything below it is recorded. With the dropped entries that is not true any more,
-        and they would never be looked for again.
+        and they would never be looked for again. Where a seal itself cannot be read, all are dropped: the
+        next scan walks everything.
 
         Returns:
-            The ids of the dropped entries.
+            The ids of the dropped entries, and "scans" where a seal could not be read.
         """
         dropped = []
+        try:
+            self.scans()
+        except ManifestError:
+            self._scans.clear()
+            dropped.append("scans")
         for run_id in list(self._stored):
             try:
                 self.entry(run_id)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
+from floradl.bounds import Count, Moment, SizeBytes, Usd
 from floradl.constants import Kind, Source
 from floradl.errors import ManifestError, NewerFormatError
 from floradl.repository import layout
@@ -61,7 +62,7 @@ class _SummedRun(msgspec.Struct):
 
 class _SizedOutput(msgspec.Struct, gc=False):
     file: str | None = None
-    size_bytes: int | None = None
+    size_bytes: SizeBytes | None = None
 
 
 class _SizedRun(msgspec.Struct):
@@ -79,8 +80,8 @@ class CountedOutput(msgspec.Struct, gc=False):
 
     type: str
     state: State
-    size_bytes: int | None = None
-    attempts: int | None = None
+    size_bytes: SizeBytes | None = None
+    attempts: Count | None = None
     error: ErrorEntry | None = None
 
 
@@ -91,8 +92,8 @@ class CountedRun(msgspec.Struct):
     project_id: str
     kind: Kind = Kind.RUN
     model_id: str | None = None
-    created_at: int | None = None
-    charged_cost: float | None = None
+    created_at: Moment | None = None
+    charged_cost: Usd | None = None
     outputs: dict[str, CountedOutput] = {}
     vanished_at: str | None = None
     sources: tuple[str, ...] = (Source.GENERATIONS,)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from floradl.api.models import Scope
 from floradl.api.records import parse_generation
-from floradl.clock import MAX_MS, parse_ms
+from floradl.clock import MAX_MS, is_to_come, parse_ms
 from floradl.constants import Kind, Source
 from floradl.errors import ApiError
 from floradl.repository.entries import ScanEntry, State
@@ -172,12 +172,22 @@ class Status:
         return _oldest(age.fully_scanned_ms for age in self.scopes)
 
     def is_older_than(self, max_age_s: float, now_ms: int) -> bool:
-        """Whether any scope's last complete scan is older than that."""
-        scanned_ms = self.scanned_ms
-        return scanned_ms is None or now_ms - scanned_ms > max_age_s * 1000
+        """Whether any scope's last complete scan is older than that, or its date is still to come."""
+        return not self.scopes or any(
+            age.scanned_ms is None
+            or is_to_come(age.scanned_ms, now_ms)
+            or now_ms - age.scanned_ms > max_age_s * 1000
+            for age in self.scopes
+        )
 
 
-def summarize(manifest: Manifest, scopes: Sequence[Scope] = (), sources: Collection[str] = ()) -> Status:
+def summarize(
+    manifest: Manifest,
+    scopes: Sequence[Scope] = (),
+    sources: Collection[str] = (),
+    *,
+    now_ms: int = MAX_MS,
+) -> Status:
     """Count what an archive holds.
 
     Args:
@@ -185,6 +195,7 @@ def summarize(manifest: Manifest, scopes: Sequence[Scope] = (), sources: Collect
         scopes: the places to count; empty for all runs, and for the ages of all scopes that were ever
             scanned.
         sources: the lists whose ages are wanted; empty for all that were ever scanned.
+        now_ms: now, in ms since 1970: of several scans of a scope, those with a date to come count last.
 
     Raises:
         ManifestError: an entry cannot be read.
@@ -197,14 +208,17 @@ def summarize(manifest: Manifest, scopes: Sequence[Scope] = (), sources: Collect
             _count(status, run_id, run, months.of(run.created_at))
         else:
             _count_besides(status, run_id, run)
-    scans = sorted(manifest.scans(), key=lambda scan: parse_ms(scan.last_scan_at) or 0, reverse=True)
+    scans = sorted(
+        manifest.scans(), key=lambda scan: _past(parse_ms(scan.last_scan_at), now_ms), reverse=True
+    )
     status.open_runs = [
         run
         for run in _open_runs(scans)
         if run.run_id not in manifest
         and (not scopes or any(scope.holds(run.workspace_id, run.project_id) for scope in scopes))
     ]
-    status.scopes = _ages(scopes, [scan for scan in scans if not sources or scan.scope.source in sources])
+    wanted = [scan for scan in scans if not sources or scan.scope.source in sources]
+    status.scopes = _ages(scopes, wanted, now_ms)
     return status
 
 
@@ -330,7 +344,7 @@ def _open_runs(scans: Sequence[ScanEntry]) -> Iterator[OpenRun]:
         newer.append(scope)
 
 
-def _ages(scopes: Sequence[Scope], scans: Sequence[ScanEntry]) -> list[ScopeAge]:
+def _ages(scopes: Sequence[Scope], scans: Sequence[ScanEntry], now_ms: int) -> list[ScopeAge]:
     """The age of each wanted scope, in each list that was ever scanned there; of all if none is wanted."""
     asked = [_scope(scan) for scan in scans]
     if scopes:
@@ -340,17 +354,17 @@ def _ages(scopes: Sequence[Scope], scans: Sequence[ScanEntry]) -> list[ScopeAge]
             for scope, its in known.items()
             for source in sorted({scan.scope.source for scan in its}) or [scope.source]
         ]
-    return [_age(scope, scans) for scope in dict.fromkeys(asked)]
+    return [_age(scope, scans, now_ms) for scope in dict.fromkeys(asked)]
 
 
-def _age(scope: Scope, scans: Iterable[ScanEntry]) -> ScopeAge:
+def _age(scope: Scope, scans: Iterable[ScanEntry], now_ms: int) -> ScopeAge:
     covering = [scan for scan in scans if scan.scope.source == scope.source and _covers(_scope(scan), scope)]
     is_closed = bool(covering) and all(scan.refused_at is not None for scan in covering)
     return ScopeAge(
         scope,
-        _newest(parse_ms(scan.last_scan_at) for scan in covering),
-        _newest(parse_ms(scan.last_full_scan_at) for scan in covering),
-        _newest(parse_ms(scan.refused_at or "") for scan in covering) if is_closed else None,
+        _newest((parse_ms(scan.last_scan_at) for scan in covering), now_ms),
+        _newest((parse_ms(scan.last_full_scan_at) for scan in covering), now_ms),
+        _newest((parse_ms(scan.refused_at or "") for scan in covering), now_ms) if is_closed else None,
     )
 
 
@@ -366,8 +380,15 @@ def _scope(scan: ScanEntry) -> Scope:
     return Scope(scan.scope.workspace_id, scan.scope.project_id, scan.scope.source)
 
 
-def _newest(moments: Iterable[int | None]) -> int | None:
-    return max((moment for moment in moments if moment is not None), default=None)
+def _newest(moments: Iterable[int | None], now_ms: int) -> int | None:
+    """The newest moment of the past; where there is none, one that is to come."""
+    known = [moment for moment in moments if moment is not None]
+    return max(known, key=lambda moment: _past(moment, now_ms), default=None)
+
+
+def _past(moment_ms: int | None, now_ms: int) -> int:
+    """A moment for comparing; what is to come or not known counts as older than everything."""
+    return 0 if moment_ms is None or is_to_come(moment_ms, now_ms) else moment_ms
 
 
 def _oldest(moments: Iterable[int | None]) -> int | None:

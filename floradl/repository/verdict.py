@@ -12,6 +12,7 @@ import logging
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
+from floradl.bounds import Count
 from floradl.repository import layout
 from floradl.storage import base
 from floradl.storage.destination import Destination
@@ -37,10 +38,10 @@ class Verdict(msgspec.Struct, frozen=True):
     at: str
     sample: str
     sound: bool
-    runs: int
-    outputs: int
-    read: int
-    findings: int
+    runs: Count
+    outputs: Count
+    read: Count
+    findings: Count
 
     @property
     def is_full(self) -> bool:

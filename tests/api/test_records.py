@@ -203,7 +203,9 @@ def test_done_at(created: int, completed: int | None, done_ms: int) -> None:
         ("0", 0),
         ("3", 3),
         ("-1", -1),
-        ("9" * 30, 1e30),
+        ("9" * 15, 1e15),
+        ("9" * 16, None),
+        ("1e308", None),
         ("9" * 400, None),
         ("1e999", None),
         ("-1e999", None),
@@ -491,7 +493,7 @@ def asset_of(**more: object) -> Generation:
 def test_asset() -> None:
     """An asset is a completed run of no model and no cost, with its file as the one output."""
     asset = asset_of()
-    assert asset.outputs == (Output("asset_1", "imageUrl", "https://media.test/logo.png", 7),)
+    assert asset.outputs == (Output("asset_1", "imageUrl", "https://media.test/logo.png", 7, "image/png"),)
     assert (asset.run_id, asset.kind, asset.status, asset.name) == (
         "asset_1",
         "asset",
@@ -577,7 +579,7 @@ def test_asset_by_id_is_laid_over_what_is_known() -> None:
     """The endpoint for one asset does not name its project."""
     again = parse_asset(b'{"asset_id": "asset_1", "status": "ready", "url": "https://new"}', known=asset_of())
     assert (again.project_id, again.name) == ("prj_b", "logo.png")
-    assert again.outputs == (Output("asset_1", "imageUrl", "https://new", 7),)
+    assert again.outputs == (Output("asset_1", "imageUrl", "https://new", 7, "image/png"),)
 
 
 def test_record_of_a_kind() -> None:

@@ -77,6 +77,10 @@ TOKENS = VALUES | st.sampled_from(ODD_TOKENS)
 ANY_TOKENS = st.one_of(TOKENS, TOKENS, TOKENS, st.sampled_from(BROKEN_TOKENS))
 
 
+NOT_FOUND = {"error": {"code": "not_found", "message": "There is no such run."}}
+"""FLORA's answer for what it does not have."""
+
+
 @dataclass
 class Record:
     """A run's record as (name, JSON) pairs, so that it may hold what no JSON writer writes."""
@@ -162,7 +166,7 @@ class Hosts:
             return httpx.Response(200, content=self._lists.get(request.url.params["status"], EMPTY))
         run_id = unquote(request.url.raw_path.decode().rpartition("/")[2], errors="surrogatepass")
         body = self._runs.get(run_id)
-        return httpx.Response(404) if body is None else httpx.Response(200, content=body)
+        return httpx.Response(404, json=NOT_FOUND) if body is None else httpx.Response(200, content=body)
 
     def media(self, request: httpx.Request) -> httpx.Response:
         """A file; anything else is not there."""

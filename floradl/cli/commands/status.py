@@ -69,7 +69,7 @@ def run(settings: Settings, dest: str) -> int:
                 )
             )
         elif settings.prometheus:
-            write_line("\n".join(metric_lines(status, path)).encode())
+            write_line("\n".join(metric_lines(status, path, now_ms)).encode())
         elif not settings.quiet:
             width = shutil.get_terminal_size().columns
             lines = status_lines(status, dest, width, now_ms, everything=settings.verbose)
@@ -97,7 +97,7 @@ def _summary(
 ) -> _Archive:
     manifest = load_manifest(disk, clock)
     require_places(disk, manifest, scopes)
-    status = summarize(manifest, scopes, sources)
+    status = summarize(manifest, scopes, sources, now_ms=clock.now_ms())
     places = {*status.by_project, *(Place(run.workspace_id, run.project_id) for run in status.open_runs)}
     status.names = read_names(disk, places)
     status.verified = read_verified(disk)

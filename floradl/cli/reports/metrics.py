@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from floradl.api.models import Scope
 from floradl.cli.reports.status import ENTRY_WORDS, sums_object
-from floradl.clock import parse_ms
+from floradl.clock import is_to_come, parse_ms
 from floradl.constants import Kind
 from floradl.repository.names import PlaceName
 from floradl.repository.statistics import Status, Sums
@@ -21,15 +21,17 @@ Sample = tuple[Labels, float]
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def metric_lines(status: Status, archive: str) -> Iterator[str]:
+def metric_lines(status: Status, archive: str, now_ms: int) -> Iterator[str]:
     """All metrics, line by line.
 
     Every sample has the label `archive`: node_exporter reads the files of all archives on a machine, and
-    refuses two samples that are alike. A scan or check that never happened has no sample.
+    refuses two samples that are alike. A scan or check that never happened has no sample. One whose date is
+    to come, since a clock was wrong, has 0.
 
     Args:
         status: the numbers.
         archive: the absolute path of the archive, for that label.
+        now_ms: now, in ms since 1970.
     """
     of = {"archive": archive}
     yield from _sum_metrics("", "in the archive", [(of, status.total)])
@@ -52,7 +54,7 @@ def metric_lines(status: Status, archive: str) -> Iterator[str]:
     )
     vanished = sum(run.kind is Kind.RUN for run in status.vanished)
     yield from _gauge("floradl_vanished_runs", "Archived runs that FLORA does not list.", [(of, vanished)])
-    yield from _moment_metrics(status, of)
+    yield from _moment_metrics(status, of, now_ms)
 
 
 def _labelled(groups: Mapping[str | None, Sums], label: str, of: Labels) -> list[tuple[Labels, Sums]]:
@@ -116,7 +118,7 @@ def _sum_metrics(prefix: str, of_what: str, groups: Iterable[tuple[Labels, Sums]
         yield from _gauge(f"floradl_{prefix}{name}", f"{text}, {of_what}.", samples)
 
 
-def _moment_metrics(status: Status, of: Labels) -> Iterator[str]:
+def _moment_metrics(status: Status, of: Labels, now_ms: int) -> Iterator[str]:
     scopes = [(_scope_labels(age.scope, of), age) for age in status.scopes]
     scans = [(labels, age.scanned_ms) for labels, age in scopes]
     full_scans = [(labels, age.fully_scanned_ms) for labels, age in scopes]
@@ -133,7 +135,12 @@ def _moment_metrics(status: Status, of: Labels) -> Iterator[str]:
         ("verify", "the last check began", checks),
         ("full_verify", "the last check of all bytes began", full_checks),
     ):
-        samples = [(labels, moment / 1000) for labels, moment in moments if moment is not None]
+        samples = [
+            # A date to come would be young for years to any rule that subtracts it from now.
+            (labels, 0.0 if is_to_come(moment, now_ms) else moment / 1000)
+            for labels, moment in moments
+            if moment is not None
+        ]
         yield from _gauge(f"floradl_last_{what}_timestamp_seconds", f"When {text}.", samples)
     sound = [(of, float(verdict.sound))] if verdict else []
     yield from _gauge("floradl_last_verify_sound", "Whether the last check found all as it should be.", sound)

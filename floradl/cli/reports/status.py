@@ -15,7 +15,7 @@ from floradl.cli.reports.status_facts import ago, fact_rows, scope_name
 from floradl.cli.ui.tables import Column, cut, table_lines
 from floradl.cli.ui.units import format_bytes
 from floradl.cli.ui.wording import list_word, output_name, place_name
-from floradl.clock import format_ms
+from floradl.clock import format_ms, is_to_come
 from floradl.constants import DEFAULT_SOURCES, Kind, Source, type_word
 from floradl.errors import printable
 from floradl.repository.names import PlaceName
@@ -217,10 +217,14 @@ def age_line(status: Status, now_ms: int) -> str:
     """A message for `--max-age`: which scope was scanned the longest time ago, and how long."""
     if not status.scopes:
         return "TOO OLD: nothing was ever scanned to its end."
-    age = min(status.scopes, key=lambda age: age.scanned_ms or 0)
+    ahead = (age for age in status.scopes if age.scanned_ms and is_to_come(age.scanned_ms, now_ms))
+    age = next(ahead, min(status.scopes, key=lambda age: age.scanned_ms or 0))
     of = scope_name(age, status)
     if age.scanned_ms is None:
         return f"TOO OLD: {of} was never scanned to its end."
+    if is_to_come(age.scanned_ms, now_ms):
+        at = format_ms(age.scanned_ms)
+        return f"TOO OLD: the last scan of {of} is dated {at}, which is to come: a clock was wrong."
     closed = "" if age.refused_ms is None else "; FLORA refuses that list to the key since then"
     return f"TOO OLD: the last complete scan of {of} was {ago(age.scanned_ms, now_ms)}{closed}."
 

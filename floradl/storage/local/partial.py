@@ -27,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 
+from floradl.bounds import SizeBytes
 from floradl.storage.digest import READ_BYTES, Digest, Hasher, Meter
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, write_all
@@ -46,8 +47,8 @@ _BYTES_LOST = _NO_ROOM | {errno.EIO}
 class _Ahead(msgspec.Struct):
     """A stretch of bytes ahead of those that are there, in a checkpoint."""
 
-    start: int
-    size_bytes: int
+    start: SizeBytes
+    size_bytes: SizeBytes
     sha256: str
 
 
@@ -55,8 +56,8 @@ class _Sidecar(msgspec.Struct):
     """A checkpoint: the file `.json` beside a partial, about its first `size_bytes` bytes."""
 
     validator: str
-    total_bytes: int | None
-    size_bytes: int
+    total_bytes: SizeBytes | None
+    size_bytes: SizeBytes
     sha256: str
     ahead: list[_Ahead] = []
 

@@ -16,7 +16,7 @@ from tests.cli.reports.test_status import manifest_of
 
 def test_prometheus_of_an_archive_that_was_never_scanned() -> None:
     """What never was has no sample, and nothing is left to parse wrongly."""
-    text = "\n".join(metric_lines(Status(), "/x")) + "\n"
+    text = "\n".join(metric_lines(Status(), "/x", 0)) + "\n"
     names = {family.name for family in text_string_to_metric_families(text)}
     assert "floradl_runs" in names
     assert not {name for name in names if "timestamp" in name or "project" in name}
@@ -27,7 +27,7 @@ def test_no_sample_is_twice() -> None:
     facts = RunFacts("ws_a", "prj_a", "ws_a/prj_a/run_1", None, None, None, 1.0, "0" * 64)
     empty = msgspec.structs.replace(facts, model_id="")
     status = summarize(manifest_of(RunOp("run_1", facts), RunOp("run_2", empty)))
-    text = "\n".join(metric_lines(status, "/x")) + "\n"
+    text = "\n".join(metric_lines(status, "/x", 0)) + "\n"
     families = {family.name: family for family in text_string_to_metric_families(text)}
     (sample,) = families["floradl_model_cost_usd"].samples
     assert (sample.labels["model"], sample.value) == ("", 2.0)

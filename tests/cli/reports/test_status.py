@@ -105,6 +105,31 @@ def test_the_age_of_an_archive(scans: list[ScanOp], asked: list[str], days: floa
         assert status.is_older_than(days * 86_400 - 1, NOW_MS)
 
 
+@pytest.mark.parametrize("days", [-0.05, -1, -1825])
+def test_a_clock_that_was_ahead(days: float) -> None:
+    """A scan with a date to come is no young one: the archive is old, and says why; a right scan counts."""
+    status = summarize(manifest_of(scan(None, days, full_days_ago=days)), now_ms=NOW_MS)
+    assert status.is_older_than(1e12, NOW_MS)
+    assert re.fullmatch(
+        r"TOO OLD: the last scan of the whole account is dated \S+, which is to come: a clock was wrong\.",
+        age_line(status, NOW_MS),
+    )
+    metrics = "\n".join(metric_lines(status, "/x", NOW_MS))
+    assert re.search(r"^floradl_last_scan_timestamp_seconds\{.*\} 0\.0$", metrics, re.MULTILINE)
+    assert re.search(r"^floradl_last_full_scan_timestamp_seconds\{.*\} 0\.0$", metrics, re.MULTILINE)
+    other = scan(None, 1)
+    right = msgspec.structs.replace(other, scan=msgspec.structs.replace(other.scan, account="1" * 16))
+    both = summarize(manifest_of(scan(None, days), right), now_ms=NOW_MS)
+    assert both.scanned_ms == NOW_MS - DAY_MS
+    assert not both.is_older_than(2 * 86_400, NOW_MS)
+
+
+def test_clocks_of_two_machines() -> None:
+    """A few minutes between them are no clock that was wrong."""
+    status = summarize(manifest_of(scan(None, -0.01)), now_ms=NOW_MS)
+    assert not status.is_older_than(60, NOW_MS)
+
+
 def test_open_runs_of_an_older_scan() -> None:
     """A newer scan that covers an older one has the last word about what is open; what is recorded is not."""
     older, newer = scan("prj_a", 3, open_runs=("run_1", "run_2")), scan(None, 1, open_runs=("run_2", "run_3"))
@@ -153,7 +178,7 @@ def test_what_a_newer_floradl_wrote_is_shown_as_it_is() -> None:
     lines = status_lines(status, "out", 80, NOW_MS)
     assert all(line.isprintable() for line in lines)
     assert any(line.startswith("  generations and a") for line in lines)
-    text = "\n".join(metric_lines(status, "/x")) + "\n"
+    text = "\n".join(metric_lines(status, "/x", NOW_MS)) + "\n"
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["floradl_technique_runs"].samples[0].labels["technique"] == HOSTILE
     assert families["floradl_last_scan_timestamp_seconds"].samples[0].labels["source"] == HOSTILE
@@ -193,7 +218,7 @@ def test_the_object_of_an_empty_archive_is_as_its_schema_says() -> None:
             exit_code=0,
         )
         jsonschema.validate(value, closed(json.loads(SCHEMA.read_text(encoding="utf-8"))))
-        text = "\n".join(metric_lines(status, 'C:\\x "y"')) + "\n"
+        text = "\n".join(metric_lines(status, 'C:\\x "y"', NOW_MS)) + "\n"
         assert all(
             sample.labels["archive"] == 'C:\\x "y"'
             for family in text_string_to_metric_families(text)
