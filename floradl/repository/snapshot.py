@@ -82,6 +82,7 @@ class CountedOutput(msgspec.Struct, gc=False):
     size_bytes: int | None = None
     attempts: int | None = None
     error: ErrorEntry | None = None
+    announced_bytes: int | None = None
 
 
 class CountedRun(msgspec.Struct):
