@@ -225,6 +225,7 @@ class _Job:
             adopted=tally.adopted,
             already=tally.already,
             failures=tuple(tally.failures),
+            other_sizes=tuple(tally.other_sizes),
             problems=(*results.problems, *self._problems),
             missing_runs=tuple(printable(run_id) for run_id in results.missing),
             vanished_runs=tuple(vanished[Kind.RUN]),

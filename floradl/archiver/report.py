@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from floradl.constants import Source
 from floradl.errors import Exit, FloradlError, KeyRefusedError
-from floradl.repository.results import Failure
+from floradl.repository.results import Failure, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class Report:
         listed_assets, new_assets, vanished_assets: as for runs.
         archive_assets, archive_canvases: what the archive holds now.
         unseen: archived projects that the key does not see any more.
+        other_sizes: the outputs among the fetched that have another size than the API announced.
     """
 
     listed_runs: int
@@ -115,6 +116,7 @@ class Report:
     archive_assets: int = 0
     archive_canvases: int = 0
     unseen: tuple[UnseenProject, ...] = ()
+    other_sizes: tuple[Receipt, ...] = ()
 
     @property
     def is_complete(self) -> bool:

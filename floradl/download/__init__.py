@@ -18,11 +18,12 @@ The way of one run:
    `plan.decide_run` decide about each output: skip, fetch, resume, write, record or report it.
 2. `run.json`, if it is new or says something new, and the texts are written and flushed. Then the facts of
    the run go to the recorder, before any output of it is fetched.
-3. A worker fetches one output (`transfer`): one request with its redirects (`request`), the decision
-   whether the response can be used (`response`; `validators` and `checksums` say what proves it, `codings`
-   and `bodies` decode what is compressed), the body on its way to the disk (`receiving`, `streaming`). After
-   a refusal the API may be asked for a fresh URL (`fresh_urls`). A file of which 64 MiB or more are to come
-   from a slow host is fetched by up to eight connections (`multipart`; `ranges` decides).
+3. A worker fetches one output (`transfer`, which makes `attempts`): one request with its redirects
+   (`request`), the decision whether the response can be used (`response`; `validators` and `checksums` say
+   what proves it, `codings` and `bodies` decode what is compressed), the body on its way to the disk
+   (`receiving`, `streaming`). After a refusal the API may be asked for a fresh URL (`fresh_urls`). A file of
+   which 64 MiB or more are to come from a slow host is fetched by up to eight connections (`multipart`;
+   `ranges` decides).
 4. `commit` checks the bytes and gives them their name: flush, set aside what stands in the way, rename,
    flush of the folder. An upload that the archive has already shares the bytes of that file (`dedupe`).
 5. The one recorder appends the results to the journal with one flush, and counts them only then (`tally`).

@@ -76,5 +76,5 @@ class BodyReader:
             return
         if self._coded_hasher is not None:
             require_same(expected.checksum, self._coded_hasher.digest())
-        elif decoder is None:
+        else:
             await require_checksum(expected.checksum, chunks, partial, disk)

@@ -30,8 +30,8 @@ from pathlib import PurePosixPath
 from floradl.api.models import MEDIA_TYPES, Output
 from floradl.constants import SharedBy
 from floradl.download.dedupe import ContentIndex
-from floradl.download.response import bad_body
-from floradl.errors import printable, safe_url
+from floradl.download.response import WRONG_SIZE, bad_body
+from floradl.errors import TransferError, printable, safe_url
 from floradl.repository import filetype, layout
 from floradl.repository.results import Receipt
 from floradl.storage.aside import make_way, set_aside
@@ -113,6 +113,9 @@ class Commit:
             small file that is all of them.
         content_index: archived files that an equal one may be made from.
         writer_pool: writes small files.
+
+    Attributes:
+        needs_end: whether only a file is accepted of which its format says that it is whole.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Commit:
         self._partial = partial
         self._content_index = content_index
         self._writer_pool = writer_pool
+        self.needs_end = False
         self._truncated_sha256 = ""  # of the body that was refused last because its end is missing
 
     def refuse_page(self, chunks: list[bytes], content_type: str) -> None:
@@ -370,12 +374,15 @@ class Commit:
             is_bounded: whether the host or the API said how many bytes there are.
 
         Raises:
-            TransferError: `no_end`.
+            TransferError: `no_end`; or `WRONG_SIZE`, since `needs_end`.
         """
-        if self._wanted.type not in MEDIA_TYPES:
-            return
         size_bytes = sum(map(len, chunks)) or self._partial.size_bytes
         read_at = _reader(chunks) if chunks else self._partial.read_at
+        if self.needs_end and not filetype.has_end(self.head(chunks), size_bytes, read_at):
+            message = "its size is not the announced one, and no format says that it is whole"
+            raise TransferError(WRONG_SIZE, message, voids_partial=True)
+        if self._wanted.type not in MEDIA_TYPES:
+            return
         lacking = filetype.missing_end(self.head(chunks), size_bytes, read_at)
         if not lacking:
             return

@@ -352,6 +352,8 @@ class Pool:
             self._tally.fetched += result.is_fetched
             self._tally.adopted += not result.is_fetched
             self._tally.new_bytes += result.size_bytes
+            if result.announced_bytes is not None:
+                self._tally.other_sizes.append(result)
             if result.aside is not None:
                 self.replaced.append(result)
             if result.in_the_way is not None:

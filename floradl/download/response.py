@@ -38,6 +38,21 @@ _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 _EXPIRED = re.compile(rb"<Code>\s*(ExpiredToken|AccessDenied)\s*</Code>|Request has expired", re.IGNORECASE)
 
 
+class WrongSizeError(TransferError):
+    """A file has another size than the API announced.
+
+    The bytes are dropped; another try or a fresh URL may bring the right ones.
+
+    Args:
+        message: names both sizes.
+        stated_bytes: the size of the whole file by the host's own word; None where it gave none.
+    """
+
+    def __init__(self, message: str, stated_bytes: int | None) -> None:
+        super().__init__(WRONG_SIZE, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
+        self.stated_bytes = stated_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
     """What a partial holds, and so where a request has to continue.
@@ -111,23 +126,24 @@ def fits_announced(size_bytes: int | None, announced_bytes: int | None, *, is_wh
 
 
 def require_announced_size(
-    size_bytes: int | None, announced_bytes: int | None, *, is_whole: bool = True
+    size_bytes: int | None,
+    announced_bytes: int | None,
+    *,
+    is_whole: bool = True,
+    is_stated: bool = False,
 ) -> None:
     """Refuse a file of another size than the API announced; the arguments are those of `fits_announced`.
 
+    Args:
+        is_stated: whether the host itself says that this is the size.
+
     Raises:
-        TransferError: `WRONG_SIZE`. The bytes are dropped; another try or a fresh URL may bring the right
-        ones.
+        WrongSizeError: it has another size.
     """
     if not fits_announced(size_bytes, announced_bytes, is_whole=is_whole):
         found = f"{size_bytes} bytes" if is_whole else f"{size_bytes} bytes or more"
-        raise TransferError(
-            WRONG_SIZE,
-            f"the host has {found}, the API announced {announced_bytes}",
-            is_retryable=True,
-            wants_fresh_url=True,
-            voids_partial=True,
-        )
+        message = f"the host has {found}, the API announced {announced_bytes}"
+        raise WrongSizeError(message, size_bytes if is_stated else None)
 
 
 def require_whole(received_bytes: int, expected: ExpectedBody, announced_bytes: int | None) -> None:
@@ -175,7 +191,7 @@ def parse_response(
         void.
     """
     expected = _parse_response(status, headers, resume_point, now_s)
-    require_announced_size(expected.total_bytes, announced_bytes)
+    require_announced_size(expected.total_bytes, announced_bytes, is_stated=True)
     return expected
 
 

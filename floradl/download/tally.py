@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from floradl.constants import Kind
-from floradl.repository.results import Failure
+from floradl.repository.results import Failure, Receipt
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +49,7 @@ class Tally:
         fetched: the outputs that this job brought in.
         adopted: the files that an ended process had renamed into place without recording them.
         failed: the outputs that could not be had; `failures` says why, one value each.
+        other_sizes: the receipts of outputs that have another size than the API announced.
         new_bytes: the size of all fetched and adopted files together.
         charged_cost: what FLORA charged for the new runs, in FLORA's own unit.
         failed_word: the word by which a display names the failed outputs.
@@ -71,6 +72,7 @@ class Tally:
     charged_cost: float = 0.0
     failed_word: str = "failed"
     failures: list[Failure] = field(default_factory=list)
+    other_sizes: list[Receipt] = field(default_factory=list)
     traffic: TransferCounters = field(default_factory=TransferCounters)
     listed_runs: int = 0
     is_listed: bool = False

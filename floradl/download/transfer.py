@@ -18,52 +18,27 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from functools import partial as partial_of
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
-import httpx
-
-from floradl.api.models import MEDIA_TYPES
-from floradl.api.records import announced_size
-from floradl.download import ranges
-from floradl.download.bodies import BodyReader, second_hasher
-from floradl.download.codings import refuse_upload_chunks
-from floradl.download.commit import Commit, WantedOutput
+from floradl.download.attempts import Attempts
+from floradl.download.commit import WantedOutput
 from floradl.download.context import Context
 from floradl.download.fresh_urls import REFUSALS
 from floradl.download.imagekit import urls_to_try
-from floradl.download.multipart import Multipart
-from floradl.download.receiving import Receiver
-from floradl.download.request import Requester, headers_of
-from floradl.download.response import (
-    BAD_REQUEST,
-    EMPTY,
-    WRONG_SIZE,
-    ExpectedBody,
-    ResumePoint,
-    fits_announced,
-    parse_response,
-    says_expired,
-)
-from floradl.download.streaming import BackgroundFlush
+from floradl.download.response import WRONG_SIZE, WrongSizeError
 from floradl.download.tally import ActiveTransfer
 from floradl.errors import ApiError, TransferError, printable, safe_url
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S
-from floradl.repository import layout
 from floradl.repository.results import Failure, Receipt
-from floradl.storage.digest import HEAD_BYTES
 from floradl.storage.local.partial import Partial
-from floradl.storage.local.shared_memory import SlotLoan
 
 MAX_TRIES = 100
 """The most tries of one URL, since a host that sends a byte and breaks off always makes some progress."""
 
-_BEGINNING_CHUNKS = 16
 
 log = logging.getLogger(__name__)
 
@@ -120,20 +95,27 @@ class _Transfer:
 
     def __init__(self, wanted: WantedOutput, client: MediaClient, context: Context) -> None:
         self._wanted = wanted
-        self._client = client
-        self._requester = Requester(client, context)
-        self._has_no_parts = False
-        self._was_empty = False
         self._context = context
+        self._attempts = Attempts(wanted, client, context)
+        self._best_url = ""
+        self._stated_bytes: int | None = None  # of the best URL's file, if it is not the announced size
+        self._seen_bytes: int | None = None  # the same of the URL before the fresh one
         self._furthest_bytes = 0
-        self._announced_bytes = announced_size(wanted.size_bytes)
-        self.partial = Partial(self._partial_path, context.disk.flusher, context.disk.direct)
-        self._commit = Commit(wanted, context.disk, self.partial, context.content_index, context.writer_pool)
-        self.progress = ActiveTransfer(wanted.name, context.clock.monotonic())
-        self.tries = 0
 
-    def _partial_path(self) -> Path:
-        return self._context.disk.root / layout.partial_path(self._wanted.run_id, self._wanted.key)
+    @property
+    def partial(self) -> Partial:
+        """The bytes that have come so far."""
+        return self._attempts.partial
+
+    @property
+    def progress(self) -> ActiveTransfer:
+        """The transfer, as a display shows it."""
+        return self._attempts.progress
+
+    @property
+    def tries(self) -> int:
+        """How many tries there were."""
+        return self._attempts.tries
 
     async def run(self, fresh_url: FreshUrl) -> Receipt:
         """Try the URLs of the output, and then, once, the one that the API has for it now.
@@ -152,7 +134,7 @@ class _Transfer:
             error = exc
         if error.code not in REFUSALS:
             return await self._fetch_fresh(error, fresh_url)
-        async with self._context.fresh_urls.trial(self._requester.last_host) as may_ask:
+        async with self._context.fresh_urls.trial(self._attempts.requester.last_host) as may_ask:
             if not may_ask:
                 raise error
             return await self._fetch_fresh(error, fresh_url)
@@ -170,6 +152,7 @@ class _Transfer:
                 if len(urls) == 1 or not exc.code.startswith("http_4") or exc.is_retryable:
                     raise
                 urls.popleft()
+                self._best_url = urls[0]
 
     async def _fetch_fresh(self, error: TransferError, fresh_url: FreshUrl) -> Receipt:
         """Try the URL that the API has for the output now.
@@ -181,16 +164,59 @@ class _Transfer:
         Raises:
             TransferError: there is no other URL, or it did not bring the output either.
         """
+        seen_bytes = self._seen_bytes = self._stated_bytes if isinstance(error, WrongSizeError) else None
         fresh = await self._ask_fresh(fresh_url)
-        if fresh is None or fresh == self._wanted.url:
+        if fresh is None or (fresh == self._wanted.url and seen_bytes is None):
             raise error
-        log.info("%s: the API has another URL; trying that", self._wanted.name, extra=self._wanted.about)
-        return await self._fetch_any(self._candidates(fresh))
+        log.info("%s: trying the API's URL of now", self._wanted.name, extra=self._wanted.about)
+        urls = self._candidates(fresh)
+        try:
+            return await self._fetch_any(urls)
+        except WrongSizeError as exc:
+            if not self._is_seen_again:
+                raise
+            return await self._fetch_other_size(cast("int", seen_bytes), exc)
+
+    @property
+    def _is_seen_again(self) -> bool:
+        """Whether the fresh URL has led to a file of the size that was seen before, and not announced."""
+        return self._seen_bytes is not None and self._seen_bytes == self._stated_bytes
+
+    async def _fetch_other_size(self, size_bytes: int, error: WrongSizeError) -> Receipt:
+        """Fetch a file that has another size than the API announced, and the same by the URL before.
+
+        What the API says is old or wrong then, and the file is kept if its format says that it is whole.
+
+        Args:
+            size_bytes: the size of the file by its host's word.
+            error: says that it is not the announced one.
+
+        Raises:
+            TransferError: it is not kept.
+        """
+        announced_bytes = self._attempts.announced_bytes
+        self._attempts.expect_other_size(size_bytes)
+        try:
+            receipt = await self._fetch(deque([self._best_url]))
+        except TransferError as exc:
+            if exc.code == WRONG_SIZE:  # nothing tells that it is whole
+                raise error from exc
+            raise
+        log.warning(
+            "%s: FLORA announced %s bytes, and its host has %d; archived as the host has it",
+            self._wanted.name,
+            announced_bytes,
+            size_bytes,
+            extra=self._wanted.about,
+        )
+        return replace(receipt, announced_bytes=announced_bytes)
 
     def _candidates(self, url: str) -> deque[str]:
         """The URLs to try in place of `url`, which is checked first: it comes from outside."""
         addresses.check_media_url(url, allow_loopback=self._context.allow_loopback)
-        return deque(urls_to_try(url))
+        urls = deque(urls_to_try(url))
+        self._best_url, self._stated_bytes = urls[0], None
+        return urls
 
     async def _ask_fresh(self, fresh_url: FreshUrl) -> str | None:
         """The current URL of the output; None if the API has none or cannot be asked.
@@ -216,7 +242,9 @@ class _Transfer:
             except TransferError as exc:
                 error = exc
             if error.voids_partial:
-                await self._restart()
+                await self._attempts.restart()
+            if isinstance(error, WrongSizeError) and self._is_seen_again:
+                raise error
             if self.partial.size_bytes > self._furthest_bytes and error.code != "too_slow":
                 failures = 0
             self._furthest_bytes = max(self._furthest_bytes, self.partial.size_bytes)
@@ -230,10 +258,10 @@ class _Transfer:
             if after_s is not None or refusals:
                 # The pause is set even if this output is not tried again: others ask the same host.
                 self._context.pauses.pause(
-                    self._requester.last_host, after_s if after_s is not None else delay_s
+                    self._attempts.requester.last_host, after_s if after_s is not None else delay_s
                 )
             if refusals > self._context.retries:
-                self._context.limits.turn_away(self._requester.last_host, error)
+                self._context.limits.turn_away(self._attempts.requester.last_host, error)
             if not error.is_retryable or failures > self._context.retries:
                 raise error
             wait_s = max(delay_s, after_s or 0.0)
@@ -252,7 +280,11 @@ class _Transfer:
 
         A host that refuses one of several requests gets fewer at a time (`limits`), and needs no pause.
         """
-        return self._context.limits.refusals(self._requester.last_host) if error.code == "http_429" else 0
+        return (
+            self._context.limits.refusals(self._attempts.requester.last_host)
+            if error.code == "http_429"
+            else 0
+        )
 
     async def _try_each(self, urls: deque[str]) -> Receipt:
         """Try the first URL. If its file has another size than announced, try the next one at once.
@@ -262,169 +294,17 @@ class _Transfer:
         """
         for _ in range(len(urls) - 1):
             try:
-                return await self._try(urls[0])
-            except TransferError as exc:
-                if exc.code != WRONG_SIZE:
-                    raise
-            await self._restart()
-            urls.rotate(-1)
-        return await self._try(urls[0])
+                return await self._try_noted(urls[0])
+            except WrongSizeError:
+                await self._attempts.restart()
+                urls.rotate(-1)
+        return await self._try_noted(urls[0])
 
-    async def _try(self, url: str) -> Receipt:
-        """Make one try: ask one URL, receive the body, and commit the file."""
-        with self._context.writer_pool.lend() as loan:
-            return await self._try_with(loan, url)
-
-    async def _try_with(self, loan: SlotLoan, url: str) -> Receipt:
-        self.tries += 1
-        partial = self.partial
-        await self._drop_useless_partial()
-        resume_point = ResumePoint(partial.size_bytes, partial.validator, partial.total_bytes)
-        if resume_point.size_bytes and resume_point.size_bytes == resume_point.total_bytes:
-            # An earlier process was killed between the last byte and the final name. Nothing is asked for.
-            self._commit.refuse_page([], "")
-            return await self._commit.commit([], url, "", is_bounded=True)
-        # The memory that is shared with the writer processes is for whole small files. With --limit-rate it
-        # is not used: a body must then be counted piece by piece as it comes.
-        room = None if resume_point.size_bytes or self._context.bandwidth.is_limited else loan.take
-        flush = BackgroundFlush(self._context.disk, partial.flush)
+    async def _try_noted(self, url: str) -> Receipt:
+        """Make one try. Take note of the size of the best URL's file if it is not the announced one."""
         try:
-            async with AsyncExitStack() as stack:
-                request = self._requester.response(url, resume_point.request_headers(), room=room)
-                async with request as response:
-                    headers = headers_of(response)
-                    expected = await self._accept(response, headers, resume_point)
-                    await self._prepare_body(expected)
-                    content_type = printable(headers.get("content-type", ""), limit=100)
-                    multipart = self._new_multipart(expected, url, flush)
-                    if multipart is not None:
-                        stack.callback(self._remember_refusal, multipart)
-                        await stack.enter_async_context(multipart)
-                    refuse = partial_of(self._refuse, content_type=content_type)
-                    body = BodyReader(expected, self._announced_bytes)
-                    receiver = Receiver(
-                        self._context, partial, self.progress, flush, refuse, body.announced_bytes, multipart
-                    )
-                    # Not aiter_raw(): it cuts and joins every chunk again, which takes a third of the speed
-                    # of large files. The stream of a response of an AsyncClient is always asynchronous.
-                    stream = cast("httpx.AsyncByteStream", response.stream)
-                    chunks = await receiver.receive(body.read(stream))
-                # Only now, outside the response: its place at the host is free for one of the parts.
-                if multipart is not None and multipart.is_main_ended:
-                    await multipart.fetch_rest()
-        finally:
-            await flush.ended()
-        try:
-            await body.require_whole(chunks, partial, self._context.disk)
-        except TransferError as exc:
-            if exc.code != EMPTY or not self._is_empty_file(expected):
-                raise
-        is_bounded = body.is_bounded or "transfer-encoding" in headers
-        return await self._commit.commit(chunks, url, content_type, is_bounded=is_bounded, loan=loan)
-
-    async def _accept(
-        self, response: httpx.Response, headers: Mapping[str, str], resume_point: ResumePoint
-    ) -> ExpectedBody:
-        """Decide by status and headers what the body is.
-
-        Raises:
-            TransferError: it is of no use.
-        """
-        try:
-            expected = parse_response(
-                response.status_code,
-                headers,
-                resume_point,
-                now_s=self._context.clock.now(),
-                announced_bytes=self._announced_bytes,
-            )
-        except TransferError as exc:
-            if response.status_code == BAD_REQUEST and says_expired(await _beginning_of(response)):
-                exc.wants_fresh_url = True
+            return await self._attempts.try_url(url)
+        except WrongSizeError as exc:
+            if url == self._best_url:
+                self._stated_bytes = exc.stated_bytes or None  # an empty file is not whole
             raise
-        self._context.fresh_urls.note_given(self._requester.last_host)
-        return expected
-
-    def _refuse(self, chunks: list[bytes], content_type: str) -> None:
-        """Refuse what is no file of FLORA's by its first bytes; see `Receiver`."""
-        self._commit.refuse_page(chunks, content_type)
-        refuse_upload_chunks(self._commit.head(chunks))
-
-    def _is_empty_file(self, expected: ExpectedBody) -> bool:
-        """Whether an empty body is a file without bytes: it was announced as such, twice, and is no media.
-
-        A host that is disturbed may send an empty body once, with the length of that. Of a picture, a video
-        or a sound without bytes the format says that it is not whole.
-        """
-        if expected.total_bytes != 0 or self._wanted.type in MEDIA_TYPES:
-            return False
-        was_empty, self._was_empty = self._was_empty, True
-        return was_empty
-
-    async def _drop_useless_partial(self) -> None:
-        """Drop stored bytes that cannot be continued, and join stored parts to those from the start.
-
-        Without a strong validator, nothing says that the bytes which the host sends next belong to those that
-        are stored. Bytes of a file of another size than announced belong to another file.
-        """
-        partial, announced_bytes = self.partial, self._announced_bytes
-        is_of_announced = fits_announced(
-            partial.size_bytes, announced_bytes, is_whole=False
-        ) and fits_announced(partial.total_bytes, announced_bytes)
-        if partial.size_bytes and not (partial.validator and is_of_announced):
-            await self._restart()
-        if partial.ahead:
-            await self._context.disk.call(partial.absorb)
-
-    async def _prepare_body(self, expected: ExpectedBody) -> None:
-        """Make ready for a body that was accepted.
-
-        Raises:
-            DestinationError: it would leave less room on the disk than `--min-free` asks for.
-        """
-        if not expected.is_rest:
-            await self._restart()
-        disk = self._context.disk
-        total_bytes = self._announced_bytes if expected.total_bytes is None else expected.total_bytes
-        if disk.min_free_bytes and total_bytes is not None:
-            await disk.call(disk.require_room, total_bytes - self.partial.size_bytes)
-        self.partial.expect(expected.validator, expected.total_bytes, second_hasher(expected))
-        self.progress.total_bytes = total_bytes
-        self.progress.size_bytes = self.partial.size_bytes + sum(size for _, size in self.partial.ahead)
-
-    def _new_multipart(self, expected: ExpectedBody, url: str, flush: BackgroundFlush) -> Multipart | None:
-        """What fetches parts of this file beside its main stream; None if it is to come alone.
-
-        Parts need a strong validator and a known size. A file of which little is left comes alone, unless
-        parts of it are stored already.
-        """
-        partial, total_bytes = self.partial, expected.total_bytes
-        if not expected.validator or total_bytes is None or self._has_no_parts:
-            return None
-        if not partial.ahead and total_bytes - partial.size_bytes < ranges.LARGE_BYTES:
-            return None
-        host, context = self._requester.last_host, self._context
-
-        def new_requester() -> Requester:
-            return Requester(self._client, context)
-
-        return Multipart(partial, total_bytes, url, host, new_requester, context, flush, self.progress)
-
-    def _remember_refusal(self, multipart: Multipart) -> None:
-        """If the host refused parts of this file, let no later try ask for them again."""
-        self._has_no_parts |= multipart.refusal is not None
-
-    async def _restart(self) -> None:
-        """Drop all stored bytes, so that the file begins at its first byte."""
-        if self.partial.size_bytes or self.partial.ahead:
-            await self._context.disk.call(self.partial.restart)
-
-
-async def _beginning_of(response: httpx.Response) -> bytes:
-    """The first bytes of a body. A host that sends it byte by byte is not waited for."""
-    beginning, chunks = b"", 0
-    async for chunk in cast("httpx.AsyncByteStream", response.stream):
-        beginning, chunks = beginning + bytes(chunk), chunks + 1
-        if len(beginning) >= HEAD_BYTES or chunks == _BEGINNING_CHUNKS:
-            break
-    return beginning

@@ -52,6 +52,7 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         same_as: the path of another file with the same bytes, relative to the archive, from which this one
             was made. Nothing relies on that file afterwards.
         shared_by: how it was made from that file (`constants.SharedBy`, or a newer floradl's word).
+        announced_bytes: the size that the API announced, if the file is of another.
     """
 
     type: str
@@ -66,6 +67,7 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ErrorEntry | None = None
     same_as: str | None = None
     shared_by: str | None = None
+    announced_bytes: int | None = None
 
 
 class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -80,6 +80,7 @@ _MAY_BE: dict[str, frozenset[str]] = {
     OutputType.AUDIO: frozenset({"audio", "video"}),  # sound in the container of a video
 }
 """Of which kinds of media the files of a type are."""
+_STREAMED = (0, 0xFFFFFFFF)  # of a RIFF file whose program did not know its length yet
 _TAIL_BYTES = 64 * 1024
 _SLACK = 1024
 _MAX_BOXES = 100_000
@@ -228,15 +229,34 @@ def missing_end(head: bytes, size_bytes: int, read_at: ReadAt) -> str:
         return "" if b"\x3b" in _tail(size_bytes, read_at)[-_SLACK:] else "a GIF without its trailer"
     if head[:4] == b"RIFF":
         announced = int.from_bytes(head[4:8], "little")
-        is_streamed = announced in (0, 0xFFFFFFFF)  # the program that wrote it did not know its length yet
+        is_streamed = announced in _STREAMED
         # One byte less is no cut: some programs leave out the byte of padding at the end.
         is_short = not is_streamed and announced + 8 > size_bytes + 1
         return "a RIFF file shorter than it says" if is_short else ""
     return _missing_box(size_bytes, read_at) if head[4:8] == b"ftyp" else ""
 
 
+def has_end(head: bytes, size_bytes: int, read_at: ReadAt) -> bool:
+    """Whether a file is whole by the rules of its format, and not only of a format that tells of no cut.
+
+    Args:
+        head, size_bytes, read_at: as for `missing_end`.
+    """
+    if head[4:8] == b"ftyp":
+        return _end_of_boxes(size_bytes, read_at) == size_bytes
+    is_riff = head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") not in _STREAMED
+    is_told = is_riff or _magic_extension(head) in (".png", ".jpg", ".gif")
+    return is_told and not missing_end(head, size_bytes, read_at)
+
+
 def _missing_box(size_bytes: int, read_at: ReadAt) -> str:
-    """Whether an ISO base media file ends in the middle of a box.
+    """Whether an ISO base media file ends in the middle of a box."""
+    end = _end_of_boxes(size_bytes, read_at)
+    return "an MP4 file shorter than its boxes say" if end is not None and end > size_bytes else ""
+
+
+def _end_of_boxes(size_bytes: int, read_at: ReadAt) -> int | None:
+    """Where the last box of an ISO base media file ends; None where its boxes do not tell.
 
     The file is a sequence of boxes with lengths.
     """
@@ -251,9 +271,9 @@ def _missing_box(size_bytes: int, read_at: ReadAt) -> str:
         # 0 stands for a box that goes to the end of the file, wherever that is. 1 to 7 is no box: something
         # else was appended to the file. Either way nothing tells of a cut.
         if length < 8:
-            return ""
+            return None
         offset += length
-    return "an MP4 file shorter than its boxes say" if offset > size_bytes else ""
+    return offset
 
 
 def _tail(size_bytes: int, read_at: ReadAt) -> bytes:

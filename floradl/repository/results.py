@@ -61,6 +61,7 @@ class Receipt:
         in_the_way: where something else is now that stood under its name, relative to the archive.
         same_as: the file with the same bytes from which it was made, relative to the archive.
         shared_by: how it was made from that file.
+        announced_bytes: the size that the API announced, if the host has a file of another.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class Receipt:
     in_the_way: PurePosixPath | None = None
     same_as: str | None = None
     shared_by: SharedBy | None = None
+    announced_bytes: int | None = None
 
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
@@ -149,6 +151,7 @@ def op_of(result: Result, at: str) -> Op | None:
             archived_at=at,
             same_as=result.same_as,
             shared_by=result.shared_by,
+            announced_bytes=result.announced_bytes,
         )
         return OutputOp(result.run_id, result.key, entry)
     if isinstance(result, Failure):

@@ -83,6 +83,7 @@ class CountedOutput(msgspec.Struct, gc=False):
     size_bytes: SizeBytes | None = None
     attempts: Count | None = None
     error: ErrorEntry | None = None
+    announced_bytes: int | None = None
 
 
 class CountedRun(msgspec.Struct):

@@ -135,6 +135,7 @@ class Status:
             outputs.
         by_month: the sums of runs by the month of their creation in UTC, such as `2026-11`.
         failed: the outputs that could not be archived so far.
+        other_sizes: how many archived outputs have another size than the API announced.
         open_runs: the runs that were not finished when last seen.
         vanished: the entries that FLORA does not list any more.
         scopes: how old the scans are.
@@ -151,6 +152,7 @@ class Status:
     by_type: dict[str | None, Sums] = field(default_factory=dict)
     by_month: dict[str | None, Sums] = field(default_factory=dict)
     failed: list[FailedOutput] = field(default_factory=list)
+    other_sizes: int = 0
     open_runs: list[OpenRun] = field(default_factory=list)
     vanished: list[VanishedRun] = field(default_factory=list)
     scopes: list[ScopeAge] = field(default_factory=list)
@@ -266,6 +268,7 @@ def _count_output(
     if output.state is State.ARCHIVED:
         sums.outputs += 1
         sums.size_bytes += output.size_bytes or 0
+        status.other_sizes += output.announced_bytes is not None
     elif output.state is State.FAILED:  # a lost one is left out: `verify` names it
         sums.failed += 1
         status.failed.append(_failed(run_id, key, output, run))

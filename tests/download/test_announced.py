@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -65,17 +67,36 @@ def test_a_file_of_the_announced_size(tmp_path: Path) -> None:
         assert (run_job(sim, tmp_path).exit_code, sim.media_requests()) == (0, [])
 
 
-def test_a_file_of_another_size_is_named(tmp_path: Path) -> None:
-    """It is tried again, gets no name, and is a failure with exit code 3 that says both sizes."""
+def test_a_whole_file_of_another_size_is_kept(tmp_path: Path) -> None:
+    """Its host gives it twice, and it has its end: no failure but a warning, and both sizes are kept."""
     with serve_in_thread(account(len(BODY) + 1)) as sim:
         report = run_job(sim, tmp_path)
+        assert (report.exit_code, report.fetched, output_files(tmp_path)) == (0, 1, {FILE: BODY})
+        (told,) = report.other_sizes
+        assert (told.size_bytes, told.announced_bytes) == (len(BODY), len(BODY) + 1)
+        entry = manifest(tmp_path)["assets"]["asset_a"]["outputs"]["asset_a"]
+        assert (entry["size_bytes"], entry["announced_bytes"]) == (len(BODY), len(BODY) + 1)
+        again = run_job(sim, tmp_path)
+        assert (again.exit_code, again.other_sizes, sim.media_requests()) == (0, (), [])
+        assert_sound(tmp_path)
+        status = json.loads(floradl(sim, "status", "--json", tmp_path).stdout)
+        assert status["other_sizes"] == 1
+        assert re.search(r"other sizes +1, whole", floradl(sim, "status", tmp_path).stdout)
+
+
+def test_a_file_of_another_size_is_named(tmp_path: Path) -> None:
+    """It is tried again, gets no name, and is a failure with exit code 3 that says both sizes."""
+    cut = BODY[:-20]
+    with serve_in_thread(account(len(BODY))) as sim:
+        sim.faults.append(Fault(sim.account.assets[0].file.path, body=cut))
+        report = run_job(sim, tmp_path)
         assert (report.exit_code, [failure.code for failure in report.failures]) == (3, ["wrong_size"])
-        said = f"the host has {len(BODY)} bytes, the API announced {len(BODY) + 1}"
+        said = f"the host has {len(cut)} bytes, the API announced {len(BODY)}"
         assert report.failures[0].message == said
         assert manifest(tmp_path)["assets"]["asset_a"]["outputs"]["asset_a"]["error"]["code"] == "wrong_size"
-        assert (len(sim.media_requests()), output_files(tmp_path)) == (2, {})
+        assert (len(sim.media_requests()), output_files(tmp_path)) == (4, {})
 
-        sim.account.assets[0].size_bytes = None
+        sim.faults.clear()
         assert run_job(sim, tmp_path).exit_code == 0
     assert_sound(tmp_path)
 

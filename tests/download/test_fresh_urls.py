@@ -34,8 +34,12 @@ async def test_a_host_that_refuses_everything() -> None:
     budget = FreshUrlBudget()
     assert [await fails(budget) for _ in range(MAX_USELESS + 2)] == [True] * MAX_USELESS + [False, False]
     assert await fails(budget, "two")
+    async with budget.trial("one") as may_ask:
+        assert not may_ask
     budget.note_given("one")
     assert [await fails(budget) for _ in range(MAX_USELESS + 2)] == [True] * (MAX_USELESS + 2)
+    async with budget.trial("one") as may_ask:
+        assert may_ask
 
 
 async def test_fresh_urls_that_help() -> None:

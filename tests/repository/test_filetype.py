@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.repository.filetype import extension_for, missing_end, page_instead_of_media
+from floradl.repository.filetype import extension_for, has_end, missing_end, page_instead_of_media
 from tests.support.media import mp4, png
 
 FORMATS: list[tuple[bytes, str]] = [
@@ -231,3 +231,33 @@ def test_a_file_is_whole_or_cut_off(kind: str) -> None:
 def test_nothing_is_said_to_be_lacking_where_it_may_be_whole(data: bytes) -> None:
     """What cannot be told for certain passes: a picture that is refused is a picture lost."""
     assert lacking(data) == ""
+
+
+def ended(data: bytes) -> bool:
+    """Whether a file is known to be whole."""
+    return has_end(data[:1024], len(data), lambda offset, length: data[offset : offset + length])
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_is_known_to_be_whole_by_its_format(kind: str) -> None:
+    """A mark of the end, or lengths that add up, prove it; a cut never passes."""
+    data = WHOLE[kind]
+    assert ended(data)
+    for cut in (12, len(data) // 2):
+        assert not ended(data[:-cut])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(WHOLE["RIFF"].replace((5004).to_bytes(4, "little"), bytes(4)), id="a RIFF of no length"),
+        pytest.param(mp4(b"") + b"\0\0\0\0mdat" + bytes(77), id="an MP4 whose last box goes to the end"),
+        pytest.param(mp4(b"") + b"\0\0\0\x01", id="an MP4 with something behind it"),
+        pytest.param(b"ID3" + bytes(50), id="a format without a definite end"),
+        pytest.param(b"%PDF-1.7", id="a document"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_what_does_not_tell_is_not_known_to_be_whole(data: bytes) -> None:
+    """Where the format says nothing of an end, nothing proves that it has come."""
+    assert not ended(data)

@@ -69,6 +69,15 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
             "new_bytes": report.new_bytes,
             "new_cost": round(report.new_cost, 6),
         },
+        "other_sizes": [
+            {
+                "run_id": receipt.run_id,
+                "output": receipt.key,
+                "bytes": receipt.size_bytes,
+                "announced_bytes": receipt.announced_bytes,
+            }
+            for receipt in report.other_sizes
+        ],
         "archive": {
             "runs": report.archive_runs,
             "assets": report.archive_assets,
@@ -116,6 +125,9 @@ def summary_lines(report: Report, dest: str) -> list[str]:
         lines.append(
             f"{count(report.adopted, 'file')} that an earlier run left unrecorded: hashed and recorded"
         )
+    if report.other_sizes:
+        files = count(len(report.other_sizes), "file")
+        lines.append(f"{files} of another size than FLORA announced, and whole: kept; each is named above.")
     kinds = entries_phrase(report.archive_runs, report.archive_assets, report.archive_canvases)
     holds = f"{count(report.archive_outputs, 'output')} of {kinds}"
     lines.append(f"{dest} holds {holds}, {format_bytes(report.archive_bytes)}.")

@@ -130,6 +130,7 @@ def _lists(status: Status) -> dict[str, object]:
             }
             for output in status.failed
         ],
+        "other_sizes": status.other_sizes,
         "open_runs": [
             {
                 "run_id": run.run_id,

@@ -133,7 +133,8 @@ class Partial:
         try:
             with os.fdopen(os.open(self._sidecar, READ_FLAGS), "rb") as file:
                 known = msgspec.json.decode(file.read(), type=_Sidecar)
-            descriptor = os.open(self._path, READ_FLAGS)
+            # To write, though it is only read: some systems and network file systems flush nothing else.
+            descriptor = os.open(self._path, READ_FLAGS | os.O_RDWR)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return
         try:

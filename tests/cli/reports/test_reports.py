@@ -12,9 +12,18 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
+from floradl.simulator import (
+    Account,
+    Fault,
+    SimAsset,
+    SimOutput,
+    Simulator,
+    generate_account,
+    serve_in_thread,
+)
 from tests.support.accounts import completed
 from tests.support.archives import manifest
+from tests.support.media import png
 from tests.support.processes import start, wait_for
 from tests.support.zygote import floradl
 
@@ -219,3 +228,19 @@ def test_reports_of_errors(sim: Simulator, tmp_path: Path, command: list[str], k
     assert (done.returncode, report["exit_code"], report["format"]) == (code, code, "floradl-error")
     assert report["message"] in done.stderr
     assert report["hint"] in done.stderr
+
+
+def test_files_of_other_sizes_than_announced(tmp_path: Path) -> None:
+    """The report names them with both sizes, and the summary counts them; the exit code is 0."""
+    account = Account("sk_live_sizes")
+    file = SimOutput("asset_a", content_type="image/png", body=png(b"a" * 3000))
+    account.assets.append(
+        SimAsset("asset_a", "ws_a", file, project_id="prj_a", created_at=10**9, size_bytes=9)
+    )
+    with serve_in_thread(account) as sim:
+        ran = floradl(sim, "--json", "--source", "assets", "--retries", "0", tmp_path / "out")
+        (told,) = report_of(ran.stdout)["other_sizes"]
+        assert (ran.returncode, told["run_id"], told["output"]) == (0, "asset_a", "asset_a")
+        assert (told["bytes"], told["announced_bytes"]) == (len(file.body or b""), 9)
+        ran = floradl(sim, "--source", "assets", "--retries", "0", tmp_path / "another")
+        assert "1 file of another size than FLORA announced, and whole: kept" in ran.stderr
