@@ -12,7 +12,7 @@ import httpx
 import pytest
 import respx
 
-from floradl.api import client
+from floradl.api import answer as answer_module
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope, Workspace, is_open
 from floradl.api.pages import Page, PageQuery, parse_page
@@ -469,7 +469,7 @@ async def test_over_large_answer(
     api: FloraApi, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer larger than any page is left, with its request-id, before it fills the memory."""
-    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(answer_module, "MAX_ANSWER_BYTES", 1000)
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -491,7 +491,7 @@ async def test_largest_answer(
     api: FloraApi, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of exactly the limit is read."""
-    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(answer_module, "MAX_ANSWER_BYTES", 1000)
     respx_mock.get(PAGES).respond(200, content=b'{"generations": []}'.ljust(1000))
     assert (await page(api)).generations == ()
 
