@@ -42,7 +42,14 @@ from floradl.errors import (
 from floradl.network import addresses
 from floradl.network.addresses import USER_AGENT, environment_proxies, is_loopback_host
 from floradl.network.deadlines import head_within
-from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostPauses, is_retry_status, parse_retry_after
+from floradl.network.retry import (
+    MAX_RETRY_AFTER_S,
+    Backoff,
+    HostPauses,
+    is_retry_status,
+    parse_number,
+    parse_retry_after,
+)
 
 _PUSH_BACK_S = 5.0  # how long FLORA's own sample code waits after a 429 without Retry-After
 
@@ -290,9 +297,9 @@ class FloraApi:
         return (ApiUnavailableError if retries else ApiError)(message, **about)
 
     def _retry_after_s(self, headers: httpx.Headers) -> float | None:
-        in_ms = headers.get("retry-after-ms", "")
-        if in_ms.isascii() and in_ms.isdigit():
-            return float(in_ms[:12]) / 1000
+        in_ms = parse_number(headers.get("retry-after-ms", ""))
+        if in_ms is not None:
+            return in_ms / 1000
         return parse_retry_after(headers.get("retry-after"), self._clock.now())
 
 
