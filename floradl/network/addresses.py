@@ -144,7 +144,7 @@ def _host_refusal(host: str, *, allow_loopback: bool, is_proxied: bool) -> str:
         # up to the resolver: 127.1, 0x7f.1, 2130706433; 010.1.1.1 is 8.1.1.1 to some and 10.1.1.1 to others.
         return "an address in an odd form"
     # A resolver completes a name of one label by the domains of its own network.
-    is_bare = is_proxied and len(labels) == 1 and not allow_loopback
+    is_bare = is_proxied and len(labels) == 1
     return "a private name" if is_bare or last in _PRIVATE_DOMAINS or name.endswith(_HOME) else ""
 
 

@@ -131,7 +131,8 @@ class MediaTransport(httpx.AsyncBaseTransport):
             and not addresses.is_loopback_host(host)
             and not urllib.request.proxy_bypass(host)
         ):
-            addresses.require_permitted_host(host, allow_loopback=self._allow_loopback, is_proxied=True)
+            # This machine is not asked for over a proxy: it would take itself for it.
+            addresses.require_permitted_host(host, allow_loopback=False, is_proxied=True)
             return await self._transport_over(proxy).handle_async_request(request)
         port = url.port or (443 if is_secure else 80)
         if _is_address(host):

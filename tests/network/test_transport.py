@@ -660,6 +660,16 @@ async def test_what_no_proxy_is_asked_for(host: Host, monkeypatch: pytest.Monkey
     assert host.connections == 0
 
 
+@pytest.mark.parametrize("name", ["localhost.", "a.localhost", "127.0.0.1."])
+async def test_no_proxy_is_asked_for_itself(host: Host, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Though this machine may be asked: a proxy would take its own for it."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{host.port}")
+    async with client(allow_loopback=True) as media:
+        with pytest.raises(TransferError, match="this machine"):
+            await media.get(f"http://{name}/")
+    assert host.connections == 0
+
+
 async def test_a_proxy_that_works(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over a proxy that is given by name and with credentials, bytes arrive."""
     monkeypatch.setenv("HTTP_PROXY", f"http://user:pw@localhost:{host.port}")
