@@ -26,7 +26,8 @@ tests_of = $(wildcard $(foreach path,$(1),$(dir $(path:floradl/%=tests/%))test_$
 GUARDED_TESTS := $(call tests_of,$(GUARDED))
 
 .DEFAULT_GOAL := help
-PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/archiver/test_fuzz.py
+PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py tests/archiver/test_scan_machine.py tests/archiver/test_fuzz.py \
+	tests/network/test_fuzz_http11.py
 
 .PHONY: help demo test nightly mutants coverage bench bench-tiny bench-gallery screenshots docs lint lock format clean
 

@@ -3,12 +3,12 @@
 The package is the only code that holds the API key and sends it. It may import `network` and the modules
 right below `floradl`; it knows nothing of archives.
 
-How data passes through it: `client` asks for a page and `pages` parses it, each record through `records`,
-which makes a `models.Generation` that keeps the record's own bytes. `walk` asks for one page after another
-and gives them to the scan. `paging` follows cursors and refuses one that comes twice; `lists`, `projects`
-and `canvas` read the other lists, and `unknown_ids` finds ids that nobody knows. A request ends in a value
-or in an `ApiError`; a record that cannot be read is an error beside the others of its page, and costs none of
-them.
+How data passes through it: `client` asks for a page, `answer` reads the answer, `keys` takes the key out of
+it where the API repeats it, and `pages` parses it, each record through `records`, which makes a
+`models.Generation` that keeps the record's own bytes. `walk` asks for one page after another and gives them
+to the scan. `paging` follows cursors and refuses one that comes twice; `lists`, `projects` and `canvas` read
+the other lists, and `unknown_ids` finds ids that nobody knows. A request ends in a value or in an `ApiError`;
+a record that cannot be read is an error beside the others of its page, and costs none of them.
 
 How nothing is missed, although the account changes while its lists are read:
 

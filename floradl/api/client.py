@@ -2,9 +2,10 @@
 
 A request first waits out a pause that the API asked for, then is sent, and is tried again as FLORA documents:
 after 408, 425, 429 and 5xx, a broken connection, an answer that cannot be read, or a 403 or 404 without the
-API's error envelope, which something on the way has sent. It ends in a value or in
-an `ApiError` that carries the answer's `request-id`. Redirects are not followed, since that could send the
-key to another host.
+API's error envelope, which something on the way has sent. It ends in a value or in an `ApiError` that carries
+the answer's `request-id`. An answer comes in time and is bounded (`answer`), and the key is taken out of it
+before anything reads it (`keys.Redactor`), so neither a message nor the archive can hold it. Redirects are
+not followed, since that could send the key to another host.
 
 Sources: FLORA's API reference and the behaviour of its official SDK (`x-should-retry`, `retry-after-ms`).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import Callable, Container
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -21,7 +22,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
-from floradl.api.keys import check_key, masked, refusal_hint
+from floradl.api.answer import ACCEPT_ENCODING, read_body
+from floradl.api.keys import Redactor, check_key, masked, refusal_hint
 from floradl.api.models import Generation, Workspace
 from floradl.api.pages import ENDPOINTS, MAX_RECORDS, Endpoint, Page, PageQuery, Parser, parse_page
 from floradl.api.paging import refuse_repeated_cursor
@@ -39,11 +41,15 @@ from floradl.errors import (
 )
 from floradl.network import addresses
 from floradl.network.addresses import USER_AGENT, environment_proxies, is_loopback_host
-from floradl.network.bandwidth import TOO_SLOW, SpeedFloor
-from floradl.network.retry import MAX_RETRY_AFTER_S, Backoff, HostPauses, is_retry_status, parse_retry_after
-
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
-"""The largest answer that is read; 100 texts of 2 MB fit. An endless one must not fill the memory."""
+from floradl.network.deadlines import head_within
+from floradl.network.retry import (
+    MAX_RETRY_AFTER_S,
+    Backoff,
+    HostPauses,
+    is_retry_status,
+    parse_number,
+    parse_retry_after,
+)
 
 _PUSH_BACK_S = 5.0  # how long FLORA's own sample code waits after a 429 without Retry-After
 
@@ -90,6 +96,8 @@ class FloraApi:
         self._client = api_client(base_url, check_key(key), timeout_s=timeout_s, transport=transport)
         self._base_url = base_url
         self._key = key
+        self._redactor = Redactor(key)
+        self._timeout_s = timeout_s
         self._origin = _origin(base_url)
         self._clock = clock
         self._retries = retries
@@ -231,13 +239,11 @@ class FloraApi:
     async def _get_once(self, url: str, params: dict[str, str], parse: Callable[[bytes], T]) -> T:
         self.calls += 1
         try:
-            async with self._client.stream("GET", url, params=params or None) as response:
-                response.stream = _Paced(response.stream, self._clock)
-                body = await _read_bounded(response, self._key)
+            response, body = await self._answer(url, params)
         except (httpx.TransportError, httpx.InvalidURL, httpx.DecodingError, OSError) as exc:
             # OSError: httpcore does not translate an SSLError in the middle of a body.
             raise ApiUnavailableError(
-                f"the API at {safe_url(self._base_url)} does not answer: {_reason(exc)}",
+                f"the API at {safe_url(self._base_url)} does not answer: {self._redactor.text(_reason(exc))}",
                 hint="Check the network and the base URL; the same command again goes on where this one was.",
             ) from exc
         if not response.is_success:
@@ -246,17 +252,37 @@ class FloraApi:
         try:
             return parse(body)
         except ApiAnswerError as exc:
-            status, request_id = response.status_code, _request_id(response, self._key)
-            raise ApiAnswerError(exc.message, status=status, request_id=request_id) from exc
+            raise self._about(exc, response) from exc
+
+    async def _answer(self, url: str, params: dict[str, str]) -> tuple[httpx.Response, bytes]:
+        """Send one request, and read the answer; the key is in no part of the body any more."""
+        request = self._client.build_request("GET", url, params=params or None)
+        response = await head_within(self._timeout_s, self._client.send(request, stream=True))
+        try:
+            body = await read_body(response, self._clock)
+        except ApiAnswerError as exc:
+            raise self._about(exc, response) from exc
+        finally:
+            await response.aclose()
+        return response, self._redactor.body(body)
+
+    def _about(self, error: ApiAnswerError, response: httpx.Response) -> ApiAnswerError:
+        """The same error, with what the answer says of itself."""
+        return ApiAnswerError(
+            error.message, status=response.status_code, request_id=self._request_id(response)
+        )
+
+    def _request_id(self, response: httpx.Response) -> str:
+        return printable(self._redactor.text(response.headers.get("request-id", "")), limit=80)
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ApiError:
         status = response.status_code
-        code, said = _envelope(body, self._key)
+        code, said = _envelope(body, self._redactor)
         message = f"the API answered {status}{f' {code}' if code else ''}{f': {said}' if said else ''}"
         about: dict[str, Any] = {
             "status": status,
             "code": code,
-            "request_id": _request_id(response, self._key),
+            "request_id": self._request_id(response),
             "retry_after_s": self._retry_after_s(response.headers),
         }
         if status in (403, 404) and not code:
@@ -279,9 +305,9 @@ class FloraApi:
         return (ApiUnavailableError if retries else ApiError)(message, **about)
 
     def _retry_after_s(self, headers: httpx.Headers) -> float | None:
-        in_ms = headers.get("retry-after-ms", "")
-        if in_ms.isascii() and in_ms.isdigit():
-            return float(in_ms[:12]) / 1000
+        in_ms = parse_number(headers.get("retry-after-ms", ""))
+        if in_ms is not None:
+            return in_ms / 1000
         return parse_retry_after(headers.get("retry-after"), self._clock.now())
 
 
@@ -316,59 +342,19 @@ def _parse_workspaces(body: bytes) -> tuple[Workspace, ...]:
     return tuple(wire.workspaces[:MAX_RECORDS])
 
 
-class _Paced(httpx.AsyncByteStream):
-    """The bytes of an answer as they arrive from the network, refused where they come too slowly.
-
-    The speed is measured before decompression: a decoder may take in bytes for hours and give out none, so
-    the bytes it gives say nothing about the network.
-    """
-
-    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, clock: Clock) -> None:
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("the API's client must be asynchronous")
-        self._stream = stream
-        self._floor = SpeedFloor(clock)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
-            if not self._floor.is_held(len(part)):
-                raise httpx.ReadError(TOO_SLOW)
-            yield part
-
-    async def aclose(self) -> None:
-        """Close the connection, or give it back."""
-        await self._stream.aclose()
-
-
-async def _read_bounded(response: httpx.Response, key: str) -> bytes:
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            message = f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes"
-            raise ApiAnswerError(message, status=response.status_code, request_id=_request_id(response, key))
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _envelope(body: bytes, key: str) -> tuple[str, str]:
+def _envelope(body: bytes, redactor: Redactor) -> tuple[str, str]:
     """Read `error.code` and the texts of FLORA's error envelope, those of single fields included.
 
-    Both are "" where the answer has no such envelope. The key is replaced in both, since some servers repeat
-    what they refuse.
+    Both are "" where the answer has no such envelope. Some servers repeat the key that they refuse.
     """
     try:
         error = msgspec.json.decode(body, type=dict[str, Any])["error"]
         fields = [f"{field['field']}: {field['message']}" for field in error.get("fields") or ()]
-        said = "; ".join([str(error.get("message") or ""), *fields]).replace(key, "(key)")
-        code = str(error.get("code") or "").replace(key, "(key)")
+        said = redactor.text("; ".join([str(error.get("message") or ""), *fields]))
+        code = redactor.text(str(error.get("code") or ""))
         return printable(code, limit=60), printable(said, limit=300)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
         return "", ""
-
-
-def _request_id(response: httpx.Response, key: str) -> str:
-    return printable(response.headers.get("request-id", "").replace(key, "(key)"), limit=80)
 
 
 def _origin(url: str) -> str:
@@ -405,7 +391,12 @@ def api_client(
         base_url=base_url,
         transport=transport,
         timeout=timeout_s,
-        headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Authorization": f"Bearer {key}"},
+        headers={
+            "User-Agent": USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPT_ENCODING,
+            "Authorization": f"Bearer {key}",
+        },
         follow_redirects=False,
         trust_env=not is_local,  # a proxy would get the key unencrypted, and could not reach this machine
     )

@@ -7,6 +7,7 @@ key of another service.
 
 from __future__ import annotations
 
+import json
 import re
 
 from floradl.errors import UsageError
@@ -15,6 +16,11 @@ _PREFIX = "sk_"
 _SHOWN = 4
 _LONG_ENOUGH = 16
 """Of a key with fewer characters, the last four would give away too much."""
+
+_SURELY_SECRET = 8
+"""A key with fewer characters, such as one of a test, would be found in the midst of ordinary words."""
+
+_IN_ITS_PLACE = "(key)"
 
 _COPY_AGAIN = "Copy it again from FLORA's workspace settings; it begins with sk_live_."
 
@@ -58,3 +64,52 @@ def refusal_hint(key: str) -> str:
 def masked(secret: str) -> str:
     """Return the last four characters of a secret to show them; none of a short secret."""
     return f"…{secret[-_SHOWN:]}" if len(secret) >= _LONG_ENOUGH else "…"
+
+
+class Redactor:
+    """Takes a key out of what the API says.
+
+    Whoever repeats the key, be it the API or a prompt into which somebody pasted it, must not bring it into
+    messages, reports or the archive. So it is taken out of the bytes of an answer before they are parsed,
+    since all that is shown or kept of the API comes from there. The rest of a record stays as the API wrote
+    it.
+
+    Args:
+        key: the key.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._is_secret = len(key) >= _SURELY_SECRET
+        self._pattern = re.compile(b"".join(_ways_to_write(character) for character in key))
+
+    def text(self, text: str) -> str:
+        """A text for a message, without the key."""
+        return text.replace(self._key, _IN_ITS_PLACE)
+
+    def body(self, body: bytes) -> bytes:
+        """The JSON of an answer without the key, in whatever way JSON can write it.
+
+        A key that is not surely one is left.
+        """
+        is_possible = self._is_secret and (self._key.encode() in body or b"\\" in body)
+        return self._pattern.sub(_replacement, body) if is_possible else body
+
+
+def _ways_to_write(character: str) -> bytes:
+    """A pattern for all ways in which JSON can write a character of ASCII."""
+    ways = [json.dumps(character)[1:-1], *(["\\/"] if character == "/" else [])]
+    digits = (b"[%c%c]" % (ord(digit), ord(digit.upper())) for digit in f"{ord(character):04x}")
+    return b"(?:%b|%b)" % (b"|".join(re.escape(way.encode()) for way in ways), rb"\\u" + b"".join(digits))
+
+
+def _replacement(match: re.Match[bytes]) -> bytes:
+    """What to put in place of a key that was found.
+
+    Backslashes before it escape each other in pairs. An odd one escapes its first character: then this is
+    another text, which stays.
+    """
+    body, place = match.string, match.start()
+    while place and body[place - 1] == ord("\\"):
+        place -= 1
+    return match[0] if (match.start() - place) % 2 else _IN_ITS_PLACE.encode()

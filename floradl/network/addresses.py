@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
+import re
 import socket
 import urllib.request
 from urllib.parse import urlsplit
@@ -22,13 +23,28 @@ from floradl.version import __version__
 
 USER_AGENT = f"floradl/{__version__}"
 
+_PRIVATE_DOMAINS = frozenset({"local", "internal", "lan", "intranet", "private", "corp", "home"})
+"""No public name ends in one of these. They are reserved for local networks (`local`: RFC 6762; `internal`:
+ICANN, 2024), or are in use there and will not be given out (RFC 6762, appendix G). Clouds have their metadata
+below `internal`.
+"""
+
+_HOME = ".home.arpa"
+"""Names in a home network (RFC 8375)."""
+
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291; `is_global` lets site-local addresses pass
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether the host of a URL is this machine: `localhost` or a loopback address."""
-    if host == "localhost":
+    """Whether the host of a URL is surely this machine: `localhost` or a loopback address.
+
+    What this grants (`http`, no proxy) must hold whoever looks the name up. So it is narrower than what is
+    refused as this machine: `localhost.` and names below `localhost` may be asked of a name server.
+    """
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -89,17 +105,47 @@ def check_media_url(url: str, *, allow_loopback: bool) -> httpx.URL:
     if "@" in parts.netloc:
         # httpx would send them in a header, to whatever host the URL names.
         raise TransferError("unsafe_url", "the output's URL holds credentials", wants_fresh_url=True)
-    if refusal := _host_refusal(host, allow_loopback=allow_loopback):
-        raise TransferError("unsafe_url", f"the output's URL leads to {refusal}", wants_fresh_url=True)
+    # httpx and urllib may see different hosts: only httpx takes dots of other scripts for dots.
+    for name in (parsed.raw_host.decode("ascii"), host):
+        require_permitted_host(name, allow_loopback=allow_loopback)
     return parsed
 
 
+def require_permitted_host(host: str, *, allow_loopback: bool, is_proxied: bool = False) -> None:
+    """Refuse a host that must not be asked, as far as its name alone tells.
+
+    Without a proxy this is the first of two checks, since the addresses of a name are checked, too. A proxy
+    looks names up itself, so there it is the only one.
+
+    Raises:
+        TransferError: `unsafe_url`, with the reason.
+    """
+    if refusal := _host_refusal(host, allow_loopback=allow_loopback, is_proxied=is_proxied):
+        raise TransferError("unsafe_url", f"the output's URL leads to {refusal}", wants_fresh_url=True)
+
+
 @functools.lru_cache(maxsize=256)  # nearly all outputs lie on the same few hosts
-def _host_refusal(host: str, *, allow_loopback: bool) -> str:
-    """Why a host must not be asked, as far as its name alone tells; "" where nothing is wrong with it."""
-    if is_loopback_host(host):
+def _host_refusal(host: str, *, allow_loopback: bool, is_proxied: bool) -> str:
+    """Why a host must not be asked; "" where nothing is wrong with its name."""
+    name = host.lower().rstrip(".")
+    *_, last = labels = name.split(".")
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0] if ":" in name else name)
+    except ValueError:
+        pass
+    else:
+        if address.is_loopback:
+            return "" if allow_loopback else "this machine"
+        return "" if is_public_address(str(address)) else "a private address"
+    if last == "localhost":
         return "" if allow_loopback else "this machine"
-    return "a private address" if _is_private_literal(host) else ""
+    if _NUMBER.fullmatch(last) or "%" in name:
+        # A number at its end makes it an address (WHATWG URL, "ends in a number checker"), but which one is
+        # up to the resolver: 127.1, 0x7f.1, 2130706433; 010.1.1.1 is 8.1.1.1 to some and 10.1.1.1 to others.
+        return "an address in an odd form"
+    # A resolver completes a name of one label by the domains of its own network.
+    is_bare = is_proxied and len(labels) == 1
+    return "a private name" if is_bare or last in _PRIVATE_DOMAINS or name.endswith(_HOME) else ""
 
 
 def is_public_address(address: str) -> bool:
@@ -121,13 +167,6 @@ def is_public_address(address: str) -> bool:
         if ip not in _GLOBAL_UNICAST:
             return False
     return ip.is_global and not ip.is_multicast
-
-
-def _is_private_literal(host: str) -> bool:
-    try:
-        return not is_public_address(host)
-    except ValueError:  # a name: `transport` checks its addresses when they are looked up
-        return False
 
 
 async def resolve(host: str, port: int) -> list[str]:

@@ -11,7 +11,9 @@ A media host that is asked directly is read by `http11`, which has deadlines of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import httpx
 
@@ -30,7 +32,6 @@ async def head_within(timeout_s: float, asked: Awaitable[httpx.Response]) -> htt
 
     Raises:
         httpx.ReadTimeout: it takes too long.
-        NotHttpError: what came is no HTTP; so may the body, when it is read.
         httpx.TransportError: any other reason.
     """
     try:
@@ -38,8 +39,6 @@ async def head_within(timeout_s: float, asked: Awaitable[httpx.Response]) -> htt
             response = await asked
     except TimeoutError as exc:
         raise httpx.ReadTimeout("the head of the answer takes too long") from exc
-    except httpx.RemoteProtocolError as exc:
-        raise _named(exc) from exc
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise TypeError("the transport must be asynchronous")
     response.stream = _TimelyStream(response.stream, timeout_s)
@@ -47,7 +46,7 @@ async def head_within(timeout_s: float, asked: Awaitable[httpx.Response]) -> htt
 
 
 class TimelyTransport(httpx.AsyncBaseTransport):
-    """A transport of httpx with these deadlines.
+    """A transport of httpx for media, with these deadlines.
 
     Args:
         transport: sends the requests.
@@ -59,8 +58,16 @@ class TimelyTransport(httpx.AsyncBaseTransport):
         self._timeout_s = timeout_s
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; errors are those of `head_within`."""
-        return await head_within(self._timeout_s, self._transport.handle_async_request(request))
+        """Send one request.
+
+        Raises:
+            NotHttpError: what came is no HTTP; so may the body, when it is read.
+            httpx.TransportError: as for `head_within`.
+        """
+        with _no_http_named():
+            response = await head_within(self._timeout_s, self._transport.handle_async_request(request))
+        response.stream = _NamingStream(cast("httpx.AsyncByteStream", response.stream))
+        return response
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -84,8 +91,6 @@ class _TimelyStream(httpx.AsyncByteStream):
                 return
             except TimeoutError as exc:
                 raise httpx.ReadTimeout("the host is silent") from exc
-            except httpx.RemoteProtocolError as exc:
-                raise _named(exc) from exc
             yield piece
 
     async def aclose(self) -> None:
@@ -93,6 +98,28 @@ class _TimelyStream(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-def _named(error: httpx.RemoteProtocolError) -> httpx.RemoteProtocolError:
-    """Tell an answer that broke off from one that is no HTTP: httpx has the same error for both."""
-    return error if any(words in str(error) for words in _CUT) else NotHttpError(str(error))
+class _NamingStream(httpx.AsyncByteStream):
+    """A body of media whose errors tell what is no HTTP."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _no_http_named():
+            async for piece in self._stream:
+                yield piece
+
+    async def aclose(self) -> None:
+        """Close the connection, or give it back."""
+        await self._stream.aclose()
+
+
+@contextmanager
+def _no_http_named() -> Iterator[None]:
+    """Tell an answer that is no HTTP from one that broke off: httpx has the same error for both."""
+    try:
+        yield
+    except httpx.RemoteProtocolError as exc:
+        if any(words in str(exc) for words in _CUT):
+            raise
+        raise NotHttpError(str(exc)) from exc

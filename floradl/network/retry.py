@@ -8,6 +8,7 @@ only the one that got the answer: see `HostPauses`.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,8 @@ RETRY_STATUSES = frozenset({408, 425, 429})
 
 MAX_RETRY_AFTER_S = 900.0
 """A host that asks for a longer wait than this is not waited for; the next run of floradl asks it again."""
+
+_NUMBER = re.compile(r"([0-9]{1,9})[0-9]*(\.[0-9]{1,9})?[0-9]*")
 
 MAX_PAUSES = 1024
 """When so many pauses are remembered, those that are over are forgotten, since hosts come from outside."""
@@ -53,8 +56,19 @@ def is_retry_status(status: int) -> bool:
     return status in RETRY_STATUSES or 500 <= status <= 599
 
 
+def parse_number(text: str) -> float | None:
+    """Read a plain decimal number that is not negative; None where the text is none.
+
+    Of a number that is too large for any wait, the first nine digits are read.
+    """
+    match = _NUMBER.fullmatch(text)
+    return float(match[1] + (match[2] or "")) if match else None
+
+
 def parse_retry_after(value: str | None, now_s: float) -> float | None:
     """Read a `Retry-After` header: a number of seconds, or a date (RFC 9110, 10.2.3).
+
+    A fraction of a second is no part of the standard, but servers send it and FLORA's SDK reads it.
 
     Args:
         value: the header's value, or None where there is no such header.
@@ -66,8 +80,9 @@ def parse_retry_after(value: str | None, now_s: float) -> float | None:
     if value is None:
         return None
     text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    seconds = parse_number(text)
+    if seconds is not None:
+        return seconds
     try:
         moment = parsedate_to_datetime(text)
         # The oldest of the three date formats, asctime's, names no zone and means UTC.

@@ -12,7 +12,8 @@ The following holds for every request, even if nothing before has checked its UR
 - Silence ends with the timeout: while connecting, before the head, and between two pieces of a body. A body
   that ends before its announced length is an error.
 - The proxies of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) are used, by httpx's own transport.
-  A proxy looks names up itself, so then only addresses that stand in a URL are checked.
+  A proxy looks names up itself, so then only the host in the URL is checked: addresses in every form, and
+  names that are private by definition.
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ class MediaTransport(httpx.AsyncBaseTransport):
             and not addresses.is_loopback_host(host)
             and not urllib.request.proxy_bypass(host)
         ):
+            # This machine is not asked for over a proxy: it would take itself for it.
+            addresses.require_permitted_host(host, allow_loopback=False, is_proxied=True)
             return await self._transport_over(proxy).handle_async_request(request)
         port = url.port or (443 if is_secure else 80)
         if _is_address(host):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import respx
 
-from floradl.api import client
+from floradl.api import answer as answer_module
 from floradl.api.client import FloraApi
 from floradl.api.models import Generation, Scope, Workspace, is_open
 from floradl.api.pages import Page, PageQuery, parse_page
@@ -330,7 +330,11 @@ async def test_retried_until_it_works(api: FloraApi, respx_mock: respx.MockRoute
     [
         ({"retry_after": "120"}, 120),
         ({"retry_after": " 7 "}, 7),
+        ({"retry_after": "1.5"}, 1.5),
         ({"retry_after_ms": "2500"}, 2.5),
+        ({"retry_after_ms": "2500.5"}, 2.5),
+        ({"retry_after_ms": "-1", "retry_after": "60"}, 60),
+        ({"retry_after_ms": "nan", "retry_after": "60"}, 60),
         ({"retry_after_ms": "2500", "retry_after": "60"}, 2.5),
         ({"retry_after_ms": "soon", "retry_after": "60"}, 60),
         ({"retry_after": formatdate(FakeTime().now_s + 90, usegmt=True)}, 90),
@@ -352,7 +356,9 @@ async def test_api_says_when_to_come_back(
     assert least_s <= time.now_s - begun <= least_s + 1
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-5", "1e3", formatdate(0, usegmt=True)])
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-5", "1e3", "1.5.5", "inf", "nan", formatdate(0, usegmt=True)]
+)
 async def test_senseless_retry_after(
     api: FloraApi, respx_mock: respx.MockRouter, time: FakeTime, value: str
 ) -> None:
@@ -469,7 +475,7 @@ async def test_over_large_answer(
     api: FloraApi, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer larger than any page is left, with its request-id, before it fills the memory."""
-    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(answer_module, "MAX_ANSWER_BYTES", 1000)
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -491,7 +497,7 @@ async def test_largest_answer(
     api: FloraApi, respx_mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer of exactly the limit is read."""
-    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(answer_module, "MAX_ANSWER_BYTES", 1000)
     respx_mock.get(PAGES).respond(200, content=b'{"generations": []}'.ljust(1000))
     assert (await page(api)).generations == ()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floradl.api.keys import check_key, masked, refusal_hint
+from floradl.api.keys import Redactor, check_key, masked, refusal_hint
 from floradl.errors import UsageError
 
 
@@ -69,6 +71,54 @@ def test_no_text_breaks_the_check(text: str) -> None:
         said = exc.message
     assert said.isprintable()
     assert said
+
+
+KEY = "sk_live_01/23"
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        (r'{"a": "sk_live_01/23"}', r'{"a": "(key)"}'),
+        (r'{"sk_live_01/23": ["sk_live_01/23", "x sk_live_01/23sk_live_01/23"]}',
+         r'{"(key)": ["(key)", "x (key)(key)"]}'),
+        (r'{"a": "sk_live_01\/23"}', r'{"a": "(key)"}'),
+        (r'{"a": "\u0073\u006b\u005F\u006Cive_01\u002F23"}', r'{"a": "(key)"}'),
+        (r'{"a": "\\sk_live_01/23 \\\u0073k_live_01/23"}', r'{"a": "\\(key) \\(key)"}'),
+        (r'{"a": "\\u0073k_live_01/23"}', r'{"a": "\\u0073k_live_01/23"}'),
+        (r'{"a": "sk_live_01/2"}', r'{"a": "sk_live_01/2"}'),
+        (r'{"a": "SK_LIVE_01/23 \u00e9"}', r'{"a": "SK_LIVE_01/23 \u00e9"}'),
+        ("<p>sk_live_01/23 \xff", "<p>(key) \xff"),
+    ],
+)  # fmt: skip
+def test_a_key_is_taken_out_of_an_answer(written: str, left: str) -> None:
+    """In whatever way JSON writes it; the rest stays to the byte, and is JSON as before."""
+    assert Redactor(KEY).body(written.encode("latin-1")) == left.encode("latin-1")
+
+
+def test_an_escape_is_not_torn_apart() -> None:
+    """A line break before what is left of a key is no key."""
+    assert Redactor("nabcdefgh").body(rb'"\nabcdefgh nabcdefgh"') == rb'"\nabcdefgh (key)"'
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=12), st.data())
+def test_no_way_to_write_a_key_brings_it_back(key: str, data: st.DataObject) -> None:
+    """Whatever is escaped of it, no parser finds it again."""
+    written = "".join(
+        f"\\u{ord(one):04x}" if data.draw(st.booleans()) else json.dumps(one)[1:-1] for one in key
+    )
+    before = data.draw(st.sampled_from(["", "a", "\\\\", "\\n", "\\u00e9"]))
+    body = f'["{before}{written}"]'.encode()
+    assert json.loads(body)[0].endswith(key)
+    (said,) = json.loads(Redactor(key).body(body))
+    assert key not in said
+    assert said.endswith("(key)")
+
+
+def test_a_short_key_is_left_in_an_answer() -> None:
+    """It would be found in ordinary words; in a message of the API's own it is not said again."""
+    assert Redactor("sk").body(b'{"url": "https://h/mask.png"}') == b'{"url": "https://h/mask.png"}'
+    assert Redactor("sk").text("bad key sk") == "bad key (key)"
 
 
 @pytest.mark.parametrize(("key", "said"), [("sk_live_x", "revoked"), ("abc", "begin with sk_live_")])

@@ -121,6 +121,33 @@ def test_an_api_that_repeats_the_key(sim: Simulator, tmp_path: Path, status: int
         assert_discreet(tmp_path, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("escaped", [False, True])
+def test_records_that_repeat_the_key(tmp_path: Path, escaped: bool) -> None:
+    """Ids, names, texts and prompts that hold the key are archived, listed and told of without it."""
+    account = Account(KEY)
+    outputs = [
+        SimOutput("o", "text", text=f"pasted {KEY}."),
+        SimOutput(f"o_{KEY}", body=PNG, path="/dead.png"),
+    ]
+    account.insert(SimRun(f"run_{KEY}", f"ws_{KEY}", f"prj_{KEY}", outputs=outputs, extra={"prompt": KEY}))
+    account.insert(SimRun("run_b", "ws_b", "prj_b", model_id=KEY, outputs=[SimOutput("o", body=PNG)]))
+    account.dead_paths.add("/dead.png")
+    with serve_in_thread(account) as sim:
+        if escaped:
+            page = {"generations": [account.record(run, listed=True) for run in account.runs]}
+            written = json.dumps(page).replace(KEY, KEY.replace("K", "\\u004b"))
+            sim.faults.append(
+                Fault(LIST, body=written.encode(), headers=(("Content-Type", "application/json"),))
+            )
+        for arguments in (("-v", "--retries", "0", tmp_path), ("--json", tmp_path), ("list",)):
+            done = floradl(sim, *arguments)
+            assert done.returncode in (0, 3), done.stderr
+            assert_discreet(tmp_path, done.stdout, done.stderr)
+        assert b"pasted (key)." in b"".join(path.read_bytes() for path in tmp_path.rglob("o.txt"))
+        assert manifest(tmp_path)["runs"]["run_b"]["outputs"]["o"]["state"] == "archived"
+        assert_no_key_sent(sim)
+
+
 def test_a_key_that_is_refused(sim: Simulator, tmp_path: Path) -> None:
     """A wrong key is not shown either: it may be right elsewhere."""
     done = floradl(sim, "-v", tmp_path, FLORA_API_KEY="sk_wrong_KEYKEY")

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
         ("https://app.flora.ai:8443/", "https://app.flora.ai:8443"),
         ("https://10.0.0.5/api", "https://10.0.0.5/api"),
         ("http://localhost:8000/api/v1", "http://localhost:8000/api/v1"),
+        ("http://LOCALHOST:8000", "http://LOCALHOST:8000"),
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
     ],
@@ -55,7 +56,17 @@ def test_base_url_that_is_none(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://app.flora.ai/api/v1", "http://10.0.0.5/", "http://0.0.0.0/", "http://localhost.evil.test/"],
+    [
+        "http://app.flora.ai/api/v1",
+        "http://10.0.0.5/",
+        "http://0.0.0.0/",
+        "http://localhost.evil.test/",
+        "http://localhost./",
+        "http://a.localhost/",
+        "http://127.1/",
+        "http://2130706433/",
+        "http://127.0.0.1./",
+    ],
 )
 def test_key_does_not_cross_a_network_in_clear(url: str) -> None:
     """Over http the key goes to this machine only."""
@@ -74,6 +85,12 @@ def test_key_does_not_cross_a_network_in_clear(url: str) -> None:
         "https://[2606:4700::1]/a.png",
         "https://media.flora.ai/a@b.png?c@d",
         "https://münchen.test/ä b.png",
+        "https://media.flora.ai./a.png",
+        "https://bucket_1.s3.amazonaws.com/a.png",
+        "https://0x.media.test/a.png",
+        "https://localhost.media.test/a.png",
+        "https://internal.media.test/a.png",
+        "https://127.0.0.1.media.test/a.png",
     ],
 )
 @pytest.mark.parametrize("allow_loopback", [False, True])
@@ -90,6 +107,14 @@ def test_media_url(url: str, allow_loopback: bool) -> None:
         "http://127.0.0.1/a",
         "http://127.9.9.9/a",
         "http://[::1]/a",
+        "http://127.0.0.1./a",
+        "http://LOCALHOST/a",
+        "http://localhost./a",
+        "http://localhost.../a",
+        "http://a.b.localhost/a",
+        "http://A.LocalHost./a",
+        "http://localhost\u3002/a",
+        "http://127\u30020\u30020\u30021/a",
     ],
 )
 def test_media_url_on_this_machine(url: str) -> None:
@@ -129,6 +154,30 @@ def test_media_url_on_this_machine(url: str) -> None:
         ("https://0.0.0.0/a", "private address"),
         ("https://[fe80::1]/a", "private address"),
         ("https://[::ffff:10.0.0.1]/a", "private address"),
+        ("https://169.254.169.254./latest", "private address"),
+        ("https://169\u3002254\uff0e169\uff61254/latest", "private address"),
+        ("https://[fe80::1%25eth0]/a", r"private address|not a URL"),
+        ("https://127.1/a", "odd form"),
+        ("https://127.0.1./a", "odd form"),
+        ("https://2130706433/a", "odd form"),
+        ("https://0x7f000001/a", "odd form"),
+        ("https://0X7F.0.0.0x1/a", "odd form"),
+        ("https://017700000001/a", "odd form"),
+        ("https://0177.0.0.1/a", "odd form|not a URL"),
+        ("https://010.8.8.8/a", "odd form|not a URL"),
+        ("https://0/a", "odd form"),
+        ("https://0x/a", "odd form"),
+        ("https://8.8/a", "odd form"),
+        ("https://media.test.1/a", "odd form"),
+        ("https://256.256.256.256/a", "odd form|not a URL"),
+        ("https://1.2.3.4.5/a", "odd form"),
+        ("https://%31%32%37.0.0.%31/a", "odd form"),
+        ("https://loc%61lhost/a", "odd form"),
+        ("https://metadata.google.internal/a", "private name"),
+        ("https://metadata.google.INTERNAL./a", "private name"),
+        ("https://printer.local/a", "private name"),
+        ("https://router.lan/a", "private name"),
+        ("https://nas.home.arpa/a", "private name"),
     ],
 )
 @pytest.mark.parametrize("allow_loopback", [False, True])

@@ -104,7 +104,8 @@ async def test_no_http_is_told_from_a_cut(
 
 async def test_a_body_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that goes on comes, however long it takes as a whole; and the connection is used again."""
-    slow: list[Step] = [CHUNKED, *[b"1\r\na\r\n", 0.1] * 8, b"0\r\n\r\n"]
+    piece: list[Step] = [b"1\r\na\r\n", 0.1]
+    slow: list[Step] = [CHUNKED, *piece * 8, b"0\r\n\r\n"]
     async with proxied(monkeypatch, slow, [SIZED]) as (media, host):
         assert await (await media.get(URL, {})).aread() == b"a" * 8
         assert await (await media.get(URL, {})).aread() == b"hello"

@@ -641,6 +641,35 @@ async def test_media_go_through_the_proxy_of_the_environment(monkeypatch: pytest
     assert b"secret" not in asked[0]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001", "127.0.0.1.", "0.0.0.0",  # noqa: S104
+        "localhost", "LOCALHOST", "localhost.", "a.localhost", "[::1]", "[::ffff:127.0.0.1]",
+        "169.254.169.254", "169.254.169.254.", "metadata.google.internal", "printer.local", "router",
+    ],
+)  # fmt: skip
+async def test_what_no_proxy_is_asked_for(host: Host, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A proxy would look it up itself, in its own network; it is refused in whatever form."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{host.port}")
+    monkeypatch.setenv("NO_PROXY", "")
+    async with client(allow_loopback=False) as media:
+        with pytest.raises(TransferError) as caught:
+            await media.get(f"http://{name}/latest/meta-data")
+    assert (caught.value.code, caught.value.is_retryable) == ("unsafe_url", False)
+    assert host.connections == 0
+
+
+@pytest.mark.parametrize("name", ["localhost.", "a.localhost", "127.0.0.1."])
+async def test_no_proxy_is_asked_for_itself(host: Host, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Though this machine may be asked: a proxy would take its own for it."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{host.port}")
+    async with client(allow_loopback=True) as media:
+        with pytest.raises(TransferError, match="this machine"):
+            await media.get(f"http://{name}/")
+    assert host.connections == 0
+
+
 async def test_a_proxy_that_works(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over a proxy that is given by name and with credentials, bytes arrive."""
     monkeypatch.setenv("HTTP_PROXY", f"http://user:pw@localhost:{host.port}")
