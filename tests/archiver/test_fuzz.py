@@ -44,6 +44,7 @@ EMPTY = b'{"generations": [], "meta": {"next_cursor": null}}'
 
 PLACES = re.compile(
     r"manifest\.json|SHA256SUMS|\.floradl/(lock|holder\.json|journal|partials/[a-z2-7]{32}\.(part|json))"
+    r"|[^/]+/(workspace\.json|[^/]+/project\.json)"
     r"|[^/]+/[^/]+/[^/]+/[^/]+"
 )
 NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
