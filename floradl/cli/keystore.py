@@ -19,6 +19,7 @@ from typing import Protocol
 
 import platformdirs
 
+from floradl.cli.private import make_private_folder
 from floradl.errors import DestinationError, UsageError, printable
 from floradl.storage.local.fsync import replace_file
 
@@ -209,7 +210,7 @@ def _write_private(path: Path, data: bytes) -> None:
     """Write a file that no other user can read, whole or not at all."""
     # Created with 0600 and renamed only when it is flushed: a `chmod` afterwards would leave a moment in
     # which others could open it, and a power cut could leave an empty file in place of the old key.
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     replace_file(temporary, path, data, mode=0o600, is_flushed=True)
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from floradl.cli.config import Settings
-from floradl.cli.context import Interruption, catch_signals, expanded, write_line
+from floradl.cli.context import Interruption, catch_signals, expanded
+from floradl.cli.json_output import write_json
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.errors import Exit, FloradlError, UsageError, printable
@@ -181,7 +182,7 @@ class _Runner:
                     (self._console.say if outcome.is_good else self._console.warn)(line)
                 final = await self._run_command(outcome, interruption)
                 if self._has_json:
-                    write_line(msgspec.json.encode(outcome.report | {"exit_code": final}))
+                    write_json(outcome.report | {"exit_code": final})
                 exit_code, lines = final, outcome.lines
             finally:
                 await starting

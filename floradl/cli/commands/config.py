@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from floradl.api.keys import check_key, masked
 from floradl.cli.config import (
     Setting,
@@ -24,6 +22,7 @@ from floradl.cli.config import (
     resolve,
 )
 from floradl.cli.context import write_line
+from floradl.cli.json_output import write_json
 from floradl.cli.options import COMMANDS, EVERY_OPTION, variants_by_key
 from floradl.cli.ui.console import Console
 from floradl.errors import Exit, UsageError, printable
@@ -52,7 +51,7 @@ def _show(flags: Mapping[str, Any]) -> int:
             key: {"value": value, "source": source, "origin": origin} for key, value, source, origin in rows
         }
         report = {"config_file": str(path), "exists": path.exists(), "profile": settings.profile}
-        write_line(msgspec.json.encode({**report, "options": options}))
+        write_json({**report, "options": options})
         return int(Exit.OK)
     width = max(len(key) for key, *_ in rows)
     shown = [
@@ -121,9 +120,7 @@ def _check(flags: Mapping[str, Any]) -> int:
             problems, profiles = [exc], []
         if as_json:
             listed = [{"problem": problem.message, "hint": problem.hint} for problem in problems]
-            write_line(
-                msgspec.json.encode({"config_file": str(path), "profiles": profiles, "problems": listed})
-            )
+            write_json({"config_file": str(path), "profiles": profiles, "problems": listed})
         else:
             for problem in problems:
                 console.error(problem)

@@ -18,6 +18,7 @@ from floradl.api.unknown_ids import unknown_places
 from floradl.api.walk import iter_run_pages
 from floradl.cli.config import Settings
 from floradl.cli.context import open_api, write_line
+from floradl.cli.json_output import escaped
 from floradl.cli.ui.console import Console
 from floradl.cli.ui.tables import Column, cut, format_age, table_lines
 from floradl.cli.ui.units import format_bytes
@@ -161,14 +162,19 @@ def _redraw(pages: Sequence[Page], view: _View, now_ms: int) -> None:
 
 def _print_page(page: Page, view: _View, now_ms: int, *, is_first: bool) -> None:
     if view.shape == "json":
-        write_line(page.body)
+        write_line(_for_stdout(page.body))
     elif view.shape == "jsonl":
         for generation in page.generations:
-            write_line(_one_line(generation.raw))
+            write_line(_for_stdout(_one_line(generation.raw)))
     elif page.generations:
         width = shutil.get_terminal_size().columns
         for line in list_lines(page.generations, width, now_ms, source=view.source, with_head=is_first):
             write_line(line.encode(errors="replace"))
+
+
+def _for_stdout(body: bytes) -> bytes:
+    """JSON of the API: for a program as the API wrote it, for a terminal without anything that it obeys."""
+    return escaped(body) if sys.stdout.isatty() else body
 
 
 def _one_line(raw: bytes) -> bytes:

@@ -22,6 +22,7 @@ from floradl.cli.commands.whoami import workspace_lines
 from floradl.cli.config import Settings, default_config_path, read_config, resolve
 from floradl.cli.keystore import KeyStore, Place
 from floradl.cli.options import EVERY_OPTION, KEY
+from floradl.cli.private import make_private_folder
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.errors import DestinationError, Exit, UsageError, printable
@@ -88,7 +89,7 @@ def _add_profile(profile: str, console: Console) -> None:
         return
     name = profile if re.fullmatch(r"[A-Za-z0-9_-]+", profile) else json.dumps(profile, ensure_ascii=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         is_begun = path.exists() and path.stat().st_size > 0
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{chr(10) * 2 if is_begun else ''}[profile.{name}]\n")

@@ -7,11 +7,10 @@ import os
 import shutil
 from dataclasses import dataclass
 
-import msgspec
-
 from floradl.api.models import Scope
 from floradl.cli.config import Settings
 from floradl.cli.context import expanded, scopes_of, sources_of, write_line
+from floradl.cli.json_output import write_json
 from floradl.cli.reports.metrics import metric_lines
 from floradl.cli.reports.status import age_line, status_lines, status_object
 from floradl.cli.ui.console import Console
@@ -61,11 +60,9 @@ def run(settings: Settings, dest: str) -> int:
                 "created_at": archive.created_at,
                 "base_url": archive.base_url,
             }
-            write_line(
-                msgspec.json.encode(
-                    status_object(
-                        status, archive=facts, now_ms=now_ms, max_age_s=settings.max_age, exit_code=exit_code
-                    )
+            write_json(
+                status_object(
+                    status, archive=facts, now_ms=now_ms, max_age_s=settings.max_age, exit_code=exit_code
                 )
             )
         elif settings.prometheus:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-import msgspec
-
 from floradl.api.client import FloraApi
 from floradl.api.models import Workspace
 from floradl.cli.config import Settings
 from floradl.cli.context import open_api, write_line
+from floradl.cli.json_output import write_json
 from floradl.cli.ui.console import Console
 from floradl.clock import Clock
 from floradl.errors import Exit, printable
@@ -28,7 +27,7 @@ def run(settings: Settings) -> int:
                 "key": {"shown": api.shown_key, "origin": settings.key_origin},
                 "workspaces": workspaces,
             }
-            write_line(msgspec.json.encode(report))
+            write_json(report)
             return int(Exit.OK)
         console.say(f"The key {api.shown_key} from {settings.key_origin}, at {settings.base_url}:")
         for line in workspace_lines(workspaces):

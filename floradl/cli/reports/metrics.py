@@ -160,7 +160,14 @@ def _gauge(name: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
 
 
 def _labels(labels: Labels) -> str:
-    return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
+    return ",".join(f'{name}="{_shown(value).translate(_ESCAPES)}"' for name, value in labels.items())
+
+
+def _shown(value: str) -> str:
+    """A label with what a terminal would obey written out, as `\\u001b`. Different ones stay different."""
+    if value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in value)
 
 
 def _number(value: float) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from floradl.cli.private import make_private_folder
 from floradl.cli.schedule.job import NightlyJob
 from floradl.errors import ScheduleError, printable
 from floradl.storage.local.fsync import OVERWRITE_FLAGS, replace_file
@@ -85,10 +86,18 @@ def run_tool(command: Sequence[str], *, given: str = "", hint: str = "") -> str:
     return done.stdout
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it; `ScheduleError` where that is not possible."""
+def make_folder(path: Path, *, is_private: bool = True) -> None:
+    """Make a folder and those above it; `ScheduleError` where that is not possible.
+
+    Args:
+        path: the folder.
+        is_private: whether it is for its user alone; the umask decides about folders that the user named.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if is_private:
+            make_private_folder(path)
+        else:
+            path.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ScheduleError(f"cannot make {path}: {exc.strerror}") from exc
 

@@ -134,7 +134,7 @@ class Systemd:
             lines.append("Without user namespaces, which this system forbids, it can write wherever you can.")
         files = self._files(job)
         for folder in job.writable:
-            make_folder(Path(folder))
+            make_folder(Path(folder), is_private=False)
         for path, text in files.items():
             write_text(path, text.encode())
         self._call("daemon-reload")

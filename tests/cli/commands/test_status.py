@@ -48,6 +48,8 @@ OCTOBER_MS, NOVEMBER_MS = 1_790_850_000_000, 1_793_600_000_000  # 2026-10-01, 20
 NOW_MS = 1_795_500_000_000  # 2026-11-24T06:00Z
 DAY_MS = 86_400_000
 HOSTILE = 'a"b\\c\n\x1b[31m\u202e漢字'
+HOSTILE_LABEL = 'a"b\\c\n\\u001b[31m\\u202e漢字'
+"""The same as a label of a metric: what a terminal would obey is written out."""
 
 
 def make_account() -> Account:
@@ -370,7 +372,7 @@ def test_prometheus(sim: Simulator, dest: Path) -> None:
         sample.labels["project_id"]: sample for sample in families["floradl_project_cost_usd"].samples
     }
     assert projects["prj_two"].value == 3.25
-    assert projects["prj_two"].labels["project"] == HOSTILE
+    assert projects["prj_two"].labels["project"] == HOSTILE_LABEL
     assert projects["prj_one"].labels["workspace"] == "Studio"
     (reason,) = families["floradl_failed_outputs_by_reason"].samples
     assert (reason.labels["code"], reason.value) == ("http_404", 1)

@@ -37,6 +37,8 @@ OCTOBER_MS, NOVEMBER_MS = 1_790_850_000_000, 1_793_600_000_000  # 2026-10-01, 20
 NOW_MS = 1_795_500_000_000  # 2026-11-24T06:00Z
 DAY_MS = 86_400_000
 HOSTILE = 'a"b\\c\n\x1b[31m\u202e漢字'
+HOSTILE_LABEL = 'a"b\\c\n\\u001b[31m\\u202e漢字'
+"""The same as a label of a metric: what a terminal would obey is written out."""
 
 
 def scan(
@@ -180,8 +182,8 @@ def test_what_a_newer_floradl_wrote_is_shown_as_it_is() -> None:
     assert any(line.startswith("  generations and a") for line in lines)
     text = "\n".join(metric_lines(status, "/x", NOW_MS)) + "\n"
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    assert families["floradl_technique_runs"].samples[0].labels["technique"] == HOSTILE
-    assert families["floradl_last_scan_timestamp_seconds"].samples[0].labels["source"] == HOSTILE
+    assert families["floradl_technique_runs"].samples[0].labels["technique"] == HOSTILE_LABEL
+    assert families["floradl_last_scan_timestamp_seconds"].samples[0].labels["source"] == HOSTILE_LABEL
 
 
 def test_long_lists_are_cut_short_unless_all_is_wanted() -> None:
