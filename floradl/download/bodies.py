@@ -74,7 +74,8 @@ class BodyReader:
         require_whole(partial.size_bytes + sum(map(len, chunks)), expected, self.announced_bytes)
         if expected.checksum is None:
             return
-        if self._coded_hasher is not None:
-            require_same(expected.checksum, self._coded_hasher.digest())
+        if decoder is not None and self._coded_hasher is not None:
+            if decoder.was_coded:  # otherwise something on the way has decoded what the checksum is of
+                require_same(expected.checksum, self._coded_hasher.digest())
         else:
             await require_checksum(expected.checksum, chunks, partial, disk)

@@ -55,8 +55,7 @@ def parse_codings(content_encoding: str) -> tuple[str, ...]:
     Raises:
         TransferError: `encoded`, one of them cannot be decoded here; the message says what is missing.
     """
-    named = [name.strip().lower() for name in content_encoding.split(",")]
-    codings = [name for name in named if name not in _NO_CODINGS]
+    codings = _named(content_encoding)
     for name in codings:
         if name not in _CODINGS or len(codings) > _MAX_CODINGS:
             raise TransferError("encoded", f"the host sent it in an unknown coding: {printable(name)}")
@@ -64,6 +63,11 @@ def parse_codings(content_encoding: str) -> tuple[str, ...]:
             what = "install `floradl[codings]`, which decodes that"
             raise TransferError("encoded", f"the host compressed it with {name}; {what}")
     return tuple(_CODINGS[name] for name in codings)
+
+
+def is_coded(content_encoding: str) -> bool:
+    """Whether a body is compressed, be it in a way that cannot be decoded here."""
+    return bool(_named(content_encoding))
 
 
 class BodyDecoder:
@@ -82,6 +86,11 @@ class BodyDecoder:
         self._also = also
         self._decoded_bytes = 0
         self.coded_bytes = 0
+
+    @property
+    def was_coded(self) -> bool:
+        """Whether the body was compressed as it was called, in part at least."""
+        return any(stage.is_coded for stage in self._stages)
 
     async def decoded(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """The decoded bytes of a body, in pieces.
@@ -132,9 +141,14 @@ class _Stage:
             self._decoder = self._new_decoder(data)
         yield from self._decode(data)
 
+    @property
+    def is_coded(self) -> bool:
+        """Whether the bytes are what they are called, as far as they have come."""
+        return self._decode != self._pass
+
     def require_end(self) -> None:
         """Make sure that the body is whole; raises `TransferError` if it is not."""
-        if self._decode != self._pass and not self._is_ended:
+        if self.is_coded and not self._is_ended:
             raise _undecodable("truncated", "the compressed body ends before its end")
 
     def _pass(self, data: bytes) -> Iterator[bytes]:
@@ -167,6 +181,11 @@ class _Stage:
         if self._coding == "zstd":
             return _zstd_decoder()
         return _zlib_decoder(31 if self._coding == "gzip" else _deflate_bits(data))
+
+
+def _named(content_encoding: str) -> list[str]:
+    named = [name.strip().lower() for name in content_encoding.split(",")]
+    return [name for name in named if name not in _NO_CODINGS]
 
 
 def _deflate_bits(data: bytes) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from floradl.download.checksums import Checksum, stated_checksum
-from floradl.download.codings import parse_codings
+from floradl.download.codings import is_coded, parse_codings
 from floradl.download.validators import may_be_of, strong_validator
 from floradl.errors import TransferError
 from floradl.network.retry import is_retry_status, parse_retry_after
@@ -263,7 +263,7 @@ def _require_success(status: int, headers: Mapping[str, str], now_s: float) -> N
 
 def _may_be_part(headers: Mapping[str, str], validator: str) -> bool:
     """Whether a body may be a range of the file with this validator. One of a compressed form is none."""
-    return may_be_of(headers, validator) and not parse_codings(headers.get("content-encoding", ""))
+    return may_be_of(headers, validator) and not is_coded(headers.get("content-encoding", ""))
 
 
 def _read_range(headers: Mapping[str, str], resume_point: ResumePoint) -> ExpectedBody:

@@ -18,7 +18,6 @@ from typing import NoReturn, Self
 import msgspec
 
 from floradl.api.raw_json import NOT_READABLE
-from floradl.bounds import Count
 from floradl.clock import Clock, format_ms
 from floradl.errors import LockedError, printable
 from floradl.repository import layout
@@ -35,7 +34,7 @@ _CAN_ASK_FOR_PROCESSES = os.name != "nt"
 class _Holder(msgspec.Struct):
     """What `holder.json` says of the process that changes the archive."""
 
-    pid: Count
+    pid: int
     host: str
     started_at: str
 

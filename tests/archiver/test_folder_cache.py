@@ -23,7 +23,7 @@ from floradl.storage.base import COARSE_NS, FileId
 from floradl.storage.local.folder_dates import FolderDate
 
 MANIFEST = FileId(1000, 1_795_487_412_000_000_000, 77)
-NUMBERS = st.integers(0, 2**63)
+NUMBERS = st.integers(0, 2**53)
 STAMPS = st.dictionaries(
     st.text(), st.builds(FolderStamp, st.text(), NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 )

@@ -356,6 +356,16 @@ HASHED = stated(PNG, "x-goog-hash")
         pytest.param([Reply(200, DEFLATED, DEFLATE | stated(DEFLATED))], [ASK], id="compressed, as stated"),
         pytest.param([Reply(200, PNG, GZIP)], [ASK], id="called compressed, and decoded on the way"),
         pytest.param(
+            [Reply(200, PNG, GZIP | stated(gzip.compress(PNG)))],
+            [ASK],
+            id="the same, and stated before that",
+        ),
+        pytest.param(
+            [cut(), Reply(206, PNG[HALF:], rest().headers | {"Content-Encoding": "lzma"}), WHOLE],
+            [ASK, RESUME, ASK],
+            id="cut, then the rest in a coding that nobody knows",
+        ),
+        pytest.param(
             [cut(gzip.compress(PNG)[:50], GZIP | etag()), WHOLE], [ASK, ASK], id="compressed never resumes"
         ),
         pytest.param(

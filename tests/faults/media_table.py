@@ -37,6 +37,9 @@ def _cut_once(*, etag: str | None = None) -> Fault:
     return Fault(FILE, on=ONCE, cut_after=CUT, etag=etag)
 
 
+LATER = (("Date", "Sat, 05 Dec 2026 00:00:00 GMT"),)
+"""Long after all files were changed last."""
+
 # Below the speed floor for the whole minute that floradl has patience. They last, so they come first.
 SLOW = (
     Row("a trickle is broken off after a minute and resumed", [Fault(FILE, on=ONCE, drip=(400, 0.5))],
@@ -189,6 +192,10 @@ RANGES = (
         asked="200, 206 from 300000, 200"),
     Row("a weak ETag proves nothing", [_cut_once(etag='W/"weak"')], asked="200, 200"),
     Row("no ETag", [_cut_once(etag="")], asked="200, 200"),
+    Row("a date of long ago proves as much as an ETag", [
+            _cut_once(),
+            Fault(FILE, etag='W/"weak"', headers=LATER),
+        ], asked="200, 206 from 300000"),
     Row("no ranges on offer", [Fault(FILE, on=ONCE, cut_after=CUT, headers=(("Accept-Ranges", "none"),))],
         asked="200, 200"),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floradl.clock import MAX_MS
 from floradl.constants import Kind
 from floradl.errors import Exit, ManifestError
 from floradl.repository.entries import (
@@ -37,7 +38,7 @@ HEADER = JournalHeader(VERSION, "9f0c", "2026-11-23T02:30:00Z")
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0"\\ {}'), max_size=8)
 RUN_IDS = st.sampled_from(["run_1", "run_2", "run_3", "r\n\u2028\xe9"])
 KEYS = st.sampled_from(["output_1", "output_2", "a#2", ""])
-MOMENTS = st.none() | st.integers(0, 2**53)
+MOMENTS = st.none() | st.integers(0, MAX_MS)
 RECORDS = st.sampled_from(
     [b"{}", b'{"a": 1.0}', b'{\n  "a": "\\n",\r\n\t"b": [1,\n2]\n}', '{"é": "\U0001f600"}'.encode()]
 )

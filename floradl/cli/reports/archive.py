@@ -15,6 +15,7 @@ from floradl.constants import SOURCE_WORDS, Source
 
 if TYPE_CHECKING:
     from floradl.archiver.report import SourceNews
+    from floradl.repository.results import Receipt
 
 
 _PROJECTS_SHOWN = 5
@@ -69,15 +70,7 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
             "new_bytes": report.new_bytes,
             "new_cost": round(report.new_cost, 6),
         },
-        "other_sizes": [
-            {
-                "run_id": receipt.run_id,
-                "output": receipt.key,
-                "bytes": receipt.size_bytes,
-                "announced_bytes": receipt.announced_bytes,
-            }
-            for receipt in report.other_sizes
-        ],
+        "other_sizes": [_other_size_object(receipt) for receipt in report.other_sizes],
         "archive": {
             "runs": report.archive_runs,
             "assets": report.archive_assets,
@@ -87,6 +80,16 @@ def report_object(report: Report, exit_code: int) -> dict[str, object]:
         },
         "failures": failure_objects(report.failures),
         "problems": [{"message": problem.message, "hint": problem.hint} for problem in report.problems],
+    }
+
+
+def _other_size_object(receipt: Receipt) -> dict[str, object]:
+    """An output of another size than FLORA announced."""
+    return {
+        "run_id": receipt.run_id,
+        "output": receipt.key,
+        "bytes": receipt.size_bytes,
+        "announced_bytes": receipt.announced_bytes,
     }
 
 

@@ -27,7 +27,6 @@ from pathlib import Path
 
 import msgspec
 
-from floradl.bounds import SizeBytes
 from floradl.storage.digest import READ_BYTES, Digest, Hasher, Meter
 from floradl.storage.local.direct_io import Direct
 from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, replace_file, write_all
@@ -47,8 +46,8 @@ _BYTES_LOST = _NO_ROOM | {errno.EIO}
 class _Ahead(msgspec.Struct):
     """A stretch of bytes ahead of those that are there, in a checkpoint."""
 
-    start: SizeBytes
-    size_bytes: SizeBytes
+    start: int
+    size_bytes: int
     sha256: str
 
 
@@ -56,8 +55,8 @@ class _Sidecar(msgspec.Struct):
     """A checkpoint: the file `.json` beside a partial, about its first `size_bytes` bytes."""
 
     validator: str
-    total_bytes: SizeBytes | None
-    size_bytes: SizeBytes
+    total_bytes: int | None
+    size_bytes: int
     sha256: str
     ahead: list[_Ahead] = []
 

@@ -42,6 +42,7 @@ from floradl.storage.local.writer_process import (
     MAX_ORDERS,
     MESSAGE_BYTES,
     PROGRAM,
+    Error,
     Order,
     OrderedFile,
     Outcome,
@@ -78,6 +79,7 @@ class WriterPool:
         self._slots: Slots | None = None
         self._is_ready = False
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._failed: dict[str, Error] = {}  # what has gone wrong, by folder
         self._unsent: dict[str, list[Order]] = {}
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(list[Outcome])
@@ -160,8 +162,12 @@ class WriterPool:
         finally:
             if own is not None:  # a lent slot is given back by the loan
                 slots.give_back(own)
-        if outcome.error is not None:
-            raise destination_error(OSError(*outcome.error), self._disk.root)
+        # Another writer may have flushed the folder right after a flush of it had failed. That one counts for
+        # all names in it: the system tells of a failure once (see `fsync`).
+        error = self._failed.get(order.folder) or outcome.error
+        if error is not None:
+            self._failed[order.folder] = error
+            raise destination_error(OSError(*error), self._disk.root)
         if not outcome.files:
             return None
         if not order.is_known:

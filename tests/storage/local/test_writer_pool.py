@@ -231,6 +231,15 @@ async def test_the_disk_that_fails_is_told_of(ready: WriterPool, disk: Destinati
     assert names_in(tmp_path) == ["out"]
 
 
+async def test_nothing_counts_after_an_error_in_the_same_folder(ready: WriterPool) -> None:
+    """Where one writer was told that a folder could not be written, no other is believed about it."""
+    with pytest.raises(DestinationError, match="too long"):
+        await written(ready, FILE.with_name("x" * 300), PIECES)
+    with pytest.raises(DestinationError, match="too long"):
+        await written(ready, FILE, PIECES)
+    await written(ready, FILE.parent.with_name("run_d") / "one.png", PIECES)
+
+
 async def test_a_folder_that_is_known_is_not_made_again(ready: WriterPool, disk: Destination) -> None:
     """Neither by the writers where this process knows it, nor by this process where a writer made it."""
     disk.known_folders.add(FILE.parent.with_name("run_gone"))
