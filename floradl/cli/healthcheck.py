@@ -22,6 +22,7 @@ import httpx
 from floradl.clock import Clock
 from floradl.errors import printable
 from floradl.network import addresses
+from floradl.network.deadlines import head_within
 
 MAX_BODY_BYTES = 10_000
 
@@ -80,11 +81,15 @@ class Healthcheck:
         ) as client:
             for wait_s in (*_WAITS_S, None):
                 try:
-                    response = await client.post(
+                    request = client.build_request(
+                        "POST",
                         self.address(suffix),
                         content=body,
                         headers={"Content-Type": "text/plain; charset=utf-8"},
                     )
+                    # Only the status matters. What else a monitor sends is not read: it might have no end.
+                    response = await head_within(_TIMEOUT_S, client.send(request, stream=True))
+                    await response.aclose()
                 except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as exc:
                     reason, is_final = type(exc).__name__, False
                 else:

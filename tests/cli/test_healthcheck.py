@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,8 +16,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from floradl.cli import healthcheck
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
+from tests.network.test_http11 import Host, Step
 from tests.support.accounts import completed
+from tests.support.clock import FakeTime
 from tests.support.monitors import monitor
 from tests.support.processes import floradl, start, wait_for
 
@@ -170,6 +174,32 @@ def test_a_monitor_that_does_not_answer_well_changes_nothing(
         assert fake.paths[:tries] == ["/ping/0d338dcc/start"] * tries
         assert ("could not be told: it answered 404" in done.stderr) is (statuses == [404])
         assert "0d338dcc" not in done.stderr
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("steps", "is_told"),
+    [
+        ([b"HTTP/1.1 200 OK\r\nX: ", *[b"a", 0.05] * 600], False),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n", 0.05] * 600], True),
+    ],
+    ids=["a head without an end", "a body without an end"],
+)
+async def test_a_monitor_that_does_not_end_holds_no_job(
+    monkeypatch: pytest.MonkeyPatch, steps: list[Step], is_told: bool
+) -> None:
+    """Its status is enough; where there is none in time, it could not be told."""
+    monkeypatch.setattr(healthcheck, "_TIMEOUT_S", 0.2)
+    host, warnings = Host(*[steps] * 3), list[str]()
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/ping"
+    await healthcheck.Healthcheck(url, FakeTime().clock, warnings.append).start()
+    assert len(host.answers) == (2 if is_told else 0)
+    assert bool(warnings) != is_told
+    server.close()
+    for task in host.tasks:
+        task.cancel()
+    await asyncio.gather(*host.tasks, return_exceptions=True)
 
 
 def test_the_command_afterwards_gets_the_report(sim: Simulator, tmp_path: Path) -> None:
