@@ -34,7 +34,7 @@ PROPERTIES := tests/repository/test_layout.py tests/repository/test_journal.py t
 help:
 	@echo "make demo      archive a made-up account from a local FLORA into ./demo-archive, twice"
 	@echo "make test      ruff, mypy and the whole test suite; every branch where data could be lost is taken"
-	@echo "make nightly   every property test with a thousand examples, more kills, more failing disks; takes an hour"
+	@echo "make nightly   every property test with a thousand examples, more kills, power cuts and failing disks; takes an hour or two"
 	@echo "make mutants   guarded modules made wrong in SAMPLE=60 places drawn by SEED=1: which mistakes do their tests miss?"
 	@echo "make coverage  the whole suite, and which branches it misses anywhere"
 	@echo "make bench     measure floradl beside aria2c, curl and others; takes an hour or two"

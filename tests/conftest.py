@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--nightly",
         action="store_true",
-        help="a thousand examples a property, 200 random kills, and the tests marked `nightly`",
+        help="a thousand examples a property, 200 kills, hundreds of power cuts, the tests marked `nightly`",
     )
 
 
