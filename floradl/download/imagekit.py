@@ -25,16 +25,17 @@ def urls_to_try(url: str) -> list[str]:
     Args:
         url: as FLORA gave it.
     """
+    original = original_url(url)
+    return [url] if original is None else [original, url]
+
+
+def original_url(url: str) -> str | None:
+    """The URL of the original; None where the URL is that already, or of nothing at ImageKit."""
     parts = urlsplit(url)
     if not _HOST.fullmatch(parts.hostname or ""):
-        return [url]
+        return None
     others = [word for word in parts.query.split("&") if word and not word.startswith("tr=")]
-    original = parts._replace(
-        path=_IN_PATH.sub("", parts.path), query="&".join([*others, _ORIGINAL])
-    ).geturl()
-    is_original = parts.path == _IN_PATH.sub("", parts.path) and _transformations(parts.query) == [_ORIGINAL]
-    return [url] if is_original else [original, url]
-
-
-def _transformations(query: str) -> list[str]:
-    return [word for word in query.split("&") if word.startswith("tr=")]
+    path = _IN_PATH.sub("", parts.path)
+    if path == parts.path and [w for w in parts.query.split("&") if w.startswith("tr=")] == [_ORIGINAL]:
+        return None
+    return parts._replace(path=path, query="&".join([*others, _ORIGINAL])).geturl()

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from floradl.api.models import Filters, Generation, Output, Scope
 from floradl.api.records import announced_size
 from floradl.constants import Kind, Source
+from floradl.download.imagekit import original_url
 from floradl.errors import safe_url
 from floradl.repository import layout
 from floradl.repository.entries import OutputEntry, RunEntry, State
@@ -26,6 +27,7 @@ class Action(StrEnum):
     SKIP = "skip"  # it is recorded, and its file has the recorded size
     FETCH = "fetch"  # fetch it from its URL
     RESUME = "resume"  # fetch it, continuing a partial that an earlier process left
+    RENEW = "renew"  # ask for the original of a compressed file; where it is refused still, the file stays
     WRITE = "write"  # it is a text, which the record contains
     RECORD = "record"  # a file has its name and no entry: was a process killed in between? else as FETCH
     REPORT = "report"  # it cannot be had, or its file must not be touched
@@ -38,7 +40,7 @@ class Decision:
     Args:
         output: the output.
         action: what to do.
-        file: the name of the file to write, in the folder of the run; None for other actions.
+        file: the name of the file to write or to replace, in the folder of the run; None for other actions.
         failure: what to report; None for other actions.
         candidates: the names of the files that may be recorded; empty for other actions.
     """
@@ -79,6 +81,8 @@ def decide(run_id: str, output: Output, entry: OutputEntry | None, disk: OnDisk)
     if entry is not None and entry.state == State.ARCHIVED and entry.file is not None:
         found_bytes = disk.files.get(entry.file)
         if found_bytes is not None and found_bytes == entry.size_bytes:
+            if entry.compressed and output.value is not None and original_url(output.value) is not None:
+                return Decision(output, Action.RENEW, entry.file)
             return Decision(output, Action.SKIP)
         if found_bytes is not None:
             # Only `repair` replaces such a file, since the user may have edited it.

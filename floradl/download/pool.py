@@ -22,6 +22,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -34,6 +35,7 @@ from floradl.download import dedupe
 from floradl.download.commit import WantedOutput
 from floradl.download.context import Context
 from floradl.download.dedupe import iter_shareable, shares_content
+from floradl.download.imagekit import original_url
 from floradl.download.plan import (
     Action,
     RecordRule,
@@ -245,12 +247,17 @@ class Pool:
             job = await self._jobs.get()
             try:
                 if not self._is_stopping:
-                    await self._results.put(await self._work(job, client))
+                    result = await self._work(job, client)
+                    if result is not None:
+                        await self._results.put(result)
             finally:
                 self._jobs.task_done()
 
-    async def _work(self, job: Job, client: MediaClient) -> Receipt | Failure:
+    async def _work(self, job: Job, client: MediaClient) -> Receipt | Failure | None:
         """Fetch or record one output.
+
+        Returns:
+            What came of it; None where all stays as it was.
 
         Raises:
             DestinationError: the disk, also if it has less room than `--min-free` asks for.
@@ -280,8 +287,23 @@ class Pool:
             shares=shares,
             content_type=output.content_type,
         )
+        if action == Action.RENEW:
+            return await self._renew(wanted, client)
         result = await fetch_output(wanted, client, self._context, partial(self._fresh_url, run.kind))
         return with_kept_entry(result, job) if isinstance(result, Failure) else result
+
+    async def _renew(self, wanted: WantedOutput, client: MediaClient) -> Receipt | None:
+        """Ask for the original of an output of which a compressed file is archived.
+
+        A refusal changes nothing, and costs no call of the API: the file that is there is whole.
+        """
+        original = replace(wanted, url=original_url(wanted.url) or wanted.url)
+        result = await fetch_output(original, client, self._context, fresh_url=None)
+        if isinstance(result, Receipt):
+            return result
+        self._tally.already += 1
+        log.info("%s: no original yet: %s", wanted.name, result.message, extra=wanted.about)
+        return None
 
     async def _adopt(self, job: Job) -> Receipt | None:
         """Hash a file that was renamed into place and not journaled before a process was killed.

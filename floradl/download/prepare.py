@@ -46,7 +46,7 @@ class Job:
         run: its run.
         folder: the folder of the run, relative to the archive.
         decision: what to do about it.
-        replaces: the name of a damaged file that it replaces; None if there is none.
+        replaces: the name of a damaged or compressed file that it replaces; None if there is none.
         was_archived: whether its entry says that it was archived before.
     """
 
@@ -164,7 +164,8 @@ class Preparer:
         for decision in decisions:
             known = entry.outputs.get(decision.output.key) if entry else None
             was_archived = known is not None and known.state == State.ARCHIVED
-            job = Job(run, folder, decision, damaged.get(decision.output.key), was_archived)
+            replaces = decision.file if decision.action == Action.RENEW else damaged.get(decision.output.key)
+            job = Job(run, folder, decision, replaces, was_archived)
             if decision.action == Action.SKIP:
                 prepared.already += 1
             elif decision.failure is not None:

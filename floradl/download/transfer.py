@@ -48,7 +48,7 @@ FreshUrl = Callable[[str, str], Awaitable[str | None]]
 
 
 async def fetch_output(
-    wanted: WantedOutput, client: MediaClient, context: Context, fresh_url: FreshUrl
+    wanted: WantedOutput, client: MediaClient, context: Context, fresh_url: FreshUrl | None
 ) -> Receipt | Failure:
     """Fetch one output.
 
@@ -56,7 +56,7 @@ async def fetch_output(
         wanted: the output.
         client: a media client, which has no credentials.
         context: shared by the session.
-        fresh_url: asks the API for another URL, when this one does not work any more.
+        fresh_url: asks the API for another URL, when this one does not work any more; None: none is wanted.
 
     Returns:
         A receipt once the file is durable under its final name, or a failure that says why it is not.
@@ -117,7 +117,7 @@ class _Transfer:
         """How many tries there were."""
         return self._attempts.tries
 
-    async def run(self, fresh_url: FreshUrl) -> Receipt:
+    async def run(self, fresh_url: FreshUrl | None) -> Receipt:
         """Try the URLs of the output, and then, once, the one that the API has for it now.
 
         Raises:
@@ -129,7 +129,7 @@ class _Transfer:
         try:
             return await self._fetch_any(urls)
         except TransferError as exc:
-            if not exc.wants_fresh_url:
+            if fresh_url is None or not exc.wants_fresh_url:
                 raise
             error = exc
         if error.code not in REFUSALS:
@@ -145,14 +145,18 @@ class _Transfer:
         Raises:
             TransferError: none of them brought the output; the error of the last one.
         """
+        is_refused = False
         while True:
             try:
-                return await self._fetch(urls)
+                receipt = await self._fetch(urls)
             except TransferError as exc:
                 if len(urls) == 1 or not exc.code.startswith("http_4") or exc.is_retryable:
                     raise
                 urls.popleft()
-                self._best_url = urls[0]
+                self._best_url, is_refused = urls[0], True
+            else:
+                # A file of the size that the API announced is the original, by whatever URL it came.
+                return replace(receipt, is_compressed=is_refused and self._attempts.announced_bytes is None)
 
     async def _fetch_fresh(self, error: TransferError, fresh_url: FreshUrl) -> Receipt:
         """Try the URL that the API has for the output now.

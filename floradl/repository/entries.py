@@ -53,6 +53,7 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
             was made. Nothing relies on that file afterwards.
         shared_by: how it was made from that file (`constants.SharedBy`, or a newer floradl's word).
         announced_bytes: the size that the API announced, if the file is of another.
+        compressed: whether the host refused the original, and the file is what it makes of it.
     """
 
     type: str
@@ -67,7 +68,8 @@ class OutputEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ErrorEntry | None = None
     same_as: str | None = None
     shared_by: str | None = None
-    announced_bytes: int | None = None
+    announced_bytes: SizeBytes | None = None
+    compressed: bool = False
 
 
 class RunFacts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -62,6 +62,7 @@ class Receipt:
         same_as: the file with the same bytes from which it was made, relative to the archive.
         shared_by: how it was made from that file.
         announced_bytes: the size that the API announced, if the host has a file of another.
+        is_compressed: whether the host refused the original, and sent what it makes of it.
     """
 
     run_id: str
@@ -78,6 +79,7 @@ class Receipt:
     same_as: str | None = None
     shared_by: SharedBy | None = None
     announced_bytes: int | None = None
+    is_compressed: bool = False
 
 
 Result = RunOp | VanishedOp | SourcesOp | Receipt | Failure
@@ -152,6 +154,7 @@ def op_of(result: Result, at: str) -> Op | None:
             same_as=result.same_as,
             shared_by=result.shared_by,
             announced_bytes=result.announced_bytes,
+            compressed=result.is_compressed,
         )
         return OutputOp(result.run_id, result.key, entry)
     if isinstance(result, Failure):

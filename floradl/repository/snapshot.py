@@ -83,7 +83,8 @@ class CountedOutput(msgspec.Struct, gc=False):
     size_bytes: SizeBytes | None = None
     attempts: Count | None = None
     error: ErrorEntry | None = None
-    announced_bytes: int | None = None
+    announced_bytes: SizeBytes | None = None
+    compressed: bool = False
 
 
 class CountedRun(msgspec.Struct):

@@ -136,6 +136,7 @@ class Status:
         by_month: the sums of runs by the month of their creation in UTC, such as `2026-11`.
         failed: the outputs that could not be archived so far.
         other_sizes: how many archived outputs have another size than the API announced.
+        compressed: how many archived outputs are no originals, which their host refused.
         open_runs: the runs that were not finished when last seen.
         vanished: the entries that FLORA does not list any more.
         scopes: how old the scans are.
@@ -153,6 +154,7 @@ class Status:
     by_month: dict[str | None, Sums] = field(default_factory=dict)
     failed: list[FailedOutput] = field(default_factory=list)
     other_sizes: int = 0
+    compressed: int = 0
     open_runs: list[OpenRun] = field(default_factory=list)
     vanished: list[VanishedRun] = field(default_factory=list)
     scopes: list[ScopeAge] = field(default_factory=list)
@@ -269,6 +271,7 @@ def _count_output(
         sums.outputs += 1
         sums.size_bytes += output.size_bytes or 0
         status.other_sizes += output.announced_bytes is not None
+        status.compressed += output.compressed
     elif output.state is State.FAILED:  # a lost one is left out: `verify` names it
         sums.failed += 1
         status.failed.append(_failed(run_id, key, output, run))

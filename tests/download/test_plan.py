@@ -31,6 +31,8 @@ SEVEN = replace(IMAGE, size_bytes=7)
 TEXT = Output("output_1", "text", "https://looks.like/a-url")
 NOTE = Output("output_1", "noteCard", "a note")
 ARCHIVED = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png", 7)
+KIT = replace(IMAGE, value="https://ik.imagekit.io/flora/output_1.png")
+COMPRESSED = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png", 7, compressed=True)
 ARCHIVED_TEXT = OutputEntry("text", State.ARCHIVED, "output_1.txt", 7)
 SIZELESS = OutputEntry("imageUrl", State.ARCHIVED, "output_1.png")
 FAILED = OutputEntry("imageUrl", State.FAILED, attempts=6)
@@ -44,6 +46,7 @@ Expected = tuple[Action, str | tuple[str, ...] | None, str | None]
 
 SKIP: Expected = (Action.SKIP, None, None)
 FETCH: Expected = (Action.FETCH, None, None)
+RENEW: Expected = (Action.RENEW, "output_1.png", None)
 RESUME: Expected = (Action.RESUME, None, None)
 WRITE: Expected = (Action.WRITE, "output_1.txt", None)
 RECORD: Expected = (Action.RECORD, ("output_1.png",), None)
@@ -74,6 +77,12 @@ TABLE: list[tuple[str, Output, OutputEntry | None, Files, frozenset[str], Expect
     ("an empty one and a good one", IMAGE, None, {"output_1.gif": 0, "output_1.png": 7}, frozenset(), RECORD),
     ("archived and there", IMAGE, ARCHIVED, {"output_1.png": 7}, frozenset(), SKIP),
     ("archived and there, partial left", IMAGE, ARCHIVED, {"output_1.png": 7}, PARTIAL, SKIP),
+    ("compressed and there", KIT, COMPRESSED, {"output_1.png": 7}, frozenset(), RENEW),
+    ("compressed, and at another host now", IMAGE, COMPRESSED, {"output_1.png": 7}, frozenset(), SKIP),
+    ("compressed, no URL", replace(KIT, value=None), COMPRESSED, {"output_1.png": 7}, frozenset(), SKIP),
+    ("compressed, changed", KIT, COMPRESSED, {"output_1.png": 8}, frozenset(), CHANGED),
+    ("compressed, gone", KIT, COMPRESSED, {}, frozenset(), FETCH),
+    ("archived at ImageKit", KIT, ARCHIVED, {"output_1.png": 7}, frozenset(), SKIP),
     ("archived, the API has no URL any more", replace(IMAGE, value=None), ARCHIVED, {"output_1.png": 7},
      frozenset(), SKIP),
     ("archived, another size", IMAGE, ARCHIVED, {"output_1.png": 8}, PARTIAL, CHANGED),

@@ -131,6 +131,7 @@ def _lists(status: Status) -> dict[str, object]:
             for output in status.failed
         ],
         "other_sizes": status.other_sizes,
+        "compressed": status.compressed,
         "open_runs": [
             {
                 "run_id": run.run_id,

@@ -27,6 +27,8 @@ def fact_rows(status: Status, now_ms: int) -> Iterable[Row]:
     yield from _failed_facts(status.failed, now_ms)
     if status.other_sizes:
         yield "other sizes", f"{status.other_sizes:,}, whole", "than FLORA announced"
+    if status.compressed:
+        yield "no originals", f"{status.compressed:,}, compressed", "their host refused the originals"
     if status.open_runs:
         statuses = Counter(printable(run.status, limit=12) for run in status.open_runs)
         oldest = [run.created_ms for run in status.open_runs if run.created_ms is not None]
