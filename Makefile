@@ -11,9 +11,9 @@ GUARDED := floradl/api/canvas.py floradl/api/lists.py floradl/api/paging.py flor
 	floradl/download/plan.py floradl/download/prepare.py floradl/download/ranges.py floradl/download/request.py \
 	floradl/download/response.py floradl/download/streaming.py floradl/download/tally.py floradl/download/transfer.py \
 	floradl/download/validators.py floradl/download/codings.py floradl/download/checksums.py floradl/download/bodies.py \
-	floradl/download/receiving.py floradl/download/fresh_urls.py floradl/download/attempts.py \
+	floradl/download/receiving.py floradl/download/fresh_urls.py floradl/download/imagekit.py floradl/download/attempts.py \
 	floradl/network/bandwidth.py floradl/network/body.py floradl/network/concurrency.py floradl/network/http11.py \
-	floradl/network/message.py floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/history.py \
+	floradl/network/message.py floradl/network/retry.py floradl/repository/canvas.py floradl/repository/entries.py floradl/repository/found_files.py floradl/repository/history.py \
 	floradl/repository/journal.py floradl/repository/labels.py floradl/repository/layout.py floradl/repository/lock.py \
 	floradl/repository/manifest.py floradl/repository/repository.py floradl/repository/snapshot.py floradl/storage/aside.py \
 	floradl/storage/base.py floradl/storage/destination.py floradl/storage/digest.py floradl/storage/local/direct_io.py \
