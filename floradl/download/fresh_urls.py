@@ -3,7 +3,8 @@
 Signed URLs expire, so a refused file may be had by the URL that the API gives now. To ask costs one request
 to the API for each run, out of a budget that is shared with people at work. A host that refuses everything,
 such as one whose bucket was closed, would cost that for every run, every night. So after a few files of a
-host, of which none was given by a fresh URL either, no more are asked for during this job.
+host, of which none was given by a fresh URL either, next to none are asked for during this job: one in
+fifty, so that a few dead files that always come first do not keep all others from a URL that would help.
 
 A host that has given any file in this job is not such a host: what it refuses may have expired.
 """
@@ -19,6 +20,9 @@ from dataclasses import dataclass, field
 MAX_USELESS = 3
 """So many fresh URLs of a host that gives nothing are asked for, and so many at the same time."""
 
+PROBE_EVERY = 50
+"""After that, for one in so many files."""
+
 REFUSALS = frozenset({"http_400", "http_401", "http_403"})
 """The codes of errors by which a host refuses what it may have."""
 
@@ -28,6 +32,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Host:
     useless: int = 0
+    passed_over: int = 0
     has_given: bool = False
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_USELESS))
 
@@ -55,8 +60,10 @@ class FreshUrlBudget:
             return
         async with known.places:
             if known.useless >= MAX_USELESS and not known.has_given:
-                yield False
-                return
+                known.passed_over += 1
+                if known.passed_over % PROBE_EVERY:
+                    yield False
+                    return
             is_useless = True
             try:
                 yield True
@@ -65,7 +72,7 @@ class FreshUrlBudget:
                 known.useless += is_useless
                 if is_useless and known.useless == MAX_USELESS and not known.has_given:
                     log.warning(
-                        "%s refuses its files, by fresh URLs too; no more of those are asked for in this job",
+                        "%s refuses its files, by fresh URLs too; hardly any more are asked for in this job",
                         host,
                     )
 

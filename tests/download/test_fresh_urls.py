@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from floradl.download.fresh_urls import MAX_USELESS, FreshUrlBudget
+from floradl.download.fresh_urls import MAX_USELESS, PROBE_EVERY, FreshUrlBudget
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +40,17 @@ async def test_a_host_that_refuses_everything() -> None:
     assert [await fails(budget) for _ in range(MAX_USELESS + 2)] == [True] * (MAX_USELESS + 2)
     async with budget.trial("one") as may_ask:
         assert may_ask
+
+
+async def test_a_host_that_seems_to_refuse_everything() -> None:
+    """Now and then one more is asked for; once that has helped, all are."""
+    budget = FreshUrlBudget()
+    asked = [await fails(budget) for _ in range(MAX_USELESS + 2 * PROBE_EVERY)]
+    assert [number for number, was_asked in enumerate(asked, 1 - MAX_USELESS) if was_asked] == [
+        *range(1 - MAX_USELESS, 1),
+        PROBE_EVERY,
+        2 * PROBE_EVERY,
+    ]
 
 
 async def test_fresh_urls_that_help() -> None:
