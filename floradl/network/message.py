@@ -116,6 +116,8 @@ class Message:
         self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            raise NotHttpError("a change of protocol that was not asked for") from exc
         except httptools.HttpParserError as exc:
             joined = _with_one_length(data)
             if joined == data:

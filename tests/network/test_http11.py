@@ -430,6 +430,14 @@ async def test_no_head(steps: list[Step], error: type[Exception]) -> None:
         assert (one.is_reusable, one.is_open) == (False, False)
 
 
+async def test_another_protocol_was_not_asked_for() -> None:
+    """A host that changes to one is told so in words."""
+    steps: list[Step] = [b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 9.0]
+    async with connected(steps) as (one, _):
+        with pytest.raises(NotHttpError, match="change of protocol"):
+            await one.ask(REQUEST, None)
+
+
 @pytest.mark.parametrize("came", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"?"])
 async def test_an_answer_that_nobody_asked_for(came: bytes) -> None:
     """It belongs to no request: the connection is not used again."""
