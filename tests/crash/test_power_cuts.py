@@ -216,9 +216,9 @@ def _last_part(records: Sequence[Record]) -> int:
 
 
 @pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
+def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     """The account, served."""
-    reason = why_not_here()
+    reason = why_not_here(tmp_path_factory.mktemp("disk"))
     if reason and os.environ.get("CI"):
         pytest.fail(reason)
     if reason:
