@@ -106,7 +106,12 @@ class VolatileDisk:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=60)
+        try:
+            self._process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            # A sandbox that began meanwhile may have a copy of the mount, which ends with the program.
+            self._process.kill()
+            self._process.communicate()
 
     def position(self) -> int:
         """How many writes, flushes and failures there were so far."""
