@@ -42,6 +42,7 @@ from tests.support.media import png
 from tests.support.power_cuts import (
     EXT4,
     FILE_SYSTEMS,
+    PAGE_BYTES,
     Cut,
     FileSystem,
     Kept,
@@ -216,9 +217,9 @@ def _last_part(records: Sequence[Record]) -> int:
 
 
 @pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
+def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     """The account, served."""
-    reason = why_not_here()
+    reason = why_not_here(tmp_path_factory.mktemp("disk"))
     if reason and os.environ.get("CI"):
         pytest.fail(reason)
     if reason:
@@ -419,3 +420,31 @@ def backing_files() -> list[str]:
         with suppress(OSError):  # detached in this moment
             found.append(path.read_text())
     return found
+
+
+def test_a_cut_leaves_what_was_flushed(tmp_path: Path) -> None:
+    """The disk has all that came before the last flush; of the rest nothing, some whole pages, or all."""
+    base, image = tmp_path / "base", tmp_path / "image"
+    base.write_bytes(bytes(10 * PAGE_BYTES))
+    flushed, late = b"f" * PAGE_BYTES, b"l" * 8 * PAGE_BYTES
+    records = [Record(Kind.WRITE, 0, flushed), Record(Kind.FLUSH), Record(Kind.WRITE, PAGE_BYTES, late)]
+    late_pages = {}
+    for kept in Kept:
+        Cut(len(records), kept).make_image(base, records, image, random.Random(SEED))
+        data = image.read_bytes()
+        assert (data[:PAGE_BYTES], data[-PAGE_BYTES:]) == (flushed, bytes(PAGE_BYTES))
+        pages = [data[start : start + PAGE_BYTES] for start in range(PAGE_BYTES, 9 * PAGE_BYTES, PAGE_BYTES)]
+        assert set(pages) <= {bytes(PAGE_BYTES), b"l" * PAGE_BYTES}
+        late_pages[kept] = pages.count(b"l" * PAGE_BYTES)
+    assert late_pages[Kept.NOTHING] == 0 < late_pages[Kept.HALF] < late_pages[Kept.ALL] == 8
+    Cut(1, Kept.NOTHING).make_image(base, records, image, random.Random(SEED))
+    assert not any(image.read_bytes()), "nothing had been flushed"
+
+
+def test_there_are_as_many_cuts_as_asked_for() -> None:
+    """Also where there are few flushes and a short end; the last cut is when the job has ended."""
+    records = [*[Record(Kind.WRITE, 0, b"x")] * 50, Record(Kind.FLUSH)]
+    cuts = choose_cuts(records, 40, random.Random(SEED), last_part=50)
+    assert len({cut.position for cut in cuts}) == len(cuts) == 40
+    assert cuts[-1] == Cut(len(records), Kept.NOTHING)
+    assert {cut.kept for cut in cuts} == set(Kept)

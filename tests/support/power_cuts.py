@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tests.support.volatile_disk import Kind, Record
+from tests.support.volatile_disk import Kind, Record, VolatileDisk
 
 PAGE_BYTES = 4096
 
@@ -50,15 +51,6 @@ FILE_SYSTEMS = (
     FileSystem("xfs", ("mkfs.xfs", "-qf"), "nouuid", 320 << 20),
     FileSystem("btrfs", ("mkfs.btrfs", "-qf"), "commit=1", 256 << 20),
 )
-
-
-def why_not_here() -> str:
-    """What this machine lacks for disks of the tests' own; "" where it has everything."""
-    if os.name == "nt" or os.geteuid() != 0:
-        return "only root can mount a disk of its own"
-    missing = [path for path in ("/dev/fuse", "/dev/loop-control") if not Path(path).exists()]
-    missing += [command for command in (EXT4.make[0], "mount", "umount") if not program(command)]
-    return f"there is no {' and no '.join(missing)}" if missing else ""
 
 
 def make_image(image: Path, file_system: FileSystem) -> None:
@@ -113,6 +105,24 @@ def mounted(image: Path, folder: Path, file_system: FileSystem) -> Iterator[Path
     if not is_there:
         raise OSError(f"cannot mount a file system here ({stderr.strip()})")
     assert keeper.returncode == 0, "something still uses the disk"
+
+
+def why_not_here(folder: Path) -> str:
+    """Try in an empty folder what the tests of this kind do; why that fails here, or "" where it does not."""
+    if os.name == "nt" or os.geteuid() != 0:
+        return "only root can mount a disk of its own"
+    missing = [name for name in (EXT4.make[0], "mount", "umount") if not program(name)]
+    if missing:
+        return f"there is no {' and no '.join(missing)}"
+    image, served, place = folder / "image", folder / "served", folder / "mounted"
+    served.mkdir()
+    place.mkdir()
+    try:
+        make_image(image, EXT4)
+        with VolatileDisk(image, served, folder / "log") as disk, mounted(disk.device, place, EXT4):
+            return ""
+    except (OSError, subprocess.CalledProcessError) as exc:
+        return str(exc)
 
 
 class Kept(StrEnum):
@@ -174,8 +184,10 @@ def choose_cuts(
     """
     flushes = [position for position, record in enumerate(records) if record.kind is Kind.FLUSH]
     positions = {len(records)}
-    while len(positions) < min(number, len(records)):
-        match len(positions) % 3:
+    for turn in itertools.count():
+        if len(positions) >= min(number, len(records)):
+            break
+        match turn % 3:  # by turns: there may be fewer moments beside flushes, or at the end, than a third
             case 0:
                 positions.add(chance.randint(1, len(records)))
             case 1:

@@ -75,7 +75,7 @@ def read_recording(log: Path) -> Iterator[Record]:
 
 
 class VolatileDisk:
-    """A disk that is being recorded; a context manager.
+    """A disk that is being recorded; a context manager, which raises OSError where it cannot be served.
 
     Args:
         image: what the disk holds; it is written to.
@@ -93,16 +93,25 @@ class VolatileDisk:
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for the tests, which unmount first what is on the disk
         )
-        self.position()
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            _, stderr = self._process.communicate()
+            raise OSError(f"cannot serve a disk here ({stderr.strip().rpartition(chr(10))[2]})")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(timeout=60)
+        try:
+            self._process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            # A sandbox that began meanwhile may have a copy of the mount, which ends with the program.
+            self._process.kill()
+            self._process.communicate()
 
     def position(self) -> int:
         """How many writes, flushes and failures there were so far."""
@@ -123,9 +132,7 @@ class VolatileDisk:
         assert self._process.stdout is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, "the disk cannot be served here"
-        return answer
+        return self._process.stdout.readline()
 
 
 # --- the program ------------------------------------------------------------------------------------------
@@ -280,5 +287,6 @@ class _Server:
 
 if __name__ == "__main__":
     server = _Server(*map(Path, sys.argv[1:]))
+    print("mounted", flush=True)
     threading.Thread(target=server.obey, daemon=True).start()
     server.serve()
