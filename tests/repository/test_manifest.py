@@ -535,6 +535,26 @@ def test_entries_that_nobody_can_read_are_dropped() -> None:
     assert manifest.drop_unreadable() == []
 
 
+@pytest.mark.parametrize("sealed_before", [-(10**30), "yesterday"])
+def test_a_seal_that_cannot_be_read_goes_with_the_others(sealed_before: object) -> None:
+    """The next scan walks everything; the entries stay."""
+    good = told(fed(*recorded(), scan_op()))
+    good["scans"][0]["sealed_before"] = sealed_before
+    manifest = Manifest.parse(json.dumps(good).encode())
+    assert manifest.drop_unreadable() == ["scans"]
+    assert [run_id for run_id, _ in manifest.iter_entries()] == ["run_1"]
+    assert told(manifest)["scans"] == []
+
+
+def test_the_records_that_may_stand_beside_an_entry() -> None:
+    """One, or two while the one takes the place of the other; a canvas has none."""
+    known = facts("run_1")
+    assert known.record_hashes == (known.record_sha256,)
+    coming = msgspec.structs.replace(known, next_record_sha256="ab" * 32)
+    assert coming.record_hashes == (known.record_sha256, "ab" * 32)
+    assert msgspec.structs.replace(known, record_sha256="").record_hashes == ()
+
+
 def test_an_entry_is_taken_over_from_another_manifest() -> None:
     """It comes as it stands there, keys that nobody knows included, and is in the checksums."""
     run = told(fed(*recorded()))["runs"]["run_1"]
