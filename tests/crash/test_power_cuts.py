@@ -16,204 +16,48 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
-from tests.support.accounts import expected_bytes, files_of, full_account
 from tests.support.archive_format import (
-    archived_outputs,
     assert_entries_hold,
-    assert_final_names_whole,
-    assert_nothing_left_over,
     final_files,
-    read_entries,
-    set_aside,
-    sha256_of,
 )
-from tests.support.archives import assert_all_archived
 from tests.support.hypothesis_settings import is_night
 from tests.support.media import png
 from tests.support.power_cuts import (
-    EXT4,
     FILE_SYSTEMS,
     PAGE_BYTES,
     Cut,
-    FileSystem,
     Kept,
     choose_cuts,
     copy_image,
-    make_image,
-    mounted,
     why_not_here,
 )
 from tests.support.processes import wait_for
-from tests.support.volatile_disk import Kind, Record, VolatileDisk, read_recording
-from tests.support.zygote import floradl
+from tests.support.recorded_jobs import (
+    ARCHIVE,
+    LAST_SMALL,
+    ONLY_IN_RECORDS,
+    Rig,
+    archive_job,
+    make_account,
+    repair_job,
+)
+from tests.support.volatile_disk import Kind, Record
 
 pytestmark = pytest.mark.timeout(3600 if is_night() else 600)  # many runs a test
 
 ROOT = Path(__file__).parents[2]
-SEED = 1
+SEED = random.SystemRandom().randrange(10**9) if is_night() else 1
+"""Decides where the power is cut; each failure names it."""
 ARCHIVE_CUTS, REPAIR_CUTS = (300, 100) if is_night() else (12, 6)
 OTHER_ARCHIVE_CUTS, OTHER_REPAIR_CUTS = 100, 40
-SMALL = 72
-"""More small outputs than it takes to start the writer processes."""
-LAST_SMALL = f"run_small_{SMALL - 1}"
-
-ARCHIVE = ("archive", "--source", "all")
-REPAIR = ("verify", "--repair")
-ONLY_IN_RECORDS = "a field that no entry repeats"
-
-
-def make_account() -> Account:
-    """An account with something of every source, many small pictures, and a large one."""
-    account = full_account(runs=6, techniques=3, assets=4)
-    for number in range(SMALL):
-        body = png(random.Random(number).randbytes(9_000))
-        outputs = [SimOutput("output_1", content_type="image/png", body=body)]
-        run_id = f"run_small_{number}"
-        account.insert(SimRun(run_id, "ws_a", "prj_a", created_at=10**9 - number, outputs=outputs))
-    account.get("run_small_40").extra["note"] = ONLY_IN_RECORDS
-    large = SimOutput("output_1", content_type="image/png", body=png(random.Random(-1).randbytes(9_000_000)))
-    account.insert(SimRun("run_large", "ws_a", "prj_a", created_at=10**9 - SMALL, outputs=[large]))
-    return account
-
-
-@dataclass
-class Job:
-    """A job, recorded on a disk.
-
-    Attributes:
-        command: the job, without DEST.
-        base: the image of the disk before it.
-        records: what it did to the disk.
-        whole: the SHA-256 of each file that may have a final name.
-        recorded: what was recorded when it had ended, as `assert_entries_hold` returns it.
-        damages: the files that were damaged before the job, each with the SHA-256 that it has since; "" where
-            it is not there.
-    """
-
-    command: Sequence[str]
-    base: Path
-    damages: Mapping[str, str] = field(default_factory=dict)
-    records: Sequence[Record] = ()
-    whole: frozenset[str] = frozenset()
-    recorded: Mapping[str, str] = field(default_factory=dict)
-
-
-class Rig:
-    """A served account, and disks for archives of it."""
-
-    def __init__(self, sim: Simulator, folder: Path, file_system: FileSystem = EXT4) -> None:
-        self.sim = sim
-        self.folder = folder
-        self.file_system = file_system
-        self.empty, self.image = folder / "empty", folder / "image"
-        self.place, self.served = folder / "mounted", folder / "served"
-        self.dest = self.place / "archive"
-        self.place.mkdir()
-        self.served.mkdir()
-        make_image(self.empty, file_system)
-
-    def mounted(self, image: Path) -> AbstractContextManager[Path]:
-        """Mount an image where the archive is expected."""
-        return mounted(image, self.place, self.file_system)
-
-    def serving(self) -> VolatileDisk:
-        """Serve the disk `image`."""
-        return VolatileDisk(self.image, self.served, self.folder / "log")
-
-    def recording(self) -> list[Record]:
-        """What the disk recorded that was served last."""
-        return list(read_recording(self.folder / "log"))
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run floradl for the archive."""
-        return floradl(self.sim, *command, self.dest)
-
-    def run_well(self, *command: str) -> None:
-        """Run floradl for the archive, and assert that it ends with exit code 0."""
-        done = self.run(*command)
-        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {done.stderr}"
-
-    def record(self, job: Job) -> Job:
-        """Do a job on a disk that is recorded, up to its end: what the disk does after that is left out."""
-        copy_image(job.base, self.image)
-        with self.serving() as disk, self.mounted(disk.device):
-            self.run_well(*job.command)
-            end = disk.position()
-            job.recorded = assert_entries_hold(self.dest)
-            job.whole = self.whole_files() | frozenset(final_files(self.dest).values())
-        job.records = self.recording()[:end]
-        return job
-
-    def whole_files(self) -> frozenset[str]:
-        """The SHA-256 of each output and upload."""
-        account = self.sim.account
-        return frozenset(sha256(expected_bytes(account, one)).hexdigest() for _, one in files_of(account))
-
-    def broken_promises(self, job: Job, number: int, seed: int = SEED) -> list[str]:
-        """Cut the power in so many moments of a job; what was not as promised, a text for each such cut."""
-        chance = random.Random(seed)
-        cuts = choose_cuts(job.records, number, chance, last_part=_last_part(job.records))
-        durable: dict[str, str] = {}
-        broken = []
-        for cut in cuts:
-            cut.make_image(job.base, job.records, self.image, chance)
-            try:
-                with self.mounted(self.image):
-                    now = self._assert_holds(job, durable)
-                    if cut.kept is Kept.NOTHING:
-                        durable = now
-                    if cut.position == len(job.records):
-                        assert now == job.recorded, "the job had ended, and what it recorded is not there"
-                    self._assert_completes(job)
-            except (AssertionError, KeyError, OSError, ValueError) as exc:
-                broken.append(f"seed {seed}, {self.file_system.name}, {cut}: {exc!r}")
-        return broken
-
-    def _assert_holds(self, job: Job, durable: Mapping[str, str]) -> dict[str, str]:
-        """Assert what is promised of the disk as it is; returns what is recorded."""
-        if not self.dest.exists():
-            assert not durable, "the archive was there before, and is gone"
-            return {}
-        now = assert_entries_hold(self.dest, but=job.damages)
-        assert_final_names_whole(self.dest, job.whole, but=job.damages)
-        aside = [sha256_of(path) for path in set_aside(self.dest)]
-        for path, damaged in job.damages.items():
-            there = sha256_of(self.dest / path) if (self.dest / path).exists() else ""
-            is_as_it_was = there == damaged or (not there and damaged in aside)
-            assert is_as_it_was or there in job.whole, f"{path} is neither as it was nor repaired"
-        lost = [path for path, sha256 in durable.items() if now.get(path) != sha256]
-        assert not lost, f"recorded and flushed before, and not any more: {lost}"
-        return now
-
-    def _assert_completes(self, job: Job) -> None:
-        """Assert that the job that was cut off runs again to its end, and all is complete and sound."""
-        self.run_well(*job.command)
-        assert_nothing_left_over(self.dest, job.damages.values())
-        self.assert_complete(job.whole)
-
-    def assert_complete(self, whole: frozenset[str]) -> None:
-        """Assert that the archive has all of the account and nothing else, and that `verify` says so."""
-        assert_entries_hold(self.dest)
-        assert_final_names_whole(self.dest, whole)
-        assert_all_archived(self.dest, self.sim.account)
-        checked = self.run("verify", "--json")
-        assert checked.returncode == 0, checked.stdout + checked.stderr
-        assert '"findings":[]' in checked.stdout.replace(" ", ""), checked.stdout
-
-
-def _last_part(records: Sequence[Record]) -> int:
-    """A record a little before `manifest.json` is written; the first where that is never written."""
-    written = [at for at, one in enumerate(records) if b'"floradl-manifest"' in one.data]
-    return max(1, written[-1] - 15) if written else 1
 
 
 @pytest.fixture(scope="module")
@@ -251,41 +95,6 @@ def other_rig(request: pytest.FixtureRequest, sim: Simulator, folder: Path) -> R
     return Rig(sim, folder, request.param)
 
 
-def archive_job(rig: Rig, *options: str) -> Job:
-    """An archive is made, on an empty disk."""
-    return rig.record(Job((*ARCHIVE, *options), rig.empty))
-
-
-def repair_job(rig: Rig) -> Job:
-    """Some files of an archive are damaged in every way, a large one too, and repaired."""
-    damaged = rig.folder / "damaged"
-    copy_image(rig.empty, damaged)
-    with rig.mounted(damaged):
-        rig.run_well(*ARCHIVE)
-        damages = _damage(rig.dest)
-    return rig.record(Job(REPAIR, damaged, damages))
-
-
-def _damage(dest: Path) -> dict[str, str]:
-    """Cut, zero and remove files, as `Job.damages` has them."""
-    outputs = sorted(archived_outputs(read_entries(dest)))
-    pictures = [path for path in outputs if "run_small_" in path][::9]
-    (large,) = [path for path in outputs if "run_large" in path]
-    record = pictures[0].replace("output_1.png", "run.json")
-    damages = {}
-    for number, path in enumerate([*pictures, large, record]):
-        file = dest / path
-        match number % 3:
-            case 0:
-                os.truncate(file, file.stat().st_size // 2)
-            case 1:
-                file.write_bytes(bytes(file.stat().st_size))
-            case _:
-                file.unlink()
-        damages[path] = sha256_of(file) if file.exists() else ""
-    return damages
-
-
 def assert_kept(broken: Sequence[str]) -> None:
     """Assert that no cut broke a promise; else tell of each that did."""
     assert not broken, "\n".join(broken)
@@ -293,24 +102,24 @@ def assert_kept(broken: Sequence[str]) -> None:
 
 def test_cuts_while_an_archive_is_made(rig: Rig) -> None:
     """A cut at any moment costs nothing that was recorded, and the same command completes the archive."""
-    assert_kept(rig.broken_promises(archive_job(rig), ARCHIVE_CUTS))
+    assert_kept(rig.broken_promises(archive_job(rig), ARCHIVE_CUTS, SEED))
 
 
 def test_cuts_while_an_archive_is_repaired(rig: Rig) -> None:
     """A file that is being repaired is as it was or as it should be, and the same repair ends well."""
-    assert_kept(rig.broken_promises(repair_job(rig), REPAIR_CUTS))
+    assert_kept(rig.broken_promises(repair_job(rig), REPAIR_CUTS, SEED))
 
 
 @pytest.mark.nightly
 def test_cuts_on_other_file_systems(other_rig: Rig) -> None:
     """The same for file systems that write in another order."""
-    assert_kept(other_rig.broken_promises(archive_job(other_rig), OTHER_ARCHIVE_CUTS))
-    assert_kept(other_rig.broken_promises(repair_job(other_rig), OTHER_REPAIR_CUTS))
+    assert_kept(other_rig.broken_promises(archive_job(other_rig), OTHER_ARCHIVE_CUTS, SEED))
+    assert_kept(other_rig.broken_promises(repair_job(other_rig), OTHER_REPAIR_CUTS, SEED))
 
 
 def test_cuts_are_seen_where_nothing_is_flushed(rig: Rig) -> None:
     """The check can fail: without flushes a cut costs what a job had archived."""
-    broken = rig.broken_promises(archive_job(rig, "--no-fsync"), 4)
+    broken = rig.broken_promises(archive_job(rig, "--no-fsync"), 4, SEED)
     assert any("the job had ended" in text for text in broken), broken
 
 
@@ -388,6 +197,15 @@ import sys, time
 from pathlib import Path
 from tests.support.power_cuts import EXT4, mounted
 from tests.support.processes import wait_for
+from tests.support.recorded_jobs import (
+    ARCHIVE,
+    LAST_SMALL,
+    ONLY_IN_RECORDS,
+    Rig,
+    archive_job,
+    make_account,
+    repair_job,
+)
 from tests.support.volatile_disk import VolatileDisk
 image, served, place, log = map(Path, sys.argv[1:])
 with VolatileDisk(image, served, log) as disk, mounted(disk.device, place, EXT4):
