@@ -25,6 +25,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 
 from floradl.api.models import MEDIA_TYPES, Output
@@ -283,7 +284,8 @@ class Commit:
             self._partial.discard()
         else:
             folder = self._disk.ensure_dir(path.parent)
-            self._partial.commit([], folder / path.name, mtime_ms, make_room=make_room)
+            hold = partial(self._disk.hold, path.parent)
+            self._partial.commit([], folder / path.name, mtime_ms, make_room=make_room, hold=hold)
 
     def _share(
         self, path: PurePosixPath, digest: Digest, committed: _Committed, make_room: Callable[[Digest], None]

@@ -84,10 +84,10 @@ def test_what_is_recorded_anew_is_flushed_first(dest: Path, monkeypatch: pytest.
         fsync(descriptor)
         flushed.update(files[inode] for inode in [os.fstat(descriptor).st_ino] if inode in files)
 
-    def noted_replace(path: Path, target: Path | str) -> None:
+    def noted_replace(path: Path, target: Path | str, **kwargs: int) -> None:
         if Path(target).name == "manifest.json":
             unflushed.append(set(files.values()) - flushed)
-        replace(path, target)
+        replace(path, target, **kwargs)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)

@@ -66,7 +66,7 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     A flush is noted with the folder or the size that it covers.
     """
     events: list[str] = []
-    fsync, replace, mkdir = os.fsync, os.replace, Path.mkdir
+    fsync, replace, mkdir = os.fsync, os.replace, os.mkdir
 
     def noted_fsync(descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -76,13 +76,13 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             events.append(f"fsync {status.st_size} bytes")
         fsync(descriptor)
 
-    def noted_replace(path: Path, target: Path | str) -> None:
+    def noted_replace(path: Path, target: Path | str, **kwargs: int) -> None:
         events.append(f"replace {Path(target).name}")
-        replace(path, target)
+        replace(path, target, **kwargs)
 
-    def noted_mkdir(path: Path, **kwargs: Any) -> None:
-        events.append(f"mkdir {path.name}")
-        mkdir(path, **kwargs)
+    def noted_mkdir(path: Path | str, *args: int, **kwargs: int) -> None:
+        events.append(f"mkdir {Path(path).name}")
+        mkdir(path, *args, **kwargs)
 
     def noted_fadvise(_: int, offset: int, length: int, advice: int) -> None:
         assert advice == os.POSIX_FADV_DONTNEED
@@ -92,5 +92,5 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(os, "posix_fadvise", noted_fadvise)
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
-    monkeypatch.setattr(Path, "mkdir", noted_mkdir)
+    monkeypatch.setattr(os, "mkdir", noted_mkdir)
     return events

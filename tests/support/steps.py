@@ -179,10 +179,11 @@ class _Steps:
     # --- the calls ----------------------------------------------------------------------------------------
 
     def _open(self, real: Callable[..., int], path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-        name = self._name(path)
+        place = self._place(path, kwargs.get("dir_fd"))
+        name = self._name(place)
         if name is None:
             return real(path, flags, *args, **kwargs)
-        changes = flags & os.O_CREAT and not os.path.lexists(path)
+        changes = flags & os.O_CREAT and not os.path.lexists(place)
         if not changes and flags & _WRITES and self._is_failing and self._stop and self._stop.how == "EROFS":
             self._fail(self._stop, "open", path)  # not a step, but a read-only disk refuses it all the same
         with self._step("create", name, path) if changes else self._looked_at():
@@ -220,13 +221,14 @@ class _Steps:
         with self._step("cut", self._files[descriptor]):
             real(descriptor, length)
 
-    def _rename(self, real: Callable[..., None], source: Any, target: Any) -> None:
-        name = self._name(target)
+    def _rename(self, real: Callable[..., None], source: Any, target: Any, **kwargs: Any) -> None:
+        name = self._name(self._place(target, kwargs.get("dst_dir_fd")))
         if name is None:
-            real(source, target)
+            real(source, target, **kwargs)
             return
-        with self._step("replace", f"{name} from {self._name(source)}", source):
-            real(source, target)
+        came_from = self._place(source, kwargs.get("src_dir_fd"))
+        with self._step("replace", f"{name} from {self._name(came_from)}", came_from):
+            real(source, target, **kwargs)
 
     def _link(self, real: Callable[..., None], source: Any, target: Any, **kwargs: Any) -> None:
         with self._step("link", f"{self._name(target)} from {self._name(source)}", source):
@@ -236,11 +238,12 @@ class _Steps:
         """Replace a call with one path. A call for which `is_done` holds changes nothing, and is no step."""
 
         def call(real: Callable[..., None], path: Any, *args: Any, **kwargs: Any) -> None:
-            name = self._name(path)
+            place = self._place(path, kwargs.get("dir_fd"))
+            name = self._name(place)
             if name is None:
                 real(path, *args, **kwargs)
                 return
-            with self._looked_at() if is_done(path) else self._step(kind, name, path):
+            with self._looked_at() if is_done(place) else self._step(kind, name, place):
                 real(path, *args, **kwargs)
 
         return call
@@ -302,6 +305,12 @@ class _Steps:
             yield
         finally:
             self._inside.step = False
+
+    def _place(self, path: Any, folder: int | None) -> Any:
+        """The whole path of what is named in a folder that is held; any other path as it is."""
+        if folder is None:
+            return path
+        return Path(self._dest, self._files.get(folder, os.pardir), os.fsdecode(path))
 
     def _name(self, path: Any) -> str | None:
         """The name of a path below DEST in the log; None for any other path."""

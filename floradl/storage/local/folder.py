@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PurePosixPath
 
 from floradl.errors import DestinationError
@@ -33,7 +34,7 @@ from floradl.storage.local.fsync import (
     share_blocks,
     write_all,
 )
-from floradl.storage.local.no_links import WRITE_FLAGS, require_real_dir
+from floradl.storage.local.no_links import WRITE_FLAGS, held_folder, require_real_dir
 from floradl.storage.local.reader import LocalReader, digest_of
 
 
@@ -123,7 +124,11 @@ class LocalStorage(LocalReader):
         parent = self.ensure_dir(relative.parent)
         self._require_same_device()
         try:
-            path.mkdir()
+            with self.hold(relative.parent) as above:
+                if above is None:
+                    path.mkdir()
+                else:
+                    os.mkdir(relative.name, dir_fd=above)
         except FileExistsError:
             require_real_dir(path)
         # Also when the folder was there: another thread may have made it a moment ago and not flushed its
@@ -132,6 +137,10 @@ class LocalStorage(LocalReader):
         self.flusher.folder(parent)
         self.known_folders.add(relative)
         return path
+
+    def hold(self, folder: PurePosixPath) -> AbstractContextManager[int | None]:
+        """Hold a folder of the archive while names in it are made, changed or removed; see `held_folder`."""
+        return held_folder(self.root, str(folder))
 
     def _require_same_device(self) -> None:
         """Raise `OSError` when DEST is on another disk than at first, as after its disk was unmounted.
@@ -168,7 +177,7 @@ class LocalStorage(LocalReader):
             The digest of the file.
         """
         self.ensure_dir(relative.parent)
-        meter = self._write(f"{self.root}/{relative}", parts, mtime_ms, check, make_room)
+        meter = self._write(relative.parent, relative.name, parts, mtime_ms, check, make_room)
         self.flush_folder(relative.parent)
         return meter.digest()
 
@@ -207,12 +216,13 @@ class LocalStorage(LocalReader):
             if not file.replaces and os.path.lexists(target):
                 in_the_way = make_way(self, folder / file.name, digest.sha256)
 
-        meter = self._write(target, file.chunks, mtime_ms, lambda _: None, make_room)
+        meter = self._write(folder, file.name, file.chunks, mtime_ms, lambda _: None, make_room)
         return Written(meter.digest(), in_the_way)
 
     def _write(
         self,
-        target: str,
+        folder: PurePosixPath,
+        name: str,
         parts: Iterable[bytes | memoryview],
         mtime_ms: int | None,
         check: Callable[[Digest], None],
@@ -234,7 +244,8 @@ class LocalStorage(LocalReader):
                 os.close(descriptor)
             make_room(meter.digest())
 
-        rename_when_complete(temporary, target, complete)
+        target = f"{self.root}/{folder}/{name}"
+        rename_when_complete(temporary, target, complete, lambda: self.hold(folder))
         return meter
 
     def flush_folder(self, folder: PurePosixPath) -> None:
@@ -274,7 +285,8 @@ class LocalStorage(LocalReader):
                 os.close(descriptor)
             make_room()
 
-        rename_when_complete(temporary, f"{self.root}/{relative}", complete)
+        target = f"{self.root}/{relative}"
+        rename_when_complete(temporary, target, complete, lambda: self.hold(relative.parent))
         self.flush_folder(relative.parent)
 
     def link(
@@ -304,7 +316,8 @@ class LocalStorage(LocalReader):
             self.flusher.closed_file(temporary)
             make_room()
 
-        rename_when_complete(temporary, f"{self.root}/{relative}", complete)
+        target = f"{self.root}/{relative}"
+        rename_when_complete(temporary, target, complete, lambda: self.hold(relative.parent))
         # Where the target is a name of this file already, the rename does nothing; the temporary name stays.
         Path(temporary).unlink(missing_ok=True)
         self.flush_folder(relative.parent)
@@ -344,17 +357,23 @@ class LocalStorage(LocalReader):
 
     def remove(self, relative: PurePosixPath) -> None:
         """Remove one of floradl's own files, if it is there, and flush the folder."""
-        self._require_real_dirs(relative.parent)
         path = self.root / relative
-        path.unlink(missing_ok=True)
+        with self.hold(relative.parent) as folder, suppress(FileNotFoundError):
+            if folder is None:
+                path.unlink()
+            else:
+                os.unlink(relative.name, dir_fd=folder)
         self.flusher.folder(path.parent)
 
     def move(self, source: PurePosixPath, target: PurePosixPath) -> bool:
         """Rename within the archive and flush both folders; False when nothing stands at `source`."""
         folder = self.ensure_dir(target.parent)
         try:
-            self._require_real_dirs(source.parent)
-            (self.root / source).replace(folder / target.name)
+            with self.hold(source.parent) as above, self.hold(target.parent) as into:
+                if above is None or into is None:
+                    (self.root / source).replace(folder / target.name)
+                else:
+                    os.replace(source.name, target.name, src_dir_fd=above, dst_dir_fd=into)
         except FileNotFoundError:
             return False
         self.flusher.folder(folder)
@@ -369,7 +388,12 @@ class LocalStorage(LocalReader):
             keep_bytes: the file is cut to so many bytes first, so that nothing is appended to a torn end.
         """
         folder = self.ensure_dir(relative.parent)
-        descriptor = os.open(folder / relative.name, WRITE_FLAGS | os.O_APPEND, 0o666)
+        flags = WRITE_FLAGS | os.O_APPEND
+        with self.hold(relative.parent) as held:
+            if held is None:
+                descriptor = os.open(folder / relative.name, flags, 0o666)
+            else:
+                descriptor = os.open(relative.name, flags, 0o666, dir_fd=held)
         try:
             os.ftruncate(descriptor, keep_bytes)
             self.flusher.file(descriptor)

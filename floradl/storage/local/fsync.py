@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,7 +184,12 @@ def create_new(path: str) -> int:
     return os.open(path, NEW_FILE_FLAGS, 0o666)
 
 
-def rename_when_complete(temporary: str, target: str, complete: Callable[[], None]) -> None:
+def rename_when_complete(
+    temporary: str,
+    target: str,
+    complete: Callable[[], None],
+    hold: Callable[[], AbstractContextManager[int | None]] = nullcontext,
+) -> None:
     """Complete a temporary file, then give it its final name; if either fails, remove the temporary file.
 
     Args:
@@ -191,14 +197,30 @@ def rename_when_complete(temporary: str, target: str, complete: Callable[[], Non
             of somebody else is not removed when it turns out that the name is taken.
         target: the final name, in a folder of the same file system. What stands there is replaced.
         complete: writes, checks, flushes and closes the temporary file; raises to refuse it.
+        hold: holds the folder of `target` during the rename (`no_links.held_folder`).
     """
     try:
         complete()
-        # No `Path`: for a small file, to make two path objects takes longer than the call itself.
-        os.replace(temporary, target)  # noqa: PTH105 - see above
+        with hold() as folder:
+            rename_into(folder, temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def rename_into(folder: int | None, source: str, target: str) -> None:
+    """Rename a file, in place of what stands at the target.
+
+    Args:
+        folder: the folder of `target`, held; None: `target` is taken as it is.
+        source: its path.
+        target: its new path.
+    """
+    # No `Path`: for a small file, to make two path objects takes longer than the call itself.
+    if folder is None:
+        os.replace(source, target)  # noqa: PTH105 - see above
+    else:
+        os.replace(source, target.rpartition("/")[2], dst_dir_fd=folder)
 
 
 def replace_file(

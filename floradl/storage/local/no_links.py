@@ -4,6 +4,10 @@ Somebody who can write to an archive's folder could put a link in place of a fil
 floradl reads, overwrites or removes a file elsewhere. Therefore every file is opened with the flags below,
 which refuse a link in the last place of a path, and the folders above it are looked at first. A pipe, a
 socket or a device in a file's place is refused as well: to read a pipe would wait for ever.
+
+Race: a folder may be swapped for a link after it was looked at. So whatever makes, renames or removes a name
+holds the folder meanwhile (`held_folder`): it is opened level by level, without a link, and the system then
+works in that very folder, wherever the path leads by then.
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # O_NONBLOCK: without it, to open a pipe that stands where a file should be waits until somebody writes to it.
@@ -20,6 +25,47 @@ READ_FLAGS = os.O_RDONLY | _SAFE_FLAGS
 """Flags of `os.open` to read a file that must not be a link."""
 WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | _SAFE_FLAGS
 """Flags of `os.open` to write a file that must not be a link; made where it is missing."""
+
+
+CAN_HOLD_FOLDERS = (
+    hasattr(os, "O_DIRECTORY") and {os.open, os.mkdir, os.rename, os.unlink} <= os.supports_dir_fd
+)
+"""Whether this system can work in a folder that is open; Windows cannot."""
+
+# O_PATH, where it is, needs no permission to list the folder.
+_HOLD = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+
+
+@contextmanager
+def held_folder(root: Path | str, folder: str) -> Iterator[int | None]:
+    """Hold a folder of the archive, so that what is done in it is done in no other.
+
+    Args:
+        root: the archive's folder, which itself may be reached through links.
+        folder: relative to the archive, with `/`; "." for the archive's folder.
+
+    Yields:
+        Its descriptor, for the `dir_fd` of the system's calls; None on a system that has no such calls.
+
+    Raises:
+        OSError: as `require_real_dir`, for the first level that is no folder.
+    """
+    if not CAN_HOLD_FOLDERS:
+        yield None
+        return
+    descriptor = os.open(root, _HOLD)
+    try:
+        for part in folder.split("/") if folder != "." else ():
+            try:
+                below = os.open(part, _HOLD | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError:
+                require_real_dirs(root, folder, ())  # says what stands there
+                raise
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def open_regular(path: Path | str) -> int:

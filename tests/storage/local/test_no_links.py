@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from floradl.storage import base
+from floradl.storage.aside import set_aside
+from floradl.storage.base import NewFile
 from floradl.storage.destination import Destination
-from floradl.storage.local.no_links import require_real_dir, require_real_dirs
+from floradl.storage.local import no_links
+from floradl.storage.local.no_links import CAN_HOLD_FOLDERS, require_real_dir, require_real_dirs
+from floradl.storage.local.partial import Partial
 from tests.storage.disk_support import (
     FILE,
     RUN,
@@ -151,3 +157,157 @@ def test_every_level_is_looked_at_once(tmp_path: Path, level: str) -> None:
     levels = {"a", "a/b", "a/b/c"}
     assert require_real_dirs(tmp_path, "a/b/c", levels) == []
     assert require_real_dirs(tmp_path, "a/b/c", {level}) == sorted(levels - {level})
+
+
+# --- folders that are swapped meanwhile ------------------------------------------------------------------
+
+Use = Callable[[Destination], object]
+
+
+def commit_partial(disk: Destination) -> None:
+    """An output that came through a partial."""
+    folder = disk.ensure_dir(RUN)
+    partial = Partial(lambda: disk.root / base.PARTIALS / "x.part", disk.flusher, disk.direct)
+    partial.append([b"bytes"])
+    partial.commit([], folder / FILE.name, None, hold=lambda: disk.hold(RUN))
+
+
+def link_file(disk: Destination) -> None:
+    """An output that is another name of a file."""
+    disk.link(disk.root / "equal", FILE, check=lambda _: None)
+
+
+WRITES: dict[str, Use] = {
+    "a file": lambda disk: disk.write_atomic(FILE, [b"bytes"]),
+    "files of a run": lambda disk: disk.write_files(RUN, [NewFile(FILE.name, [b"bytes"])], None),
+    "an output from a partial": commit_partial,
+    "a hard link": link_file,
+}
+
+
+@needs_links
+@pytest.mark.skipif(not CAN_HOLD_FOLDERS, reason="this system cannot work in an open folder")
+@pytest.mark.parametrize("level", range(1, 4))
+@pytest.mark.parametrize("write", WRITES)
+def test_a_folder_that_is_swapped_right_before_the_rename(
+    disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, level: int
+) -> None:
+    """The file lands in no other place, and the swap ends the job with an error that names it."""
+    (disk.root / "equal").write_bytes(b"bytes")
+    disk.ensure_dir(RUN)
+    outside = swap_in(disk, tmp_path, monkeypatch, level, "replace")
+    with pytest.raises(OSError, match="symbolic link"):
+        WRITES[write](disk)
+    assert [path for path in outside.rglob("*") if path.is_file()] == []
+
+
+@needs_links
+@pytest.mark.skipif(not CAN_HOLD_FOLDERS, reason="this system cannot work in an open folder")
+@pytest.mark.parametrize("level", range(1, 4))
+@pytest.mark.parametrize("write", [*WRITES, "set aside", "mkdir", "append", "remove"])
+def test_a_folder_that_is_swapped_within_the_call(
+    disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, level: int
+) -> None:
+    """After it was looked at, and before the system acts: the system acts in what was looked at."""
+    (disk.root / "equal").write_bytes(b"bytes")
+    disk.write_atomic(FILE, [b"before"])
+    outside, victim = tmp_path / "outside", disk.root.joinpath(*RUN.parts[:level])
+    below = outside.joinpath(*RUN.parts[level:])
+    below.mkdir(parents=True)
+    (below / FILE.name).write_bytes(b"mine")
+    uses = WRITES | {
+        "set aside": lambda disk: set_aside(disk, FILE),
+        "mkdir": lambda disk: disk.ensure_dir(RUN / "new"),
+        "append": lambda disk: disk.open_append(FILE, keep_bytes=0).append(b"more"),
+        "remove": lambda disk: disk.remove(FILE),
+    }
+    name = {"mkdir": "mkdir", "append": "open", "remove": "unlink"}.get(write, "replace")
+    real = getattr(os, name)
+
+    def swapping(*args: object, **kwargs: object) -> object:
+        is_held = any(each.endswith("dir_fd") for each in kwargs) and args[0] not in RUN.parts
+        if is_held and not victim.is_symlink():
+            victim.rename(tmp_path / "away")
+            victim.symlink_to(outside)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, name, swapping)
+    with suppress(OSError):  # where the call needs the folder once more, it finds the link
+        uses[write](disk)
+    monkeypatch.undo()
+    assert victim.is_symlink()
+    assert [path.read_bytes() for path in outside.rglob("*") if path.is_file()] == [b"mine"]
+    assert not (below / "new").exists()
+
+
+@needs_links
+@pytest.mark.skipif(not CAN_HOLD_FOLDERS, reason="this system cannot work in an open folder")
+@pytest.mark.parametrize("use", ["mkdir", "move", "set aside", "remove", "append"])
+def test_a_folder_that_is_swapped_right_before_it_is_used(
+    disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    """Nothing is made, moved, removed or appended to elsewhere."""
+    disk.write_atomic(FILE, [b"bytes"])
+    uses: dict[str, Use] = {
+        "mkdir": lambda disk: disk.ensure_dir(RUN.parent / "run_new"),
+        "move": lambda disk: disk.move(FILE, FILE.with_name("moved")),
+        "set aside": lambda disk: set_aside(disk, FILE),
+        "remove": lambda disk: disk.remove(FILE),
+        "append": lambda disk: disk.open_append(FILE, keep_bytes=0),
+    }
+    outside = swap_in(disk, tmp_path, monkeypatch, 2, "hold")
+    (outside / RUN.name).mkdir(exist_ok=True)
+    (outside / RUN.name / FILE.name).write_bytes(b"mine")
+    with pytest.raises(OSError, match="symbolic link"):
+        uses[use](disk)
+    files = [path for path in outside.rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in files] == [b"mine"]
+    assert not (outside / "run_new").exists()
+
+
+def swap_in(
+    disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: int, before: str
+) -> Path:
+    """Have somebody swap a folder above the run for a link, right before it is held for something."""
+    outside = tmp_path / "outside"
+    outside.joinpath(*RUN.parts[level:]).mkdir(parents=True, exist_ok=True)
+    victim = disk.root.joinpath(*RUN.parts[:level])
+    hold, turns = disk.hold, 0
+
+    def swapping(folder: PurePosixPath) -> AbstractContextManager[int | None]:
+        nonlocal turns
+        turns += 1
+        if turns == 1 or (before == "hold" and not victim.is_symlink()):
+            victim.rename(tmp_path / "away")
+            victim.symlink_to(outside)
+        return hold(folder)
+
+    monkeypatch.setattr(disk, "hold", swapping)
+    return outside
+
+
+def test_what_is_held(disk: Destination) -> None:
+    """A folder is worked in wherever its path leads by then; what is no folder is named."""
+    disk.ensure_dir(RUN)
+    with disk.hold(RUN) as held:
+        (disk.root / RUN).rename(disk.root / "elsewhere")
+        if held is not None:
+            os.mkdir("inside", dir_fd=held)
+            assert (disk.root / "elsewhere" / "inside").is_dir()
+    with pytest.raises(FileNotFoundError), disk.hold(RUN):
+        pass
+    (disk.root / RUN).write_bytes(b"a file")
+    with pytest.raises(OSError, match="a file stands where a folder"), disk.hold(RUN):
+        pass
+    with disk.hold(PurePosixPath()) as held:
+        assert held is None or os.fstat(held).st_ino == disk.root.stat().st_ino
+
+
+def test_a_system_that_cannot_hold_a_folder(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works by paths, as on Windows."""
+    monkeypatch.setattr(no_links, "CAN_HOLD_FOLDERS", False)
+    disk.write_atomic(FILE, [b"bytes"])
+    assert disk.move(FILE, FILE.with_name("moved"))
+    disk.open_append(FILE, keep_bytes=0).close()
+    disk.remove(FILE)
+    assert [path.name for path in (disk.root / RUN).iterdir()] == ["moved"]
