@@ -26,7 +26,6 @@ import pytest
 from floradl.simulator import Account, Fault, SimOutput, SimRun, Simulator, serve_in_thread
 from tests.support.archive_format import (
     assert_entries_hold,
-    final_files,
 )
 from tests.support.hypothesis_settings import is_night
 from tests.support.media import png
@@ -44,8 +43,10 @@ from tests.support.recorded_jobs import (
     ARCHIVE,
     LAST_SMALL,
     ONLY_IN_RECORDS,
+    Job,
     Rig,
     archive_job,
+    damaged_archive,
     make_account,
     repair_job,
 )
@@ -119,7 +120,7 @@ def test_cuts_on_other_file_systems(other_rig: Rig) -> None:
 
 def test_cuts_are_seen_where_nothing_is_flushed(rig: Rig) -> None:
     """The check can fail: without flushes a cut costs what a job had archived."""
-    broken = rig.broken_promises(archive_job(rig, "--no-fsync"), 4, SEED)
+    broken = rig.broken_promises(archive_job(rig, "--no-fsync"), 2, SEED)
     assert any("the job had ended" in text for text in broken), broken
 
 
@@ -145,7 +146,14 @@ def test_a_disk_that_fails_once(rig: Rig, kind: str, what: str) -> None:
     if kind == "a small output":  # it comes when the writer processes are sure to be at work
         last = rig.sim.account.get(LAST_SMALL).outputs[0].path
         rig.sim.faults[:] = [Fault(last, delay_s=1)]
-    assert_failure_is_outlived(rig, what, mark_of(kind, rig.sim.account))
+    assert_failure_is_outlived(rig, Job(ARCHIVE, rig.empty), what, mark_of(kind, rig.sim.account))
+
+
+@pytest.mark.parametrize("what", ["write", "flush"])
+def test_a_disk_that_fails_once_in_a_repair(rig: Rig, what: str) -> None:
+    """The same for a large output that a repair brings back."""
+    mark = mark_of("a large output", rig.sim.account)
+    assert_failure_is_outlived(rig, damaged_archive(rig), what, mark)
 
 
 @pytest.mark.parametrize("what", ["write", "flush"])
@@ -156,56 +164,45 @@ def test_a_disk_that_fails_behind_a_checkpoint(sim: Simulator, folder: Path, wha
     account = Account(sim.account.api_key, [SimRun("run_film", "ws_a", "prj_a", outputs=[output])])
     slow = Fault(output.path, drip=(96 * 1024, 0.01))
     with serve_in_thread(account, faults=[slow]) as slow_sim:
-        assert_failure_is_outlived(Rig(slow_sim, folder), what, body[12_000_008:12_000_072])
+        rig = Rig(slow_sim, folder)
+        assert_failure_is_outlived(rig, Job(ARCHIVE, rig.empty), what, body[12_000_008:12_000_072])
 
 
-def assert_failure_is_outlived(rig: Rig, what: str, mark: bytes) -> None:
-    """Assert what is promised of a disk that fails once while an archive is made.
+def assert_failure_is_outlived(rig: Rig, job: Job, what: str, mark: bytes) -> None:
+    """Assert what is promised of a disk that fails once during a job.
 
     The exit code is 1. Nothing recorded is wrong then, neither in the cache nor on the disk, and the next run
     completes the archive. After a failed write that is a run on the same file system, with its cache, and one
     after the disk was mounted again. After a failed flush a file system has to be mounted again.
     """
-    copy_image(rig.empty, rig.image)
+    copy_image(job.base, rig.image)
     after = rig.folder / "after"
-    whole = rig.whole_files()
     with rig.serving() as disk, rig.mounted(disk.device):
         disk.fail(what, mark)
-        failed = rig.run(*ARCHIVE)
+        failed = rig.run(*job.command)
         end = disk.position()
         assert failed.returncode == 1, failed.stderr
-        assert_entries_hold(rig.dest)
+        assert_entries_hold(rig.dest, but=job.damages)
         rig.sim.faults.clear()
         if what == "write":
-            rig.run_well(*ARCHIVE)
-            whole |= frozenset(final_files(rig.dest).values())
+            rig.run_well(*job.command)
     records = rig.recording()
     assert [one.kind for one in records].count(Kind.FAILED) == 1
-    Cut(end, Kept.HALF).make_image(rig.empty, records, after, random.Random(SEED))
+    Cut(end, Kept.HALF).make_image(job.base, records, after, random.Random(SEED))
     with rig.mounted(after):
-        assert_entries_hold(rig.dest)
-        rig.run_well(*ARCHIVE)
-        rig.assert_complete(whole | frozenset(final_files(rig.dest).values()))
+        assert_entries_hold(rig.dest, but=job.damages)
+        rig.run_well(*job.command)
+        rig.assert_complete()
     if what == "write":
-        Cut(len(records), Kept.ALL).make_image(rig.empty, records, after, random.Random(SEED))
+        Cut(len(records), Kept.ALL).make_image(job.base, records, after, random.Random(SEED))
         with rig.mounted(after):
-            rig.assert_complete(whole)
+            rig.assert_complete()
 
 
 HOLDING = """
 import sys, time
 from pathlib import Path
 from tests.support.power_cuts import EXT4, mounted
-from tests.support.processes import wait_for
-from tests.support.recorded_jobs import (
-    ARCHIVE,
-    LAST_SMALL,
-    ONLY_IN_RECORDS,
-    Rig,
-    archive_job,
-    make_account,
-    repair_job,
-)
 from tests.support.volatile_disk import VolatileDisk
 image, served, place, log = map(Path, sys.argv[1:])
 with VolatileDisk(image, served, log) as disk, mounted(disk.device, place, EXT4):

@@ -165,12 +165,12 @@ class Rig:
         """Assert that the job that was cut off runs again to its end, and all is complete and sound."""
         self.run_well(*job.command)
         assert_nothing_left_over(self.dest, job.damages.values())
-        self.assert_complete(job.whole)
+        self.assert_complete()
 
-    def assert_complete(self, whole: frozenset[str]) -> None:
+    def assert_complete(self) -> None:
         """Assert that the archive has all of the account and nothing else, and that `verify` says so."""
-        assert_entries_hold(self.dest)
-        assert_final_names_whole(self.dest, whole)
+        recorded = assert_entries_hold(self.dest)
+        assert_final_names_whole(self.dest, {*recorded.values()})
         assert_all_archived(self.dest, self.sim.account)
         checked = self.run("verify", "--json")
         assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -190,12 +190,17 @@ def archive_job(rig: Rig, *options: str) -> Job:
 
 def repair_job(rig: Rig) -> Job:
     """Some files of an archive are damaged in every way, a large one too, and repaired."""
+    return rig.record(damaged_archive(rig))
+
+
+def damaged_archive(rig: Rig) -> Job:
+    """A repair that is still to be done."""
     damaged = rig.folder / "damaged"
     copy_image(rig.empty, damaged)
     with rig.mounted(damaged):
         rig.run_well(*ARCHIVE)
         damages = _damage(rig.dest)
-    return rig.record(Job(REPAIR, damaged, damages))
+    return Job(REPAIR, damaged, damages)
 
 
 def _damage(dest: Path) -> dict[str, str]:
