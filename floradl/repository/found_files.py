@@ -7,8 +7,8 @@ What a user made never becomes an archived output, so a file has to prove itself
 
 - Its name and bytes are such that floradl could have named it so (`filetype.may_be_file_of`), and its size is
   the one that FLORA announces.
-- It has the date of its run, which floradl gives each file before it gets its name. Where the record beside
-  it has lost that date, as in an archive that was copied without dates, dates say nothing. Then the file must
+- It has the date of its run, which floradl gives each file before it gets its name, or it is one file with
+  another, as an upload that the archive had already is. Where the record beside it has lost that date, as in an archive that was copied without dates, dates say nothing. Then the file must
   be the only one that may be the output, or the only one with the extension that the output announces.
 
 A file that does not prove itself costs one request: the output is fetched again, and the file stays.
@@ -50,7 +50,7 @@ def find_output(
     found = [
         name
         for name in named
-        if (not has_dates or _has_date(disk, folder / name, done_at_ms))
+        if (not has_dates or _has_date(disk, folder / name, done_at_ms) or disk.is_linked(folder / name))
         and filetype.may_be_file_of(output, _head(disk, folder / name), PurePosixPath(name).suffix)
     ]
     announced = [name for name in found if PurePosixPath(name).suffix == filetype.announced_extension(output)]

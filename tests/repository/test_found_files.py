@@ -128,6 +128,13 @@ def test_what_a_user_put_in_the_place_of_a_failed_output(disk: Destination) -> N
     assert found(disk, IMAGE) is None
 
 
+def test_a_file_that_has_another_name_too(disk: Destination) -> None:
+    """It has the date of the file that it was made from."""
+    put(disk, "output_1.png", PNG, late_ms=-3_600_000)
+    (disk.root / "elsewhere.png").hardlink_to(disk.root / FOLDER / "output_1.png")
+    assert found(disk, IMAGE) == "output_1.png"
+
+
 def test_an_empty_file(disk: Destination) -> None:
     """It has no head to look at, and is no picture of any kind but one without a format."""
     put(disk, "output_1.png", b"")

@@ -58,6 +58,10 @@ class LocalReader:
         """Which version of a file stands there; of a link, the link's own. `OSError` when nothing does."""
         return _file_id((self.root / relative).lstat())
 
+    def is_linked(self, relative: PurePosixPath) -> bool:
+        """Whether the file that stands there has another name too (a hard link); it has one date for both."""
+        return (self.root / relative).lstat().st_nlink > 1
+
     def exists(self, relative: PurePosixPath) -> bool:
         """Whether anything stands there, be it a link that leads nowhere."""
         return os.path.lexists(f"{self.root}/{relative}")
