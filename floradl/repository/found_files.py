@@ -8,8 +8,9 @@ What a user made never becomes an archived output, so a file has to prove itself
 - Its name and bytes are such that floradl could have named it so (`filetype.may_be_file_of`), and its size is
   the one that FLORA announces.
 - It has the date of its run, which floradl gives each file before it gets its name, or it is one file with
-  another, as an upload that the archive had already is. Where the record beside it has lost that date, as in an archive that was copied without dates, dates say nothing. Then the file must
-  be the only one that may be the output, or the only one with the extension that the output announces.
+  another, as an upload that the archive had already is. Where the record beside it has lost that date, as in
+  an archive that was copied without dates, dates say nothing. Then the file must be the only one that may be
+  the output, or the only one with the extension that the output announces.
 
 A file that does not prove itself costs one request: the output is fetched again, and the file stays.
 """
