@@ -10,10 +10,10 @@ FloradlError
 ├── ApiError                   the API said no, or nothing that makes sense              exit 1
 │   ├── KeyRefusedError        401, 403                                                  exit 4
 │   ├── ApiNotFoundError       404                                                       exit 1
-│   ├── ApiUnavailableError    no connection, timeout, 408, 425, 429, 5xx,     retryable exit 1
-│   │                          a 403 or 404 that is not the API's own
+│   ├── ApiUnavailableError    no connection, timeout, 408, 425, 429, 5xx      retryable exit 1
 │   └── ApiAnswerError         HTML, broken JSON, a repeated cursor            retryable exit 1
 └── TransferError              one output could not be had; a value, not a stop          exit 3
+    └── WrongSizeError         its file has another size than the API announced          exit 3
 
 Each error knows its exit code, whether the same thing may be tried again (`is_retryable`), and a
 `hint` that tells the user what to do next. Errors of libraries are translated by the module that calls the
@@ -179,6 +179,25 @@ class TransferError(FloradlError):
         self.wants_fresh_url = wants_fresh_url
         self.voids_partial = voids_partial
         self.retry_after_s = retry_after_s
+
+
+WRONG_SIZE = "wrong_size"
+"""The error code for a file that has another size than the API announced."""
+
+
+class WrongSizeError(TransferError):
+    """A file has another size than the API announced.
+
+    The bytes are dropped; another try or a fresh URL may bring the right ones.
+
+    Args:
+        message: names both sizes.
+        stated_bytes: the size of the whole file by the host's own word; None where it gave none.
+    """
+
+    def __init__(self, message: str, stated_bytes: int | None) -> None:
+        super().__init__(WRONG_SIZE, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
+        self.stated_bytes = stated_bytes
 
 
 def safe_url(url: str, *, limit: int = 200) -> str:

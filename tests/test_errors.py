@@ -34,6 +34,7 @@ def every_error() -> list[type[FloradlError]]:
         ("ApiUnavailableError", 1, True, "ApiError"),
         ("ApiAnswerError", 1, True, "ApiError"),
         ("TransferError", 3, False, "FloradlError"),
+        ("WrongSizeError", 3, False, "TransferError"),
     ],
 )
 def test_the_tree(name: str, exit_code: int, is_retryable: bool, parent: str) -> None:

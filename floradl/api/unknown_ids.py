@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Mapping
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from floradl.api.models import EVERYTHING, Scope
@@ -67,6 +66,8 @@ def unknown_error(message: str, identifier: str, known: Mapping[str, str]) -> Us
 
 def _nearest(identifier: str, known: Mapping[str, str]) -> list[str]:
     """The ids that are most like a text, or whose names are; the most similar first."""
+    from difflib import SequenceMatcher  # a night without a mistake does without it
+
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(identifier.casefold())
 

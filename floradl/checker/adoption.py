@@ -258,7 +258,7 @@ def _ids_of(
     """
     first, second = folder.parts[:2]
     workspace = _id_of(disk, first, workspace_id, PurePosixPath(first, layout.WORKSPACE_RECORD))
-    if second == layout.NO_PROJECT and layout.safe_name(project_id) != second:
+    if second == layout.NO_PROJECT:
         return workspace, ""
     return workspace, _id_of(disk, second, project_id, PurePosixPath(first, second, layout.PROJECT_RECORD))
 

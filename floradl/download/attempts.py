@@ -29,14 +29,13 @@ from floradl.download.response import (
     EMPTY,
     ExpectedBody,
     ResumePoint,
-    WrongSizeError,
     fits_announced,
     parse_response,
     says_expired,
 )
 from floradl.download.streaming import BackgroundFlush
 from floradl.download.tally import ActiveTransfer
-from floradl.errors import TransferError, printable
+from floradl.errors import TransferError, WrongSizeError, printable
 from floradl.network.client import MediaClient
 from floradl.repository import layout
 from floradl.repository.results import Receipt

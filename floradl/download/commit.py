@@ -31,8 +31,8 @@ from pathlib import PurePosixPath
 from floradl.api.models import MEDIA_TYPES, Output
 from floradl.constants import SharedBy
 from floradl.download.dedupe import ContentIndex
-from floradl.download.response import WRONG_SIZE, bad_body
-from floradl.errors import TransferError, printable, safe_url
+from floradl.download.response import bad_body
+from floradl.errors import WRONG_SIZE, TransferError, printable, safe_url
 from floradl.repository import filetype, layout
 from floradl.repository.results import Receipt
 from floradl.storage.aside import make_way, set_aside

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from floradl.download.checksums import Checksum, stated_checksum
 from floradl.download.codings import is_coded, parse_codings
 from floradl.download.validators import may_be_of, strong_validator
-from floradl.errors import TransferError
+from floradl.errors import TransferError, WrongSizeError
 from floradl.network.retry import is_retry_status, parse_retry_after
 
 _DEAD_STATUSES = frozenset({401, 403, 404, 410})
@@ -24,9 +24,6 @@ _DEAD_STATUSES = frozenset({401, 403, 404, 410})
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}")
-
-WRONG_SIZE = "wrong_size"
-"""The error code for a file that has another size than the API announced."""
 
 BAD_REQUEST = 400
 """The status by which some hosts say that a URL has expired; the body tells, see `says_expired`."""
@@ -36,21 +33,6 @@ EMPTY = "empty"
 
 _OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 _EXPIRED = re.compile(rb"<Code>\s*(ExpiredToken|AccessDenied)\s*</Code>|Request has expired", re.IGNORECASE)
-
-
-class WrongSizeError(TransferError):
-    """A file has another size than the API announced.
-
-    The bytes are dropped; another try or a fresh URL may bring the right ones.
-
-    Args:
-        message: names both sizes.
-        stated_bytes: the size of the whole file by the host's own word; None where it gave none.
-    """
-
-    def __init__(self, message: str, stated_bytes: int | None) -> None:
-        super().__init__(WRONG_SIZE, message, is_retryable=True, wants_fresh_url=True, voids_partial=True)
-        self.stated_bytes = stated_bytes
 
 
 @dataclass(frozen=True, slots=True)

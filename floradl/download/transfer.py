@@ -27,9 +27,8 @@ from floradl.download.commit import WantedOutput
 from floradl.download.context import Context
 from floradl.download.fresh_urls import REFUSALS
 from floradl.download.imagekit import urls_to_try
-from floradl.download.response import WRONG_SIZE, WrongSizeError
 from floradl.download.tally import ActiveTransfer
-from floradl.errors import ApiError, TransferError, printable, safe_url
+from floradl.errors import WRONG_SIZE, ApiError, TransferError, WrongSizeError, printable, safe_url
 from floradl.network import addresses
 from floradl.network.client import MediaClient
 from floradl.network.retry import MAX_RETRY_AFTER_S

@@ -279,8 +279,8 @@ async def test_envelope_is_shown_as_far_as_it_is_one(
 
 async def test_message_without_a_request_id(api: FloraApi, respx_mock: respx.MockRouter) -> None:
     """An answer without a request-id, as from a proxy in between, still has a message."""
-    respx_mock.get(PAGES).respond(403)
-    with pytest.raises(KeyRefusedError, match=r"^the API answered 403$"):
+    respx_mock.get(PAGES).respond(401)
+    with pytest.raises(KeyRefusedError, match=r"^the API answered 401$"):
         await page(api)
 
 

@@ -51,7 +51,7 @@ ASSET = {"asset_id": "asset_x", "status": "ready", "workspace_id": "ws_a", "proj
         ("ws_a/prj_b/assets/asset_x", {}, "prj_b"),
         ("ws_a/_workspace/assets/asset_x", {}, ""),
         ("ws_a/_workspace/assets/asset_x", {"project_id": None}, ""),
-        ("ws_a/_workspace/assets/asset_x", {"project_id": "_workspace"}, "_workspace"),
+        ("ws_a/_workspace/assets/asset_x", {"project_id": "_workspace"}, ""),
         ("ws_a/prj_a/assets/node_x", {"asset_id": None, "node_id": "node_x"}, "prj_a"),
         ("ws_a/prj_a/assets/asset_x", {"status": "failed"}, None),
         ("ws_a/prj_a/assets/asset_y", {}, None),

@@ -214,7 +214,7 @@ def test_labels_of_a_run_that_came_before_its_canvas_was_looked_at(tmp_path: Pat
             assert floradl(sim, tmp_path / "out").returncode == 0
         elif how == "refused":
             sim.faults.append(Fault(canvas, status=403))
-            assert floradl(sim, *ALL, tmp_path / "out").returncode == 0
+            assert floradl(sim, *ALL, tmp_path / "out").returncode == 4
         else:
             sim.faults.append(Fault(canvas, delay_s=600))
             process = start(sim, *ALL, tmp_path / "out")

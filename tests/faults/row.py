@@ -12,8 +12,8 @@ from floradl.simulator import Fault, encoders
 VICTIM = "run_victim"
 """The run that the faults of the media hosts happen to. It has one output."""
 
-FILE = "/media/picture.png"
-"""Where the victim's output lies."""
+FILE = "/media/picture"
+"""Where the victim's output lies; nothing in it says of what type it is."""
 
 OLD = "/media/moved-away.png"
 """Where it no longer lies: this path answers 410."""

@@ -215,8 +215,8 @@ def test_running_runs_with_their_progress(sim: Simulator) -> None:
     done = floradl(sim, "list", "--status", "running", "--format", "table")
     (run,) = sim.account.listed(status="running")
     assert re.search(rf"ago +running +35% +{run.run_id}", done.stdout)
-    none = floradl(sim, "list", "--workspace-id", "ws_none", "--format", "table")
-    assert (none.returncode, none.stdout, none.stderr) == (0, "", "No such runs.\n")
+    none = floradl(sim, "list", "--status", "failed", "--format", "table")
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", "No such failed runs.\n")
 
 
 def _read_lines(stream: IO[str] | None, wanted: str, count: int) -> str:
