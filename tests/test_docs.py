@@ -180,6 +180,20 @@ def strings_of(source: str) -> str:
     )
 
 
+def test_every_reason_of_a_failure_is_explained() -> None:
+    """Each code that docs/format.md lists is in the table of the troubleshooting page."""
+    listed = re.search(
+        r"^Codes of `error`: (.+?)\n\n",
+        (ROOT / "docs" / "format.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert listed is not None
+    codes = set(re.findall(r"`([a-z_]+)`", listed[1]))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert len(codes) > 10
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
 def test_messages_are_quoted_as_they_are() -> None:
     """Each message that is a title in the troubleshooting page is one that floradl prints."""
     sources = [path for path in (ROOT / "floradl").rglob("*.py") if "simulator" not in path.parts]
