@@ -114,9 +114,9 @@ def steps(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     noted: list[str] = []
     replace, folder, date_and_flush = os.replace, Flusher.folder, Flusher.date_and_flush
 
-    def noted_replace(path: Path, target: Path | str) -> None:
+    def noted_replace(path: Path, target: Path | str, **kwargs: int) -> None:
         noted.append(f"name {Path(target).name}")
-        replace(path, target)
+        replace(path, target, **kwargs)
 
     def noted_folder(flusher: Flusher, path: Path | str) -> None:
         noted.append(f"flush {Path(path).relative_to(disk.root)}")
@@ -177,10 +177,10 @@ def test_nothing_counts_where_the_disk_fails(
     """Whatever of it cannot be made durable, no result comes out that could be recorded."""
     replace, flush_folder = os.replace, Flusher.folder
 
-    def failing_replace(path: Path, target: Path | str) -> None:
+    def failing_replace(path: Path, target: Path | str, **kwargs: int) -> None:
         if Path(target).name == broken:
             raise OSError(errno.EIO, "broken")
-        replace(path, target)
+        replace(path, target, **kwargs)
 
     def failing_folder(flusher: Flusher, path: Path | str) -> None:
         if broken == "the folder" and Path(path).name == FOLDER.name:
