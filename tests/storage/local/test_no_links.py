@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -301,6 +302,24 @@ def test_what_is_held(disk: Destination) -> None:
         pass
     with disk.hold(PurePosixPath()) as held:
         assert held is None or os.fstat(held).st_ino == disk.root.stat().st_ino
+
+
+@pytest.mark.skipif(not CAN_HOLD_FOLDERS, reason="this system cannot work in an open folder")
+def test_a_folder_that_cannot_be_opened(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a folder stands and the system has no descriptor left, that is what is said."""
+    disk.ensure_dir(RUN)
+    real = os.open
+
+    def refuse(path: str, flags: int, *args: int, **kwargs: int) -> int:
+        if path == RUN.name:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    before = handles()
+    with pytest.raises(OSError, match="Too many open files"), disk.hold(RUN):
+        pass
+    assert handles() == before
 
 
 def test_a_system_that_cannot_hold_a_folder(disk: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
