@@ -34,7 +34,7 @@ from floradl.storage.local.fsync import (
     share_blocks,
     write_all,
 )
-from floradl.storage.local.no_links import WRITE_FLAGS, held_folder, require_real_dir
+from floradl.storage.local.no_links import WRITE_FLAGS, HeldFolder, held_folder, require_real_dir
 from floradl.storage.local.reader import LocalReader, digest_of
 
 
@@ -125,10 +125,7 @@ class LocalStorage(LocalReader):
         self._require_same_device()
         try:
             with self.hold(relative.parent) as above:
-                if above is None:
-                    path.mkdir()
-                else:
-                    os.mkdir(relative.name, dir_fd=above)
+                os.mkdir(above.name(relative.name), dir_fd=above.descriptor)
         except FileExistsError:
             require_real_dir(path)
         # Also when the folder was there: another thread may have made it a moment ago and not flushed its
@@ -138,7 +135,7 @@ class LocalStorage(LocalReader):
         self.known_folders.add(relative)
         return path
 
-    def hold(self, folder: PurePosixPath) -> AbstractContextManager[int | None]:
+    def hold(self, folder: PurePosixPath) -> AbstractContextManager[HeldFolder]:
         """Hold a folder of the archive while names in it are made, changed or removed; see `held_folder`."""
         return held_folder(self.root, str(folder))
 
@@ -359,21 +356,20 @@ class LocalStorage(LocalReader):
         """Remove one of floradl's own files, if it is there, and flush the folder."""
         path = self.root / relative
         with self.hold(relative.parent) as folder, suppress(FileNotFoundError):
-            if folder is None:
-                path.unlink()
-            else:
-                os.unlink(relative.name, dir_fd=folder)
+            os.unlink(folder.name(relative.name), dir_fd=folder.descriptor)
         self.flusher.folder(path.parent)
 
     def move(self, source: PurePosixPath, target: PurePosixPath) -> bool:
         """Rename within the archive and flush both folders; False when nothing stands at `source`."""
         folder = self.ensure_dir(target.parent)
         try:
-            with self.hold(source.parent) as above, self.hold(target.parent) as into:
-                if above is None or into is None:
-                    (self.root / source).replace(folder / target.name)
-                else:
-                    os.replace(source.name, target.name, src_dir_fd=above, dst_dir_fd=into)
+            with self.hold(source.parent) as out_of, self.hold(target.parent) as into:
+                os.replace(
+                    out_of.name(source.name),
+                    into.name(target.name),
+                    src_dir_fd=out_of.descriptor,
+                    dst_dir_fd=into.descriptor,
+                )
         except FileNotFoundError:
             return False
         self.flusher.folder(folder)
@@ -388,12 +384,9 @@ class LocalStorage(LocalReader):
             keep_bytes: the file is cut to so many bytes first, so that nothing is appended to a torn end.
         """
         folder = self.ensure_dir(relative.parent)
-        flags = WRITE_FLAGS | os.O_APPEND
         with self.hold(relative.parent) as held:
-            if held is None:
-                descriptor = os.open(folder / relative.name, flags, 0o666)
-            else:
-                descriptor = os.open(relative.name, flags, 0o666, dir_fd=held)
+            flags = WRITE_FLAGS | os.O_APPEND
+            descriptor = os.open(held.name(relative.name), flags, 0o666, dir_fd=held.descriptor)
         try:
             os.ftruncate(descriptor, keep_bytes)
             self.flusher.file(descriptor)

@@ -23,7 +23,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS, open_regular
+from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS, HeldFolder, open_regular
+
+Hold = Callable[[], AbstractContextManager[HeldFolder]]
+"""Holds a folder in a `with` block; see `no_links.held_folder`."""
 
 _FICLONE = 0x40049409  # linux/fs.h
 
@@ -188,7 +191,7 @@ def rename_when_complete(
     temporary: str,
     target: str,
     complete: Callable[[], None],
-    hold: Callable[[], AbstractContextManager[int | None]] = nullcontext,
+    hold: Hold | None = None,
 ) -> None:
     """Complete a temporary file, then give it its final name; if either fails, remove the temporary file.
 
@@ -197,30 +200,27 @@ def rename_when_complete(
             of somebody else is not removed when it turns out that the name is taken.
         target: the final name, in a folder of the same file system. What stands there is replaced.
         complete: writes, checks, flushes and closes the temporary file; raises to refuse it.
-        hold: holds the folder of `target` during the rename (`no_links.held_folder`).
+        hold: as for `rename_into`.
     """
     try:
         complete()
-        with hold() as folder:
-            rename_into(folder, temporary, target)
+        rename_into(temporary, target, hold)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def rename_into(folder: int | None, source: str, target: str) -> None:
+def rename_into(source: str, target: str, hold: Hold | None) -> None:
     """Rename a file, in place of what stands at the target.
 
     Args:
-        folder: the folder of `target`, held; None: `target` is taken as it is.
-        source: its path.
-        target: its new path.
+        source, target: its path, and its new one.
+        hold: holds the folder of `target` during the rename; None for a folder that nobody else writes to.
     """
     # No `Path`: for a small file, to make two path objects takes longer than the call itself.
-    if folder is None:
-        os.replace(source, target)  # noqa: PTH105 - see above
-    else:
-        os.replace(source, target.rpartition("/")[2], dst_dir_fd=folder)
+    path, _, name = target.rpartition("/")
+    with hold() if hold is not None else nullcontext(HeldFolder(None, path)) as folder:
+        os.replace(source, folder.name(name), dst_dir_fd=folder.descriptor)
 
 
 def replace_file(

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 # O_NONBLOCK: without it, to open a pipe that stands where a file should be waits until somebody writes to it.
 _SAFE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -36,22 +37,38 @@ CAN_HOLD_FOLDERS = (
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 
 
+class HeldFolder(NamedTuple):
+    """A folder in which names are about to be made, changed or removed.
+
+    Attributes:
+        descriptor: the folder, open, for the `dir_fd` of the system's calls; None on a system that has no
+            such calls, which then take its path.
+        path: where it was found.
+    """
+
+    descriptor: int | None
+    path: str
+
+    def name(self, name: str) -> str:
+        """What the system's calls have to be given, beside `descriptor`, for a name in the folder."""
+        return f"{self.path}/{name}" if self.descriptor is None else name
+
+
 @contextmanager
-def held_folder(root: Path | str, folder: str) -> Iterator[int | None]:
+def held_folder(root: Path | str, folder: str) -> Iterator[HeldFolder]:
     """Hold a folder of the archive, so that what is done in it is done in no other.
 
     Args:
         root: the archive's folder, which itself may be reached through links.
         folder: relative to the archive, with `/`; "." for the archive's folder.
 
-    Yields:
-        Its descriptor, for the `dir_fd` of the system's calls; None on a system that has no such calls.
-
     Raises:
         OSError: as `require_real_dir`, for the first level that is no folder.
     """
+    path = f"{root}/{folder}"
     if not CAN_HOLD_FOLDERS:
-        yield None
+        require_real_dirs(root, folder, ())  # a look is all that there is
+        yield HeldFolder(None, path)
         return
     descriptor = os.open(root, _HOLD)
     try:
@@ -63,7 +80,7 @@ def held_folder(root: Path | str, folder: str) -> Iterator[int | None]:
                 raise
             os.close(descriptor)
             descriptor = below
-        yield descriptor
+        yield HeldFolder(descriptor, path)
     finally:
         os.close(descriptor)
 

@@ -21,7 +21,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ import msgspec
 
 from floradl.storage.digest import READ_BYTES, Digest, Hasher, Meter
 from floradl.storage.local.direct_io import Direct
-from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, rename_into, replace_file, write_all
+from floradl.storage.local.fsync import OVERWRITE_FLAGS, Flusher, Hold, rename_into, replace_file, write_all
 from floradl.storage.local.no_links import READ_FLAGS, WRITE_FLAGS
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
@@ -272,7 +272,7 @@ class Partial:
         mtime_ms: int | None,
         *,
         make_room: Callable[[Digest], None] = lambda _: None,
-        hold: Callable[[], AbstractContextManager[int | None]] = nullcontext,
+        hold: Hold | None = None,
     ) -> Digest:
         """Write the last bytes, flush, and rename to the final name, which is durable on return.
 
@@ -282,7 +282,7 @@ class Partial:
             mtime_ms: the file's date, in milliseconds since 1970; None for now.
             make_room: called with the digest once all bytes are flushed and just before the rename, to set
                 aside what stands at the final path.
-            hold: holds the folder of `final` during the rename (`LocalStorage.hold`).
+            hold: as for `rename_into`.
 
         Returns:
             The digest of the file.
@@ -293,8 +293,7 @@ class Partial:
         self.close()
         digest = self._meter.digest()
         make_room(digest)
-        with hold() as folder:
-            rename_into(folder, str(self._path), str(final))
+        rename_into(str(self._path), str(final), hold)
         self._flusher.folder(final.parent)
         # Last: killed before the rename, a later process goes on from the checkpoint.
         self._sidecar.unlink(missing_ok=True)

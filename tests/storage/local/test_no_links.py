@@ -17,7 +17,7 @@ from floradl.storage.aside import set_aside
 from floradl.storage.base import NewFile
 from floradl.storage.destination import Destination
 from floradl.storage.local import no_links
-from floradl.storage.local.no_links import CAN_HOLD_FOLDERS, require_real_dir, require_real_dirs
+from floradl.storage.local.no_links import CAN_HOLD_FOLDERS, HeldFolder, require_real_dir, require_real_dirs
 from floradl.storage.local.partial import Partial
 from tests.storage.disk_support import (
     FILE,
@@ -275,7 +275,7 @@ def swap_in(
     victim = disk.root.joinpath(*RUN.parts[:level])
     hold, turns = disk.hold, 0
 
-    def swapping(folder: PurePosixPath) -> AbstractContextManager[int | None]:
+    def swapping(folder: PurePosixPath) -> AbstractContextManager[HeldFolder]:
         nonlocal turns
         turns += 1
         if turns == 1 or (before == "hold" and not victim.is_symlink()):
@@ -292,8 +292,8 @@ def test_what_is_held(disk: Destination) -> None:
     disk.ensure_dir(RUN)
     with disk.hold(RUN) as held:
         (disk.root / RUN).rename(disk.root / "elsewhere")
-        if held is not None:
-            os.mkdir("inside", dir_fd=held)
+        if held.descriptor is not None:
+            os.mkdir(held.name("inside"), dir_fd=held.descriptor)
             assert (disk.root / "elsewhere" / "inside").is_dir()
     with pytest.raises(FileNotFoundError), disk.hold(RUN):
         pass
@@ -301,7 +301,7 @@ def test_what_is_held(disk: Destination) -> None:
     with pytest.raises(OSError, match="a file stands where a folder"), disk.hold(RUN):
         pass
     with disk.hold(PurePosixPath()) as held:
-        assert held is None or os.fstat(held).st_ino == disk.root.stat().st_ino
+        assert held.descriptor is None or os.fstat(held.descriptor).st_ino == disk.root.stat().st_ino
 
 
 @pytest.mark.skipif(not CAN_HOLD_FOLDERS, reason="this system cannot work in an open folder")
@@ -330,3 +330,25 @@ def test_a_system_that_cannot_hold_a_folder(disk: Destination, monkeypatch: pyte
     disk.open_append(FILE, keep_bytes=0).close()
     disk.remove(FILE)
     assert [path.name for path in (disk.root / RUN).iterdir()] == ["moved"]
+
+
+@needs_links
+@pytest.mark.parametrize("can_hold", [True, False])
+def test_a_linked_folder_is_found_by_whatever_a_system_can(
+    disk: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can_hold: bool
+) -> None:
+    """A folder that became a link is worked in by no call, also where none can be held."""
+    disk.write_atomic(FILE, [b"bytes"])
+    (disk.root / RUN).rename(tmp_path / "away")
+    (disk.root / RUN).symlink_to(tmp_path / "away")
+    monkeypatch.setattr(no_links, "CAN_HOLD_FOLDERS", can_hold and CAN_HOLD_FOLDERS)
+    uses: list[Use] = [
+        lambda disk: disk.write_atomic(FILE, [b"more"]),
+        lambda disk: disk.move(FILE, RUN.parent / "moved"),
+        lambda disk: disk.remove(FILE),
+        lambda disk: disk.open_append(FILE, keep_bytes=0),
+    ]
+    for use in uses:
+        with pytest.raises(OSError, match="symbolic link"):
+            use(disk)
+    assert [path.read_bytes() for path in (tmp_path / "away").iterdir()] == [b"bytes"]

@@ -477,9 +477,9 @@ def record_disk_events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         events.append("utime")
         utime(path, ns=ns)
 
-    def noted_replace(path: Path, target: Path | str) -> None:
+    def noted_replace(path: Path, target: Path | str, **kwargs: int) -> None:
         events.append(f"replace {Path(target).name}")
-        replace(path, target)
+        replace(path, target, **kwargs)
 
     monkeypatch.setattr(os, "write", noted_write)
     monkeypatch.setattr(os, "fsync", noted_fsync)
