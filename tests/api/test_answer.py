@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import tracemalloc
 import zlib
@@ -17,7 +16,7 @@ from floradl.api import answer
 from floradl.api.client import FloraApi
 from floradl.api.pages import PageQuery
 from floradl.errors import ApiAnswerError, ApiUnavailableError, KeyRefusedError
-from tests.network.test_http11 import CHUNKED, OK, Host, Step
+from tests.support.scripted_host import CHUNKED, OK, Host, Step, listening, trickle
 
 pytestmark = pytest.mark.anyio
 
@@ -58,22 +57,10 @@ async def ids(api: FloraApi) -> list[str]:
 @asynccontextmanager
 async def served(*answers: Sequence[Step]) -> AsyncIterator[FloraApi]:
     """A session with an API on this machine that does these steps; it waits for 0.3 s."""
-    host = Host(*answers)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with listening(Host(*answers)) as port:
+        url = f"http://127.0.0.1:{port}"
         async with FloraApi(url, "sk_live_0123456789", retries=0, timeout_s=0.3) as opened:
             yield opened
-    finally:
-        server.close()
-        for task in host.tasks:
-            task.cancel()
-        await asyncio.gather(*host.tasks, return_exceptions=True)
-
-
-def trickle(piece: bytes) -> list[Step]:
-    """A piece every twentieth of a second, for half a minute: longer than any test waits."""
-    return [piece, 0.05] * 600
 
 
 @pytest.mark.parametrize(

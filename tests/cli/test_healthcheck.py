@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -18,11 +17,11 @@ import pytest
 
 from floradl.cli import healthcheck
 from floradl.simulator import Fault, Simulator, generate_account, serve_in_thread
-from tests.network.test_http11 import Host, Step
 from tests.support.accounts import completed
 from tests.support.clock import FakeTime
 from tests.support.monitors import monitor
 from tests.support.processes import floradl, start, wait_for
+from tests.support.scripted_host import Host, Step, listening
 
 DOCS = Path(__file__).parents[2] / "docs" / "unattended.md"
 
@@ -191,15 +190,11 @@ async def test_a_monitor_that_does_not_end_holds_no_job(
     """Its status is enough; where there is none in time, it could not be told."""
     monkeypatch.setattr(healthcheck, "_TIMEOUT_S", 0.2)
     host, warnings = Host(*[steps] * 3), list[str]()
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/ping"
-    await healthcheck.Healthcheck(url, FakeTime().clock, warnings.append).start()
+    async with listening(host) as port:
+        url = f"http://127.0.0.1:{port}/ping"
+        await healthcheck.Healthcheck(url, FakeTime().clock, warnings.append).start()
     assert len(host.answers) == (2 if is_told else 0)
     assert bool(warnings) != is_told
-    server.close()
-    for task in host.tasks:
-        task.cancel()
-    await asyncio.gather(*host.tasks, return_exceptions=True)
 
 
 def test_the_command_afterwards_gets_the_report(sim: Simulator, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,7 @@ import pytest
 
 from floradl.network.client import MediaClient, NotHttpError
 from floradl.network.transport import media_transports
-from tests.network.test_http11 import CHUNKED, OK, SIZED, Host, Step
+from tests.support.scripted_host import CHUNKED, OK, SIZED, Host, Step, listening, trickle
 
 pytestmark = pytest.mark.anyio
 
@@ -24,23 +23,11 @@ async def proxied(
 ) -> AsyncIterator[tuple[MediaClient, Host]]:
     """A client of media over a proxy that does these steps; it waits for 0.3 s."""
     host = Host(*answers)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
-    try:
+    async with listening(host) as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         made = media_transports(allow_loopback=True, timeout_s=0.3)()
         async with MediaClient(made, timeout_s=0.3) as media:
             yield media, host
-    finally:
-        server.close()
-        for task in host.tasks:
-            task.cancel()
-        await asyncio.gather(*host.tasks, return_exceptions=True)
-
-
-def trickle(piece: bytes) -> list[Step]:
-    """A piece every twentieth of a second, for half a minute: longer than any test waits."""
-    return [piece, 0.05] * 600
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import asyncio
 import random
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -25,13 +24,11 @@ from floradl.network.body import ROOM_BYTES
 from floradl.network.client import NotHttpError
 from floradl.network.http11 import Connection
 from tests.network.test_transport import self_signed
+from tests.support.scripted_host import CHUNKED, OK, SIZED, Host, Step, listening
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: media.test\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\n"
-SIZED = OK + b"Content-Length: 5\r\n\r\nhello"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 MIB = 1024 * 1024
 
 
@@ -39,48 +36,6 @@ MIB = 1024 * 1024
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     """Each of the event loops that floradl runs on."""
     return "asyncio", {"use_uvloop": request.param}
-
-
-Step = bytes | float | str
-"""What a host does: bytes to send, seconds to wait, "close" or "reset"."""
-
-
-class Host:
-    """A host that does the next steps at each request of a connection."""
-
-    def __init__(self, *answers: Sequence[Step]) -> None:
-        self.answers = list(answers)
-        self.sent = 0
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """All requests of one connection."""
-        self.tasks.add(cast("asyncio.Task[None]", asyncio.current_task()))
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                for step in self.answers.pop(0):
-                    await self._do(step, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def _do(self, step: Step, writer: asyncio.StreamWriter) -> None:
-        if isinstance(step, bytes):
-            writer.write(step)
-            await writer.drain()
-            self.sent += len(step)
-        elif isinstance(step, float):
-            await asyncio.sleep(step)
-        elif step == "reset":
-            linger = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
-        else:
-            writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -99,23 +54,18 @@ async def connected(
         theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         theirs.load_cert_chain(*certificate)
         ours = ssl.create_default_context(cafile=certificate[0])
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=theirs)
-    port = server.sockets[0].getsockname()[1]
-    _, made = await asyncio.get_running_loop().create_connection(
-        lambda: Connection(timeout_s),
-        "127.0.0.1",
-        port,
-        ssl=ours,
-        server_hostname="localhost" if ours else None,
-    )
-    try:
-        yield made, host
-    finally:
-        made.close()
-        server.close()
-        for task in host.tasks:
-            task.cancel()
-        await asyncio.gather(*host.tasks, return_exceptions=True)
+    async with listening(host, theirs) as port:
+        _, made = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(timeout_s),
+            "127.0.0.1",
+            port,
+            ssl=ours,
+            server_hostname="localhost" if ours else None,
+        )
+        try:
+            yield made, host
+        finally:
+            made.close()
 
 
 async def body_of(one: Connection) -> bytes:
